@@ -1,0 +1,25 @@
+"""Pictures: an Altair theme, one renderer that draws without a network, the charts, and tokens drawn as text.
+
+This package imports no other part of saekit. Charts take pandas frames, everything else takes plain sequences.
+Altair is imported by the first chart that is drawn, so `import saekit.plots` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from saekit.plots.charts import concept_scores, density_histogram, next_token_change, training_curve
+from saekit.plots.table import html_table
+from saekit.plots.theme import enable
+from saekit.plots.tokens import Concordance, TokenStrip, concordance, token_strip
+
+__all__ = [
+    "Concordance",
+    "TokenStrip",
+    "concept_scores",
+    "concordance",
+    "density_histogram",
+    "enable",
+    "html_table",
+    "next_token_change",
+    "token_strip",
+    "training_curve",
+]

@@ -1,0 +1,240 @@
+"""Tokens drawn as text: the stronger a latent fires on a token, the fuller the colour behind it.
+
+`token_strip` draws one text, `concordance` many, one a line, with the peak tokens in one column. The background is
+10 % + 90 % × (value / maximum) of the activation colour, and zero is bare, so that the weakest firing is still seen and
+silence is never mistaken for one. Tokens come from models and files: they are escaped, control characters and the
+characters that turn the reading direction are shown as their code. Colours follow JupyterLab's theme and fall back to
+dark ink on white in a saved page.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+# Light and dark ink reach 4.5 : 1 on the fullest colour. JupyterLab says its theme on <body>, VS Code by a class.
+_STYLE = """<style>
+.saekit-tokens{--act:#f5a524;--neg:#e29579;--ink:var(--jp-content-font-color1,#1f1f1f);--bg:var(--jp-layout-color0,#fff);
+--grey:color-mix(in srgb,var(--ink) 68%,var(--bg));--line:color-mix(in srgb,var(--ink) 14%,var(--bg));
+color:var(--ink);background:var(--bg);font:12px/16px var(--jp-ui-font-family,system-ui,sans-serif);
+font-variant-numeric:tabular-nums;container-type:inline-size;padding:2px 0}
+body[data-jp-theme-light="false"] .saekit-tokens,body.vscode-dark .saekit-tokens{--act:#8a5800;--neg:#8c3f22}
+.saekit-tokens .text{font:13px/22px var(--jp-code-font-family,ui-monospace,Menlo,Consolas,monospace);
+font-variant-ligatures:none;white-space:pre-wrap;overflow-wrap:anywhere}
+.saekit-tokens .k{padding:2px 0;unicode-bidi:isolate;white-space:pre-wrap;
+background:color-mix(in oklab,var(--act) calc(var(--a,0)*100%),transparent)}
+.saekit-tokens .minus{background:color-mix(in oklab,var(--neg) calc(var(--a,0)*100%),transparent);
+border-bottom:2px dotted var(--ink)}
+.saekit-tokens .label{border-bottom:2px solid var(--grey)}
+.saekit-tokens .peak{outline:1px solid var(--ink);outline-offset:-1px}
+.saekit-tokens .sign{color:var(--grey)}
+.saekit-tokens p{margin:4px 0 0;font-size:11px;color:var(--grey)}
+.saekit-tokens .row{display:grid;grid-template-columns:7ch 44ch minmax(0,1fr);line-height:23px;height:23px;
+border-bottom:1px solid var(--line)}
+.saekit-tokens .row>*{overflow:hidden;white-space:pre}
+.saekit-tokens .row>b{font:12px/23px var(--jp-ui-font-family,system-ui,sans-serif);text-align:right;padding-right:10px;
+color:var(--grey)}
+.saekit-tokens .row .k{white-space:pre;padding:0;margin:1px 0;line-height:20px;height:20px;flex:none}
+.saekit-tokens .left{display:flex;justify-content:flex-end}
+.saekit-tokens .right{display:flex;flex-wrap:wrap}
+@container (max-width:840px){.saekit-tokens .row{grid-template-columns:7ch 30ch minmax(0,1fr)}
+.saekit-tokens .f3{display:none}}
+@container (max-width:600px){.saekit-tokens .row{grid-template-columns:7ch 18ch minmax(0,1fr)}
+.saekit-tokens .f2{display:none}}
+</style>"""
+
+_SIGNS = {"\n": "↵", "\t": "⇥", "\r": "␍"}
+_BIDI = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_WIDTHS = (18, 30, 44)  # columns of left context in a narrow, a middle and a wide cell
+
+
+def shown(token: str, *, spaces: bool = False) -> str:
+    """A token as text to be read: newline and tab as ↵ and ⇥, control and direction characters as their code.
+
+    `spaces=True`, for lists and axes, shows spaces as ␣ too; running text keeps its real spaces.
+    """
+    return "".join(_sign(c, spaces) or c for c in token)
+
+
+def _sign(c: str, spaces: bool) -> str | None:
+    if c in _SIGNS:
+        return _SIGNS[c]
+    if c == " " and spaces:
+        return "␣"
+    if unicodedata.category(c) in ("Cc", "Cs") or c in _BIDI:
+        return f"⟨{ord(c):04X}⟩"
+    return None
+
+
+@dataclass(frozen=True, repr=False)
+class TokenStrip:
+    """One text, its tokens coloured by value; made by `token_strip`, drawn by a notebook. `.html` is what it draws."""
+
+    tokens: tuple[str, ...]
+    values: tuple[float, ...]
+    maximum: float
+    peak: int | None = None
+    labels: tuple[str | None, ...] | None = None
+
+    @property
+    def html(self) -> str:
+        labels = self.labels or (None,) * len(self.tokens)
+        pieces = [
+            _token(token, value, self.maximum, peak=i == self.peak, label=label, breaks=True)
+            for i, (token, value, label) in enumerate(zip(self.tokens, self.values, labels, strict=True))
+        ]
+        names = list(dict.fromkeys(label for label in labels if label))
+        legend = f"<p>underlined: {escape(', '.join(names))}</p>" if names else ""
+        return f'{_STYLE}<div class="saekit-tokens"><div class="text">{"".join(pieces)}</div>{legend}</div>'
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __repr__(self) -> str:
+        return f"<TokenStrip: {len(self.tokens)} tokens, maximum {self.maximum:.4g}>"
+
+
+@dataclass(frozen=True, repr=False)
+class Concordance:
+    """Examples one below the other, peak tokens in one column; made by `concordance`, drawn by a notebook."""
+
+    rows: tuple[tuple[tuple[str, ...], tuple[float, ...], int], ...]
+    maximum: float
+
+    @property
+    def html(self) -> str:
+        lines = "".join(_line(*row, self.maximum) for row in self.rows) or "<p>no examples</p>"
+        return f'{_STYLE}<div class="saekit-tokens"><div role="list">{lines}</div></div>'
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __repr__(self) -> str:
+        return f"<Concordance: {len(self.rows)} examples, maximum {self.maximum:.4g}>"
+
+
+def token_strip(
+    tokens: Sequence[str],
+    values: Sequence[float],
+    *,
+    maximum: float | None = None,
+    peak: int | None = None,
+    labels: Sequence[str | None] | None = None,
+) -> TokenStrip:
+    """A text with a coloured background behind each token, as strong as its value.
+
+    Args:
+        tokens: the tokens' text; together they are the text. Escaped, whatever they hold.
+        values: one number a token, such as a latent's activation. Negative ones are rust with a dotted underline.
+        maximum: the value of the fullest colour; by default the largest |value| here. Give it to compare strips.
+        peak: index of a token to outline.
+        labels: one name (such as a labelled concept) or None a token; labelled tokens are underlined.
+
+    Raises:
+        ValueError: lengths differ, a value is not finite, `peak` is not an index, or `maximum` is negative.
+    """
+    kept, numbers = _checked("token_strip", tokens, values, peak)
+    if labels is not None and len(labels) != len(kept):
+        raise ValueError(
+            f"token_strip got {len(kept)} tokens and {len(labels)} labels; give one label (or None) a token."
+        )
+    names = None if labels is None else tuple(labels)
+    return TokenStrip(kept, numbers, _maximum("token_strip", [numbers], maximum), peak, names)
+
+
+def concordance(
+    rows: Sequence[tuple[Sequence[str], Sequence[float], int]], *, maximum: float | None = None
+) -> Concordance:
+    """One line an example, its peak token in the same column, as many whole tokens around it as fit.
+
+    Args:
+        rows: triples (tokens, values, index of the peak token), in the order to show them.
+        maximum: the value of the fullest colour; by default the largest |value| of all rows.
+    """
+    checked = []
+    for tokens, values, peak in rows:
+        kept, numbers = _checked("concordance", tokens, values, peak)
+        checked.append((kept, numbers, int(peak)))
+    return Concordance(tuple(checked), _maximum("concordance", [row[1] for row in checked], maximum))
+
+
+def _checked(
+    function: str, tokens: Sequence[str], values: Sequence[float], peak: int | None
+) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    kept, numbers = tuple(str(token) for token in tokens), tuple(float(value) for value in values)
+    if len(kept) != len(numbers):
+        raise ValueError(f"{function} got {len(kept)} tokens and {len(numbers)} values; give one value a token.")
+    for i, number in enumerate(numbers):
+        if not math.isfinite(number):
+            raise ValueError(f"{function} got the value {number} for token {i} ({kept[i]!r}); values must be finite.")
+    if peak is not None and not 0 <= peak < len(kept):
+        raise ValueError(f"{function} got peak={peak} for {len(kept)} tokens; it must be an index from 0 up.")
+    return kept, numbers
+
+
+def _maximum(function: str, rows: Sequence[Sequence[float]], maximum: float | None) -> float:
+    if maximum is None:
+        return max((abs(value) for row in rows for value in row), default=0.0)
+    if not (math.isfinite(maximum) and maximum >= 0):
+        raise ValueError(f"{function} got maximum={maximum}; it must be a finite number of at least 0.")
+    return float(maximum)
+
+
+def _token(
+    token: str,
+    value: float,
+    maximum: float,
+    *,
+    peak: bool = False,
+    label: str | None = None,
+    breaks: bool,
+    extra: str = "",
+) -> str:
+    """One token as a span. `breaks`: a newline also breaks the line, after its sign."""
+    share = min(abs(value) / maximum, 1.0) if maximum > 0 and value else 0.0
+    # A blank token that fires would be a coloured gap: there the spaces are shown.
+    spaces = bool(share) and token.strip(" ") == ""
+    text = "".join(
+        escape(c)
+        if (sign := _sign(c, spaces)) is None
+        else f'<span class="sign">{sign}</span>' + ("\n" if breaks and c == "\n" else "")
+        for c in token
+    )
+    classes = " ".join(
+        name for name, on in [("k", True), ("minus", value < 0), ("label", label), ("peak", peak), (extra, extra)] if on
+    )
+    number = f"{value:.4g}".replace("-", "−")
+    title = escape(f"{shown(token, spaces=True)}   {number}" + (f"   {label}" if label else ""), quote=True)
+    style = f' style="--a:{0.1 + 0.9 * share:.3f}"' if share else ""
+    return f'<span class="{classes}"{style} title="{title}">{text}</span>'
+
+
+def _line(tokens: tuple[str, ...], values: tuple[float, ...], peak: int, maximum: float) -> str:
+    """One example. Left tokens carry the class of the narrowest cell that still shows them, so whole tokens go."""
+    left, used = [], 0
+    for i in range(peak - 1, -1, -1):
+        used += _columns(tokens[i])
+        fits = next((rank for rank, width in enumerate(_WIDTHS, start=1) if used <= width), None)
+        if fits is None:
+            break
+        left.append(_token(tokens[i], values[i], maximum, breaks=False, extra="" if fits == 1 else f"f{fits}"))
+    right, used = [], 0
+    for i in range(peak, len(tokens)):
+        used += _columns(tokens[i])
+        if used > 100 and i > peak:
+            break
+        right.append(_token(tokens[i], values[i], maximum, peak=i == peak, breaks=False))
+    number = f"{values[peak]:.2f}".replace("-", "−")
+    return (
+        f'<div class="row text" role="listitem"><b>{number}</b><span class="left">{"".join(reversed(left))}</span>'
+        f'<span class="right">{"".join(right)}</span></div>'
+    )
+
+
+def _columns(token: str) -> int:
+    """How many columns of a monospaced font the token takes as it is shown."""
+    text = shown(token)
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
