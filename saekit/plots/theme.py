@@ -91,7 +91,7 @@ def enable() -> None:
     from saekit.plots.renderer import offline_bundle
 
     if "saekit" not in altair.theme.names():
-        altair.theme.register("saekit", enable=False)(lambda: theme())  # type: ignore[return-value]
+        altair.theme.register("saekit", enable=False)(theme)  # type: ignore[arg-type]
         altair.renderers.register("saekit", offline_bundle)
     altair.theme.enable("saekit")
     altair.renderers.enable("saekit")

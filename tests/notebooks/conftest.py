@@ -1,0 +1,61 @@
+"""What the tests of notebooks share: run.py as a module, small notebooks, a browser."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+KERNELSPEC = {"name": "python3", "display_name": "Python 3", "language": "python"}
+
+
+@pytest.fixture(scope="session")
+def run() -> Any:
+    """notebooks/run.py as a module."""
+    spec = importlib.util.spec_from_file_location("notebooks_run", REPOSITORY / "notebooks" / "run.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def write_notebook(tmp_path: Path) -> Callable[..., Path]:
+    """Write a notebook of code cells (and Markdown for texts that begin with '#') into tmp_path; returns its path.
+    `parameters` becomes the cell tagged so."""
+
+    def write(*cells: str, parameters: str = "", name: str = "small.ipynb") -> Path:
+        v4 = nbformat.v4
+        made = [v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})] if parameters else []
+        made += [v4.new_markdown_cell(c) if c.startswith("# ") else v4.new_code_cell(c) for c in cells]
+        path = tmp_path / name
+        nbformat.write(v4.new_notebook(cells=made, metadata={"kernelspec": KERNELSPEC}), path)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium, driven by Playwright; skips with the reason where there is none."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip(f"no browser: none of {', '.join(names)} is installed and CHROMIUM is not set")
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+    with sync_api.sync_playwright() as play:
+        chromium = play.chromium.launch(
+            executable_path=path, args=[*quiet, "--disable-component-update", "--disable-sync"]
+        )
+        yield chromium
+        chromium.close()
