@@ -1,0 +1,74 @@
+# saekit's commands; `make` alone lists them. GNU make 3.81 (macOS) and later.
+#   PYTHON=/path/to/python3.12   the interpreter that makes .venv
+#   TORCH_INDEX=URL              take torch from this index (https://download.pytorch.org/whl/cpu: small, without CUDA)
+#   ARGS="-k lock"               more arguments for make test
+#   UPGRADE=--upgrade            let make lock take newer versions
+
+PYTHON ?=
+TORCH_INDEX ?=
+ARGS ?=
+UPGRADE ?=
+RUN := .venv/bin/python
+
+# Nothing outside .venv may change what is imported.
+unexport PYTHONPATH PYTHONHOME
+
+.DEFAULT_GOAL := help
+.PHONY: help environment demo lab test curriculum micro card lock lint wheel clean
+
+help: ## list these targets
+	@echo "saekit: first make demo, then make test"
+	@awk -F ' *##? *' '/^[a-z]+:.*## /{sub(/:.*/, "", $$1); printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+environment: ## make .venv from the lock, or bring it up to date
+	@for python in "$(PYTHON)" python3 python3.13 python3.12 python3.11; do \
+	  [ -n "$$python" ] || continue; \
+	  if "$$python" -I -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1; then \
+	    set -- --torch-index "$(TORCH_INDEX)"; \
+	    [ "$$python" != "$(PYTHON)" ] || set -- "$$@" --this-python; \
+	    exec "$$python" -I saekit/environment.py "$$@"; \
+	  fi; \
+	  [ "$$python" != "$(PYTHON)" ] || \
+	    echo "PYTHON=$$python is not a working Python 3.11, 3.12 or 3.13: looking for another one." >&2; \
+	done; \
+	echo "error: no working Python 3.11, 3.12 or 3.13 was found; install one (https://www.python.org/downloads) or name one that is there: make demo PYTHON=/path/to/python3.12." >&2; \
+	exit 1
+
+demo: environment ## the first notebook on the embedded model, executed, with a summary
+	@$(RUN) notebooks/run.py demo
+
+lab: environment ## the same notebook live in JupyterLab
+	@$(RUN) notebooks/run.py lab
+
+test: environment ## every test that can run here
+	@$(RUN) -m pytest $(ARGS)
+
+curriculum: environment ## every notebook, executed, with seconds for each
+	@$(RUN) notebooks/run.py curriculum
+
+micro: environment ## train the embedded model again
+	@$(RUN) -m saekit.models.pretrain
+
+card: environment ## write the embedded model's card again
+	@$(RUN) -m saekit.models.card
+
+# The comment lines on top of the lock stay; torch's own wheel pins the nvidia-* and cuda-* packages.
+lock: environment ## write requirements.lock again
+	@cp requirements.lock .venv/lock.txt
+	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header \
+	  --annotation-style line $(UPGRADE) pyproject.toml --output-file .venv/lock.txt
+	@{ sed '/^[^#]/,$$d' requirements.lock && grep -v -E '^(nvidia|cuda)-' .venv/lock.txt; } > .venv/lock.new
+	@mv .venv/lock.new requirements.lock && rm .venv/lock.txt
+	@echo "requirements.lock: $$(grep -c '^[^#]' requirements.lock) packages"
+
+lint: environment ## ruff and mypy
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
+
+wheel: environment ## dist/: the wheel and the source archive
+	@$(RUN) -m build --no-isolation --outdir dist
+
+clean: ## remove .venv, dist, build and caches (never runs/ or stores/)
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find saekit kernels widgets tests notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
