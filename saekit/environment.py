@@ -114,9 +114,9 @@ def explain(log: str) -> str:
     """The one sentence for a failed pip, from what it wrote. The first cause that fits is the one named."""
     if re.search(r"No space left on device|Errno 28\b|Disk quota exceeded", log):
         return f"the disk is full: make room for {VENV} and for pip's cache (pip cache purge empties it), and {AGAIN}"
-    damaged = re.search(r"ERROR: (Invalid requirement: .*|.*InvalidMarker.*|.*InvalidVersion.*)", log)
+    damaged = re.search(r"Invalid requirement: .*|UndefinedEnvironmentName: .*|InvalidMarker: .*", log)
     if damaged:
-        return f"requirements.lock is damaged ({damaged.group(1).strip()}); restore it: git checkout requirements.lock"
+        return f"requirements.lock is damaged ({damaged.group(0).strip()}); restore it: git checkout requirements.lock"
     connection = re.search(
         r"\w*(?:NewConnectionError|NameResolutionError|ConnectTimeoutError|ReadTimeoutError|ProxyError|SSLError)\b"
         r"|Max retries exceeded|Network is unreachable|Connection refused|Connection reset|Connection broken"
@@ -141,8 +141,9 @@ def explain(log: str) -> str:
             f"{name} could not be built from source; install a C compiler and Python's headers (Debian: "
             f"build-essential python3-dev; macOS: xcode-select --install) and {AGAIN}"
         )
-    errors = re.findall(r"^\s*(?:ERROR: )?(\S*(?:Error|ERROR)\b.*)$", log, flags=re.MULTILINE) or ["no message"]
-    return f"pip failed ({errors[-1].strip()}); look at the end of its log, put that right and {AGAIN}"
+    errors = re.findall(r"^ERROR: (?!Exception:)(.*)", log, flags=re.MULTILINE) or log.strip().splitlines()
+    last = errors[-1].strip() if errors else "no message"
+    return f"pip failed ({last}); look at the end of its log, put that right and {AGAIN}"
 
 
 def progress(log: str, wanted: int) -> str:
