@@ -221,7 +221,8 @@ def make(torch_index: str, this_python: bool) -> None:
     """Bring `.venv` to what the lock says; nothing to do where its note says that it is there already."""
     began = time.monotonic()
     note = read_note()
-    torch_index = torch_index or note.get("torch_index", "")  # not named: whatever is there stays
+    there = note.get("torch_index", "")
+    torch_index = torch_index or there  # not named: the build that is there stays
     own = list(sys.version_info[:2])
     aim = {"root": ROOT, "torch_index": torch_index, "lock": digest(LOCK), "metadata": digest(METADATA)}
     ready = dict(aim, python=own if this_python else note.get("python"), complete=True)
@@ -234,21 +235,21 @@ def make(torch_index: str, this_python: bool) -> None:
         check_disk()
     version = venv_version()
     usable = tuple(version) in PYTHONS and (version == own or not this_python)
-    if usable and note.get("root", ROOT) == ROOT and note.get("torch_index", "") == torch_index:
+    if usable and note.get("root", ROOT) == ROOT and there == torch_index:
         say("[1/3] .venv is there: completing it")
     else:
         say("[1/3] a fresh .venv (some seconds)")
         make_venv()
-        version = own
-    write_note(dict(aim, python=version, complete=False))
+        version, there = own, ""
+    write_note(dict(aim, python=version, torch_index=there, complete=False))
 
     lines = locked_lines()
     say(f"[2/3] {len(lines)} packages in requirements.lock: {SIZES}; two to five minutes the first time")
     if torch_index:
         say(f"      first torch, from {torch_index}")
-        pip_install(
-            ["--index-url", torch_index] + [line.split(";")[0].strip() for line in lines if line.startswith("torch==")]
-        )
+        torch = [line.split(";")[0].strip() for line in lines if line.startswith("torch==")]
+        pip_install(["--no-deps", "--index-url", torch_index, *torch])  # what it needs comes with the lock
+        write_note(dict(aim, python=version, complete=False))  # only now: an address that does not work is forgotten
     elif sys.platform == "linux":
         say("      (without an NVIDIA GPU, TORCH_INDEX=https://download.pytorch.org/whl/cpu takes the small build)")
     pip_install(["-r", LOCK], wanted=len(lines))

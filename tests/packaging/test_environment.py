@@ -263,6 +263,14 @@ def test_a_choice_of_torch_holds_until_another_is_named(checkout: Path, module, 
     assert "up to date" in run(checkout, "--torch-index", "https://example.org/cpu").stdout
 
 
+def test_a_choice_of_torch_that_never_worked_is_forgotten(checkout: Path) -> None:
+    environment = no_network(checkout)
+    chosen = run(checkout, "--torch-index", "http://127.0.0.1:1/typo", env=environment)
+    assert "from http://127.0.0.1:1/typo" in chosen.stdout and chosen.returncode == 1
+    plain = run(checkout, env=environment)
+    assert "typo" not in plain.stdout and plain.returncode == 1
+
+
 def test_an_interrupt_ends_pip_too_and_is_no_traceback(checkout: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # an index that accepts and never answers
         port = silent.getsockname()[1]
