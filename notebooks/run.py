@@ -203,7 +203,8 @@ def lab(notebook: Path = FIRST) -> None:
     """Open JupyterLab on a notebook at a free port; Ctrl-C ends it and its kernels."""
     port, token = _free_port(), os.environ.get("JUPYTER_TOKEN") or secrets.token_hex(16)
     url = f"http://localhost:{port}/lab/tree/{notebook.relative_to(HERE.parent).as_posix()}?token={token}"
-    server = subprocess.Popen(lab_command(port), env=lab_environment(token), start_new_session=True)
+    command, environment = lab_command(port, HERE.parent), lab_environment(token)
+    server = subprocess.Popen(command, env=environment, start_new_session=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         while not _answers(port):
@@ -224,12 +225,12 @@ def lab(notebook: Path = FIRST) -> None:
             server.wait(timeout=20)
 
 
-def lab_command(port: int) -> list[str]:
-    """JupyterLab of this Python, for this machine only, that asks nothing outside: no news, no update check."""
-    root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+def lab_command(port: int, root: Path) -> list[str]:
+    """JupyterLab of this Python on the folder `root`, for this machine only; it asks nothing outside."""
+    allow = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     return [
-        sys.executable, "-m", "jupyterlab", "--no-browser", *root, "--ip=127.0.0.1", f"--port={port}",
-        f"--ServerApp.root_dir={HERE.parent}", "--ServerApp.log_level=WARN", "--LabApp.extension_manager=readonly",
+        sys.executable, "-m", "jupyterlab", "--no-browser", *allow, "--ip=127.0.0.1", f"--port={port}",
+        f"--ServerApp.root_dir={root}", "--ServerApp.log_level=WARN", "--LabApp.extension_manager=readonly",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.news_url=",
         "--KernelManager.transport_encryption=auto",
     ]  # fmt: skip

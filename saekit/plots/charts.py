@@ -66,7 +66,7 @@ def training_curve(frame: pandas.DataFrame, *, title: str = "Training") -> Chart
         return (line + touch).properties(height=110 if len(panels) > 1 else 190)
 
     rows = [panel(*one, last=one is panels[-1]) for one in panels]
-    ends = " · ".join(f"{name} {frame[column].dropna().iloc[-1]:.3f}" for column, name, _ in panels)
+    ends = " · ".join(f"{name} {frame[column].dropna().iloc[-1]:.4g}" for column, name, _ in panels)
     heading = alt.TitleParams(title, subtitle=f"{reach[1]:,} tokens; at the end {ends}")
     return alt.vconcat(*rows, spacing=14).properties(title=heading)
 

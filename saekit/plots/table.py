@@ -14,11 +14,11 @@ max-width:100%;overflow-x:auto}
 white-space:pre-wrap}
 .saekit-table table{border-collapse:collapse;margin:0;font-size:12px;border:0}
 .saekit-table caption{caption-side:top;text-align:left;font-size:13px;font-weight:600;padding:0 0 4px;color:inherit}
-.saekit-table th,.saekit-table td{padding:3px 16px 3px 0;text-align:left;vertical-align:top;max-width:52em;
-white-space:normal;background:none;border:0}
+.saekit-table.saekit-table th,.saekit-table.saekit-table td{padding:3px 16px 3px 0;text-align:left;vertical-align:top;
+max-width:52em;white-space:normal;background:none;border:0}
 .saekit-table tr{background:none!important;border-bottom:1px solid color-mix(in srgb,currentColor 14%,transparent)}
-.saekit-table th{font-weight:400;font-size:11px;color:color-mix(in srgb,currentColor 70%,transparent)}
-.saekit-table .n{text-align:right;white-space:nowrap}
+.saekit-table.saekit-table th{font-weight:400;font-size:11px;color:color-mix(in srgb,currentColor 70%,transparent)}
+.saekit-table.saekit-table .n{text-align:right;white-space:nowrap}
 </style>"""
 
 

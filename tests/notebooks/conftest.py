@@ -1,12 +1,10 @@
-"""What the tests of notebooks share: run.py as a module, small notebooks, a browser."""
+"""What the tests of notebooks share: run.py as a module, small notebooks."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
-import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,20 +40,3 @@ def write_notebook(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """Chromium, driven by Playwright; skips with the reason where there is none."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip(f"no browser: none of {', '.join(names)} is installed and CHROMIUM is not set")
-    quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
-    with sync_api.sync_playwright() as play:
-        chromium = play.chromium.launch(
-            executable_path=path, args=[*quiet, "--disable-component-update", "--disable-sync"]
-        )
-        yield chromium
-        chromium.close()

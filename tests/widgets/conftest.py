@@ -1,0 +1,77 @@
+"""A page that hosts one widget offline: a stand-in for the front end, in two kilobytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+STATIC = REPOSITORY / "widgets" / "saekit_widgets" / "static"
+
+# The model has the part of anywidget's interface that widgets use; `fromPython` plays the kernel, `sent` what it hears.
+_PAGE = """<!doctype html><meta charset="utf-8"><body>
+<script type="module">
+  const widget = (await import(URL.createObjectURL(new Blob([%(module)s], {type: "text/javascript"})))).default;
+  const listeners = new Map(), state = %(state)s;
+  const fire = (name, ...values) => [...(listeners.get(name) ?? [])].forEach((call) => call(...values));
+  window.sent = [];
+  window.saved = 0;
+  window.model = {
+    get: (name) => state[name],
+    set: (name, value) => { state[name] = value; },
+    save_changes: () => { window.saved += 1; },
+    on: (name, call) => listeners.set(name, [...(listeners.get(name) ?? []), call]),
+    off: (name, call) => listeners.set(name, (listeners.get(name) ?? []).filter((one) => one !== call)),
+    send: (content) => window.sent.push(content),
+  };
+  window.fromPython = {
+    traits: (values) => {
+      for (const [name, value] of Object.entries(values)) { state[name] = value; fire("change:" + name); }
+    },
+    message: (content, numbers) => {
+      const buffers = numbers ? [new DataView(Float64Array.from(numbers, (n) => n ?? NaN).buffer)] : [];
+      fire("msg:custom", content, buffers);
+    },
+    listeners: () => [...listeners.values()].flat().length,
+  };
+  // As a front end does: the element is still detached when render is called.
+  window.view = () => {
+    const el = document.createElement("div"), end = widget.render({model, el});
+    document.body.append(el);
+    return {el, end};
+  };
+  window.first = window.view();
+  window.ready = true;
+</script>"""
+
+
+@pytest.fixture
+def host(browser: Any, tmp_path: Path) -> Iterator[Any]:
+    """host(name, state, width=800): the widget's bundle on an offline page, rendered once; returns the page."""
+    import json
+
+    pages = []
+
+    def open_page(name: str, state: dict[str, Any], width: int = 800, motion: str = "reduce") -> Any:
+        module = json.dumps((STATIC / f"{name}.js").read_text(encoding="utf-8")).replace("</", "<\\/")
+        path = tmp_path / f"{len(pages)}.html"
+        path.write_text(_PAGE % {"module": module, "state": json.dumps(state)}, encoding="utf-8")
+        page = browser.new_page(viewport={"width": width, "height": 600}, reduced_motion=motion)
+        page.problems, page.outside = [], []
+        page.on("pageerror", lambda error: page.problems.append(str(error)))
+        page.on("console", lambda said: page.problems.append(said.text) if said.type == "error" else None)
+        page.on(
+            "request", lambda r: None if r.url.startswith(("file:", "blob:", "data:")) else page.outside.append(r.url)
+        )
+        pages.append(page)
+        page.goto(path.as_uri())
+        page.wait_for_function("window.ready")
+        return page
+
+    yield open_page
+    for page in pages:
+        assert page.problems == [] and page.outside == []
+        page.close()

@@ -1,0 +1,157 @@
+"""TrainingMonitor: progress, rate, and live curves of a training run, as its callback."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+import struct
+import time
+from typing import Any
+
+import anywidget
+import traitlets
+
+from saekit_widgets.picture import training_picture
+from saekit_widgets.protocols import TrainingProgress
+
+CURVES = ("loss", "explained_variance")
+MOST_ROWS = 1000  # of the history; beyond, two become one
+UPDATES_PER_SECOND = 4
+
+
+class TrainingMonitor(anywidget.AnyWidget):
+    """Watches a training run: `sk.train(…, callback=sk.TrainingMonitor())`.
+
+    Call it with a `TrainingProgress` as often as you like; it redraws at most four times a second. In a notebook the
+    first call displays it; when the run ends, a picture of the final state takes the display's place, so that the
+    saved notebook shows it without a kernel. Outside a notebook it draws nothing.
+
+    There is no Stop button, since a busy kernel does not read what the browser sends: use the notebook's own (■), which
+    interrupts the training cleanly. All traits are for reading: `tokens`, `total_tokens`, `seconds`,
+    `tokens_per_second`, `metrics`, `finished`, and `error`, which says what went wrong in the browser.
+    """
+
+    _esm = pathlib.Path(__file__).parent / "static" / "training_monitor.js"
+
+    tokens = traitlets.Int(0).tag(sync=True)
+    total_tokens = traitlets.Int(0).tag(sync=True)
+    seconds = traitlets.Float(0.0).tag(sync=True)
+    tokens_per_second = traitlets.Float(0.0).tag(sync=True)
+    metrics = traitlets.Dict().tag(sync=True)
+    finished = traitlets.Bool(False).tag(sync=True)
+    error = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rows: list[tuple[float, ...]] = []
+        self._stride, self._calls = 1, 0
+        self._began: tuple[int, float] | None = None  # tokens and seconds at the first call: a resumed run has some
+        self._drawn = -math.inf
+        self._display: Any = None
+        self.on_msg(self._answer)
+
+    def __call__(self, progress: TrainingProgress) -> None:
+        """Take note of where the run stands, and show it."""
+        if self._began is None or self.finished:  # the first call, or another run with the same monitor
+            self._begin(progress)
+        self._remember(progress)
+        now = time.monotonic()
+        if not progress.finished and now - self._drawn < 1 / UPDATES_PER_SECOND:
+            return
+        self._drawn = now
+        self._show(progress)
+        if progress.finished and self._display is not None:
+            self._display.update({"text/html": self._picture(), "text/plain": repr(self)}, raw=True)
+
+    def _begin(self, progress: TrainingProgress) -> None:
+        self._rows, self._stride, self._calls = [], 1, 0
+        self._began, self._drawn = (progress.tokens, progress.seconds), -math.inf
+        self.finished = False
+        self.error = ""
+        self._show(progress)
+        self._display = _display(self)
+
+    def _remember(self, progress: TrainingProgress) -> None:
+        measured = _measured(progress)
+        row = tuple(measured.get(name, math.nan) for name in CURVES)
+        if not any(math.isfinite(value) for value in row):
+            return
+        row = (float(progress.tokens), *row)
+        # The closing call repeats the last step; a long run keeps one row for every `_stride` calls.
+        if self._rows and (self._calls % self._stride or self._rows[-1][0] == row[0]):
+            self._rows[-1] = _merged([self._rows[-1], row])
+        else:
+            self._rows.append(row)
+        self._calls += 1
+        if len(self._rows) > MOST_ROWS:
+            self._rows = [_merged(self._rows[i : i + 2]) for i in range(0, len(self._rows), 2)]
+            self._stride, self._calls = 2 * self._stride, 1
+
+    def _show(self, progress: TrainingProgress) -> None:
+        assert self._began is not None
+        tokens, seconds = progress.tokens - self._began[0], progress.seconds - self._began[1]
+        with self.hold_sync():
+            self.tokens, self.total_tokens = int(progress.tokens), int(progress.total_tokens)
+            self.seconds = float(progress.seconds)
+            self.tokens_per_second = tokens / seconds if seconds > 0 else 0.0
+            # What was not measured this time keeps its last value.
+            self.metrics = {**(self.metrics if self._rows else {}), **_measured(progress)}
+            self.finished = bool(progress.finished)
+        self.send({"kind": "history"}, buffers=[self._history()])
+
+    def _history(self) -> bytes:
+        rows = list(self._rows)
+        return struct.pack(f"<{len(rows) * (1 + len(CURVES))}d", *(value for row in rows for value in row))
+
+    def _answer(self, _: Any, content: dict[str, Any], buffers: list[Any]) -> None:
+        """A view asks; it always gets an answer with its id."""
+        if content.get("kind") == "history":
+            self.send({"kind": "history", "id": content.get("id")}, buffers=[self._history()])
+        else:
+            message = f"TrainingMonitor does not know the message {content.get('kind')!r}; it knows history."
+            self.send({"kind": "error", "id": content.get("id"), "message": message})
+
+    def _picture(self) -> str:
+        return training_picture(
+            rows=list(self._rows),
+            curves=CURVES,
+            tokens=self.tokens,
+            total_tokens=self.total_tokens,
+            seconds=self.seconds,
+            tokens_per_second=self.tokens_per_second,
+            metrics=dict(self.metrics),
+            finished=self.finished,
+        )
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The live view, and beside it a picture for whatever shows the notebook without a kernel."""
+        bundle = super()._repr_mimebundle_(**kwargs)
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
+        return {**data, "text/html": self._picture(), "text/plain": repr(self)}, metadata
+
+    def __repr__(self) -> str:
+        state = "finished" if self.finished else "running" if self._began else "not started"
+        return f"<TrainingMonitor: {state}, {self.tokens:,} of {self.total_tokens:,} tokens>"
+
+
+def _measured(progress: TrainingProgress) -> dict[str, float]:
+    """The metrics that are numbers now; JSON knows no nan."""
+    numbers = {name: float(value) for name, value in progress.metrics.items() if value is not None}
+    return {name: value for name, value in numbers.items() if math.isfinite(value)}
+
+
+def _merged(rows: list[tuple[float, ...]]) -> tuple[float, ...]:
+    """One row for several: of each column the last number, so that what is measured rarely is not lost."""
+    columns = zip(*rows, strict=True)
+    return tuple(next((value for value in reversed(column) if math.isfinite(value)), math.nan) for column in columns)
+
+
+def _display(widget: TrainingMonitor) -> Any:
+    """Display in a notebook and return the handle; None where there is no kernel to display in."""
+    from IPython import get_ipython
+    from IPython.display import display
+
+    shell = get_ipython()  # type: ignore[no-untyped-call]
+    if shell is None or getattr(shell, "kernel", None) is None:
+        return None
+    return display(widget, display_id=True)  # type: ignore[no-untyped-call]

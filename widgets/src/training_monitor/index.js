@@ -1,0 +1,124 @@
+// Live view of a training run. Small state (tokens, rate, metrics …) comes as traits; the curves come as one binary
+// buffer of float64 rows (tokens, loss, explained variance; NaN where not measured), whole each time, so that a view
+// opened late shows the same. A view asks for them by a message with an id, and the reply carries the id.
+// There is no Stop button: a busy kernel does not read what a view sends (ipykernel 7.4 hands every message of a comm to
+// the thread that last wrote to it, which is the one that trains). The notebook's own stop button interrupts it.
+
+import { columns, float64 } from "../shared/buffers.js";
+import { element, isDark, shadow } from "../shared/dom.js";
+import { compact, duration, number } from "../shared/numbers.js";
+import theme from "../shared/theme.css";
+import { curve } from "./curve.js";
+import style from "./style.css";
+
+const CURVES = /** @type {const} */ ([["loss", "loss"], ["explained_variance", "explained variance"]]);
+const NAMES = { l0: "L0", ce_recovered: "loss recovered" };
+
+/**
+ * @typedef {object} Model  the part of anywidget's model that is used
+ * @property {(name: string) => any} get
+ * @property {(name: string, value: unknown) => void} set
+ * @property {() => void} save_changes
+ * @property {(event: string, callback: (...args: any[]) => void) => void} on
+ * @property {(event: string, callback: (...args: any[]) => void) => void} off
+ * @property {(content: object) => void} send
+ */
+
+/** @param {{model: Model, el: HTMLElement}} context */
+function render({ model, el }) {
+  const ending = new AbortController();
+  const { signal } = ending;
+  const host = element("div");
+  const root = shadow(host, theme, style);
+
+  const title = element("b");
+  const facts = element("span.facts");
+  const hint = element("span.hint", {}, "■ in the toolbar stops it");
+  const fill = element("i");
+  const progress = element("div.progress", { role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100", "aria-label": "training" }, fill);
+  const curves = CURVES.map(([name, label]) => curve(name, label, signal));
+  const numbers = element("dl.numbers");
+  const spoken = element("div.hidden", { "aria-live": "polite" });
+  const message = element("div.message", { hidden: "", role: "alert" });
+  const box = element("section.sk", { "aria-label": "training monitor" },
+    element("div.bar", {}, title, facts, hint), progress, element("div.panels", {}, ...curves.map((one) => one.panel)), numbers, message, spoken);
+  root.append(box);
+  el.append(host);
+
+  let asked = 0; // id of the latest question
+  let saidTenth = -1;
+
+  /** Errors are drawn here and told to Python; a view never dies silently. @param {(...args: any[]) => void} work */
+  const guarded = (work) => (/** @type {any[]} */ ...args) => {
+    try {
+      work(...args);
+    } catch (error) {
+      message.textContent = `The monitor could not draw: ${error}`;
+      message.hidden = false;
+      model.set("error", String(error));
+      model.save_changes();
+    }
+  };
+
+  const drawState = guarded(() => {
+    const [tokens, total, finished] = [model.get("tokens"), model.get("total_tokens"), model.get("finished")];
+    const [rate, seconds, metrics] = [model.get("tokens_per_second"), model.get("seconds"), model.get("metrics")];
+    const share = total > 0 ? Math.min(tokens / total, 1) : 0;
+    const early = finished && share < 1;
+    title.textContent = early ? "Stopped" : finished ? "Trained" : "Training";
+    const parts = [`${number(tokens)} of ${number(total)} tokens`];
+    if (rate > 0) parts.push(`${compact(rate)} tokens/s`);
+    parts.push(finished || !(rate > 0) ? duration(seconds) : `${duration((total - tokens) / rate)} left`);
+    facts.replaceChildren(...parts.flatMap((part, i) => [i ? " · " : "", element("span", {}, part)]));
+    fill.style.width = `${(100 * share).toFixed(2)}%`;
+    progress.setAttribute("aria-valuenow", (100 * share).toFixed(0));
+    progress.setAttribute("aria-valuetext", parts.join(", "));
+    hint.hidden = finished || tokens === 0;
+    numbers.replaceChildren(
+      ...Object.entries(metrics).filter(([name]) => !CURVES.some(([drawn]) => drawn === name)).map(([name, value]) =>
+        element("div", {}, element("dt", {}, NAMES[/** @type {keyof typeof NAMES} */ (name)] ?? name.replaceAll("_", " ")), element("dd", {}, number(value))),
+      ),
+    );
+    const tenth = finished ? 11 : Math.floor(10 * share); // a screen reader hears ten words a run, not ten a second
+    if (tenth !== saidTenth) spoken.textContent = `${title.textContent}: ${parts.join(", ")}`;
+    saidTenth = tenth;
+  });
+
+  const drawAll = guarded(() => {
+    box.toggleAttribute("data-dark", isDark(box));
+    for (const one of curves) one.draw();
+  });
+
+  const receive = guarded((content, buffers) => {
+    if (content.id !== undefined && content.id !== asked) return; // the answer to an older question, or to another view
+    if (content.kind === "error") throw new Error(content.message);
+    if (content.kind !== "history") return;
+    const [tokens, ...values] = columns(float64(buffers[0]), 1 + CURVES.length);
+    curves.forEach((one, i) => one.show(tokens, values[i], model.get("total_tokens")));
+    drawState();
+  });
+
+  const ask = () => model.send({ kind: "history", id: (asked = Math.floor(Math.random() * 2 ** 48)) });
+
+  const traits = ["tokens", "total_tokens", "seconds", "tokens_per_second", "metrics", "finished"];
+  for (const name of traits) model.on(`change:${name}`, drawState);
+  model.on("msg:custom", receive);
+  // The element is attached and sized only later, and the theme may change: both redraw.
+  const resized = new ResizeObserver(drawAll);
+  resized.observe(box);
+  const themed = new MutationObserver(drawAll);
+  themed.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-name", "data-jp-theme-light", "class"] });
+  drawState();
+  ask();
+
+  return () => {
+    ending.abort();
+    resized.disconnect();
+    themed.disconnect();
+    for (const name of traits) model.off(`change:${name}`, drawState);
+    model.off("msg:custom", receive);
+    host.remove();
+  };
+}
+
+export default { render };
