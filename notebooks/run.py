@@ -230,7 +230,7 @@ def lab_command(port: int, root: Path) -> list[str]:
     allow = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     return [
         sys.executable, "-m", "jupyterlab", "--no-browser", *allow, "--ip=127.0.0.1", f"--port={port}",
-        f"--ServerApp.root_dir={root}", "--ServerApp.log_level=WARN", "--LabApp.extension_manager=readonly",
+        f"--ServerApp.root_dir={root}", "--Application.log_level=WARN", "--LabApp.extension_manager=readonly",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.news_url=",
         "--KernelManager.transport_encryption=auto",
     ]  # fmt: skip

@@ -31,6 +31,7 @@ border-bottom:2px dotted var(--ink)}
 .saekit-tokens .label{border-bottom:2px solid var(--grey)}
 .saekit-tokens .peak{outline:1px solid var(--ink);outline-offset:-1px}
 .saekit-tokens .sign{color:var(--grey)}
+.saekit-tokens .k[style] .sign{color:inherit}
 .saekit-tokens p{margin:4px 0 0;font-size:11px;color:var(--grey)}
 .saekit-tokens .row{display:grid;grid-template-columns:7ch 44ch minmax(0,1fr);line-height:23px;height:23px;
 border-bottom:1px solid var(--line)}
