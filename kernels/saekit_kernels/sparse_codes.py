@@ -1,0 +1,192 @@
+"""SparseCodes: the non-zero latents of every token, in compressed rows.
+
+A token's code z has few non-zeros, so it is kept as (value, latent) pairs, row after row: row r owns the entries
+``offsets[r] : offsets[r + 1]`` of ``values`` and ``indices``. Rows may differ in length (JumpReLU, BatchTopK); when all
+have k entries, ``k`` is set and ``values.view(n, k)`` is free. An entry may hold a zero; L0 counts non-zeros only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class SparseCodes:
+    """Codes of n = prod(shape) tokens over ``d_sae`` latents.
+
+    values:  [entries], autograd flows through them.
+    indices: [entries] int32, the latent of each entry, ascending and unique within a row.
+    offsets: [n + 1] int64, where each row begins; the last one is the number of entries.
+    d_sae:   number of latents.
+    shape:   the leading shape, ``(batch, position)`` or ``(n,)``.
+    k:       entries per row when every row has the same number, else None.
+    """
+
+    values: Float[Tensor, " entries"]
+    indices: Int[Tensor, " entries"]
+    offsets: Int[Tensor, " rows_and_one"]
+    d_sae: int
+    shape: tuple[int, ...]
+    k: int | None = None
+
+    def __post_init__(self) -> None:
+        rows = math.prod(self.shape)
+        if self.offsets.shape != (rows + 1,):
+            raise ValueError(
+                f"offsets must have one entry a row and one more: shape {self.shape} needs {rows + 1}, "
+                f"found {tuple(self.offsets.shape)}."
+            )
+        if self.values.ndim != 1 or self.values.shape != self.indices.shape:
+            raise ValueError(
+                f"values and indices must be one-dimensional and equally long, found {tuple(self.values.shape)} "
+                f"and {tuple(self.indices.shape)}."
+            )
+        if self.k is not None and rows * self.k != len(self.values):
+            raise ValueError(f"k = {self.k} in {rows} rows needs {rows * self.k} entries, found {len(self.values)}.")
+
+    # -- making ------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_dense(cls, dense: Float[Tensor, "*shape d_sae"]) -> SparseCodes:
+        """Keep the non-zeros of a dense code; rows are ragged."""
+        flat = dense.reshape(-1, dense.shape[-1])
+        rows, latents = flat.nonzero(as_tuple=True)  # row-major, so latents ascend within a row
+        counts = torch.bincount(rows, minlength=len(flat))
+        return cls(flat[rows, latents], latents.int(), _offsets(counts), dense.shape[-1], tuple(dense.shape[:-1]))
+
+    @classmethod
+    def from_topk(
+        cls, values: Float[Tensor, "*shape k"], indices: Int[Tensor, "*shape k"], d_sae: int
+    ) -> SparseCodes:
+        """From k (value, latent) pairs a row, in any order; every row keeps its k entries, zeros included."""
+        shape, k = tuple(values.shape[:-1]), values.shape[-1]
+        indices, order = indices.sort(dim=-1)
+        values = values.gather(-1, order)
+        offsets = torch.arange(math.prod(shape) + 1, device=values.device) * k
+        return cls(values.reshape(-1), indices.reshape(-1).int(), offsets, d_sae, shape, k)
+
+    @classmethod
+    def cat(cls, parts: Sequence[SparseCodes]) -> SparseCodes:
+        """Concatenate along the first leading dimension; the other dimensions and ``d_sae`` must agree."""
+        if not parts:
+            raise ValueError("SparseCodes.cat needs at least one part, found none.")
+        first = parts[0]
+        for part in parts[1:]:
+            if part.d_sae != first.d_sae or part.shape[1:] != first.shape[1:]:
+                raise ValueError(
+                    f"codes of {first.d_sae} latents and shape {first.shape} do not go with "
+                    f"{part.d_sae} latents and shape {part.shape}."
+                )
+        counts = torch.cat([part.counts for part in parts])
+        same_k = first.k if all(part.k == first.k for part in parts) else None
+        return cls(
+            torch.cat([part.values for part in parts]),
+            torch.cat([part.indices for part in parts]),
+            _offsets(counts),
+            first.d_sae,
+            (sum(part.shape[0] for part in parts), *first.shape[1:]),
+            same_k,
+        )
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    @property
+    def counts(self) -> Int[Tensor, " rows"]:
+        """Entries in each row, stored zeros included."""
+        return self.offsets.diff()
+
+    @property
+    def rows(self) -> Int[Tensor, " entries"]:
+        """The row of each entry."""
+        return torch.repeat_interleave(
+            torch.arange(len(self.offsets) - 1, device=self.values.device), self.counts, output_size=len(self.values)
+        )
+
+    @property
+    def l0(self) -> Int[Tensor, "*shape"]:
+        """Non-zero latents of each token; negative values count, stored zeros do not."""
+        count = torch.zeros(len(self.offsets) - 1, dtype=torch.int64, device=self.values.device)
+        count.index_add_(0, self.rows, (self.values.detach() != 0).long())
+        return count.view(self.shape)
+
+    def to_dense(self) -> Float[Tensor, "*shape d_sae"]:
+        """The whole code with its zeros, [..., d_sae]: large, on request only."""
+        dense = self.values.new_zeros(len(self.offsets) - 1, self.d_sae)
+        dense = dense.index_put((self.rows, self.indices.long()), self.values)
+        return dense.view(*self.shape, self.d_sae)
+
+    def latent(self, latents: Sequence[int] | Tensor) -> Float[Tensor, "*shape m"]:
+        """Dense activations of a few latents, [..., m], in the order asked for."""
+        wanted = self._latents(latents)
+        match = self.indices[:, None] == wanted[None, :]
+        entry, column = match.nonzero(as_tuple=True)
+        dense = self.values.new_zeros(len(self.offsets) - 1, len(wanted))
+        return dense.index_put((self.rows[entry], column), self.values[entry]).view(*self.shape, len(wanted))
+
+    def __getitem__(self, key: slice | int | Tensor) -> SparseCodes:
+        """Rows along the first leading dimension: a slice, an index, positions or a mask."""
+        picked = torch.arange(self.shape[0], device=self.offsets.device)[key]
+        shape = (*picked.shape, *self.shape[1:])
+        inner = math.prod(self.shape[1:])
+        rows = (picked.reshape(-1, 1) * inner + torch.arange(inner, device=picked.device)).reshape(-1)
+        counts = self.counts[rows]
+        offsets = _offsets(counts)
+        entries = torch.arange(int(offsets[-1]), device=rows.device)
+        entries = entries + torch.repeat_interleave(self.offsets[rows] - offsets[:-1], counts)
+        return replace(self, values=self.values[entries], indices=self.indices[entries], offsets=offsets, shape=shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    # -- changing ----------------------------------------------------------------------------------------------------
+
+    def set_latents(self, latents: Sequence[int] | Tensor, values: Float[Tensor, "*shape m"]) -> SparseCodes:
+        """The same codes with the given latents set to ``values`` at every token; rows stay sorted, zeros are stored."""
+        wanted = self._latents(latents)
+        n, m = len(self.offsets) - 1, len(wanted)
+        keep = ~torch.isin(self.indices, wanted.int())
+        rows = torch.cat([self.rows[keep], torch.arange(n, device=wanted.device).repeat_interleave(m)])
+        indices = torch.cat([self.indices[keep].long(), wanted.repeat(n)])
+        entries = torch.cat([self.values[keep], values.reshape(-1).to(self.values.dtype)])
+        order = (rows * self.d_sae + indices).argsort()
+        offsets = _offsets(torch.bincount(rows, minlength=n))
+        return replace(self, values=entries[order], indices=indices[order].int(), offsets=offsets, k=None)
+
+    def view(self, *shape: int) -> SparseCodes:
+        """The same rows under another leading shape."""
+        if math.prod(shape) != math.prod(self.shape):
+            raise ValueError(f"{math.prod(self.shape)} rows cannot be viewed as {shape}.")
+        return replace(self, shape=tuple(shape))
+
+    def detach(self) -> SparseCodes:
+        return replace(self, values=self.values.detach())
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> SparseCodes:
+        """Move to a device; ``dtype`` is that of the values."""
+        return replace(
+            self,
+            values=self.values.to(device=device, dtype=dtype),
+            indices=self.indices.to(device=device),
+            offsets=self.offsets.to(device=device),
+        )
+
+    def __repr__(self) -> str:
+        rows = "ragged" if self.k is None else f"k={self.k}"
+        return f"SparseCodes(shape={self.shape}, d_sae={self.d_sae}, {rows}, entries={len(self.values)})"
+
+    def _latents(self, latents: Sequence[int] | Tensor) -> Tensor:
+        wanted = torch.as_tensor(latents, dtype=torch.int64, device=self.values.device).reshape(-1)
+        wrong = wanted[(wanted < 0) | (wanted >= self.d_sae)]
+        if len(wrong):
+            raise IndexError(f"latent {int(wrong[0])} is not in 0 … {self.d_sae - 1}.")
+        return wanted
+
+
+def _offsets(counts: Tensor) -> Tensor:
+    return torch.cat([counts.new_zeros(1), counts.cumsum(0)]).long()

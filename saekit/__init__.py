@@ -1,0 +1,74 @@
+"""saekit: sparse autoencoders on language models, in a notebook.
+
+This file is the table of contents: the names a notebook uses. Each is imported from its home when first asked for, so
+that ``import saekit`` costs no more than importing torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "saekit.models": ["load_model"],
+    "saekit.corpora": ["Corpus", "Document", "Span", "load_corpus", "load_pairs"],
+    "saekit.activations": ["Activations"],
+    "saekit_kernels": ["SparseCodes"],
+    "saekit.dictionaries": ["Dictionary", "DictionaryConfiguration", "Provenance", "TopK"],
+    "saekit.formats": ["load_dictionary"],
+    "saekit.interventions": ["Edit", "edited"],
+    "saekit.metrics": ["Report", "evaluate", "match_concepts", "measure_latent_max"],
+    "saekit.training": ["Run", "train"],
+    "saekit_widgets": ["TrainingMonitor"],
+}
+_PACKAGES = ["activations", "checks", "corpora", "dictionaries", "formats", "interventions", "metrics", "models"]
+_PACKAGES += ["plots", "training"]
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted([*_HOME_OF, *_PACKAGES])
+
+if TYPE_CHECKING:
+    from saekit_kernels import SparseCodes as SparseCodes
+    from saekit_widgets import TrainingMonitor as TrainingMonitor
+
+    from saekit import activations as activations
+    from saekit import checks as checks
+    from saekit import metrics as metrics
+    from saekit import plots as plots
+    from saekit.activations import Activations as Activations
+    from saekit.corpora import Corpus as Corpus
+    from saekit.corpora import Document as Document
+    from saekit.corpora import Span as Span
+    from saekit.corpora import load_corpus as load_corpus
+    from saekit.corpora import load_pairs as load_pairs
+    from saekit.dictionaries import Dictionary as Dictionary
+    from saekit.dictionaries import DictionaryConfiguration as DictionaryConfiguration
+    from saekit.dictionaries import Provenance as Provenance
+    from saekit.dictionaries import TopK as TopK
+    from saekit.formats import load_dictionary as load_dictionary
+    from saekit.interventions import Edit as Edit
+    from saekit.interventions import edited as edited
+    from saekit.metrics import Report as Report
+    from saekit.metrics import evaluate as evaluate
+    from saekit.metrics import match_concepts as match_concepts
+    from saekit.metrics import measure_latent_max as measure_latent_max
+    from saekit.models import load_model as load_model
+    from saekit.training import Run as Run
+    from saekit.training import train as train
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    elif name in _PACKAGES:
+        value = importlib.import_module(f"saekit.{name}")
+    else:
+        raise AttributeError(f"module 'saekit' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

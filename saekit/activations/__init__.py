@@ -1,0 +1,19 @@
+"""Activations: text to tokens, tokens to activations, and a shuffled stream of them for training."""
+
+from __future__ import annotations
+
+from saekit.activations.harvest import Activations, harvest
+from saekit.activations.stream import ActivationStream, ArrayStream, StreamState
+from saekit.activations.tokens import TokenRows, concept_mask, token_strings, tokenize
+
+__all__ = [
+    "ActivationStream",
+    "Activations",
+    "ArrayStream",
+    "StreamState",
+    "TokenRows",
+    "concept_mask",
+    "harvest",
+    "token_strings",
+    "tokenize",
+]

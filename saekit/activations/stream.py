@@ -1,0 +1,175 @@
+"""The shuffled stream of activations that training reads, in bounded memory and resumable at any batch.
+
+Documents are read in order; each *chunk* of them is run through the model, its counted tokens are shuffled with a seed
+of its own, and cut into batches; what is left over begins the next chunk. So the whole stream is a function of (source,
+seed), and a state of three numbers and a tensor smaller than a batch brings it back exactly.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saekit.activations.harvest import ROWS_AT_ONCE, check_finite, describe_model, forward_to
+from saekit.activations.tokens import tokenize
+from saekit.corpora import Corpus, load_corpus
+from saekit.models import check_site, site_width
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+Batch = Mapping[str, Float[Tensor, "batch d"]]
+CHUNK_BYTES = 128 * 2**20
+CHUNK_TOKENS = 2**15
+
+
+@dataclass
+class StreamState:
+    """Where a stream stands: the document its chunk began at, the batches taken from it, what was carried into it."""
+
+    documents: int = 0
+    chunk: int = 0
+    batches: int = 0
+    carried: dict[str, Tensor] = field(default_factory=dict)
+
+
+class ActivationStream:
+    """Batches of activations of a model at ``sites``, shuffled within chunks, for ever.
+
+    An endless corpus is read on; a finite one is read again in a new seeded order. ``state`` is where the next batch
+    comes from; give it back to go on from there.
+    """
+
+    def __init__(
+        self,
+        model: TransformerBridge,
+        sites: Sequence[str],
+        source: Corpus | Sequence[str] | Tensor,
+        batch_size: int,
+        seed: int = 0,
+        state: StreamState | None = None,
+    ) -> None:
+        self.model, self.sites, self.batch_size, self.seed = (
+            model,
+            [check_site(model, site) for site in sites],
+            batch_size,
+            seed,
+        )
+        self.widths = {site: site_width(model, site) for site in sites}
+        if isinstance(source, Tensor):
+            self.source: Corpus | Tensor = source
+            empty = not source.numel()
+        else:
+            self.source = source if isinstance(source, Corpus) else load_corpus(source)
+            empty = next(iter(self.source), None) is None
+        if empty:
+            raise ValueError("the corpus is empty: there is nothing to train on.")
+        self.state = state or StreamState()
+        bound = CHUNK_BYTES // (4 * sum(self.widths.values()))
+        self.chunk_tokens = max(batch_size, min(CHUNK_TOKENS, bound))
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        corpus = {"corpus": self.source.provenance} if isinstance(self.source, Corpus) else {}
+        return describe_model(self.model) | corpus
+
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            yield from self._chunk()
+
+    def _chunk(self) -> Iterator[Batch]:
+        """The batches of one chunk, from ``state.batches`` on; moves the state as it goes."""
+        begun = self.state
+        pieces = {site: [begun.carried[site]] if site in begun.carried else [] for site in self.sites}
+        counted, documents = 0, begun.documents
+        pending: list[Any] = []
+        for text in self._texts(begun.documents):
+            pending.append(text)
+            documents += 1
+            if len(pending) == ROWS_AT_ONCE:
+                counted += self._run(pending, pieces, documents)
+                pending = []
+                if counted >= self.chunk_tokens:
+                    break
+        x = {site: torch.cat(parts) for site, parts in pieces.items()}
+        n = len(x[self.sites[0]])
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + begun.chunk)
+        order = torch.randperm(n, generator=generator)
+        whole = n // self.batch_size
+        for b in range(begun.batches, whole):
+            picked = order[b * self.batch_size : (b + 1) * self.batch_size]
+            self.state = StreamState(begun.documents, begun.chunk, b + 1, begun.carried)
+            if b + 1 == whole:
+                rest = order[whole * self.batch_size :]
+                carried = {site: x[site][rest].clone() for site in self.sites}
+                self.state = StreamState(documents, begun.chunk + 1, 0, carried)
+            yield {site: x[site][picked] for site in self.sites}
+
+    def _run(self, pending: list[Any], pieces: dict[str, list[Tensor]], documents: int) -> int:
+        texts = torch.stack(pending) if isinstance(self.source, Tensor) else pending
+        rows = tokenize(self.model, texts)
+        if not rows.mask.any():
+            return 0
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            part = slice(start, start + ROWS_AT_ONCE)
+            for site, h in forward_to(self.model, rows.tokens[part], self.sites).items():
+                flat = h.cpu()[rows.mask[part]].float()
+                check_finite(flat, site, documents // ROWS_AT_ONCE)
+                pieces[site].append(flat)
+        return int(rows.mask.sum())
+
+    def _texts(self, skip: int) -> Iterator[Any]:
+        """Texts from the ``skip``-th on; a finite source begins again in a new order, seeded by (seed, pass)."""
+        if isinstance(self.source, Corpus) and self.source.endless:
+            yield from (document.text for document in itertools.islice(iter(self.source), skip, None))
+            return
+        items = list(self.source) if isinstance(self.source, Tensor) else [d.text for d in self.source]
+        reading, position = divmod(skip, len(items))
+        while True:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + 7_919 + reading)
+            for i in torch.randperm(len(items), generator=generator)[position:].tolist():
+                yield items[i]
+            reading, position = reading + 1, 0
+
+
+class ArrayStream:
+    """Batches of an array [n, d] of one's own, every pass in a new seeded order; the last short batch joins the next."""
+
+    sites = ("x",)
+
+    def __init__(
+        self, x: Float[Tensor, "n d"], batch_size: int, seed: int = 0, state: StreamState | None = None
+    ) -> None:
+        if x.ndim != 2 or not len(x):
+            raise ValueError(f"activations of one's own are [n, d] with n ≥ 1, found shape {tuple(x.shape)}.")
+        for start in range(0, len(x), 2**16):
+            check_finite(x[start : start + 2**16], "x", start // batch_size)
+        self.x, self.batch_size, self.seed = x, batch_size, seed
+        self.widths = {"x": x.shape[1]}
+        self.state = state or StreamState()
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return {"model": None, "model_hash": None, "processing": "none"}
+
+    def __iter__(self) -> Iterator[Batch]:
+        n = len(self.x)
+        orders: dict[int, Tensor] = {}
+        while True:
+            start = self.state.batches * self.batch_size
+            picked = torch.arange(start, start + self.batch_size)
+            readings, places = picked // n, picked % n
+            for reading in range(int(readings[0]), int(readings[-1]) + 1):
+                if reading not in orders:
+                    generator = torch.Generator().manual_seed(self.seed * 1_000_003 + reading)
+                    orders[reading] = torch.randperm(n, generator=generator)
+            rows = torch.cat([orders[r][places[readings == r]] for r in range(int(readings[0]), int(readings[-1]) + 1)])
+            orders = {r: order for r, order in orders.items() if r >= int(readings[-1])}
+            self.state = StreamState(batches=self.state.batches + 1)
+            yield {"x": self.x[rows].float()}

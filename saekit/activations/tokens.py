@@ -1,0 +1,157 @@
+"""Text to rows of tokens: one document a row, BOS first, no packing, and where each token came from.
+
+What passes the model's context goes on in a further row with its own BOS (``long="window"``) or is dropped
+(``long="cut"``). Rows are padded on the right; since a causal model never looks right, no attention mask is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+    from saekit.corpora import Document
+
+
+@dataclass(frozen=True, eq=False)
+class TokenRows:
+    """Tokens as the model gets them, [row, position].
+
+    mask:      True at counted tokens (BOS, padding and chosen special tokens are not).
+    documents: the document of each row, as its index in the source.
+    positions: index of each token in its document, counted from 0 without BOS; -1 at BOS and padding.
+    spans:     [row, position, 2] characters of each token in its document, or None for token tensors.
+    excluded:  how many tokens were left out, by reason: bos, special, cut.
+    """
+
+    tokens: Int[Tensor, "row position"]
+    mask: Bool[Tensor, "row position"]
+    documents: Int[Tensor, " row"]
+    positions: Int[Tensor, "row position"]
+    spans: Int[Tensor, "row position 2"] | None
+    excluded: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+def tokenize(
+    model: TransformerBridge,
+    texts: Sequence[str] | Int[Tensor, "row position"],
+    *,
+    long: Literal["window", "cut"] = "window",
+    context: int | None = None,
+    exclude: Sequence[str] = (),
+    first_document: int = 0,
+) -> TokenRows:
+    """Turn texts into rows of at most ``context`` tokens (default: the model's), BOS included.
+
+    A token tensor is taken as it is, nothing added; a BOS at its first position is not counted.
+    exclude: special tokens (by their text) that are not counted either.
+    Raises ValueError for a token that is not the tokenizer's, an unknown ``long``, or token ids outside the vocabulary.
+    """
+    tokenizer = model.tokenizer
+    special = torch.tensor([_token_id(tokenizer, token) for token in exclude], dtype=torch.long)
+    if isinstance(texts, Tensor):
+        return _from_tensor(texts, tokenizer, model.cfg.d_vocab, special, first_document)
+    if long not in ("window", "cut"):
+        raise ValueError(f"long is 'window' or 'cut', found {long!r}.")
+    bos = tokenizer.bos_token_id
+    context = min(context or model.cfg.n_ctx, model.cfg.n_ctx)
+    room = context - (bos is not None)
+    rows: list[tuple[int, int, list[int], list[tuple[int, int]]]] = []
+    cut = 0
+    encoded = tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True) if len(texts) else {}
+    for d, (ids, offsets) in enumerate(
+        zip(encoded.get("input_ids", []), encoded.get("offset_mapping", []), strict=True)
+    ):
+        for start in range(0, max(len(ids), 1), room):
+            if start and long == "cut":
+                cut += len(ids) - start
+                break
+            rows.append((first_document + d, start, ids[start : start + room], offsets[start : start + room]))
+    return _pad(rows, bos, tokenizer.pad_token_id or 0, special, cut)
+
+
+def _pad(rows: list[Any], bos: int | None, pad: int, special: Tensor, cut: int) -> TokenRows:
+    lead = int(bos is not None)
+    width = max((len(ids) for _, _, ids, _ in rows), default=0) + lead
+    tokens = torch.full((len(rows), width), pad, dtype=torch.long)
+    positions = torch.full((len(rows), width), -1, dtype=torch.long)
+    spans = torch.zeros(len(rows), width, 2, dtype=torch.long)
+    for r, (_, start, ids, offsets) in enumerate(rows):
+        end = lead + len(ids)
+        if lead:
+            tokens[r, 0] = bos
+        if ids:
+            tokens[r, lead:end] = torch.tensor(ids)
+            positions[r, lead:end] = torch.arange(start, start + len(ids))
+            spans[r, lead:end] = torch.tensor(offsets)
+    is_special = torch.isin(tokens, special) & (positions >= 0)
+    documents = torch.tensor([row[0] for row in rows], dtype=torch.long)
+    excluded = {"bos": lead * len(rows), "special": int(is_special.sum()), "cut": cut}
+    return TokenRows(tokens, (positions >= 0) & ~is_special, documents, positions, spans, excluded)
+
+
+def _from_tensor(tokens: Tensor, tokenizer: Any, d_vocab: int, special: Tensor, first_document: int) -> TokenRows:
+    if tokens.ndim != 2 or tokens.is_floating_point():
+        raise ValueError(f"tokens must be integers [row, position], found {tokens.dtype} {tuple(tokens.shape)}.")
+    tokens = tokens.cpu().long()
+    if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < d_vocab:
+        raise ValueError(f"token ids must lie in 0 … {d_vocab - 1}, found {int(tokens.min())} … {int(tokens.max())}.")
+    is_bos = torch.zeros_like(tokens, dtype=torch.bool)
+    if tokens.shape[1] and tokenizer is not None and tokenizer.bos_token_id is not None:
+        is_bos[:, 0] = tokens[:, 0] == tokenizer.bos_token_id
+    is_special = torch.isin(tokens, special) & ~is_bos
+    positions = torch.where(is_bos, -1, torch.arange(tokens.shape[1])[None] - is_bos.any(1, keepdim=True).long())
+    documents = torch.arange(first_document, first_document + len(tokens))
+    excluded = {"bos": int(is_bos.sum()), "special": int(is_special.sum()), "cut": 0}
+    return TokenRows(tokens, ~is_bos & ~is_special, documents, positions, None, excluded)
+
+
+def _token_id(tokenizer: Any, token: str) -> int:
+    known = tokenizer.get_vocab()
+    if token not in known:
+        raise ValueError(f"the tokenizer has no token {token!r}; its special ones are {tokenizer.all_special_tokens}.")
+    return known[token]
+
+
+def concept_mask(rows: TokenRows, documents: Sequence[Document], concept: str) -> Bool[Tensor, "row position"]:
+    """True at tokens that share a character with a span of the concept (leading space not counted).
+
+    ``documents`` are those the rows were made from, in the same order.
+    """
+    if rows.spans is None:
+        raise ValueError("rows made from a token tensor have no characters, so spans of text cannot be found in them.")
+    result = torch.zeros_like(rows.mask)
+    for r, d in enumerate(rows.documents.tolist()):
+        text = documents[d].text
+        for span in documents[d].spans:
+            if span.concept == concept:
+                start = span.start
+                while start < span.end and text[start].isspace():  # a token's leading space is no part of a word
+                    start += 1
+                result[r] |= (rows.spans[r, :, 0] < span.end) & (rows.spans[r, :, 1] > start)
+    return result & (rows.positions >= 0)
+
+
+def token_strings(model: TransformerBridge, tokens: Iterable[int]) -> list[str]:
+    """What each token adds to the text; bytes that are no character alone show as �."""
+    tokenizer = model.tokenizer
+    special = set(tokenizer.all_special_ids)
+    ids = [int(token) for token in tokens]
+    # An empty word before each token keeps the leading space that some tokenizers strip from the first one.
+    plain = tokenizer.convert_ids_to_tokens(ids)
+    return [p if i in special else _display(tokenizer, i, p) for i, p in zip(ids, plain, strict=True)]
+
+
+def _display(tokenizer: Any, token: int, plain: str) -> str:
+    text = tokenizer.decode([token], clean_up_tokenization_spaces=False)
+    return " " + text if plain.startswith("▁") and not text.startswith(" ") else text

@@ -1,0 +1,65 @@
+"""model_hash: a fingerprint of a checkpoint's weights, so that a dictionary is never put on another model unnoticed.
+
+SHA-256 over the weights as stored, before any library touches them: tensors by name in sorted order, and of each its
+name, dtype, shape and bytes. It does not depend on how the file is cut into shards, on the order in it, or on the
+dtype a model is later run in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+def hash_tensors(names: list[str], read: Callable[[str], Tensor]) -> str:
+    """SHA-256 over tensors: of each in sorted order, ``name dtype shape`` as text, then its bytes."""
+    digest = hashlib.sha256()
+    for name in sorted(names):
+        tensor = read(name).detach().cpu().contiguous()
+        digest.update(f"{name} {str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def hash_checkpoint(folder: str | Path) -> str:
+    """The model_hash of a Hugging Face folder (safetensors, whole or in shards, or ``pytorch_model.bin``).
+
+    Raises FileNotFoundError when the folder holds no weights, ValueError when a file is cut or not what its name says.
+    """
+    folder = Path(folder)
+    with ExitStack() as stack:
+        tensors: dict[str, Callable[[str], Tensor]] = {}
+        for file in _weight_files(folder):
+            for name, read in _readers(file, stack):
+                tensors[name] = read
+        return hash_tensors(list(tensors), lambda name: tensors[name](name))
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    for kind in ("model.safetensors", "pytorch_model.bin"):
+        index = folder / f"{kind}.index.json"
+        if index.is_file():
+            return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+        if (folder / kind).is_file():
+            return [folder / kind]
+    raise FileNotFoundError(f"{folder} holds no model.safetensors and no pytorch_model.bin.")
+
+
+def _readers(file: Path, stack: ExitStack) -> Iterator[tuple[str, Callable[[str], Tensor]]]:
+    if file.suffix == ".bin":
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        yield from ((name, state.__getitem__) for name in state)
+        return
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        opened = stack.enter_context(safe_open(file, framework="pt"))
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{file} is not a whole safetensors file ({error}): copy or download it again.") from error
+    yield from ((name, opened.get_tensor) for name in opened.keys())  # noqa: SIM118 (safe_open is no dict)

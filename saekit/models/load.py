@@ -1,0 +1,102 @@
+"""load_model: any Hugging Face model as a TransformerLens 4 bridge, unprocessed, with its hash."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from saekit.models.hashing import hash_checkpoint
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+EMBEDDED = ("micro",)
+"""Models that ship with saekit and need no network."""
+
+
+def load_model(
+    name: str | Path, device: str | torch.device | None = None, dtype: torch.dtype | None = None
+) -> TransformerBridge:
+    """Load a model by name: ``"micro"`` (ships with saekit), a Hub name such as ``"gpt2"``, or a local folder.
+
+    The weights are left as they are (no folding, no centring). The bridge carries ``model_name``, ``model_hash``
+    (SHA-256 of the stored weights, see ``saekit.models.hashing``) and ``processing`` (``"none"``), which stand in every
+    dictionary made from it.
+
+    device: default cuda, then mps, then cpu. dtype: default float32 on a CPU, else the checkpoint's own.
+    Raises FileNotFoundError for a name that is neither embedded, nor a folder, nor to be had from the Hub, ValueError
+    for a folder that is not a Hugging Face model or holds damaged weights.
+    """
+    name = str(name)
+    folder = _find_folder(name)
+    model_hash = hash_checkpoint(folder)
+    device = torch.device(device) if device is not None else _default_device()
+    if dtype is None:
+        dtype = torch.float32 if device.type == "cpu" else _stored_dtype(folder)
+
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # it writes to stderr, red in a notebook, for a load of seconds
+    try:
+        model = TransformerBridge.boot_transformers(str(folder), device=device, dtype=dtype)
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+    model.eval()
+    model.requires_grad_(False)
+    model.model_name = name
+    model.model_hash = model_hash
+    model.processing = "none"
+    return model
+
+
+def _find_folder(name: str) -> Path:
+    if name in EMBEDDED:
+        return Path(str(files("saekit") / "models" / name))
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ValueError(f"{path} is not a Hugging Face model folder: it has no config.json.")
+        return path
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise FileNotFoundError(f"there is no folder {name}.")
+    return _download(name)
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    wanted = ["*.json", "*.safetensors", "tokenizer*", "*.model", "*.txt"]
+    near = difflib.get_close_matches(name, EMBEDDED, 1, 0.5)
+    hint = f"did you mean {near[0]!r}?" if near else "embedded models: " + ", ".join(map(repr, EMBEDDED)) + "."
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=wanted))
+        if not any(folder.glob("*.safetensors")):  # an old checkpoint without safetensors
+            folder = Path(snapshot_download(name, allow_patterns=[*wanted, "pytorch_model*.bin"]))
+        return folder
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise FileNotFoundError(
+            f"no model {name!r}: not embedded, not a folder here, and the Hugging Face Hub did not give it "
+            f"({type(error).__name__}: no such model, no access or no network); {hint}"
+        ) from error
+
+
+def _default_device() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def _stored_dtype(folder: Path) -> torch.dtype:
+    config = json.loads((folder / "config.json").read_text())
+    return getattr(torch, str(config.get("dtype") or config.get("torch_dtype") or "float32"))
