@@ -1,0 +1,11 @@
+"""Text: the labelled microworld, the frozen Python library, files and lists of one's own, and prompt pairs for circuits.
+
+Nothing here imports torch."""
+
+from __future__ import annotations
+
+from saekit.corpora.documents import Corpus, Document, Span
+from saekit.corpora.load import load_corpus
+from saekit.corpora.pairs import Pair, Pairs, load_pairs
+
+__all__ = ["Corpus", "Document", "Pair", "Pairs", "Span", "load_corpus", "load_pairs"]

@@ -1,0 +1,150 @@
+"""load_corpus: one name for the corpora that ship and for text of one's own."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from os import PathLike
+from pathlib import Path
+
+from saekit.corpora import microworld
+from saekit.corpora.documents import Corpus, Document
+from saekit.corpora.python_library import documents as python_library
+from saekit.corpora.python_library import labels as python_labels
+
+NAMES = ("microworld", "python")
+SPLITS = ("train", "heldout", "unseen_dev", "unseen")
+PER_KIND = 500  # documents of each kind in a finite split
+
+
+def load_corpus(
+    source: str | PathLike[str] | Sequence[str | Document],
+    split: str = "train",
+    *,
+    n: int | None = None,
+    seed: int = 0,
+    kinds: Sequence[str] | None = None,
+) -> Corpus:
+    """A corpus of labelled documents, or of text of one's own.
+
+    source: "microworld" (English-like, its generator labels every span), "python" (the frozen standard library of Python 3.11, labelled
+        by its parser), a list of strings or Documents, a .txt file (one document) or a folder of .txt files (one document each), UTF-8.
+    split: "train" is an endless seeded stream. "heldout" has fillers and combinations of trained phrases that training never has;
+        "unseen_dev" and "unseen" have phrases never trained on (develop on the one, look at the other for final numbers alone). For
+        "python" the three are disjoint sets of modules. They are finite: 500 documents a kind; "python" has one kind.
+    n: the first n documents only, in the same order; a stream becomes finite.
+    kinds: some kinds of the microworld only.
+
+    The same arguments give the same bytes on every Python and system.
+    Raises ValueError for an unknown name, split or kind, for an empty corpus, for n beyond what a split holds and for text that is
+    not UTF-8; FileNotFoundError for a path that does not exist."""
+    if n is not None and n < 1:
+        raise ValueError(f"n must be at least 1 document, found {n}.")
+    if isinstance(source, str) and source in NAMES:
+        if split not in SPLITS:
+            raise ValueError(_unknown("split", split, SPLITS))
+        known = tuple(microworld.KINDS) if source == "microworld" else (python_library.KIND,)
+        chosen = _check_kinds(kinds, known)
+        return _microworld(split, n, seed, chosen) if source == "microworld" else _python(split, n, seed)
+    if split != "train" or kinds is not None:
+        raise ValueError(
+            f"text of one's own has no splits and no kinds: leave out split={split!r} and kinds={kinds!r}."
+        )
+    name, documents = _own(source)
+    if not documents:
+        raise ValueError(f"the corpus is empty: {name} holds no text.")
+    if n is not None and n > len(documents):
+        raise ValueError(f"n={n:,} documents are asked for, but {name} holds {len(documents):,}.")
+    found = documents[:n]
+    return Corpus(found, name=name, split=split, seed=seed, kinds=sorted({document.kind for document in found}))
+
+
+def _microworld(split: str, n: int | None, seed: int, kinds: tuple[str, ...]) -> Corpus:
+    def stream() -> Iterator[Document]:
+        return microworld.stream(kinds, seed)
+
+    documents: Sequence[Document] | Callable[[], Iterator[Document]]
+    if split == "train":
+        documents = stream if n is None else tuple(islice(stream(), n))
+    else:
+        # One of each kind in turn, so that the first documents already show every kind.
+        holds = PER_KIND * len(kinds)
+        _check_room(n, holds, "microworld", split)
+        documents = tuple(
+            microworld.document(kinds[number % len(kinds)], split, seed, number // len(kinds))
+            for number in range(n or holds)
+        )
+    return Corpus(documents, name="microworld", split=split, seed=seed, kinds=kinds)
+
+
+def _python(split: str, n: int | None, seed: int) -> Corpus:
+    documents: Sequence[Document] | Callable[[], Iterator[Document]]
+    if split == "train":
+        documents = (
+            (lambda: python_library.stream(seed)) if n is None else tuple(islice(python_library.stream(seed), n))
+        )
+    else:
+        documents = python_library.finite(split, seed, PER_KIND)
+        _check_room(n, len(documents), "python", split)
+        documents = documents[:n]
+    kinds = (python_library.KIND,)
+    return Corpus(documents, name="python", split=split, seed=seed, kinds=kinds, concepts=python_labels.CONCEPTS)
+
+
+def _own(source: str | PathLike[str] | Sequence[str | Document]) -> tuple[str, list[Document]]:
+    """Name and documents of a list, a file or a folder."""
+    if isinstance(source, str | PathLike):
+        path = Path(source).expanduser()
+        if path.is_dir():
+            return str(source), [
+                Document(_read(file), "text") for file in sorted(path.glob("*.txt")) if file.stat().st_size
+            ]
+        if path.is_file():
+            text = _read(path)
+            return str(source), [Document(text, "text")] if text.strip() else []
+        near = difflib.get_close_matches(str(source), NAMES, n=1, cutoff=0.6)
+        hint = f"did you mean {near[0]!r}?" if near else f"corpora that ship: {', '.join(map(repr, NAMES))}."
+        error = FileNotFoundError if len(path.parts) > 1 or path.suffix else ValueError
+        raise error(f"there is no corpus, file or folder {str(source)!r}: {hint}")
+    if not isinstance(source, Sequence):
+        raise TypeError(f"a corpus is a name, a path or a list of strings, found {type(source).__name__}.")
+    documents = []
+    for place, item in enumerate(source):
+        if not isinstance(item, str | Document):
+            raise TypeError(f"a corpus is a list of strings, found {type(item).__name__} at place {place}.")
+        documents.append(item if isinstance(item, Document) else Document(item, "text"))
+    return "list", documents
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not UTF-8 text: byte {error.start:,} is 0x{error.object[error.start]:02x}."
+        ) from None
+
+
+def _check_kinds(kinds: Sequence[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
+    if kinds is None:
+        return known
+    if isinstance(kinds, str):
+        kinds = (kinds,)
+    for kind in kinds:
+        if kind not in known:
+            raise ValueError(_unknown("kind", kind, known))
+    if not kinds:
+        raise ValueError(f"kinds is empty: choose some of {', '.join(map(repr, known))}, or leave it out for all.")
+    return tuple(kind for kind in known if kind in kinds)
+
+
+def _check_room(n: int | None, holds: int, name: str, split: str) -> None:
+    if n is not None and n > holds:
+        raise ValueError(f"n={n:,} documents are asked for, but {split} of {name!r} holds {holds:,} with these kinds.")
+
+
+def _unknown(what: str, found: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(str(found), known, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"there is no {what} {found!r}: {hint}choose from {', '.join(map(repr, known))}."

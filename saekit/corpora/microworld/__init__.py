@@ -1,0 +1,36 @@
+"""The microworld: an English-like corpus whose generator labels every span with the concepts that produced it.
+
+A kind of document is one file here with KIND, SHARE, `document(draw, split)` and, where it is a task, `prompts(draw, split)`;
+add the file, its name in `KINDS`, and a test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from types import ModuleType
+
+from saekit.corpora.documents import Document
+from saekit.corpora.microworld import agreement, biographies, capitals, introductions, repeats, reviews, years
+from saekit.corpora.microworld.chance import Draw
+
+KINDS: dict[str, ModuleType] = {
+    module.KIND: module for module in (agreement, biographies, capitals, introductions, repeats, reviews, years)
+}
+
+
+def document(kind: str, split: str, seed: int, number: int) -> Document:
+    """Document `number` of a kind: a function of its arguments alone."""
+    return KINDS[kind].document(Draw(kind, split, seed, number), split)
+
+
+def stream(kinds: tuple[str, ...], seed: int) -> Iterator[Document]:
+    """The endless training stream; each kind by its SHARE."""
+    shares = [KINDS[kind].SHARE for kind in kinds]
+    draw = Draw("stream", seed)
+    for number in count():
+        ticket = draw.uniform() * sum(shares)
+        for kind, share in zip(kinds, shares, strict=True):
+            ticket -= share
+            if ticket < 0:
+                break
+        yield document(kind, "train", seed, number)

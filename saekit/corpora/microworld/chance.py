@@ -1,0 +1,84 @@
+"""Seeded drawing that gives the same bytes on every Python: only `random.Random(seed).random()`, whose sequence Python promises to keep."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import zlib
+from bisect import bisect
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+class Words(tuple[str, ...]):
+    """A list of words, the frequent first: `Draw.zipf` gives the word of rank r (from 0) a weight of 1/(r + 4)."""
+
+    cumulative: list[float]
+
+    def __new__(cls, words: str | Sequence[str]) -> Words:
+        made = super().__new__(cls, words.split("|") if isinstance(words, str) else words)
+        total, made.cumulative = 0.0, []
+        for rank in range(len(made)):
+            total += 1 / (rank + 4)
+            made.cumulative.append(total)
+        return made
+
+
+class Draw:
+    """Everything random that a generator needs, from one seed."""
+
+    def __init__(self, *seed: object):
+        digest = hashlib.blake2b(repr(seed).encode(), digest_size=8).digest()
+        self.uniform = random.Random(int.from_bytes(digest, "little")).random
+
+    def integer(self, low: int, high: int) -> int:
+        """A whole number from low to high, both included."""
+        return low + int(self.uniform() * (high - low + 1))
+
+    def chance(self, probability: float) -> bool:
+        return self.uniform() < probability
+
+    def choose(self, items: Sequence[Item]) -> Item:
+        return items[int(self.uniform() * len(items))]
+
+    def zipf(self, words: Words) -> str:
+        cumulative = words.cumulative
+        return words[bisect(cumulative, self.uniform() * cumulative[-1])]
+
+    def sample(self, items: Sequence[Item], count: int) -> list[Item]:
+        """`count` different items."""
+        left = list(items)
+        return [left.pop(int(self.uniform() * len(left))) for _ in range(count)]
+
+    def shuffled(self, items: Sequence[Item]) -> list[Item]:
+        return self.sample(items, len(items))
+
+    def zipf_pair(self, words: Words) -> tuple[str, str]:
+        """Two different words."""
+        first = second = self.zipf(words)
+        while second == first:
+            second = self.zipf(words)
+        return first, second
+
+
+def held_out(one_in: int, *parts: str) -> bool:
+    """Whether this combination is kept from training: one in `one_in`, by a stable hash (CRC-32)."""
+    return zlib.crc32("\x1f".join(parts).encode()) % one_in == 0
+
+
+def draw_phrases(split: str, kind: str, draw_one: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
+    """Phrases for the split: one combination of trained phrases in eight is kept for heldout; unseen phrases combine freely."""
+    while True:
+        phrases = draw_one()
+        if split.startswith("unseen") or held_out(8, kind, *phrases) == (split == "heldout"):
+            return phrases
+
+
+def draw_fillers(split: str, kind: str, draw_one: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
+    """Fillers for the split: one combination in ten is never trained, and only those stand in the other splits."""
+    while True:
+        fillers = draw_one()
+        if held_out(10, kind, *fillers) == (split != "train"):
+            return fillers

@@ -1,0 +1,145 @@
+"""load_pairs: clean and corrupt prompts for circuits, checked against the tokenizer that will read them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any, Protocol, overload
+
+from saekit.corpora.microworld import agreement, capitals, introductions, years
+from saekit.corpora.microworld.chance import Draw
+from saekit.corpora.microworld.grammar import SPLITS
+from saekit.corpora.microworld.prompts import Prompts
+
+TASKS = {"ioi": introductions, "agreement": agreement, "greater_than": years, "capitals": capitals}
+DRAWS = 50  # for each pair asked for, before giving up
+
+
+class Encodes(Protocol):
+    """A Hugging Face tokenizer, as far as it is needed here."""
+
+    def encode(self, text: str, *, add_special_tokens: bool = ...) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two prompts of equal token length, without BOS. After `clean` one of `answers` is right and each of `wrong` is not; `corrupt`
+    differs in the one thing that decides it. Answers are single tokens as they follow the prompt, a leading space kept."""
+
+    clean: str
+    corrupt: str
+    answers: tuple[str, ...]
+    wrong: tuple[str, ...]
+
+
+class Pairs(Sequence[Pair]):
+    """The pairs of a task: a sequence that knows its `.task` and `.split` and draws itself."""
+
+    def __init__(self, pairs: Sequence[Pair], task: str, split: str):
+        self.task = task
+        self.split = split
+        self._pairs = tuple(pairs)
+
+    @overload
+    def __getitem__(self, index: int) -> Pair: ...
+    @overload
+    def __getitem__(self, index: slice) -> Pairs: ...
+    def __getitem__(self, index: int | slice) -> Pair | Pairs:
+        if isinstance(index, slice):
+            return Pairs(self._pairs[index], self.task, self.split)
+        return self._pairs[index]
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __iter__(self) -> Iterator[Pair]:
+        return iter(self._pairs)
+
+    def __repr__(self) -> str:
+        return f"Pairs({self.task!r}, split={self.split!r}, {len(self):,} pairs)"
+
+    def _repr_html_(self) -> str:
+        from saekit.corpora.draw import pairs_html
+
+        return pairs_html(self)
+
+
+def load_pairs(
+    task: str, n: int = 200, seed: int = 0, split: str = "heldout", tokenizer: Encodes | None = None
+) -> Pairs:
+    """n different pairs of a task.
+
+    task: "ioi" (indirect object), "agreement" (all attractors of the other number outside train), "greater_than" (answers: every valid
+        two-digit ending), "capitals".
+    split: "train", "heldout", "unseen_dev" or "unseen", as in `load_corpus`.
+    tokenizer: of the model that will read the pairs (a Hugging Face tokenizer); None: that of "micro".
+
+    A draw whose prompts differ in length or whose answers are not single tokens for this tokenizer is replaced by another.
+    Raises ValueError for an unknown task or split, and where the tokenizer leaves too few pairs (names the words that it splits)."""
+    if task not in TASKS:
+        near = difflib.get_close_matches(str(task), TASKS, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"there is no task {task!r}: {hint}the tasks are {', '.join(map(repr, TASKS))}.")
+    if split not in SPLITS:
+        raise ValueError(f"there is no split {split!r}: choose from {', '.join(map(repr, SPLITS))}.")
+    if n < 1:
+        raise ValueError(f"n must be at least 1 pair, found {n}.")
+    tokens = Tokens(tokenizer)
+    pairs: list[Pair] = []
+    seen: set[str] = set()
+    splits_words: dict[str, int] = {}
+    for number in range(n * DRAWS):
+        prompts = TASKS[task].prompts(Draw("pairs", task, split, seed, number), split)
+        if prompts.clean in seen:
+            continue
+        seen.add(prompts.clean)
+        split_word = tokens.first_split(prompts)
+        if split_word is not None:
+            splits_words[split_word] = splits_words.get(split_word, 0) + 1
+            continue
+        pairs.append(Pair(*prompts))
+        if len(pairs) == n:
+            return Pairs(pairs, task, split)
+    if splits_words:
+        worst = sorted(splits_words, key=lambda word: -splits_words[word])[:5]
+        raise ValueError(
+            f"only {len(pairs)} of {n} pairs of {task!r} can be had with this tokenizer, since it splits {', '.join(map(repr, worst))}"
+            f"{' and others' if len(splits_words) > 5 else ''}: each must be one token."
+        )
+    raise ValueError(f"split {split!r} of {task!r} holds only about {len(pairs)} different pairs, {n} are asked for.")
+
+
+class Tokens:
+    """What a tokenizer makes of prompts and answers."""
+
+    def __init__(self, tokenizer: Encodes | None):
+        if tokenizer is None:
+            self._encode = lambda text: micro_tokenizer().encode(text, add_special_tokens=False).ids
+        else:
+            self._encode = lambda text: list(tokenizer.encode(text, add_special_tokens=False))
+        self._single: dict[str, bool] = {}
+
+    def first_split(self, prompts: Prompts) -> str | None:
+        """The first word that is not one token where it must be, or None. Answers are judged as they follow the prompt."""
+        clean, corrupt = self._encode(prompts.clean), self._encode(prompts.corrupt)
+        if len(clean) != len(corrupt):
+            return next(b for a, b in zip(prompts.clean.split(), prompts.corrupt.split(), strict=True) if a != b)
+        for answer in (*prompts.answers, *prompts.wrong):
+            # How an answer is cut depends on the character before it alone, so it is asked once for each such character.
+            key = prompts.clean[-1] + answer
+            if key not in self._single:
+                self._single[key] = self._encode(prompts.clean + answer)[:-1] == clean
+            if not self._single[key]:
+                return answer
+        return None
+
+
+@lru_cache(maxsize=1)
+def micro_tokenizer() -> Any:
+    """The tokenizer of the embedded model, as a data file: nothing of saekit.models is imported."""
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_str((files("saekit") / "models" / "micro" / "tokenizer.json").read_text(encoding="utf-8"))

@@ -1,0 +1,1 @@
+"""The frozen standard library of Python 3.11, labelled with `tokenize` and `ast`."""
