@@ -140,7 +140,7 @@ def concept_scores(frame: pandas.DataFrame, *, top: int = 30, title: str = "Conc
         *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("f1", "precision", "recall")),
         alt.Tooltip("token_f1:Q", format=".3f", title="f1 of the best token"),
     ]
-    y = alt.Y("concept:N", sort=None, title=None, axis=alt.Axis(labelFont=MONO, labelLimit=240, domain=True))
+    y = alt.Y("concept:N", sort=None, title=None, axis=alt.Axis(labelFont=MONO, labelLimit=160, domain=True))
     axis = alt.Axis(title="F1, token by token", values=[0, 0.25, 0.5, 0.75, 1], format=".2~f", grid=True)
     base = alt.Chart(data).encode(y=y)
     unit = alt.Scale(domain=[0, 1])
@@ -151,7 +151,7 @@ def concept_scores(frame: pandas.DataFrame, *, top: int = 30, title: str = "Conc
         x=alt.X("token_f1:Q", scale=unit, axis=axis), tooltip=tooltip
     )
     heading = alt.TitleParams(title, subtitle=words)
-    return (bars + rings).properties(height=alt.Step(20), width=360, title=heading)
+    return (bars + rings).properties(height=alt.Step(20), width=300, title=heading)
 
 
 def next_token_change(
@@ -198,7 +198,7 @@ def next_token_change(
         .encode(y=y, x="p:Q", stroke=colour, fill=fill, tooltip=tooltip)
     )
     heading = alt.TitleParams(title, subtitle=words)
-    return (lines + dots).properties(height=alt.Step(22), width=360, title=heading)
+    return (lines + dots).properties(height=alt.Step(22), width=300, title=heading)
 
 
 def _require(frame: Any, columns: Sequence[str], function: str) -> None:

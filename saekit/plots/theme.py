@@ -28,7 +28,7 @@ def theme() -> dict[str, Any]:
         "config": {
             "background": "transparent",
             "font": SANS,
-            "view": {"stroke": None, "continuousWidth": 440, "continuousHeight": 190, "discreteWidth": 440},
+            "view": {"stroke": None, "continuousWidth": 400, "continuousHeight": 190},
             "padding": {"left": 4, "top": 6, "right": 8, "bottom": 4},
             "title": {
                 "anchor": "start",

@@ -23,8 +23,8 @@ color:var(--ink);background:var(--bg);font:12px/16px var(--jp-ui-font-family,sys
 font-variant-numeric:tabular-nums;container-type:inline-size;padding:2px 0}
 body[data-jp-theme-light="false"] .saekit-tokens,body.vscode-dark .saekit-tokens{--act:#8a5800;--neg:#8c3f22}
 .saekit-tokens .text{font:13px/22px var(--jp-code-font-family,ui-monospace,Menlo,Consolas,monospace);
-font-variant-ligatures:none;white-space:pre-wrap;overflow-wrap:anywhere}
-.saekit-tokens .k{padding:2px 0;unicode-bidi:isolate;white-space:pre-wrap;
+font-variant-ligatures:none;overflow-x:auto}
+.saekit-tokens .k{padding:2px 0;unicode-bidi:isolate;white-space:pre;
 background:color-mix(in oklab,var(--act) calc(var(--a,0)*100%),transparent)}
 .saekit-tokens .minus{background:color-mix(in oklab,var(--neg) calc(var(--a,0)*100%),transparent);
 border-bottom:2px dotted var(--ink)}
@@ -38,7 +38,7 @@ border-bottom:1px solid var(--line)}
 .saekit-tokens .row>*{overflow:hidden;white-space:pre}
 .saekit-tokens .row>b{font:12px/23px var(--jp-ui-font-family,system-ui,sans-serif);text-align:right;padding-right:10px;
 color:var(--grey)}
-.saekit-tokens .row .k{white-space:pre;padding:0;margin:1px 0;line-height:20px;height:20px;flex:none}
+.saekit-tokens .row .k{padding:0;margin:1px 0;line-height:20px;height:20px;flex:none}
 .saekit-tokens .left{display:flex;justify-content:flex-end}
 .saekit-tokens .right{display:flex;flex-wrap:wrap}
 @container (max-width:840px){.saekit-tokens .row{grid-template-columns:7ch 30ch minmax(0,1fr)}
@@ -83,10 +83,15 @@ class TokenStrip:
     @property
     def html(self) -> str:
         labels = self.labels or (None,) * len(self.tokens)
-        pieces = [
-            _token(token, value, self.maximum, peak=i == self.peak, label=label, breaks=True)
-            for i, (token, value, label) in enumerate(zip(self.tokens, self.values, labels, strict=True))
-        ]
+        pieces, since = [], 0
+        for i, (token, value, label) in enumerate(zip(self.tokens, self.values, labels, strict=True)):
+            # A line may break before a token, never inside, so that no coloured space is left at the end of a line.
+            # Before a space, that is; or anywhere, in a script that has none.
+            if token[:1].isspace() or since > 24:
+                pieces.append("<wbr>")
+                since = 0
+            since += len(token)
+            pieces.append(_token(token, value, self.maximum, peak=i == self.peak, label=label, breaks=True))
         names = list(dict.fromkeys(label for label in labels if label))
         legend = f"<p>underlined: {escape(', '.join(names))}</p>" if names else ""
         return f'{_STYLE}<div class="saekit-tokens"><div class="text">{"".join(pieces)}</div>{legend}</div>'

@@ -76,3 +76,13 @@ def test_a_page_without_styles_still_reads_in_order(page) -> None:
     html = concordance([(["a ", "b ", "c ", "d"], [0, 1, 0, 0], 1)]).html.split("</style>")[1]
     page.set_content(html)
     assert page.locator(".row").inner_text() == "1.00a b c d"
+
+
+@pytest.mark.parametrize("words", [[" it", " was", " consider", "able", "\n"], ["漢字", "かな", "交じり"]])
+def test_a_strip_breaks_before_tokens_and_never_overflows(page, words) -> None:
+    page.set_viewport_size({"width": 400, "height": 600})
+    page.set_content(f"<!doctype html><body>{token_strip(words * 20, [1.0] * 20 * len(words)).html}")
+    lines = page.evaluate("[...document.querySelectorAll('.k')].map(token => token.getClientRects().length)")
+    assert set(lines) <= {1, 2} and lines.count(2) <= words.count("\n") * 20  # only a newline makes two boxes
+    assert page.evaluate("document.querySelector('.text').scrollWidth <= document.querySelector('.text').clientWidth")
+    assert page.evaluate("document.querySelector('.text').clientHeight") > 60
