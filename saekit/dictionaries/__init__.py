@@ -1,0 +1,19 @@
+"""Dictionaries: the contract every one keeps, and one file a method."""
+
+from __future__ import annotations
+
+from saekit.dictionaries.contract import Dictionary, DictionaryConfiguration, check_model
+from saekit.dictionaries.provenance import Provenance
+from saekit.dictionaries.storage import read_dictionary, write_dictionary
+from saekit.dictionaries.top_k import TopK, TopKDictionary
+
+__all__ = [
+    "Dictionary",
+    "DictionaryConfiguration",
+    "Provenance",
+    "TopK",
+    "TopKDictionary",
+    "check_model",
+    "read_dictionary",
+    "write_dictionary",
+]

@@ -1,0 +1,91 @@
+"""saekit's own format: a folder with ``config.json`` (what it is) and ``weights.safetensors`` (its tensors).
+
+Files are written beside their place, flushed to the disk and renamed, so that a reader never sees half a file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from saekit.dictionaries.contract import Dictionary, DictionaryConfiguration
+from saekit.dictionaries.provenance import Provenance
+
+FORMAT, VERSION = "saekit.dictionary", 1
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Call ``write`` on a temporary file in the same folder, flush it to the disk, rename it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(temporary)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_dictionary(dictionary: Dictionary, folder: str | Path) -> Path:
+    """Save a dictionary; what was there before stays until the new files are whole."""
+    folder = Path(folder)
+    config = {
+        "format": FORMAT,
+        "version": VERSION,
+        "configuration": dictionary.configuration.to_json(),
+        "reads": dictionary.read_widths,
+        "writes": dictionary.write_widths,
+        "provenance": dictionary.provenance.to_json(),
+    }
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in dictionary.state_dict().items()}
+    write_atomically(folder / "weights.safetensors", lambda path: save_file(state, path))
+    text = json.dumps(config, indent=1, default=dict)
+    write_atomically(folder / "config.json", lambda path: path.write_text(text, encoding="utf-8") and None)
+    return folder
+
+
+def read_dictionary(folder: str | Path, dtype: torch.dtype = torch.float32) -> Dictionary:
+    """Load a dictionary saved by ``write_dictionary``.
+
+    Raises ValueError naming the file, the key, what was expected and what was found.
+    """
+    folder = Path(folder)
+    file = folder / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file} is not a readable JSON file ({error}).") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        found = config.get("format") if isinstance(config, dict) else type(config).__name__
+        raise ValueError(f"{file} is not a saekit dictionary: expected format {FORMAT!r}, found {found!r}.")
+    if config.get("version") != VERSION:
+        raise ValueError(f"{file} has version {config.get('version')}, this saekit reads version {VERSION}.")
+    for key in ("configuration", "reads", "writes", "provenance"):
+        if key not in config:
+            raise ValueError(f"{file} lacks {key!r}.")
+    dictionary = DictionaryConfiguration.from_json(config["configuration"]).build(config["reads"], config["writes"])
+    dictionary.provenance = Provenance(**config["provenance"])
+    weights = folder / "weights.safetensors"
+    try:
+        state = load_file(weights)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{weights} is missing, cut or not a safetensors file ({error}).") from error
+    expected = dictionary.state_dict()
+    for name, tensor in expected.items():
+        if name not in state:
+            raise ValueError(f"{weights} lacks {name!r} of shape {list(tensor.shape)}; it holds {', '.join(state)}.")
+        if state[name].shape != tensor.shape:
+            raise ValueError(
+                f"{weights}: {name!r} should have shape {list(tensor.shape)}, found {list(state[name].shape)}."
+            )
+    if surplus := [name for name in state if name not in expected]:
+        raise ValueError(f"{weights} holds {surplus[0]!r}, which this dictionary has not.")
+    dictionary.load_state_dict(state)
+    return dictionary.to(dtype)
