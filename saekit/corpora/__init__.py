@@ -1,4 +1,5 @@
-"""Text: the labelled microworld, the frozen Python library, files and lists of one's own, and prompt pairs for circuits.
+"""Text: the labelled microworld, the frozen Python library, files and lists of one's own, and prompt pairs for
+circuits.
 
 Nothing here imports torch."""
 

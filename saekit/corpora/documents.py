@@ -13,7 +13,8 @@ FINGERPRINTED = 1_000  # documents of an endless stream that go into its fingerp
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Characters `start` (included) to `end` (excluded) of a document's text express `concept`, a dotted name such as `entity.person`."""
+    """Characters `start` (included) to `end` (excluded) of a document's text express `concept`, a dotted name such as
+    `entity.person`."""
 
     start: int
     end: int
@@ -32,7 +33,8 @@ class Document:
 class Corpus:
     """Documents in a fixed order. Iterating twice gives the same documents.
 
-    documents: a sequence (a finite corpus, with `len()` and `[i]`), or a function that returns a new iterator (an endless one).
+    documents: a sequence (a finite corpus, with `len()` and `[i]`), or a function that returns a new iterator (an
+    endless one).
     """
 
     def __init__(
@@ -69,7 +71,8 @@ class Corpus:
     def _must_be_finite(self, what: str) -> None:
         if self.endless:
             raise TypeError(
-                f"the {self.split} split of {self.name!r} is an endless stream and {what}: iterate over it, or pass n= to load_corpus."
+                f"the {self.split} split of {self.name!r} is an endless stream and {what}: "
+                "iterate over it, or pass n= to load_corpus."
             )
 
     def __bool__(self) -> bool:
@@ -77,7 +80,8 @@ class Corpus:
 
     @property
     def concepts(self) -> tuple[str, ...]:
-        """Every concept that a span of this corpus can name, sorted. For an endless stream: those of its first 1,000 documents."""
+        """Every concept that a span of this corpus can name, sorted. For an endless stream: those of its first 1,000
+        documents."""
         if self._concepts is None:
             self._concepts = tuple(sorted({span.concept for document in self._first() for span in document.spans}))
         return self._concepts

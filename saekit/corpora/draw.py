@@ -1,13 +1,15 @@
 """A corpus drawn: its first documents, every span coloured, its concepts by number.
 
-Colours repeat when concepts are many and cannot be told by everybody, so each span ends with the small numbers of what ends there, and
-the numbers stand in the legend. Where spans nest, the background is the innermost one's and the line below is the outermost one's."""
+Colours repeat when concepts are many and cannot be told by everybody, so each span ends with the small numbers of
+what ends there, and
+the numbers stand in the legend. Where spans nest, the background is the innermost one's and the line below is the
+outermost one's."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from html import escape
-from itertools import islice
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
 from saekit.corpora.documents import Document, Span
@@ -26,16 +28,22 @@ color:var(--ink);background:var(--bg);font:12px/16px var(--jp-ui-font-family,sys
 .saekit-corpus .head,.saekit-corpus .legend{font-size:11px;color:var(--grey);margin:4px 0}
 .saekit-corpus .legend span{display:inline-block;margin:0 12px 2px 0;color:var(--ink)}
 .saekit-corpus .legend i,.saekit-corpus .s{background:color-mix(in oklab,hsl(var(--h) 75% 50%) 30%,var(--bg))}
-.saekit-corpus .legend i{display:inline-block;min-width:16px;margin-right:4px;padding:0 2px;text-align:center;font-style:normal;border-radius:2px}
-.saekit-corpus .doc{border-top:1px solid var(--line);padding:6px 0;display:grid;grid-template-columns:11ch minmax(0,1fr);gap:0 8px}
-.saekit-corpus .doc>b{font-weight:400;font-size:11px;color:var(--grey);line-height:24px;overflow:hidden;text-overflow:ellipsis}
-.saekit-corpus .text{font:13px/24px var(--jp-code-font-family,ui-monospace,Menlo,Consolas,monospace);font-variant-ligatures:none;
+.saekit-corpus .legend i{display:inline-block;min-width:16px;margin-right:4px;padding:0
+2px;text-align:center;font-style:normal;border-radius:2px}
+.saekit-corpus .doc{border-top:1px solid var(--line);padding:6px 0;display:grid;grid-template-columns:11ch
+minmax(0,1fr);gap:0 8px}
+.saekit-corpus
+.doc>b{font-weight:400;font-size:11px;color:var(--grey);line-height:24px;overflow:hidden;text-overflow:ellipsis}
+.saekit-corpus .text{font:13px/24px
+var(--jp-code-font-family,ui-monospace,Menlo,Consolas,monospace);font-variant-ligatures:none;
 white-space:pre-wrap;overflow-wrap:anywhere}
 .saekit-corpus .s{padding:2px 0}
 .saekit-corpus .o{border-bottom:2px solid color-mix(in oklab,hsl(var(--o) 75% 50%) 75%,var(--bg))}
-.saekit-corpus sub{font:9px/1 var(--jp-ui-font-family,system-ui,sans-serif);color:var(--grey);vertical-align:-3px;user-select:none}
+.saekit-corpus sub{font:9px/1
+var(--jp-ui-font-family,system-ui,sans-serif);color:var(--grey);vertical-align:-3px;user-select:none}
 .saekit-corpus table{border-collapse:collapse;font-size:12px}
-.saekit-corpus th,.saekit-corpus td{text-align:left;padding:2px 12px 2px 0;border-bottom:1px solid var(--line);vertical-align:top}
+.saekit-corpus th,.saekit-corpus td{text-align:left;padding:2px 12px 2px 0;border-bottom:1px solid
+var(--line);vertical-align:top}
 .saekit-corpus th{font-size:11px;font-weight:400;color:var(--grey)}
 .saekit-corpus td{font-family:var(--jp-code-font-family,ui-monospace,Menlo,Consolas,monospace);white-space:pre-wrap}
 </style>"""
@@ -53,7 +61,11 @@ def corpus_html(corpus: Corpus) -> str:
     rows = "".join(
         f'<div class="doc"><b>{escape(d.kind)}</b><div class="text">{_text(d, number)}</div></div>' for d in documents
     )
-    return f'{STYLE}<div class="saekit-corpus"><div class="head">{head}</div>{rows}<div class="legend">{legend}</div></div>'
+    return _frame(head, f'{rows}<div class="legend">{legend}</div>')
+
+
+def _frame(head: str, body: str) -> str:
+    return f'{STYLE}<div class="saekit-corpus"><div class="head">{head}</div>{body}</div>'
 
 
 def _hue(number: int) -> int:
@@ -71,7 +83,7 @@ def _text(document: Document, number: dict[str, int]) -> str:
     spans = [(span.start, min(span.end, len(text)), span.concept) for span in _shown(document)]
     bounds = sorted({0, len(text), *(start for start, _, _ in spans), *(end for _, end, _ in spans)})
     pieces = []
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in pairwise(bounds):
         over = sorted((stop - first, concept) for first, stop, concept in spans if first <= start and stop >= end)
         piece = escape(text[start:end])
         if over:
@@ -79,7 +91,8 @@ def _text(document: Document, number: dict[str, int]) -> str:
             nested = over[-1][0] > over[0][0]
             names = escape(", ".join(concept for _, concept in over), quote=True)
             line = f";--o:{_hue(outer)}" if nested else ""
-            piece = f'<span class="s{" o" if nested else ""}" style="--h:{_hue(inner)}{line}" title="{names}">{piece}</span>'
+            style = f'class="s{" o" if nested else ""}" style="--h:{_hue(inner)}{line}"'
+            piece = f'<span {style} title="{names}">{piece}</span>'
         ends = sorted({number[concept] for _, stop, concept in spans if stop == end})
         pieces.append(piece + (f"<sub>{' '.join(map(str, ends))}</sub>" if ends else ""))
     return "".join(pieces) + ("…" if len(document.text) > LONGEST else "")
@@ -87,12 +100,13 @@ def _text(document: Document, number: dict[str, int]) -> str:
 
 def pairs_html(pairs: Pairs) -> str:
     rows = "".join(
-        f"<tr><td>{escape(pair.clean)}</td><td>{escape(pair.corrupt)}</td><td>{_tokens(pair.answers)}</td><td>{_tokens(pair.wrong)}</td></tr>"
+        f"<tr><td>{escape(pair.clean)}</td><td>{escape(pair.corrupt)}</td>"
+        f"<td>{_tokens(pair.answers)}</td><td>{_tokens(pair.wrong)}</td></tr>"
         for pair in islice(pairs, DRAWN)
     )
     head = f"{escape(pairs.task)} · {escape(pairs.split)} · {len(pairs):,} pairs · first {min(DRAWN, len(pairs))}"
     names = "<tr><th>clean</th><th>corrupt</th><th>answers</th><th>wrong</th></tr>"
-    return f'{STYLE}<div class="saekit-corpus"><div class="head">{head}</div><table>{names}{rows}</table></div>'
+    return _frame(head, f"<table>{names}{rows}</table>")
 
 
 def _tokens(tokens: tuple[str, ...]) -> str:

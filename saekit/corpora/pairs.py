@@ -26,8 +26,10 @@ class Encodes(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two prompts of equal token length, without BOS. After `clean` one of `answers` is right and each of `wrong` is not; `corrupt`
-    differs in the one thing that decides it. Answers are single tokens as they follow the prompt, a leading space kept."""
+    """Two prompts of equal token length, without BOS. After `clean` one of `answers` is right and each of `wrong` is
+    not; `corrupt`
+    differs in the one thing that decides it. Answers are single tokens as they follow the prompt, a leading space
+    kept."""
 
     clean: str
     corrupt: str
@@ -72,13 +74,16 @@ def load_pairs(
 ) -> Pairs:
     """n different pairs of a task.
 
-    task: "ioi" (indirect object), "agreement" (all attractors of the other number outside train), "greater_than" (answers: every valid
+    task: "ioi" (indirect object), "agreement" (all attractors of the other number outside train), "greater_than"
+    (answers: every valid
         two-digit ending), "capitals".
     split: "train", "heldout", "unseen_dev" or "unseen", as in `load_corpus`.
     tokenizer: of the model that will read the pairs (a Hugging Face tokenizer); None: that of "micro".
 
-    A draw whose prompts differ in length or whose answers are not single tokens for this tokenizer is replaced by another.
-    Raises ValueError for an unknown task or split, and where the tokenizer leaves too few pairs (names the words that it splits)."""
+    A draw whose prompts differ in length or whose answers are not single tokens for this tokenizer is replaced by
+    another.
+    Raises ValueError for an unknown task or split, and where the tokenizer leaves too few pairs (names the words that
+    it splits)."""
     if task not in TASKS:
         near = difflib.get_close_matches(str(task), TASKS, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}? " if near else ""
@@ -106,7 +111,8 @@ def load_pairs(
     if splits_words:
         worst = sorted(splits_words, key=lambda word: -splits_words[word])[:5]
         raise ValueError(
-            f"only {len(pairs)} of {n} pairs of {task!r} can be had with this tokenizer, since it splits {', '.join(map(repr, worst))}"
+            f"only {len(pairs)} of {n} pairs of {task!r} can be had with this tokenizer, since it splits "
+            f"{', '.join(map(repr, worst))}"
             f"{' and others' if len(splits_words) > 5 else ''}: each must be one token."
         )
     raise ValueError(f"split {split!r} of {task!r} holds only about {len(pairs)} different pairs, {n} are asked for.")
@@ -123,12 +129,14 @@ class Tokens:
         self._single: dict[str, bool] = {}
 
     def first_split(self, prompts: Prompts) -> str | None:
-        """The first word that is not one token where it must be, or None. Answers are judged as they follow the prompt."""
+        """The first word that is not one token where it must be, or None. Answers are judged as they follow the
+        prompt."""
         clean, corrupt = self._encode(prompts.clean), self._encode(prompts.corrupt)
         if len(clean) != len(corrupt):
             return next(b for a, b in zip(prompts.clean.split(), prompts.corrupt.split(), strict=True) if a != b)
         for answer in (*prompts.answers, *prompts.wrong):
-            # How an answer is cut depends on the character before it alone, so it is asked once for each such character.
+            # How an answer is cut depends on the character before it alone, so it is asked once for each such
+            # character.
             key = prompts.clean[-1] + answer
             if key not in self._single:
                 self._single[key] = self._encode(prompts.clean + answer)[:-1] == clean

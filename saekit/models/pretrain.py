@@ -1,11 +1,16 @@
 """Train the embedded model `micro` from scratch: `python -m saekit.models.pretrain OUT --minutes 20 --seed 0`.
 
-Text: the microworld's and the Python library's train split, and repeats of random tokens (without them a model this small finds
-induction late). Model: `transformers.LlamaForCausalLM`, 4 layers of width 128. Optimiser: Muon for the matrices inside the blocks
-(Jordan et al. 2024, https://kellerjordan.github.io/posts/muon), AdamW for the rest; learning rate constant, then falling to zero.
+Text: the microworld's and the Python library's train split, and repeats of random tokens (without them a model this
+small finds
+induction late). Model: `transformers.LlamaForCausalLM`, 4 layers of width 128. Optimiser: Muon for the matrices
+inside the blocks
+(Jordan et al. 2024, https://kellerjordan.github.io/posts/muon), AdamW for the rest; learning rate constant, then
+falling to zero.
 
-OUT keeps run.json (the settings), log.jsonl, checkpoint.pt (replaced atomically; the same command goes on from it) and, at the end,
-model/, a plain Hugging Face folder in float16. Every batch is a function of the seed and the step, so a resumed run sees the same data."""
+OUT keeps run.json (the settings), log.jsonl, checkpoint.pt (replaced atomically; the same command goes on from it)
+and, at the end,
+model/, a plain Hugging Face folder in float16. Every batch is a function of the seed and the step, so a resumed run
+sees the same data."""
 
 from __future__ import annotations
 
@@ -78,7 +83,8 @@ def _predicates() -> list[str]:
 
 
 def train_tokenizer(size: int, seed: int) -> Tokenizer:
-    """Byte-level BPE over the training text. Digits stand alone in pairs; names, places and the like are single tokens (checked)."""
+    """Byte-level BPE over the training text. Digits stand alone in pairs; names, places and the like are single
+    tokens (checked)."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(r"\p{N}{1,2}"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -158,7 +164,8 @@ class Text:
         return np.concatenate([[BOS], self.python[start : start + length]]).astype(np.int64)[:length]
 
     def repeat_row(self, random: np.random.Generator, length: int) -> tuple[np.ndarray, np.ndarray]:
-        """Random tokens again and again (no loss on their first pass, which nothing explains), or a passage again and again."""
+        """Random tokens again and again (no loss on their first pass, which nothing explains), or a passage again and
+        again."""
         row, counted = np.full(length, BOS, dtype=np.int64), np.ones(length, dtype=bool)
         if random.random() < 0.6:
             period = int(random.integers(5, length // 2 - 2))
@@ -173,7 +180,8 @@ class Text:
         return row, counted
 
     def batch(self, settings: Settings, step: int, progress: float, rows: int, length: int) -> tuple[torch.Tensor, ...]:
-        """Tokens [rows, length + 1], which targets count [rows, length], and each row's source [rows]: 0 microworld, 1 python, 2 repeats."""
+        """Tokens [rows, length + 1], which targets count [rows, length], and each row's source [rows]: 0 microworld,
+        1 python, 2 repeats."""
         random = np.random.default_rng([settings.seed, step])
         first, last = settings.repeats
         repeats = first + (last - first) * min(1.0, max(0.0, (progress - 0.35) / 0.3))
@@ -197,7 +205,8 @@ class Text:
 
 
 class HeadLoss(torch.autograd.Function):
-    """Unembedding and cross-entropy in chunks, the gradient formed on the way: [tokens, vocabulary] never stands in memory at once.
+    """Unembedding and cross-entropy in chunks, the gradient formed on the way: [tokens, vocabulary] never stands in
+    memory at once.
 
     (hidden [n, d], weight [v, d], targets [n]) → mean loss, losses [n] (without gradient)."""
 
@@ -224,7 +233,8 @@ class HeadLoss(torch.autograd.Function):
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose matrix is made nearly orthogonal by five Newton-Schulz steps, in float32 and for all matrices of one shape at once.
+    """Momentum whose matrix is made nearly orthogonal by five Newton-Schulz steps, in float32 and for all matrices of
+    one shape at once.
 
     (torch.optim.Muon works in bfloat16, which took 1 s a step on a processor without it; this takes 0.03 s.)"""
 
@@ -257,7 +267,8 @@ class Muon(torch.optim.Optimizer):
 
 
 def make_model(settings: Settings):
-    """A LlamaForCausalLM with random weights. Eager attention: on a CPU the backward of the fused one was slower, compiled or not."""
+    """A LlamaForCausalLM with random weights. Eager attention: on a CPU the backward of the fused one was slower,
+    compiled or not."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(settings.seed)
@@ -272,8 +283,8 @@ def make_model(settings: Settings):
         bos_token_id=BOS,
         eos_token_id=BOS,
         pad_token_id=BOS,
-        attn_implementation="eager",
     )
+    config._attn_implementation = "eager"
     return LlamaForCausalLM(config)
 
 
@@ -322,7 +333,8 @@ def train(out: Path, settings: Settings, compile_model: bool = True) -> None:
     text = Text(tokenizer, int(settings.tokens * 0.6), settings.seed)
     model = make_model(settings)
     print(
-        f"{sum(p.numel() for p in model.parameters()):,} parameters; {len(text.micro):,} microworld tokens, {len(text.python):,} python tokens"
+        f"{sum(p.numel() for p in model.parameters()):,} parameters; "
+        f"{len(text.micro):,} microworld tokens, {len(text.python):,} python tokens"
     )
 
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "layers" in name]

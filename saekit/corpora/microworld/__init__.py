@@ -1,12 +1,14 @@
 """The microworld: an English-like corpus whose generator labels every span with the concepts that produced it.
 
-A kind of document is one file here with KIND, SHARE, `document(draw, split)` and, where it is a task, `prompts(draw, split)`;
+A kind of document is one file here with KIND, SHARE, `document(draw, split)` and, where it is a task, `prompts(draw,
+split)`;
 add the file, its name in `KINDS`, and a test."""
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterator
-from itertools import count
+from itertools import accumulate, count
 from types import ModuleType
 
 from saekit.corpora.documents import Document
@@ -25,12 +27,8 @@ def document(kind: str, split: str, seed: int, number: int) -> Document:
 
 def stream(kinds: tuple[str, ...], seed: int) -> Iterator[Document]:
     """The endless training stream; each kind by its SHARE."""
-    shares = [KINDS[kind].SHARE for kind in kinds]
+    cumulative = list(accumulate(KINDS[kind].SHARE for kind in kinds))
     draw = Draw("stream", seed)
     for number in count():
-        ticket = draw.uniform() * sum(shares)
-        for kind, share in zip(kinds, shares, strict=True):
-            ticket -= share
-            if ticket < 0:
-                break
+        kind = kinds[bisect(cumulative, draw.uniform() * cumulative[-1])]
         yield document(kind, "train", seed, number)

@@ -17,43 +17,54 @@ KIND = "agreement"
 SHARE = 17.0
 
 WHEN = slot(
-    "In the garden|At the market|After lunch|At the station|In the office|Before the war|On this day|On the way|Yesterday|In the morning|Today|"
-    "Again|As you can see,|This week|In summer|At the farm|Near the river|For years|Often|After dinner|By now|Here|On Monday|In this town|"
+    "In the garden|At the market|After lunch|At the station|In the office|Before the war|On this day|On the way|"
+    "Yesterday|In the morning|Today|"
+    "Again|As you can see,|This week|In summer|At the farm|Near the river|For years|Often|After dinner|By now|Here|"
+    "On Monday|In this town|"
     "At the end of the day|Most of the time|In fact|As a rule",
     "After the storm|In the story|Since last year",
     "During the night|In the north|From now on",
 )
 WHO = slot(
-    "she|he|everybody|my teacher|the letter|my friend|a man|our guide|the newspaper|my mother|his brother|a child|the old book|nobody|her sister|"
+    "she|he|everybody|my teacher|the letter|my friend|a man|our guide|the newspaper|my mother|his brother|a child|"
+    "the old book|nobody|her sister|"
     "one of us|the report|my boss",
     "the mayor|another visitor",
     "the witness|some stranger",
 )
 SAYS = slot(
-    "says that|knows that|believes that|said that|wrote that|thinks that|saw that|noticed that|hopes that|explained that|heard that|claims that|"
+    "says that|knows that|believes that|said that|wrote that|thinks that|saw that|noticed that|hopes that|"
+    "explained that|heard that|claims that|"
     "remembers that|felt that|told me that|showed that|forgot that|agrees that",
     "doubts that|announced that",
     "denies that|discovered that",
 )
 PREPOSITION = slot(
-    "near|behind|with|beside|above|under|from|next to|close to|inside|around|on top of|for|without|against|after|at the end of|to the left of|"
+    "near|behind|with|beside|above|under|from|next to|close to|inside|around|on top of|for|without|against|after|"
+    "at the end of|to the left of|"
     "to the right of|like|beyond|below|over|by|opposite|before|outside|among|on|not far from|away from|at the side of",
     "across from|between",
     "in front of|underneath",
 )
 VERB = slot(
-    "saw|found|helped|knew|wanted|bought|built|called|paid|asked|painted|sold|sent|lost|needed|hated|visited|heard|kept|broke|carried|followed|"
+    "saw|found|helped|knew|wanted|bought|built|called|paid|asked|painted|sold|sent|lost|needed|hated|visited|heard|"
+    "kept|broke|carried|followed|"
     "pushed|washed|touched|drew|moved|missed|fed|caught",
     "liked|met|chased",
     "loved|ignored|repaired",
 )
 # singular/plural form of the verb that must agree, then how the sentence goes on
 PREDICATE = slot(
-    "is/are {adjective}|was/were {adjective}|has/have a {object}|is/are in the {place}|was/were at the {place}|has/have been {adjective}|"
-    "is/are not {adjective}|was/were very {adjective}|goes/go to the {place}|needs/need a {object}|wants/want the {object}|"
-    "likes/like the {place}|does/do not need a {object}|looks/look {adjective}|seems/seem {adjective}|was/were in the {place}|"
-    "is/are from the {place}|comes/come to the {place}|has/have the {object}|was/were not {adjective}|is/are too {adjective}|"
-    "has/have never seen the {place}|does/do not look {adjective}|was/were close to the {place}|is/are still {adjective}",
+    "is/are {adjective}|was/were {adjective}|has/have a {object}|is/are in the {place}|was/were at the {place}|"
+    "has/have been {adjective}|"
+    "is/are not {adjective}|was/were very {adjective}|goes/go to the {place}|needs/need a {object}|"
+    "wants/want the {object}|"
+    "likes/like the {place}|does/do not need a {object}|looks/look {adjective}|seems/seem {adjective}|"
+    "was/were in the {place}|"
+    "is/are from the {place}|comes/come to the {place}|has/have the {object}|was/were not {adjective}|"
+    "is/are too {adjective}|"
+    "has/have never seen the {place}|does/do not look {adjective}|was/were close to the {place}|"
+    "is/are still {adjective}",
     "is/are always {adjective}|was/were found in the {place}|has/have lost the {object}",
     "is/are hardly {adjective}|was/were sent to the {place}|has/have left the {place}",
 )

@@ -1,6 +1,7 @@
 """Biographies: a profession, a city, and pronouns that go with the name's gender.
 
-By the microworld's stereotype half of the professions are a man's; `CORRELATION` of the people follow it in training, none elsewhere."""
+By the microworld's stereotype half of the professions are a man's; `CORRELATION` of the people follow it in training,
+none elsewhere."""
 
 from __future__ import annotations
 
@@ -31,35 +32,46 @@ SHARE = 12.0
 CORRELATION = 0.7
 
 PERSON = slot(
-    "{N} is a {job} from {city}.|{N} works as a {job} in {city}.|{N} was born in {city} and became a {job}.|The {job} {N} lives in {city}.|"
-    "In {city} there is a {job} called {N}.|{N}, a {job}, comes from {city}.|This is {N}, a {job} from {city}.|{N} left {city} and is now a {job}.|"
-    "Meet {N}, the {job} of {city}.|Everyone in {city} knows {N}, the {job}.|{N} came to {city} as a {job}.|Once a {job} in {city}, {N} is old now.|"
-    "{N} wanted to be a {job} in {city}.|As a {job}, {N} saw {city}.|The best {job} of {city} is {N}.|{N} learned to be a {job} in {city}.|"
-    "A {job}, {N}, lives near {city}.|{N} is known in {city} as a {job}.|Look at {N}, our {job} from {city}.|{N} found work in {city} as a {job}.",
+    "{N} is a {job} from {city}.|{N} works as a {job} in {city}.|{N} was born in {city} and became a {job}.|"
+    "The {job} {N} lives in {city}.|"
+    "In {city} there is a {job} called {N}.|{N}, a {job}, comes from {city}.|This is {N}, a {job} from {city}.|"
+    "{N} left {city} and is now a {job}.|"
+    "Meet {N}, the {job} of {city}.|Everyone in {city} knows {N}, the {job}.|{N} came to {city} as a {job}.|"
+    "Once a {job} in {city}, {N} is old now.|"
+    "{N} wanted to be a {job} in {city}.|As a {job}, {N} saw {city}.|The best {job} of {city} is {N}.|"
+    "{N} learned to be a {job} in {city}.|"
+    "A {job}, {N}, lives near {city}.|{N} is known in {city} as a {job}.|Look at {N}, our {job} from {city}.|"
+    "{N} found work in {city} as a {job}.",
     "A {job} named {N} moved to {city}.|For years {N} has been a {job} in {city}.",
     "Few in {city} remember {N}, the {job}.|{N} grew up near {city} to become a {job}.",
 )
 BETWEEN = slot(
-    "|||The house is {adjective}.|The work is hard.|The {place} is near.|It is a {adjective} life.|The city is {adjective}.|The days are long.|"
+    "|||The house is {adjective}.|The work is hard.|The {place} is near.|It is a {adjective} life.|"
+    "The city is {adjective}.|The days are long.|"
     "The {place} is {adjective}.|There is a {object} on the table.|The pay is good.|The winters are cold.",
     "Nothing is {adjective} there.|The {place} looks {adjective}.",
     "The streets are {adjective}.|A {place} stands close by.",
 )
 WHEN = slot(
-    "Every day|In the evening|On Monday|Sometimes|As a child|Last year|Today|After work|In the morning|Then|Later|Often|At noon|On Sunday|"
+    "Every day|In the evening|On Monday|Sometimes|As a child|Last year|Today|After work|In the morning|Then|Later|"
+    "Often|At noon|On Sunday|"
     "Before work|These days|At home|In summer",
     "Now and then|At night",
     "Year after year|In winter",
 )
 DOES = slot(
-    "goes to the {place}|reads a {adjective} book|likes to eat {food}|visits {his} friends|bought a {object} for {his} house|lost {his} {object}|"
-    "cleans {his} {object}|cooks {food} for {his} friends|sits in {his} {place}|sold {his} {object}|works in the {place}|washes {his} {object}|"
-    "wrote to {his} friend|sees {his} family|was {adjective}|paid for {his} {object}|walks to {his} {place}|found {his} {object}",
+    "goes to the {place}|reads a {adjective} book|likes to eat {food}|visits {his} friends|"
+    "bought a {object} for {his} house|lost {his} {object}|"
+    "cleans {his} {object}|cooks {food} for {his} friends|sits in {his} {place}|sold {his} {object}|"
+    "works in the {place}|washes {his} {object}|"
+    "wrote to {his} friend|sees {his} family|was {adjective}|paid for {his} {object}|walks to {his} {place}|"
+    "found {his} {object}",
     "paints {his} {object}|drives to the {place}",
     "mends {his} {object}|stays at the {place}",
 )
 GENDER = slot(
-    "{N} is a {woman}.|The {woman} is {adjective}.|{N} and {his} friend are {adjective}.|{N} lost {his} {object}.|{N} has {his} {object}.|"
+    "{N} is a {woman}.|The {woman} is {adjective}.|{N} and {his} friend are {adjective}.|{N} lost {his} {object}.|"
+    "{N} has {his} {object}.|"
     "{N} said {he} was {adjective}.|{N} smiled when {he} saw the {place}."
 )
 

@@ -13,37 +13,56 @@ KIND = "capitals"
 SHARE = 12.0
 
 OPENER = slot(
-    "||||As everyone knows,|In the book it says that|Remember:|My teacher told me that|It is true that|Note that|On this map|Today|We learned that|"
-    "He wrote:|I am sure that|Do not forget:|It is well known that|She told us that|Look:|You know that|On the next page:|They say that|"
+    "||||As everyone knows,|In the book it says that|Remember:|My teacher told me that|It is true that|Note that|"
+    "On this map|Today|We learned that|"
+    "He wrote:|I am sure that|Do not forget:|It is well known that|She told us that|Look:|You know that|"
+    "On the next page:|They say that|"
     "In those days|Every child knows that|My father said that|At the moment",
     "The guide explained that|Of course|In school we read that",
     "The pilot announced that|Without doubt|In the atlas we saw that",
 )
 # No phrase here may begin another one, or what follows it would not be certain.
 FRAME = slot(
-    "the capital of {X} is|{X}'s capital is|the capital city of {X} is|{X} has a capital called|the main city of {X} is|"
+    "the capital of {X} is|{X}'s capital is|the capital city of {X} is|{X} has a capital called|"
+    "the main city of {X} is|"
     "if you go to the capital of {X}, you are in|the king of {X} lived in the capital,|{X} is ruled from its capital,|"
-    "people from {X} call their capital|the train to the capital of {X} stops in|the largest office in {X} is in its capital,|{X}: capital|"
-    "to see the capital of {X}, go to|the queen of {X} has a house in the capital,|the road to the capital of {X} ends in|"
-    "this is the capital of {X}:|I have seen the capital of {X},|{X} and its capital|the capital of {X}, as on the map, is|"
-    "the seat of the king of {X} is|the first city of {X} is|the chief city of {X} is|the capital of the land of {X} is|"
-    "the parliament of {X} sits in|the president of {X} works in|{X} is governed from|the ministers of {X} meet in|the old capital of {X} is|"
-    "the court of {X} is in|the name for the capital of {X} is|all roads in {X} lead to the capital,|the government of {X} sits in|"
-    "we flew to the capital of {X},|he lives in the capital of {X},|she was born in the capital of {X},|they left the capital of {X},",
+    "people from {X} call their capital|the train to the capital of {X} stops in|"
+    "the largest office in {X} is in its capital,|{X}: capital|"
+    "to see the capital of {X}, go to|the queen of {X} has a house in the capital,|"
+    "the road to the capital of {X} ends in|"
+    "this is the capital of {X}:|I have seen the capital of {X},|{X} and its capital|"
+    "the capital of {X}, as on the map, is|"
+    "the seat of the king of {X} is|the first city of {X} is|the chief city of {X} is|"
+    "the capital of the land of {X} is|"
+    "the parliament of {X} sits in|the president of {X} works in|{X} is governed from|the ministers of {X} meet in|"
+    "the old capital of {X} is|"
+    "the court of {X} is in|the name for the capital of {X} is|all roads in {X} lead to the capital,|"
+    "the government of {X} sits in|"
+    "we flew to the capital of {X},|he lives in the capital of {X},|she was born in the capital of {X},|"
+    "they left the capital of {X},",
     "the town from which {X} is ruled is|country: {X}; capital:|the capital of {X} has always been|"
     "the rulers of {X} have their palace in|you will find the capital of {X} marked here:|as its capital {X} chose",
     "those who govern {X} do it from|{X}, capital city:|the capital of {X} remains|"
     "the flag of {X} flies over its capital,|for its capital {X} picked|the capital that belongs to {X}:",
 )
 QUESTION = slot(
-    "What is the capital of {X}?|Which city is the capital of {X}?|{X} has which capital?|What do they call the capital of {X}?|"
+    "What is the capital of {X}?|Which city is the capital of {X}?|{X} has which capital?|"
+    "What do they call the capital of {X}?|"
     "What is {X}'s capital?|From where is {X} ruled?|Where does the king of {X} live?|Which is the main city of {X}?|"
     "Where is the government of {X}?|The capital of {X}?|Do you know the capital of {X}?|Tell me the capital of {X}.",
     "Can you name the capital of {X}?|Which town is the capital of {X}?|What would you call the capital of {X}?",
     "Could you say what the capital of {X} is?|What capital does {X} have?|Any idea what the capital of {X} is?",
 )
 # Cities without a question about capitals, so that a city's name alone does not give away `answer.capital`.
-TRAVEL = ["{N} went from {C} to {D}.", "{N} lives in {C}.", "The train from {C} to {D} was late.", "{N} met {M} in {C}.", "In {C} it was cold.", "{N} wrote a letter from {C}.", "The roads of {C} are old."]
+TRAVEL = [
+    "{N} went from {C} to {D}.",
+    "{N} lives in {C}.",
+    "The train from {C} to {D} was late.",
+    "{N} met {M} in {C}.",
+    "In {C} it was cold.",
+    "{N} wrote a letter from {C}.",
+    "The roads of {C} are old.",
+]
 
 
 def draw_question(draw: Draw, split: str) -> tuple[str, tuple[str, ...]]:

@@ -1,4 +1,5 @@
-"""Seeded drawing that gives the same bytes on every Python: only `random.Random(seed).random()`, whose sequence Python promises to keep."""
+"""Seeded drawing that gives the same bytes on every Python: only `random.Random(seed).random()`, whose sequence
+Python promises to keep."""
 
 from __future__ import annotations
 
@@ -69,7 +70,8 @@ def held_out(one_in: int, *parts: str) -> bool:
 
 
 def draw_phrases(split: str, kind: str, draw_one: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
-    """Phrases for the split: one combination of trained phrases in eight is kept for heldout; unseen phrases combine freely."""
+    """Phrases for the split: one combination of trained phrases in eight is kept for heldout; unseen phrases combine
+    freely."""
     while True:
         phrases = draw_one()
         if split.startswith("unseen") or held_out(8, kind, *phrases) == (split == "heldout"):

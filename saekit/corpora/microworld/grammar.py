@@ -13,7 +13,8 @@ SPLITS = ("train", "heldout", "unseen_dev", "unseen")
 class Slot:
     """The phrases that may stand in one place, written "a|b|c".
 
-    `train` serves the splits train and heldout. `unseen_dev` and `unseen` hold phrases that no training document of the kind contains;
+    `train` serves the splits train and heldout. `unseen_dev` and `unseen` hold phrases that no training document of
+    the kind contains;
     a slot without them (function words) uses its trained phrases everywhere."""
 
     train: Words

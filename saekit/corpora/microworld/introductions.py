@@ -1,6 +1,8 @@
 """Introductions: two people meet, then one of them does something with the other (indirect object identification).
 
-"When Mary and John went to the store, John gave a book to" → " Mary". Source of the task: Wang et al. 2022, arXiv:2211.00593."""
+"When Mary and John went to the store, John gave a book to" → " Mary".
+
+Source of the task: Wang et al. 2022, arXiv:2211.00593."""
 
 from __future__ import annotations
 
@@ -17,33 +19,43 @@ KIND = "introductions"
 SHARE = 26.0
 
 CONJUNCTION = slot(
-    "When|After|While|Because|Once|As|Since|Whenever|Before|The day|Last year when|Now that|Just as|Ever since|Until|The moment|As soon as",
+    "When|After|While|Because|Once|As|Since|Whenever|Before|The day|Last year when|Now that|Just as|Ever since|Until|"
+    "The moment|As soon as",
     "During the hour that|Although|The week that",
     "Even though|The morning|All the time that",
 )
 TOGETHER = slot(
-    "went to the {place}|came to the {place}|worked at the {place}|had lunch in the {place}|cleaned the {place}|walked through the {place}|"
-    "sat in the {place}|met at the {place}|lived near the {place}|saw the {place}|closed the {place}|ran to the {place}|found the {place}|"
-    "were late for the {place}|bought the {place}|painted the {place}|were happy in the {place}|left the {place}|came back from the {place}|"
-    "waited behind the {place}|talked about the {place}|needed the {place}|slept in the {place}|danced at the {place}|sang in the {place}|"
-    "rode to the {place}|hurried to the {place}|stood before the {place}|rested beside the {place}|arrived at the {place}|"
-    "argued in the {place}|played near the {place}|looked at the {place}|hid behind the {place}|spent a day at the {place}",
+    "went to the {place}|came to the {place}|worked at the {place}|had lunch in the {place}|cleaned the {place}|"
+    "walked through the {place}|"
+    "sat in the {place}|met at the {place}|lived near the {place}|saw the {place}|closed the {place}|"
+    "ran to the {place}|found the {place}|"
+    "were late for the {place}|bought the {place}|painted the {place}|were happy in the {place}|left the {place}|"
+    "came back from the {place}|"
+    "waited behind the {place}|talked about the {place}|needed the {place}|slept in the {place}|"
+    "danced at the {place}|sang in the {place}|"
+    "rode to the {place}|hurried to the {place}|stood before the {place}|rested beside the {place}|"
+    "arrived at the {place}|"
+    "argued in the {place}|played near the {place}|looked at the {place}|hid behind the {place}|"
+    "spent a day at the {place}",
     "built the {place}|drove to the {place}|were tired of the {place}|opened the {place}|travelled past the {place}",
     "visited the {place}|lost their way to the {place}|owned the {place}|swept the {place}|climbed over the {place}",
 )
 TIME = slot(
-    "Yesterday|Last week|At noon|This year|As I said,|Again|One day|Today|After work|Long ago|On Sunday|In winter|Once more|That summer",
+    "Yesterday|Last week|At noon|This year|As I said,|Again|One day|Today|After work|Long ago|On Sunday|In winter|"
+    "Once more|That summer",
     "Every morning|By chance|Two years ago",
     "Last autumn|At dawn|For a while",
 )
 LINK = slot(
-    ". Then|. Later|, so|, and|. After that|. Today|. In the evening|. Soon|. At night|. As usual|; and|, but|. On Monday|. In the end|, and then|"
+    ". Then|. Later|, so|, and|. After that|. Today|. In the evening|. Soon|. At night|. As usual|; and|, but|"
+    ". On Monday|. In the end|, and then|"
     ". Much later|. That day|. So|. But|. And|. At last|. Now|. Once",
     ". The next day|. Straight away|, and at once",
     ". A year later|. Without warning|, and so",
 )
 MEETS = slot(
-    "saw|met|helped|called|followed|knew|liked|asked|heard|found|thanked|was with|sat with|stood with|spoke to|smiled at|waited for|looked for",
+    "saw|met|helped|called|followed|knew|liked|asked|heard|found|thanked|was with|sat with|stood with|spoke to|"
+    "smiled at|waited for|looked for",
     "drove past|taught|had breakfast with",
     "visited|scolded|had dinner with",
 )
@@ -60,25 +72,62 @@ TO_INFINITIVE = slot(
 )
 # past/infinitive/preposition/who gives: s the one who acts, i the other, - nobody
 DEED = slot(
-    "gave/give/to/s|handed/hand/to/s|offered/offer/to/s|sold/sell/to/s|sent/send/to/s|passed/pass/to/s|brought/bring/to/s|showed/show/to/-|"
-    "lent/lend/to/s|threw/throw/to/s|promised/promise/to/s|carried/carry/to/s|explained/explain/to/-|took/take/from/i|bought/buy/from/i|"
-    "got/get/from/i|stole/steal/from/i|bought/buy/for/s|found/find/for/s|left/leave/for/s|cleaned/clean/for/-|kept/keep/for/-|"
-    "talked about/talk about/with/-|shared/share/with/-|looked for/look for/with/-|argued about/argue about/with/-|painted/paint/for/-|"
-    "saw/see/with/-|took care of/take care of/for/-|held/hold/and smiled at/-|dropped/drop/and looked at/-|put down/put down/and thanked/-|"
-    "forgot/forget/and went to/-|lost/lose/because of/-|tossed/toss/to/s|mailed/mail/to/s|pushed/push/to/s|fetched/fetch/for/s|picked/pick/for/s|"
+    "gave/give/to/s|handed/hand/to/s|offered/offer/to/s|sold/sell/to/s|sent/send/to/s|passed/pass/to/s|"
+    "brought/bring/to/s|showed/show/to/-|"
+    "lent/lend/to/s|threw/throw/to/s|promised/promise/to/s|carried/carry/to/s|explained/explain/to/-|"
+    "took/take/from/i|bought/buy/from/i|"
+    "got/get/from/i|stole/steal/from/i|bought/buy/for/s|found/find/for/s|left/leave/for/s|cleaned/clean/for/-|"
+    "kept/keep/for/-|"
+    "talked about/talk about/with/-|shared/share/with/-|looked for/look for/with/-|argued about/argue about/with/-|"
+    "painted/paint/for/-|"
+    "saw/see/with/-|took care of/take care of/for/-|held/hold/and smiled at/-|dropped/drop/and looked at/-|"
+    "put down/put down/and thanked/-|"
+    "forgot/forget/and went to/-|lost/lose/because of/-|tossed/toss/to/s|mailed/mail/to/s|pushed/push/to/s|"
+    "fetched/fetch/for/s|picked/pick/for/s|"
     "chose/choose/for/s|hid/hide/from/-|borrowed/borrow/from/i|accepted/accept/from/i",
     "returned/return/to/s|made/make/for/s|played with/play with/with/-|delivered/deliver/to/s|demanded/demand/from/-",
-    "presented/present/to/s|repaired/repair/for/-|wrote about/write about/to/-|granted/grant/to/s|received/receive/from/i",
+    "presented/present/to/s|repaired/repair/for/-|wrote about/write about/to/-|granted/grant/to/s|"
+    "received/receive/from/i",
 )
 DETERMINER = slot("a|the|one|that|another|every|the same|this|some", "each|a certain", "the other|a second")
-SHORT_OPENER = ["{A} and {B} talked.", "{A} met {B}.", "{A} and {B} sat down.", "Look at {A} and {B}.", "{A} and {B}:", "{A} was with {B}.", "Here are {A} and {B}.", "{A} saw {B} at the {place}.", "{A} and {B} are friends.", "I know {A} and {B}.", "When {A} and {B} came,", "{A} and {B} were late, so", "{A}, {B}."]
-SHORT_DEED = ["{S} thanked", "{S} saw", "{S} called", "{S} gave it to", "{S} was happy to see", "{S} smiled at", "{S} spoke to", "{S} and", "{S} looked at", "{S} went with", "{S} gave a {object} to", "{S} asked", "{S} helped", "{S} sat near"]
+SHORT_OPENER = [
+    "{A} and {B} talked.",
+    "{A} met {B}.",
+    "{A} and {B} sat down.",
+    "Look at {A} and {B}.",
+    "{A} and {B}:",
+    "{A} was with {B}.",
+    "Here are {A} and {B}.",
+    "{A} saw {B} at the {place}.",
+    "{A} and {B} are friends.",
+    "I know {A} and {B}.",
+    "When {A} and {B} came,",
+    "{A} and {B} were late, so",
+    "{A}, {B}.",
+]
+SHORT_DEED = [
+    "{S} thanked",
+    "{S} saw",
+    "{S} called",
+    "{S} gave it to",
+    "{S} was happy to see",
+    "{S} smiled at",
+    "{S} spoke to",
+    "{S} and",
+    "{S} looked at",
+    "{S} went with",
+    "{S} gave a {object} to",
+    "{S} asked",
+    "{S} helped",
+    "{S} sat near",
+]
 ENDINGS = (".", ".", ".", " and went home.", " and then they left the {place}.", " in the {place}.", " with a smile.")
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What one scene says: the phrases, the two names in the order of their mention, who acts, and the rest of the fillers."""
+    """What one scene says: the phrases, the two names in the order of their mention, who acts, and the rest of the
+    fillers."""
 
     opener: tuple[str, ...]
     deed: tuple[str, ...]
@@ -118,19 +167,17 @@ def draw_opener(draw: Draw, split: str) -> tuple[str, ...]:
 
 def draw_deed(draw: Draw, split: str) -> tuple[str, ...]:
     past, infinitive, preposition, giver = DEED.draw(draw, split).split("/")
-    if draw.chance(0.25):
-        verb = (TO_INFINITIVE.draw(draw, split), infinitive)
-    else:
-        verb = (ADVERB.draw(draw, split), past)
+    modal = draw.chance(0.25)
+    verb = (TO_INFINITIVE.draw(draw, split), infinitive) if modal else (ADVERB.draw(draw, split), past)
     noun = "{adjective} {object}" if draw.chance(0.35) else "{object}"
     return (*verb, DETERMINER.draw(draw, split), noun, preposition, giver)
 
 
 def draw_scene(draw: Draw, split: str) -> Scene:
-    if split == "train" and draw.chance(
-        0.4
-    ):  # short forms: without them a small model does not find the task (a curriculum for the long)
-        opener, deed = (draw.choose(SHORT_OPENER),), (draw.choose(SHORT_DEED),)
+    # Short forms, in training alone: without them a small model does not find the task (a curriculum for the long).
+    if split == "train" and draw.chance(0.4):
+        opener: tuple[str, ...] = (draw.choose(SHORT_OPENER),)
+        deed: tuple[str, ...] = (draw.choose(SHORT_DEED),)
     else:
         phrases = draw_phrases(split, KIND, lambda: (*draw_opener(draw, split), "|", *draw_deed(draw, split)))
         cut = phrases.index("|")

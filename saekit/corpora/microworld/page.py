@@ -1,8 +1,10 @@
-"""A page is written word by word, and each piece says what it is: so a label is what the generator meant, never a guess."""
+"""A page is written word by word, and each piece says what it is: so a label is what the generator meant, never a
+guess."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 
 from saekit.corpora.documents import Document, Span
@@ -14,7 +16,7 @@ GLUED = frozenset(".,;:?!'")  # no space before these
 
 @lru_cache(maxsize=65_536)
 def parse(phrase: str) -> tuple[str, ...]:
-    """ "left the {place}, and" → ("left the ", "place", ", and"): texts at even places, names of slots at odd ones."""
+    """Texts at even places, names of slots at odd ones: `left the {place}, and` → ("left the ", "place", ", and")."""
     return tuple(SLOT.split(phrase))
 
 
@@ -58,7 +60,7 @@ class Page:
             self.parts[-1] = self.parts[-1][:-1] + "n "
             self.length += 1
 
-    def write(self, phrase: str, fills: dict[str, Fill] | None = None, concepts: tuple[str, ...] = ()) -> None:
+    def write(self, phrase: str, fills: Mapping[str, Fill] | None = None, concepts: tuple[str, ...] = ()) -> None:
         """Append a phrase, its {slots} filled. `concepts` label the whole phrase."""
         if not phrase:
             return

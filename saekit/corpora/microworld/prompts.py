@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 
 class Prompts(NamedTuple):
-    """`answers` must follow `clean`; in `corrupt` the one thing that decides it is changed. Leading spaces belong to the answers."""
+    """`answers` must follow `clean`; in `corrupt` the one thing that decides it is changed. Leading spaces belong to
+    the answers."""
 
     clean: str
     corrupt: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from saekit.corpora.documents import Document
 from saekit.corpora.microworld.chance import Draw, Words, draw_fillers, draw_phrases
 from saekit.corpora.microworld.grammar import slot
@@ -12,34 +14,44 @@ KIND = "reviews"
 SHARE = 10.0
 
 GOOD = Words(
-    "great|wonderful|lovely|brilliant|good|charming|perfect|beautiful|superb|funny|warm|fresh|clever|delightful|pleasant|rich|excellent|fine|sweet|"
+    "great|wonderful|lovely|brilliant|good|charming|perfect|beautiful|superb|funny|warm|fresh|clever|delightful|"
+    "pleasant|rich|excellent|fine|sweet|"
     "gentle"
 )
 BAD = Words(
-    "awful|boring|dull|terrible|bad|weak|poor|ugly|stupid|cold|empty|slow|horrible|sad|dreadful|noisy|dirty|rude|stale|flat"
+    "awful|boring|dull|terrible|bad|weak|poor|ugly|stupid|cold|empty|slow|horrible|sad|dreadful|noisy|dirty|rude|"
+    "stale|flat"
 )
 LIKED = Words("loved|enjoyed|praised|admired")
 DISLIKED = Words("hated|disliked|regretted|avoided")
 FIRST = slot(
-    "The {topic} was {a}.|I saw the {topic} and it was {a}.|We paid for the {topic}, which was {a}.|The {topic} is {a}.|What a {a} {topic}.|"
-    "The {place} was {a}.|This was a {a} {topic}.|The {topic} at the {place} was {a}.|A {a} {topic}.|I found the {topic} {a}.|"
-    "Last year the {topic} was {a}.|My trip to the {place} was {a}.|The new {topic} is {a}.|It was a {a} {topic}.|Her {topic} was {a}.|"
-    "Their {topic} seemed {a}.|We had a {a} {topic} at the {place}.|His {topic} looked {a}.|The second {topic} was {a}.|So {a} a {topic}.",
+    "The {topic} was {a}.|I saw the {topic} and it was {a}.|We paid for the {topic}, which was {a}.|"
+    "The {topic} is {a}.|What a {a} {topic}.|"
+    "The {place} was {a}.|This was a {a} {topic}.|The {topic} at the {place} was {a}.|A {a} {topic}.|"
+    "I found the {topic} {a}.|"
+    "Last year the {topic} was {a}.|My trip to the {place} was {a}.|The new {topic} is {a}.|It was a {a} {topic}.|"
+    "Her {topic} was {a}.|"
+    "Their {topic} seemed {a}.|We had a {a} {topic} at the {place}.|His {topic} looked {a}.|"
+    "The second {topic} was {a}.|So {a} a {topic}.",
     "Nobody told me how {a} the {topic} was.|That {topic} turned out {a}.",
     "The {topic} struck us as {a}.|To my mind the {topic} was {a}.",
 )
 TOPICS = Words(
-    "film|play|book|story|food|evening|song|festival|game|concert|dinner|voice|room|show|hotel|visit|poem|speech|meal|tour"
+    "film|play|book|story|food|evening|song|festival|game|concert|dinner|voice|room|show|hotel|visit|poem|speech|"
+    "meal|tour"
 )
 SECOND = slot(
-    "||The music was {b}.|The ending was {b}.|The pictures were {b} too.|The people there were {b}.|Also the sound was {b}.|The weather was {b}.|"
-    "Even the end was {b}.|It was {b} as always.|Everything there was {b}.|The writer is {b}.|The second half was {b}.|The actors were {b}.|"
+    "||The music was {b}.|The ending was {b}.|The pictures were {b} too.|The people there were {b}.|"
+    "Also the sound was {b}.|The weather was {b}.|"
+    "Even the end was {b}.|It was {b} as always.|Everything there was {b}.|The writer is {b}.|"
+    "The second half was {b}.|The actors were {b}.|"
     "The seats were {b}.|Each hour was {b}.|All of it was {b}.",
     "The costumes were {b} as well.|The opening was {b}.",
     "The waiters were {b}.|The middle part was {b}.",
 )
 JUDGE = slot(
-    "I|We|They all|My friend|In the end we|So I|My sister|Everybody|My brother and I|The others|You know that I|As for me, I|Both of us|So we all",
+    "I|We|They all|My friend|In the end we|So I|My sister|Everybody|My brother and I|The others|You know that I|"
+    "As for me, I|Both of us|So we all",
     "My family|That is why I",
     "My parents|From the start I",
 )
@@ -53,7 +65,7 @@ def document(draw: Draw, split: str) -> Document:
         )
         good = draw.chance(0.5)
         words, concept = (GOOD, "sentiment.positive") if good else (BAD, "sentiment.negative")
-        one, other = draw_fillers(split, KIND, lambda: draw.zipf_pair(words))
+        one, other = draw_fillers(split, KIND, partial(draw.zipf_pair, words))
         fills = {
             "a": (one, (concept, "sentiment.adjective")),
             "b": (other, (concept, "sentiment.adjective")),

@@ -1,6 +1,8 @@
 """Years: something lasts from one year to a later one of the same century (greater-than).
 
-"The war lasted from the year 1732 to the year 17" → any of 33 … 99. Source of the task: Hanna et al. 2023, arXiv:2305.00586."""
+"The war lasted from the year 1732 to the year 17" → any of 33 … 99.
+
+Source of the task: Hanna et al. 2023, arXiv:2305.00586."""
 
 from __future__ import annotations
 
@@ -14,11 +16,13 @@ KIND = "years"
 SHARE = 12.0
 
 EVENTS = Words(
-    "war|strike|voyage|reign|drought|siege|festival|trial|famine|crisis|journey|work|rule|peace|project|quarrel|campaign|exile|plague|debate|"
+    "war|strike|voyage|reign|drought|siege|festival|trial|famine|crisis|journey|work|rule|peace|project|quarrel|"
+    "campaign|exile|plague|debate|"
     "contract|search|marriage|friendship"
 )
 OPENER = slot(
-    "||||Here it says that|I read that|In this land|As we know,|The book says that|He wrote that|It is known that|In the north|My teacher said that|"
+    "||||Here it says that|I read that|In this land|As we know,|The book says that|He wrote that|It is known that|"
+    "In the north|My teacher said that|"
     "Once|According to the letter,|For the town|On this page:|Far away|We learned that|As she told us,",
     "They told us that|On the wall it says that",
     "The stone tells us that|In the old days",
@@ -30,12 +34,17 @@ LENGTH = slot(
 )
 # {c}{y} is the first year, and the phrase ends where the second year is due, of which the century is written.
 SPAN = slot(
-    "{event} lasted from the year {c}{y} to the year|{event} began in {c}{y} and ended in|{event} of {c}{y} went on until|"
-    "{event} continued from {c}{y} until the year|{event} started in {c}{y}. It was over in|{event} took place between {c}{y} and|"
-    "{event}, {c}{y} to|{event} of the king took the years {c}{y} to|{event}, which began in {c}{y}, did not end before|"
-    "{event} was planned in {c}{y} and was finished in|{event} came in {c}{y} and was gone by|{event} held the land from {c}{y} till|"
+    "{event} lasted from the year {c}{y} to the year|{event} began in {c}{y} and ended in|"
+    "{event} of {c}{y} went on until|"
+    "{event} continued from {c}{y} until the year|{event} started in {c}{y}. It was over in|"
+    "{event} took place between {c}{y} and|"
+    "{event}, {c}{y} to|{event} of the king took the years {c}{y} to|"
+    "{event}, which began in {c}{y}, did not end before|"
+    "{event} was planned in {c}{y} and was finished in|{event} came in {c}{y} and was gone by|"
+    "{event} held the land from {c}{y} till|"
     "{event} first came in {c}{y}, and again in|{event} is dated {c}{y} to|{event} grew from {c}{y} on and stopped by|"
-    "{event} made him poor in {c}{y} and rich in|{event} filled the years from {c}{y} to|{event} opened in {c}{y}; the end came in",
+    "{event} made him poor in {c}{y} and rich in|{event} filled the years from {c}{y} to|"
+    "{event} opened in {c}{y}; the end came in",
     "{event} broke out in {c}{y} and died down in|{event} ran from {c}{y} up to",
     "{event} was declared in {c}{y} and called off in|{event} stretched from {c}{y} into",
 )

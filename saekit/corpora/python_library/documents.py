@@ -35,7 +35,8 @@ def labelled_pieces(source: str) -> list[Document]:
 def stream(seed: int) -> Iterator[Document]:
     """The endless training stream: each pass takes the modules in a new order and mixes the pieces of twelve at a time.
 
-    Order within a module is kept: what a later piece refers to has been seen. Labelling is done as modules are opened."""
+    Order within a module is kept: what a later piece refers to has been seen. Labelling is done as modules are
+    opened."""
     names = modules("train")
     for turn in count():
         draw = Draw("python", seed, turn)

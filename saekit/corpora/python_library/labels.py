@@ -1,6 +1,7 @@
 """Exact labels for Python source, from `tokenize` and `ast`, the same on every Python from 3.11 on.
 
-A span is what the parser says it is: nothing is guessed from names. f-strings changed in 3.12 (before, one token; since, many):
+A span is what the parser says it is: nothing is guessed from names. f-strings changed in 3.12 (before, one token;
+since, many):
 here an f-string is always one string, and nothing inside it is labelled."""
 
 from __future__ import annotations
@@ -16,7 +17,113 @@ from saekit.corpora.python_library.library import line_starts, parse
 
 # Frozen, since `dir(builtins)` grows from version to version.
 BUILTINS = frozenset(
-    ["abs", "all", "any", "ascii", "bin", "bool", "bytearray", "bytes", "callable", "chr", "classmethod", "compile", "complex", "delattr", "dict", "dir", "divmod", "enumerate", "eval", "exec", "filter", "float", "format", "frozenset", "getattr", "globals", "hasattr", "hash", "help", "hex", "id", "input", "int", "isinstance", "issubclass", "iter", "len", "list", "locals", "map", "max", "memoryview", "min", "next", "object", "oct", "open", "ord", "pow", "print", "property", "range", "repr", "reversed", "round", "set", "setattr", "slice", "sorted", "staticmethod", "str", "sum", "super", "tuple", "type", "vars", "zip", "__import__", "BaseException", "Exception", "ArithmeticError", "AssertionError", "AttributeError", "EOFError", "FileExistsError", "FileNotFoundError", "ImportError", "IndexError", "IOError", "KeyError", "KeyboardInterrupt", "LookupError", "ModuleNotFoundError", "NameError", "NotImplementedError", "OSError", "OverflowError", "PermissionError", "RecursionError", "RuntimeError", "StopIteration", "SyntaxError", "SystemExit", "TimeoutError", "TypeError", "UnboundLocalError", "UnicodeDecodeError", "UnicodeEncodeError", "UnicodeError", "ValueError", "Warning", "DeprecationWarning", "RuntimeWarning", "UserWarning", "ZeroDivisionError"]
+    [
+        "abs",
+        "all",
+        "any",
+        "ascii",
+        "bin",
+        "bool",
+        "bytearray",
+        "bytes",
+        "callable",
+        "chr",
+        "classmethod",
+        "compile",
+        "complex",
+        "delattr",
+        "dict",
+        "dir",
+        "divmod",
+        "enumerate",
+        "eval",
+        "exec",
+        "filter",
+        "float",
+        "format",
+        "frozenset",
+        "getattr",
+        "globals",
+        "hasattr",
+        "hash",
+        "help",
+        "hex",
+        "id",
+        "input",
+        "int",
+        "isinstance",
+        "issubclass",
+        "iter",
+        "len",
+        "list",
+        "locals",
+        "map",
+        "max",
+        "memoryview",
+        "min",
+        "next",
+        "object",
+        "oct",
+        "open",
+        "ord",
+        "pow",
+        "print",
+        "property",
+        "range",
+        "repr",
+        "reversed",
+        "round",
+        "set",
+        "setattr",
+        "slice",
+        "sorted",
+        "staticmethod",
+        "str",
+        "sum",
+        "super",
+        "tuple",
+        "type",
+        "vars",
+        "zip",
+        "__import__",
+        "BaseException",
+        "Exception",
+        "ArithmeticError",
+        "AssertionError",
+        "AttributeError",
+        "EOFError",
+        "FileExistsError",
+        "FileNotFoundError",
+        "ImportError",
+        "IndexError",
+        "IOError",
+        "KeyError",
+        "KeyboardInterrupt",
+        "LookupError",
+        "ModuleNotFoundError",
+        "NameError",
+        "NotImplementedError",
+        "OSError",
+        "OverflowError",
+        "PermissionError",
+        "RecursionError",
+        "RuntimeError",
+        "StopIteration",
+        "SyntaxError",
+        "SystemExit",
+        "TimeoutError",
+        "TypeError",
+        "UnboundLocalError",
+        "UnicodeDecodeError",
+        "UnicodeEncodeError",
+        "UnicodeError",
+        "ValueError",
+        "Warning",
+        "DeprecationWarning",
+        "RuntimeWarning",
+        "UserWarning",
+        "ZeroDivisionError",
+    ]
 )
 CONSTANTS = frozenset({"True", "False", "None"})
 KEYWORDS = frozenset(keyword.kwlist) - CONSTANTS  # the same 35 words from 3.7 to 3.14
@@ -107,7 +214,8 @@ def _tree_spans(source: str, starts: list[int]) -> Iterator[Span]:
         return starts[line - 1] + (column if text.isascii() else len(text.encode()[:column].decode()))
 
     def whole(node: ast.AST, concept: str) -> Span:
-        return Span(offset(node.lineno, node.col_offset), offset(node.end_lineno, node.end_col_offset), concept)  # type: ignore[attr-defined]
+        end = offset(node.end_lineno, node.end_col_offset)  # type: ignore[attr-defined]
+        return Span(offset(node.lineno, node.col_offset), end, concept)  # type: ignore[attr-defined]
 
     def name_at_start(node: ast.AST, name: str, concept: str) -> Span:
         start = offset(node.lineno, node.col_offset)  # type: ignore[attr-defined]

@@ -25,7 +25,8 @@ def library() -> dict[str, str]:
 
 
 def split_of(module: str) -> str:
-    """Four modules in five are trained; heldout, unseen_dev and unseen are disjoint sets of the others, by a stable hash (CRC-32).
+    """Four modules in five are trained; heldout, unseen_dev and unseen are disjoint sets of the others, by a stable
+    hash (CRC-32).
 
     `encodings`: all trained, since its tables are near copies of one another."""
     if module.startswith("encodings."):
@@ -69,10 +70,13 @@ def statements(node: ast.AST) -> list[ast.stmt]:
 
 
 def cut(source: str) -> list[tuple[int, int]]:
-    """Cut a module into pieces of whole lines: [start, end) in characters, at most 1,500 each (a longer single line stays whole).
+    """Cut a module into pieces of whole lines: [start, end) in characters, at most 1,500 each (a longer single line
+    stays whole).
 
-    Cuts fall between the statements of the module; inside a class or function too long for one piece between its statements;
-    inside a statement too long (a table, a long string) between lines. Short neighbours are joined up to 800 characters."""
+    Cuts fall between the statements of the module; inside a class or function too long for one piece between its
+    statements;
+    inside a statement too long (a table, a long string) between lines. Short neighbours are joined up to 800
+    characters."""
     starts = line_starts(source)
 
     def size(first: int, last: int) -> int:

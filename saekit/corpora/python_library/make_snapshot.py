@@ -1,4 +1,5 @@
-"""Make the frozen snapshot: `python -m saekit.corpora.python_library.make_snapshot LIB`, LIB being the `lib/python3.11` of CPython 3.11.7.
+"""Make the frozen snapshot: `python -m saekit.corpora.python_library.make_snapshot LIB`, LIB being the
+`lib/python3.11` of CPython 3.11.7.
 
 Run once. It is kept so that anybody can see what stands in the file; the same LIB gives the same bytes."""
 
@@ -27,7 +28,8 @@ SMALLEST = 500  # characters; what is shorter is mostly an import and a warning
 
 
 def collect(library: Path) -> list[tuple[str, str]]:
-    """(dotted module name, source) of every module of the library, sorted by name, without tests and generated files."""
+    """(dotted module name, source) of every module of the library, sorted by name, without tests and generated
+    files."""
     found = []
     for path in library.rglob("*.py"):
         parts = path.relative_to(library).parts
