@@ -1,0 +1,23 @@
+"""Metrics: one file a question; each also a function of plain arrays."""
+
+from __future__ import annotations
+
+from saekit.metrics.concept_match import ConceptMatch, concept_match, match_concepts
+from saekit.metrics.evaluate import Report, evaluate
+from saekit.metrics.explained_variance import ExplainedVariance, explained_variance
+from saekit.metrics.latent_max import measure_latent_max
+from saekit.metrics.sparsity import dead, density, l0
+
+__all__ = [
+    "ConceptMatch",
+    "ExplainedVariance",
+    "Report",
+    "concept_match",
+    "dead",
+    "density",
+    "evaluate",
+    "explained_variance",
+    "l0",
+    "match_concepts",
+    "measure_latent_max",
+]

@@ -1,0 +1,146 @@
+"""Concept match: which latent is the detector of which labelled concept, at token level.
+
+Positive: a token inside a span of the concept. Predicted: z > t. Latent and t (a tenth of the latent's maximum, 0 to 0.9)
+are chosen on one half of the documents; precision, recall and F1 are given on the other. Concepts with fewer than 50
+positive tokens are left out. Beside it the F1 of the best single token id, chosen the same way: a concept that is one
+token is no feat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Bool, Int
+from saekit_kernels import SparseCodes
+from torch import Tensor
+
+from saekit.activations import Activations, concept_mask, harvest
+from saekit.corpora import Corpus, Document
+from saekit.dictionaries import Dictionary, check_model
+
+if TYPE_CHECKING:
+    import pandas
+    from transformer_lens.model_bridge import TransformerBridge
+
+LEVELS = 10
+MINIMUM = 50
+
+
+@dataclass(frozen=True)
+class ConceptMatch:
+    """A row a concept: latent, threshold, precision, recall, f1, token_f1 (best single token), positives; best first."""
+
+    rows: list[dict[str, Any]]
+    definition: str = (__doc__ or "").split("\n\n", 1)[-1].strip()
+
+    def frame(self) -> pandas.DataFrame:
+        import pandas
+
+        columns = ["concept", "latent", "threshold", "precision", "recall", "f1", "token_f1", "positives"]
+        return pandas.DataFrame(self.rows, columns=columns)
+
+    @property
+    def best(self) -> dict[str, Any]:
+        if not self.rows:
+            raise ValueError(f"no concept had {MINIMUM} positive tokens.")
+        return self.rows[0]
+
+    def _repr_html_(self) -> str:
+        from saekit.plots import html_table
+
+        return html_table(self.rows, caption=self.definition)
+
+
+def concept_match(
+    codes: SparseCodes,
+    labels: Mapping[str, Bool[Tensor, " n"]],
+    documents: Int[Tensor, " n"],
+    tokens: Int[Tensor, " n"] | None = None,
+) -> ConceptMatch:
+    """Match latents to concepts over n tokens; ``documents`` says which document each token is from (even ones choose)."""
+    names = [name for name, label in labels.items() if int(label.sum()) >= MINIMUM]
+    if not names:
+        return ConceptMatch([])
+    positive = torch.stack([labels[name] for name in names], dim=1).float()
+    choosing = documents % 2 == 0
+    strength = codes.values / _maximum(codes).clamp_min(1e-12)[codes.indices.long()]
+    level = (strength * LEVELS).long().clamp(0, LEVELS - 1)
+    fires = codes.values > 0
+    by_half = []
+    for half in (choosing, ~choosing):
+        kept = fires & half[codes.rows]
+        by_half.append(_counts(codes.indices[kept].long(), level[kept], codes.rows[kept], positive, codes.d_sae))
+    totals = [positive[half].sum(0) for half in (choosing, ~choosing)]
+    chosen = _scores(*by_half[0], totals[0])[2].flatten(0, 1).argmax(0)  # [C], an index of (latent, level)
+    precision, recall, f1 = (s.flatten(0, 1).gather(0, chosen[None])[0] for s in _scores(*by_half[1], totals[1]))
+    token_f1 = _token_f1(tokens, positive, choosing) if tokens is not None else [float("nan")] * len(names)
+    maximum = _maximum(codes)
+    rows = []
+    for c, name in enumerate(names):
+        latent, step = divmod(int(chosen[c]), LEVELS)
+        rows.append(
+            {
+                "concept": name,
+                "latent": latent,
+                "threshold": round(float(maximum[latent]) * step / LEVELS, 4),
+                "precision": round(float(precision[c]), 4),
+                "recall": round(float(recall[c]), 4),
+                "f1": round(float(f1[c]), 4),
+                "token_f1": round(token_f1[c], 4),
+                "positives": int(positive[:, c].sum()),
+            }
+        )
+    return ConceptMatch(sorted(rows, key=lambda row: -row["f1"]))
+
+
+def match_concepts(
+    model: TransformerBridge, dictionary: Dictionary, corpus: Corpus, tokens: int | None = None
+) -> ConceptMatch:
+    """Concept match of a dictionary on a labelled corpus; give ``tokens`` for an endless one."""
+    check_model(dictionary, model)
+    acts = harvest(model, corpus, dictionary.reads, tokens=tokens)
+    return match_activations(dictionary, acts, corpus)
+
+
+def match_activations(dictionary: Dictionary, acts: Activations, corpus: Corpus | Sequence[Document]) -> ConceptMatch:
+    """Concept match on activations already harvested from a corpus."""
+    last = int(acts.rows.documents.max()) if len(acts.rows) else -1
+    documents = [document for document, _ in zip(corpus, range(last + 1), strict=False)]
+    concepts = sorted({span.concept for document in documents for span in document.spans})
+    labels = {concept: concept_mask(acts.rows, documents, concept)[acts.mask] for concept in concepts}
+    codes = dictionary.encode({site: acts.flat(site) for site in dictionary.reads})
+    where = acts.rows.documents[:, None].expand_as(acts.mask)[acts.mask]
+    return concept_match(codes, labels, where, acts.tokens[acts.mask])
+
+
+def _maximum(codes: SparseCodes) -> Tensor:
+    return codes.values.new_zeros(codes.d_sae).scatter_reduce_(0, codes.indices.long(), codes.values, "amax")
+
+
+def _counts(index: Tensor, level: Tensor, rows: Tensor, positive: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Hits [size, level, concept] and firings [size, level, 1] at or above each level."""
+    cell = index * LEVELS + level
+    hits = positive.new_zeros(size * LEVELS, positive.shape[1]).index_add_(0, cell, positive[rows])
+    fired = torch.bincount(cell, minlength=size * LEVELS).float().view(size, LEVELS, 1)
+    hits = hits.view(size, LEVELS, -1)
+    return hits.flip(1).cumsum(1).flip(1), fired.flip(1).cumsum(1).flip(1)
+
+
+def _scores(hits: Tensor, fired: Tensor, total: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    precision = hits / fired.clamp_min(1)
+    recall = hits / total.clamp_min(1)
+    return precision, recall, 2 * hits / (fired + total).clamp_min(1)
+
+
+def _token_f1(tokens: Tensor, positive: Tensor, choosing: Tensor) -> list[float]:
+    size = int(tokens.max()) + 1
+    scores = []
+    for half in (choosing, ~choosing):
+        hits = positive.new_zeros(size, positive.shape[1]).index_add_(0, tokens[half], positive[half])
+        fired = torch.bincount(tokens[half], minlength=size).float()[:, None]
+        scores.append(2 * hits / (fired + positive[half].sum(0)).clamp_min(1))
+    best = scores[0].argmax(0)
+    return [float(scores[1][token, c]) for c, token in enumerate(best.tolist())]

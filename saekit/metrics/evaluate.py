@@ -1,0 +1,108 @@
+"""evaluate: the numbers of a dictionary on a corpus, as a Report that says how each is defined."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saekit.activations import harvest
+from saekit.corpora import Corpus
+from saekit.dictionaries import Dictionary, check_model
+from saekit.dictionaries.provenance import installed_versions
+from saekit.metrics import explained_variance as variance
+from saekit.metrics.concept_match import ConceptMatch, match_activations
+
+if TYPE_CHECKING:
+    import pandas
+    from transformer_lens.model_bridge import TransformerBridge
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Numbers of a dictionary on counted tokens of a corpus.
+
+    explained_variance, l0, dead (share of latents that never fire here), density [d_sae], concepts (None where the
+    corpus has no labels), tokens counted, what was excluded, and a header that reproduces it.
+    """
+
+    explained_variance: float
+    l0: float
+    dead: float
+    density: Float[Tensor, " d_sae"]
+    tokens: int
+    excluded: dict[str, int]
+    concepts: ConceptMatch | None
+    header: dict[str, Any]
+
+    def rows(self) -> list[dict[str, object]]:
+        """name, value, definition of each number."""
+        dead = "share of latents with z ≠ 0 on none of the counted tokens"
+        rows = [
+            ("explained variance", round(self.explained_variance, 4), variance.DEFINITION),
+            ("L0", round(self.l0, 2), "mean number of latents with z ≠ 0 a counted token"),
+            ("dead", round(self.dead, 4), dead),
+            ("tokens", self.tokens, f"counted tokens; left out: {self.excluded}"),
+        ]
+        if self.concepts is not None and self.concepts.rows:
+            best = self.concepts.best
+            rows.append((f"best concept, {best['concept']}", best["f1"], f"F1 of latent {best['latent']} on held-back documents"))
+        return [{"name": name, "value": value, "definition": definition} for name, value, definition in rows]
+
+    def frame(self) -> pandas.DataFrame:
+        import pandas
+
+        return pandas.DataFrame(self.rows())
+
+    def _repr_html_(self) -> str:
+        from saekit.plots import html_table
+
+        header = " · ".join(f"{key} {value}" for key, value in self.header.items())
+        return html_table(self.rows(), caption="Report", header=header)
+
+
+@torch.no_grad()
+def evaluate(
+    model: TransformerBridge,
+    dictionary: Dictionary,
+    corpus: Corpus | Sequence[str] | Tensor,
+    tokens: int | None = None,
+) -> Report:
+    """Explained variance, L0, density, dead latents and concept match of a dictionary on a corpus.
+
+    Raises ValueError for a dictionary of another model (naming both hashes), an empty corpus, an endless one without
+    ``tokens``, NaN or infinite activations.
+    """
+    check_model(dictionary, model)
+    sites = [*dict.fromkeys(dictionary.reads + dictionary.writes)]
+    acts = harvest(model, corpus, sites, tokens=tokens)
+    measure = variance.ExplainedVariance()
+    fired = torch.zeros(dictionary.d_sae, dtype=torch.int64)
+    active, n = 0, int(acts.mask.sum())
+    flat = {site: acts.flat(site) for site in sites}
+    for start in range(0, n, 4096):
+        part = {site: h[start : start + 4096].to(dictionary.decoder_directions) for site, h in flat.items()}
+        codes = dictionary.encode(part)
+        target = dictionary.join_writes({site: part[site] for site in dictionary.writes})
+        measure.update(target, dictionary.join_writes(dictionary.decode(codes)))
+        fired += torch.bincount(codes.indices[codes.values != 0].long().cpu(), minlength=dictionary.d_sae)
+        active += int(codes.l0.sum())
+    labelled = isinstance(corpus, Corpus) and bool(corpus.concepts)
+    header = {"model": acts.provenance["model"], "model_hash": (acts.provenance["model_hash"] or "none")[:12]}
+    if isinstance(acts.provenance.get("corpus"), dict):
+        header["corpus"] = f"{acts.provenance['corpus']['name']}/{acts.provenance['corpus']['split']}"
+        header["fingerprint"] = acts.provenance["corpus"]["fingerprint"][:12]
+    return Report(
+        explained_variance=measure.value,
+        l0=active / n,
+        dead=float((fired == 0).double().mean()),
+        density=fired.double() / n,
+        tokens=n,
+        excluded=acts.rows.excluded,
+        concepts=match_activations(dictionary, acts, corpus) if labelled else None,  # type: ignore[arg-type]
+        header=header | installed_versions(),
+    )

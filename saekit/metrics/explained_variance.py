@@ -1,0 +1,51 @@
+"""Explained variance: how much of the activations' spread the reconstruction keeps.
+
+1 − Σ‖x − x̂‖² / Σ‖x − x̄‖², x̄ the mean of each dimension over all tokens; sums in float64, independent of batching.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+DEFINITION = "1 − Σ‖x − x̂‖² / Σ‖x − x̄‖², x̄ per dimension over all counted tokens, summed in float64"
+
+
+class ExplainedVariance:
+    """Streaming sums; ``value`` at any time. Values are kept relative to the first token, lest large means cancel."""
+
+    def __init__(self) -> None:
+        self.n, self.error, self.square = 0, 0.0, 0.0
+        self.origin: Tensor | None = None
+        self.total: Tensor | float = 0.0
+
+    def update(self, x: Float[Tensor, "n d"], x_hat: Float[Tensor, "n d"]) -> None:
+        x, x_hat = x.reshape(-1, x.shape[-1]).double(), x_hat.reshape(-1, x.shape[-1]).double()
+        if self.origin is None:
+            self.origin = x[0]
+        self.n += len(x)
+        self.error += float((x - x_hat).square().sum())
+        self.square += float((x - self.origin).square().sum())
+        self.total = self.total + (x - self.origin).sum(0)
+
+    @property
+    def value(self) -> float:
+        if self.n == 0:
+            raise ValueError("explained variance of no tokens is not defined.")
+        spread = self.square - float(torch.as_tensor(self.total).square().sum()) / self.n
+        return 1 - self.error / spread if spread > 0 else float("nan")
+
+
+def explained_variance(x: Tensor, x_hat: Tensor, definition: str = "saekit") -> float:
+    """Explained variance of a reconstruction, [..., d] both. x = [[2,0],[0,4]], x̂ = [[2,1],[0,3]] gives 0.8.
+
+    Raises ValueError for shapes that differ or a definition that is not "saekit".
+    """
+    if definition != "saekit":
+        raise ValueError(f"definition is 'saekit' for now, found {definition!r}.")
+    if x.shape != x_hat.shape:
+        raise ValueError(f"x and x̂ must have one shape, found {tuple(x.shape)} and {tuple(x_hat.shape)}.")
+    measure = ExplainedVariance()
+    measure.update(x, x_hat)
+    return measure.value

@@ -1,0 +1,9 @@
+"""Training: one loop for every dictionary."""
+
+from __future__ import annotations
+
+from saekit.training.loop import train
+from saekit.training.objectives import OBJECTIVES, Loss, objective
+from saekit.training.run import Progress, Run
+
+__all__ = ["OBJECTIVES", "Loss", "Progress", "Run", "objective", "train"]

@@ -1,0 +1,253 @@
+"""train: the one loop. Adam with warm-up and decay on shuffled activations; unit-norm decoder rows; resumable.
+
+Inputs are scaled to mean square 1 a dimension and the scale is folded back into the weights, so that one learning rate
+serves any site. Adam's learning rate defaults to 3e-3 · √(1024 / d_sae), warmed up over 5 % of the run (200 steps at most) and
+brought to zero over its last fifth. A latent is dead when it has not fired for min(10M, 5 % of the run's) tokens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from tqdm.std import tqdm
+
+from saekit.activations import ActivationStream, ArrayStream
+from saekit.corpora import Corpus
+from saekit.dictionaries import Dictionary, DictionaryConfiguration, Provenance, read_dictionary, write_atomically
+from saekit.metrics import measure_latent_max
+from saekit.training.checkpoints import read_checkpoint, write_checkpoint
+from saekit.training.objectives import OBJECTIVES
+from saekit.training.run import Progress, Run, read_records
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+LATENT_MAX_TOKENS = 100_000
+CHECKPOINT_SECONDS = 60.0
+
+
+def train(
+    model: TransformerBridge | Tensor,
+    site: str | Sequence[str] | None,
+    configuration: DictionaryConfiguration,
+    corpus: Corpus | Sequence[str] | Tensor | None = None,
+    *,
+    tokens: int | None = None,
+    out: str | Path | None = None,
+    batch_size: int = 2048,
+    lr: float | None = None,
+    dtype: torch.dtype | None = None,
+    device: str | torch.device | None = None,
+    seed: int = 0,
+    callback: Callable[[Progress], Any] | None = None,
+    kernels: str = "auto",
+    resume: bool = True,
+) -> Run:
+    """Train a dictionary on a model's activations at ``site``, or on an array [n, d] of one's own (``site=None``).
+
+    tokens:   counted tokens to train on (default: one pass over an array).
+    out:      a folder for config, metrics.jsonl, checkpoint and dictionary; the same call on an interrupted one goes on,
+              on a finished one returns it. None keeps all in memory.
+    callback: called with a Progress now and then (``sk.TrainingMonitor()`` draws it); default: a line of text.
+    Raises ValueError when ``out`` holds another run (naming the fields), activations are not finite, or the loss is not.
+    """
+    if not isinstance(configuration, DictionaryConfiguration):
+        raise ValueError(f"train takes one configuration such as sk.TopK(d_sae=1024, k=16), found {configuration!r}.")
+    if kernels not in ("auto", "reference"):
+        raise ValueError(f"kernels is 'auto' or 'reference', found {kernels!r}.")
+    stream: ActivationStream | ArrayStream
+    if isinstance(model, Tensor):
+        stream = ArrayStream(model, batch_size, seed)
+        tokens = tokens or len(model)
+        device = torch.device(device or model.device)
+    else:
+        if corpus is None or site is None:
+            raise ValueError("training on a model needs a site and a corpus.")
+        if tokens is None:
+            raise ValueError("say how many tokens to train on, for example tokens=1_000_000.")
+        stream = ActivationStream(model, [site] if isinstance(site, str) else site, corpus, batch_size, seed)
+        device = torch.device(device or model.cfg.device)
+    trainer = _Trainer(stream, configuration, tokens, batch_size, lr, seed, device, dtype or torch.float32)
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        if (done := _open(folder, trainer.config, resume)) is not None:
+            return done
+        if resume and (folder / "checkpoint.safetensors").is_file():
+            trainer.resume(folder)
+    finished = trainer.run(folder, callback)
+    dictionary = trainer.folded(stream.provenance)
+    if finished:
+        source = model if isinstance(model, Tensor) else corpus
+        measured = min(tokens, LATENT_MAX_TOKENS)
+        measure_latent_max(None if isinstance(model, Tensor) else model, dictionary, source, tokens=measured)  # type: ignore[arg-type]
+        if folder is not None:
+            dictionary.save(folder / "dictionary")
+            (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    return Run(dictionary, trainer.records, folder, finished)
+
+
+def _open(folder: Path, config: dict[str, Any], resume: bool) -> Run | None:
+    """Write config.json, or hold it against the one that is there; a finished run is returned."""
+    file = folder / "config.json"
+    text = json.dumps(config, indent=1, default=dict)
+    if file.is_file() and resume:
+        before, now = json.loads(file.read_text(encoding="utf-8")), json.loads(text)
+        differ = [f"{key} (there {before.get(key)!r}, here {now[key]!r})" for key in now if before.get(key) != now[key]]
+        if differ:
+            raise ValueError(f"{folder} holds another run; it differs in {'; '.join(differ)}. Choose another out=.")
+        if (folder / "dictionary" / "config.json").is_file():
+            return Run(read_dictionary(folder / "dictionary"), read_records(folder / "metrics.jsonl"), folder)
+    elif file.is_file() or (folder / "dictionary").exists():
+        raise ValueError(f"{folder} holds a run already and resume=False would overwrite it: choose another out=.")
+    write_atomically(file, lambda path: path.write_text(text, encoding="utf-8") and None)
+    return None
+
+
+class _Trainer:
+    """The state of one run: dictionary, optimizer, stream, and what is counted."""
+
+    def __init__(
+        self,
+        stream: ActivationStream | ArrayStream,
+        configuration: DictionaryConfiguration,
+        tokens: int,
+        batch_size: int,
+        lr: float | None,
+        seed: int,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.stream, self.tokens, self.batch_size, self.seed = stream, tokens, batch_size, seed
+        self.steps = max(1, tokens // batch_size)
+        self.lr = lr or 3e-3 * (1024 / configuration.d_sae) ** 0.5
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.dictionary: Dictionary = configuration.build(stream.widths, stream.widths).to(device, dtype)
+        self.objective = OBJECTIVES[configuration.objective]
+        self.optimizer = torch.optim.Adam(self.dictionary.parameters(), lr=self.lr, foreach=True)
+        self.dead_after = min(10_000_000, max(tokens // 20, batch_size))
+        self.since_fired = torch.zeros(configuration.d_sae, dtype=torch.int64, device=device)
+        self.step, self.scale, self.seconds = 0, 0.0, 0.0
+        self.records: list[dict[str, float]] = []
+        self.config = {
+            "configuration": configuration.to_json(),
+            "sites": list(stream.sites),
+            "tokens": tokens,
+            "batch_size": batch_size,
+            "lr": self.lr,
+            "seed": seed,
+            "dtype": str(dtype).removeprefix("torch."),
+            "source": stream.provenance,
+        }
+
+    def resume(self, folder: Path) -> None:
+        state, since_fired, numbers = read_checkpoint(folder / "checkpoint.safetensors", self.dictionary, self.optimizer)
+        self.stream.state, self.since_fired = state, since_fired.to(self.since_fired.device)
+        self.step, self.scale, self.seconds = numbers["step"], numbers["scale"], numbers["seconds"]
+        self.records = read_records(folder / "metrics.jsonl", numbers["step"] * self.batch_size)
+        lines = "".join(json.dumps(record) + "\n" for record in self.records)
+        write_atomically(folder / "metrics.jsonl", lambda path: path.write_text(lines, encoding="utf-8") and None)
+
+    def run(self, folder: Path | None, callback: Callable[[Progress], Any] | None) -> bool:
+        """Train to the end; False when it was interrupted, with a checkpoint left behind."""
+        began, saved = time.monotonic() - self.seconds, time.monotonic()
+        every = max(1, self.steps // 100)
+        bar = tqdm(total=self.steps, initial=self.step, desc="train", unit="step", file=sys.stdout, disable=callback is not None)
+        log = contextlib.nullcontext() if folder is None else open(folder / "metrics.jsonl", "a", encoding="utf-8")
+        with log as file, bar:
+            try:
+                for batch in self.stream if self.step < self.steps else ():
+                    measured = self.update(batch, self.step % every == 0 or self.step + 1 == self.steps)
+                    self.step += 1
+                    self.seconds = time.monotonic() - began
+                    bar.update()
+                    if measured is not None:
+                        record = {"tokens": self.step * self.batch_size, "seconds": round(self.seconds, 3), **measured}
+                        self.records.append(record)
+                        if file is not None:
+                            file.write(json.dumps(record) + "\n")
+                            file.flush()
+                        if callback is not None:
+                            callback(self.progress(measured, self.step >= self.steps))
+                    if self.step >= self.steps:
+                        break
+                    if folder is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
+                        self.save(folder)
+                        saved = time.monotonic()
+            except KeyboardInterrupt:
+                print(f"stopped after {self.step * self.batch_size:,} of {self.tokens:,} tokens; the dictionary is kept.")
+                if folder is not None:
+                    self.save(folder)
+                return False
+        return True
+
+    def progress(self, measured: dict[str, float], finished: bool) -> Progress:
+        return Progress(self.step * self.batch_size, self.steps * self.batch_size, self.seconds, measured, finished)
+
+    def save(self, folder: Path) -> None:
+        numbers = {"step": self.step, "scale": self.scale, "seconds": self.seconds}
+        write_checkpoint(
+            folder / "checkpoint.safetensors", self.dictionary, self.optimizer, self.stream.state, self.since_fired, numbers
+        )
+
+    def update(self, batch: Any, measure: bool) -> dict[str, float] | None:
+        """One step; returns its numbers when they are asked for."""
+        dictionary = self.dictionary
+        parameter = dictionary.decoder_directions
+        batch = {site: x.to(parameter.device, parameter.dtype) for site, x in batch.items()}
+        if self.scale == 0.0:  # the first batch says how large activations are
+            centred = [x - x.mean(0) for x in batch.values()]
+            self.scale = float(torch.cat([c.square().mean()[None] for c in centred]).mean().sqrt()) or 1.0
+            dictionary.initialise(*[{site: x / self.scale for site, x in batch.items()}] * 2)
+        batch = {site: x / self.scale for site, x in batch.items()}
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr * self.schedule(self.step)
+        loss = self.objective(batch, batch, dictionary, self.since_fired > self.dead_after)
+        if not bool(torch.isfinite(loss.total)):
+            raise ValueError(f"the loss became {float(loss.total)} at step {self.step}: try a smaller lr (now {self.lr:g}).")
+        loss.total.backward()
+        if dictionary.unit_norm_decoder and parameter.grad is not None:
+            along = (parameter.grad * parameter.detach()).sum(1, keepdim=True)
+            parameter.grad -= along * parameter.detach()  # the step along a row only changes its norm
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if dictionary.unit_norm_decoder:
+            with torch.no_grad():
+                parameter /= parameter.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        codes = loss.codes.detach()
+        fired = torch.zeros_like(self.since_fired, dtype=torch.bool)
+        fired[codes.indices[codes.values != 0].long()] = True
+        self.since_fired = torch.where(fired, 0, self.since_fired + self.batch_size)
+        if not measure:
+            return None
+        x = dictionary.join_writes(batch)
+        spread = (x - x.mean(0)).square().sum()
+        return {
+            "loss": float(loss.total),
+            "explained_variance": float(1 - loss.error.sum() / spread),
+            "l0": float(codes.l0.double().mean()),
+            "dead": int((self.since_fired > self.dead_after).sum()),
+        }
+
+    def schedule(self, step: int) -> float:
+        warm = min(200, max(1, self.steps // 20))
+        return min(1.0, (step + 1) / warm, (self.steps - step) / max(1, self.steps // 5))
+
+    def folded(self, provenance: dict[str, Any]) -> Dictionary:
+        """A copy of the dictionary for activations as the model gives them."""
+        dictionary = self.dictionary.configuration.build(self.dictionary.read_widths, self.dictionary.write_widths)
+        dictionary.to(self.dictionary.decoder_directions)
+        dictionary.load_state_dict(self.dictionary.state_dict())
+        if self.scale:
+            dictionary.rescale(self.scale)
+        known = {key: provenance.get(key) for key in ("model", "model_hash", "processing", "corpus") if key in provenance}
+        dictionary.provenance = Provenance(**known, tokens=self.step * self.batch_size, seed=self.seed)
+        return dictionary.requires_grad_(False)

@@ -1,0 +1,67 @@
+"""Objectives: one signature for every loss, ``(x, target, dictionary, dead) → Loss``; register your own by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from saekit_kernels import SparseCodes, decode, top_k
+from torch import Tensor
+
+from saekit.dictionaries import Dictionary
+
+AUXK_WEIGHT = 1 / 32
+
+
+class Loss(NamedTuple):
+    """total: what is minimised; error: ‖target − x̂‖² of each token; codes: z."""
+
+    total: Tensor
+    error: Tensor
+    codes: SparseCodes
+
+
+Objective = Callable[[Any, Any, Dictionary, Tensor], Loss]
+OBJECTIVES: dict[str, Objective] = {}
+
+
+def objective(name: str) -> Callable[[Objective], Objective]:
+    """Register a loss under a name that a configuration's ``objective`` can say."""
+
+    def register(function: Objective) -> Objective:
+        OBJECTIVES[name] = function
+        return function
+
+    return register
+
+
+@objective("reconstruction")
+def reconstruction(x: Any, target: Any, dictionary: Dictionary, dead: Tensor) -> Loss:
+    """Mean over tokens of ‖target − x̂‖² / d_out."""
+    codes = dictionary.encode(x)
+    residual = dictionary.join_writes(target) - dictionary.join_writes(dictionary.decode(codes))
+    error = residual.square().sum(-1)
+    return Loss(error.mean() / residual.shape[-1], error.detach(), codes)
+
+
+@objective("reconstruction + auxk")
+def reconstruction_auxk(x: Any, target: Any, dictionary: Any, dead: Tensor) -> Loss:
+    """Squared error + 1/32 · AuxK: the k_aux strongest dead latents reconstruct the residual e = target − x̂ (no gradient
+    through e), k_aux a power of two near d/2 (Gao 2024). The weight min(n_dead / k_aux, 1) is sparsify's and SAELens's.
+    """
+    codes = dictionary.encode(x)
+    residual = dictionary.join_writes(target) - dictionary.join_writes(dictionary.decode(codes))
+    error = residual.square().sum(-1)
+    total = error.mean() / residual.shape[-1]
+    n_dead = int(dead.sum())
+    if n_dead:
+        k_aux = 2 ** round(max(residual.shape[-1] / 2, 1)).bit_length() // 2
+        latents = dead.nonzero()[:, 0]
+        auxiliary = top_k(dictionary.pre_activations(x, latents), min(k_aux, n_dead))
+        revived = decode(auxiliary, dictionary.decoder_directions[latents])
+        missed = (residual.detach() - revived).square().sum(-1)
+        share = (missed / error.detach().clamp_min(1e-9)).mean()
+        scale = min(n_dead / k_aux, 1.0) * total.detach()  # in units of the error, so that its weight holds at any error
+        total = total + AUXK_WEIGHT * scale * share
+    return Loss(total, error.detach(), codes)

@@ -1,0 +1,66 @@
+"""Run: what training gives back, and the folder it leaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saekit.dictionaries import Dictionary
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a callback is told after each measured step."""
+
+    tokens: int
+    total_tokens: int
+    seconds: float
+    metrics: Mapping[str, float]
+    finished: bool
+
+
+@dataclass
+class Run:
+    """A trained dictionary and how it got there.
+
+    records:  one a measured step: tokens, seconds, loss, explained_variance, l0, dead.
+    out:      the run's folder (config.json, metrics.jsonl, checkpoint, dictionary/), or None.
+    finished: False when it was stopped; the same call goes on from there.
+    """
+
+    dictionary: Dictionary
+    records: list[dict[str, float]] = field(default_factory=list)
+    out: Path | None = None
+    finished: bool = True
+
+    @property
+    def metrics(self) -> pandas.DataFrame:
+        import pandas
+
+        return pandas.DataFrame(self.records)
+
+    def _repr_mimebundle_(self, **keywords: Any) -> Any:
+        from saekit.plots import training_curve
+
+        return training_curve(self.metrics)._repr_mimebundle_(**keywords)
+
+
+def read_records(file: Path, until: int | None = None) -> list[dict[str, float]]:
+    """The records of a metrics.jsonl, those after ``until`` tokens and a last half line left out."""
+    records: list[dict[str, float]] = []
+    if not file.is_file():
+        return records
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            break
+        if until is None or record["tokens"] <= until:
+            records.append(record)
+    return records
