@@ -72,6 +72,7 @@ class Lab:
         page.on("request", lambda request: opened.requests.append(request.url))
         page.on("console", lambda said: opened.console.append(said.text) if said.type == "error" else None)
         page.on("pageerror", lambda error: opened.console.append(str(error)))
+        page.on("dialog", lambda dialog: (opened.console.append(f"dialog: {dialog.message}"), dialog.dismiss()))
         try:
             page.goto(f"http://127.0.0.1:{self.port}/lab/tree/{notebook}?token={self.token}&reset")
             page.wait_for_selector(".jp-Notebook-cell", timeout=60_000)

@@ -69,10 +69,13 @@ def test_everything_draws_in_a_real_jupyterlab(run, browser, write_notebook, the
         notebook.wait(seconds=120)
         assert notebook.errors() == []
         assert notebook.charts() == (4, 4)
+        page = notebook.page
+        page.locator(".jp-RenderedVegaCommon5 .mark-rect path[aria-label*='script']").first.hover()
+        page.locator("#vg-tooltip-element.visible").wait_for()
+        assert "<script>alert(1)</script>" in page.locator("#vg-tooltip-element").inner_text()
         assert notebook.external == [] and notebook.console == []
         finished = [list(output["data"]) for output in notebook.outputs()[1]]
         assert finished == [["text/html", "text/plain"]]  # what is saved needs no kernel
-        page = notebook.page
         assert page.locator(".saekit-monitor svg").count() == 2
         assert page.locator(".saekit-tokens .k", has_text="<script>").count() == 3
         dark = page.evaluate("getComputedStyle(document.querySelector('.saekit-tokens')).getPropertyValue('--act')")
