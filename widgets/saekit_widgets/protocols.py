@@ -19,7 +19,7 @@ class TrainingProgress(Protocol):
 
     @property
     def seconds(self) -> float:
-        """Seconds since this process began or resumed the run."""
+        """Seconds of training so far, earlier sessions of a resumed run included."""
 
     @property
     def metrics(self) -> Mapping[str, float]:
