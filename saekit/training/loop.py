@@ -212,7 +212,7 @@ class _Trainer:
             group["lr"] = self.lr * self.schedule(self.step)
         loss = self.objective(batch, batch, dictionary, self.since_fired > self.dead_after)
         if not bool(torch.isfinite(loss.total)):
-            raise ValueError(f"the loss became {float(loss.total)} at step {self.step}: try a smaller lr (now {self.lr:g}).")
+            raise ValueError(f"the loss became {float(loss.total.detach())} at step {self.step}: try a smaller lr (now {self.lr:g}).")
         loss.total.backward()
         if dictionary.unit_norm_decoder and parameter.grad is not None:
             along = (parameter.grad * parameter.detach()).sum(1, keepdim=True)
@@ -231,7 +231,7 @@ class _Trainer:
         x = dictionary.join_writes(batch)
         spread = (x - x.mean(0)).square().sum()
         return {
-            "loss": float(loss.total),
+            "loss": float(loss.total.detach()),
             "explained_variance": float(1 - loss.error.sum() / spread),
             "l0": float(codes.l0.double().mean()),
             "dead": int((self.since_fired > self.dead_after).sum()),
