@@ -15,7 +15,7 @@ SHARE = 11.0
 POOL = tuple(sorted({*PLACES, *OBJECTS, *NOUNS, *ADJECTIVES, *COUNTRIES, *CITIES, *FOODS}))
 SEPARATOR = slot(
     ", | and | |; |, then | / | to | with | or | - |. | near | for | of | from |: | then | after | + ",
-    " | |, and ",
+    " beside | under ",
     " by | > ",
 )
 PEOPLE = frozenset(NAMES)

@@ -1,0 +1,103 @@
+"""load_pairs: lengths, single tokens, truth, splits, bad input, other tokenizers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from saekit.corpora import Pair, Pairs, load_pairs
+from saekit.corpora.microworld.words import CAPITALS, NAMES
+from saekit.corpora.pairs import TASKS, micro_tokenizer
+
+SPLITS = ("train", "heldout", "unseen_dev", "unseen")
+STORIES = Path(__file__).parents[3] / "shared" / "real" / "stories260K"
+
+
+def ids(text: str) -> list[int]:
+    return micro_tokenizer().encode(text, add_special_tokens=False).ids
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_lengths_and_single_tokens(task, split):
+    pairs = load_pairs(task, n=150, split=split)
+    assert len(pairs) == len({pair.clean for pair in pairs}) == 150 and pairs.task == task and pairs.split == split
+    assert list(pairs) == list(load_pairs(task, n=150, split=split))
+    assert list(pairs) != list(load_pairs(task, n=150, split=split, seed=1))
+    for pair in pairs:
+        clean = ids(pair.clean)
+        assert len(clean) == len(ids(pair.corrupt)) and pair.clean != pair.corrupt and not pair.clean.endswith(" ")
+        for answer in (*pair.answers, *pair.wrong):
+            both = ids(pair.clean + answer)
+            assert both[:-1] == clean and len(ids(answer)) == 1 and both[-1] == ids(answer)[0]
+        assert pair.answers and pair.wrong and not set(pair.answers) & set(pair.wrong)
+
+
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_five_hundred_different_items(task):
+    for split in SPLITS[1:]:
+        assert len(load_pairs(task, n=500, split=split)) == 500
+
+
+def test_truth():
+    for pair in load_pairs("capitals", n=100, split="unseen"):
+        country = next(name for name in CAPITALS if " " + CAPITALS[name] == pair.answers[0])
+        assert country in pair.clean and country not in pair.corrupt
+    for pair in load_pairs("ioi", n=100):
+        answer, wrong = pair.answers[0][1:], pair.wrong[0][1:]
+        assert answer in NAMES and wrong in NAMES
+        assert pair.clean.count(answer) == 1 and pair.clean.count(wrong) == 2 and pair.corrupt.count(answer) == 2
+    for pair in load_pairs("greater_than", n=100):
+        start = next(
+            int(word[2:4])
+            for word in pair.clean.replace(".", " ").replace(",", " ").replace(";", " ").split()
+            if word[:4].isdigit() and len(word) == 4
+        )
+        assert pair.answers == tuple(f"{year:02d}" for year in range(start + 1, 100)) and len(pair.wrong) == start + 1
+
+
+def test_drawing_escapes():
+    html = Pairs([Pair("<b>x", "&", (" <i>",), (" y",))], "ioi", "heldout")._repr_html_()
+    assert "&lt;b&gt;x" in html and "<b>" not in html and "<i>" not in html and "␣" in html
+    pairs = load_pairs("ioi", n=3)
+    assert pairs[:2][1] == pairs[1] and len(pairs[:2]) == 2 and pairs[:2].task == "ioi"
+
+
+def test_bad_input():
+    for wrong, message in [
+        (lambda: load_pairs("greater"), "did you mean 'greater_than'"),
+        (lambda: load_pairs("docstring"), "the tasks are 'ioi', 'agreement', 'greater_than', 'capitals'"),
+        (lambda: load_pairs("ioi", split="test"), "choose from 'train'"),
+        (lambda: load_pairs("ioi", n=0), "at least 1"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            wrong()
+
+
+def test_a_tokenizer_that_splits_names_is_told_so():
+    class Letters:
+        def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+            return [ord(letter) for letter in text]
+
+    with pytest.raises(ValueError, match=r"only 0 of 5 pairs of 'ioi'.*splits ' ?\w+'"):
+        load_pairs("ioi", n=5, tokenizer=Letters())
+
+
+def test_a_real_foreign_tokenizer():
+    """Agreement works with words that the tokenizer has; what it splits is told by name."""
+    if not STORIES.is_dir():
+        pytest.skip("../shared/real/stories260K is not here")
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(STORIES)
+    for task in ("agreement", "capitals"):
+        try:
+            pairs = load_pairs(task, n=5, tokenizer=tokenizer)
+        except ValueError as error:
+            assert "splits" in str(error)
+            continue
+        for pair in pairs:
+            clean = tokenizer.encode(pair.clean, add_special_tokens=False)
+            assert len(clean) == len(tokenizer.encode(pair.corrupt, add_special_tokens=False))
+            assert len(tokenizer.encode(pair.clean + pair.answers[0], add_special_tokens=False)) == len(clean) + 1
