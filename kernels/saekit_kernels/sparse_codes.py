@@ -61,9 +61,7 @@ class SparseCodes:
         return cls(flat[rows, latents], latents.int(), _offsets(counts), dense.shape[-1], tuple(dense.shape[:-1]))
 
     @classmethod
-    def from_topk(
-        cls, values: Float[Tensor, "*shape k"], indices: Int[Tensor, "*shape k"], d_sae: int
-    ) -> SparseCodes:
+    def from_topk(cls, values: Float[Tensor, "*shape k"], indices: Int[Tensor, "*shape k"], d_sae: int) -> SparseCodes:
         """From k (value, latent) pairs a row, in any order; every row keeps its k entries, zeros included."""
         shape, k = tuple(values.shape[:-1]), values.shape[-1]
         indices, order = indices.sort(dim=-1)
@@ -147,7 +145,7 @@ class SparseCodes:
     # -- changing ----------------------------------------------------------------------------------------------------
 
     def set_latents(self, latents: Sequence[int] | Tensor, values: Float[Tensor, "*shape m"]) -> SparseCodes:
-        """The same codes with the given latents set to ``values`` at every token; rows stay sorted, zeros are stored."""
+        """The same codes with the given latents set to ``values`` at every token; rows stay sorted, zeros stay."""
         wanted = self._latents(latents)
         n, m = len(self.offsets) - 1, len(wanted)
         keep = ~torch.isin(self.indices, wanted.int())

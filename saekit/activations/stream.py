@@ -139,7 +139,7 @@ class ActivationStream:
 
 
 class ArrayStream:
-    """Batches of an array [n, d] of one's own, every pass in a new seeded order; the last short batch joins the next."""
+    """Batches of an array [n, d] of one's own, every pass in a new seeded order; what is left joins the next."""
 
     sites = ("x",)
 

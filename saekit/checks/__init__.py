@@ -1,4 +1,4 @@
-"""Checks under the curriculum's exercises: they say whether an answer is right and, if not, what probably went wrong."""
+"""Checks under the curriculum's exercises: is an answer right and, if not, what went wrong?"""
 
 from __future__ import annotations
 

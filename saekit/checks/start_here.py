@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 
 def check_f1(f1: Callable[[int, int, int], float]) -> str:
-    """Is ``f1(hits, fired, positives)`` the harmonic mean of precision and recall? Returns praise, or raises a diagnosis."""
+    """Is ``f1(hits, fired, positives)`` the harmonic mean of precision and recall? Praise, or a diagnosis raised."""
     hits, fired, positives = 30, 40, 120
     value = f1(hits, fired, positives)
     precision, recall = hits / fired, hits / positives
     if value is None:
         raise AssertionError("f1 returned None: did you forget to return the number?")
     if math.isclose(value, precision):
-        raise AssertionError(f"{value:.2f} is the precision alone: a latent that fires on one token of the concept would win.")
+        raise AssertionError(f"{value:.2f} is the precision alone: a latent that fires on one of its tokens would win.")
     if math.isclose(value, recall):
         raise AssertionError(f"{value:.2f} is the recall alone: a latent that fires everywhere would win.")
     if math.isclose(value, (precision + recall) / 2):

@@ -14,7 +14,7 @@ __all__ = [
     "TopK",
     "TopKDictionary",
     "check_model",
-    "write_atomically",
     "read_dictionary",
+    "write_atomically",
     "write_dictionary",
 ]

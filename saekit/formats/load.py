@@ -14,7 +14,10 @@ from saekit.dictionaries import Dictionary, read_dictionary
 def shipped() -> dict[str, Path]:
     """Dictionaries that come with saekit: ``model/site`` and their folders."""
     root = Path(str(files("saekit") / "dictionaries" / "shipped"))
-    return {str(config.parent.relative_to(root).as_posix()): config.parent for config in sorted(root.glob("*/*/config.json"))}
+    return {
+        str(config.parent.relative_to(root).as_posix()): config.parent
+        for config in sorted(root.glob("*/*/config.json"))
+    }
 
 
 def load_dictionary(

@@ -50,7 +50,13 @@ class Report:
         ]
         if self.concepts is not None and self.concepts.rows:
             best = self.concepts.best
-            rows.append((f"best concept, {best['concept']}", best["f1"], f"F1 of latent {best['latent']} on held-back documents"))
+            rows.append(
+                (
+                    f"best concept, {best['concept']}",
+                    best["f1"],
+                    f"F1 of latent {best['latent']} on held-back documents",
+                )
+            )
         return [{"name": name, "value": value, "definition": definition} for name, value, definition in rows]
 
     def frame(self) -> pandas.DataFrame:

@@ -44,7 +44,9 @@ def read_checkpoint(
             numbers = json.loads(opened.metadata()["numbers"])
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{file} is not a whole checkpoint ({error}); train with resume=False to begin anew.") from error
+        raise ValueError(
+            f"{file} is not a whole checkpoint ({error}); train with resume=False to begin anew."
+        ) from error
 
     def part(prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

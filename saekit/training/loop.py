@@ -149,7 +149,9 @@ class _Trainer:
         }
 
     def resume(self, folder: Path) -> None:
-        state, since_fired, numbers = read_checkpoint(folder / "checkpoint.safetensors", self.dictionary, self.optimizer)
+        state, since_fired, numbers = read_checkpoint(
+            folder / "checkpoint.safetensors", self.dictionary, self.optimizer
+        )
         self.stream.state, self.since_fired = state, since_fired.to(self.since_fired.device)
         self.step, self.scale, self.seconds = numbers["step"], numbers["scale"], numbers["seconds"]
         self.records = read_records(folder / "metrics.jsonl", numbers["step"] * self.batch_size)
@@ -160,7 +162,14 @@ class _Trainer:
         """Train to the end; False when it was interrupted, with a checkpoint left behind."""
         began, saved = time.monotonic() - self.seconds, time.monotonic()
         every = max(1, self.steps // 100)
-        bar = tqdm(total=self.steps, initial=self.step, desc="train", unit="step", file=sys.stdout, disable=callback is not None)
+        bar = tqdm(
+            total=self.steps,
+            initial=self.step,
+            desc="train",
+            unit="step",
+            file=sys.stdout,
+            disable=callback is not None,
+        )
         log = contextlib.nullcontext() if folder is None else open(folder / "metrics.jsonl", "a", encoding="utf-8")
         with log as file, bar:
             try:
@@ -183,7 +192,9 @@ class _Trainer:
                         self.save(folder)
                         saved = time.monotonic()
             except KeyboardInterrupt:
-                print(f"stopped after {self.step * self.batch_size:,} of {self.tokens:,} tokens; the dictionary is kept.")
+                print(
+                    f"stopped after {self.step * self.batch_size:,} of {self.tokens:,} tokens; the dictionary is kept."
+                )
                 if folder is not None:
                     self.save(folder)
                 return False
@@ -195,7 +206,12 @@ class _Trainer:
     def save(self, folder: Path) -> None:
         numbers = {"step": self.step, "scale": self.scale, "seconds": self.seconds}
         write_checkpoint(
-            folder / "checkpoint.safetensors", self.dictionary, self.optimizer, self.stream.state, self.since_fired, numbers
+            folder / "checkpoint.safetensors",
+            self.dictionary,
+            self.optimizer,
+            self.stream.state,
+            self.since_fired,
+            numbers,
         )
 
     def update(self, batch: Any, measure: bool) -> dict[str, float] | None:
@@ -212,7 +228,9 @@ class _Trainer:
             group["lr"] = self.lr * self.schedule(self.step)
         loss = self.objective(batch, batch, dictionary, self.since_fired > self.dead_after)
         if not bool(torch.isfinite(loss.total)):
-            raise ValueError(f"the loss became {float(loss.total.detach())} at step {self.step}: try a smaller lr (now {self.lr:g}).")
+            raise ValueError(
+                f"the loss became {float(loss.total.detach())} at step {self.step}: try a smaller lr (now {self.lr:g})."
+            )
         loss.total.backward()
         if dictionary.unit_norm_decoder and parameter.grad is not None:
             along = (parameter.grad * parameter.detach()).sum(1, keepdim=True)
@@ -248,6 +266,8 @@ class _Trainer:
         dictionary.load_state_dict(self.dictionary.state_dict())
         if self.scale:
             dictionary.rescale(self.scale)
-        known = {key: provenance.get(key) for key in ("model", "model_hash", "processing", "corpus") if key in provenance}
+        known = {
+            key: provenance.get(key) for key in ("model", "model_hash", "processing", "corpus") if key in provenance
+        }
         dictionary.provenance = Provenance(**known, tokens=self.step * self.batch_size, seed=self.seed)
         return dictionary.requires_grad_(False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import torch
 from saekit_kernels import SparseCodes, decode, top_k
 from torch import Tensor
 
@@ -62,6 +61,8 @@ def reconstruction_auxk(x: Any, target: Any, dictionary: Any, dead: Tensor) -> L
         revived = decode(auxiliary, dictionary.decoder_directions[latents])
         missed = (residual.detach() - revived).square().sum(-1)
         share = (missed / error.detach().clamp_min(1e-9)).mean()
-        scale = min(n_dead / k_aux, 1.0) * total.detach()  # in units of the error, so that its weight holds at any error
+        scale = (
+            min(n_dead / k_aux, 1.0) * total.detach()
+        )  # in units of the error, so that its weight holds at any error
         total = total + AUXK_WEIGHT * scale * share
     return Loss(total, error.detach(), codes)
