@@ -1,7 +1,7 @@
 """Concept match: which latent is the detector of which labelled concept, at token level.
 
-Positive: a token inside a span of the concept. Predicted: z > t. Latent and t (a tenth of the latent's maximum, 0 to 0.9)
-are chosen on one half of the documents; precision, recall and F1 are given on the other. Concepts with fewer than 50
+Positive: a token inside a span of the concept. Predicted: z > t. Latent and t (tenths of the latent's maximum, 0 to
+0.9) are chosen on one half of the documents; precision, recall and F1 are given on the other. Concepts with fewer than 50
 positive tokens are left out. Beside it the F1 of the best single token id, chosen the same way: a concept that is one
 token is no feat.
 """
@@ -31,7 +31,7 @@ MINIMUM = 50
 
 @dataclass(frozen=True)
 class ConceptMatch:
-    """A row a concept: latent, threshold, precision, recall, f1, token_f1 (best single token), positives; best first."""
+    """A row a concept: latent, threshold, precision, recall, f1, token_f1 (best token), positives; best first."""
 
     rows: list[dict[str, Any]]
     definition: str = (__doc__ or "").split("\n\n", 1)[-1].strip()
@@ -60,7 +60,7 @@ def concept_match(
     documents: Int[Tensor, " n"],
     tokens: Int[Tensor, " n"] | None = None,
 ) -> ConceptMatch:
-    """Match latents to concepts over n tokens; ``documents`` says which document each token is from (even ones choose)."""
+    """Match latents to concepts over n tokens; ``documents`` is the document of each token (even ones choose)."""
     names = [name for name, label in labels.items() if int(label.sum()) >= MINIMUM]
     if not names:
         return ConceptMatch([])

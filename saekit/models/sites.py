@@ -1,8 +1,8 @@
 """Sites: the hook names where activations are read, and those where they may be edited.
 
 Names are TransformerLens's. Reading is offered at every hook that fires; editing only where a change made at the hook
-is a change of the model's own computation by the same amount. ``hook_resid_mid`` is not such a place: in TransformerLens
-4 it is an alias of the second norm's input, so an edit there reaches the MLP and not the residual stream.
+is a change of the model's own computation by the same amount. ``hook_resid_mid`` is not such a place: in
+TransformerLens 4 it is an alias of the second norm's input, so an edit there reaches the MLP and not the residual stream.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 RESIDUAL = ("hook_resid_pre", "hook_resid_post")
 ADDED = ("hook_attn_out", "hook_mlp_out")
-"""What a block adds to the residual stream; offered where the sums below hold (two model families name other tensors so)."""
+"""What a block adds to the residual stream; offered where the sums below hold (some families name other tensors so)."""
 
 _sums_hold: WeakKeyDictionary[object, dict[str, bool]] = WeakKeyDictionary()
 

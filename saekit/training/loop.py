@@ -1,8 +1,8 @@
 """train: the one loop. Adam with warm-up and decay on shuffled activations; unit-norm decoder rows; resumable.
 
 Inputs are scaled to mean square 1 a dimension and the scale is folded back into the weights, so that one learning rate
-serves any site. Adam's learning rate defaults to 3e-3 · √(1024 / d_sae), warmed up over 5 % of the run (200 steps at most) and
-brought to zero over its last fifth. A latent is dead when it has not fired for min(10M, 5 % of the run's) tokens.
+serves any site. Adam's learning rate defaults to 3e-3 · √(1024 / d_sae), warmed up over 5 % of the run (200 steps at
+most) and brought to zero over its last fifth. A latent is dead when it has not fired for min(10M, 5 % of the run's) tokens.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ def train(
     """Train a dictionary on a model's activations at ``site``, or on an array [n, d] of one's own (``site=None``).
 
     tokens:   counted tokens to train on (default: one pass over an array).
-    out:      a folder for config, metrics.jsonl, checkpoint and dictionary; the same call on an interrupted one goes on,
-              on a finished one returns it. None keeps all in memory.
+    out:      a folder for config, metrics.jsonl, checkpoint and dictionary; the same call on an interrupted one goes
+              on, on a finished one returns it. None keeps all in memory.
     callback: called with a Progress now and then (``sk.TrainingMonitor()`` draws it); default: a line of text.
-    Raises ValueError when ``out`` holds another run (naming the fields), activations are not finite, or the loss is not.
+    Raises ValueError when ``out`` holds another run (naming the fields), activations or the loss are not finite.
     """
     if not isinstance(configuration, DictionaryConfiguration):
         raise ValueError(f"train takes one configuration such as sk.TopK(d_sae=1024, k=16), found {configuration!r}.")
@@ -170,8 +170,10 @@ class _Trainer:
             file=sys.stdout,
             disable=callback is not None,
         )
-        log = contextlib.nullcontext() if folder is None else open(folder / "metrics.jsonl", "a", encoding="utf-8")
-        with log as file, bar:
+        with contextlib.ExitStack() as stack, bar:
+            file = None
+            if folder is not None:
+                file = stack.enter_context(open(folder / "metrics.jsonl", "a", encoding="utf-8"))
             try:
                 for batch in self.stream if self.step < self.steps else ():
                     measured = self.update(batch, self.step % every == 0 or self.step + 1 == self.steps)
