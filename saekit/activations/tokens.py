@@ -88,7 +88,7 @@ def _pad(rows: list[Any], bos: int | None, pad: int, special: Tensor, cut: int) 
     spans = torch.zeros(len(rows), width, 2, dtype=torch.long)
     for r, (_, start, ids, offsets) in enumerate(rows):
         end = lead + len(ids)
-        if lead:
+        if bos is not None:
             tokens[r, 0] = bos
         if ids:
             tokens[r, lead:end] = torch.tensor(ids)

@@ -20,7 +20,7 @@ from saekit.dictionaries.provenance import Provenance
 FORMAT, VERSION = "saekit.dictionary", 1
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call ``write`` on a temporary file in the same folder, flush it to the disk, rename it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -47,7 +47,7 @@ def write_dictionary(dictionary: Dictionary, folder: str | Path) -> Path:
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in dictionary.state_dict().items()}
     write_atomically(folder / "weights.safetensors", lambda path: save_file(state, path))
     text = json.dumps(config, indent=1, default=dict)
-    write_atomically(folder / "config.json", lambda path: path.write_text(text, encoding="utf-8") and None)
+    write_atomically(folder / "config.json", lambda path: path.write_text(text, encoding="utf-8"))
     return folder
 
 

@@ -50,7 +50,8 @@ class TopKDictionary(Dictionary):
         x = self.join_reads(x)
         if self.read_widths == self.write_widths:
             x = x - self.decoder_bias
-        directions, bias = self.encoder_directions, self.encoder_bias
+        directions: Tensor = self.encoder_directions
+        bias: Tensor = self.encoder_bias
         if latents is not None:
             directions, bias = directions[latents], bias[latents]
         return nn.functional.linear(x, directions, bias)

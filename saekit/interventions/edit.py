@@ -1,6 +1,7 @@
 """Edit: one change of a model's activations, said in latents of a dictionary or as a vector.
 
-At a site, with h as it arrives in this forward (earlier edits included):  h' = h + decode(z') − decode(z), z = encode(h).
+At a site, with h as it arrives in this forward (earlier edits included) and z = encode(h):
+h' = h + decode(z') − decode(z).
 The error h − decode(z) is kept by construction. add: z'_i = z_i + strength · latent_max_i. ablate: z'_i = 0.
 With a vector v: h' = h + strength · v.
 """

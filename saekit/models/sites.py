@@ -2,7 +2,8 @@
 
 Names are TransformerLens's. Reading is offered at every hook that fires; editing only where a change made at the hook
 is a change of the model's own computation by the same amount. ``hook_resid_mid`` is not such a place: in
-TransformerLens 4 it is an alias of the second norm's input, so an edit there reaches the MLP and not the residual stream.
+TransformerLens 4 it is an alias of the second norm's input, so an edit there reaches the MLP and not the residual
+stream.
 """
 
 from __future__ import annotations
@@ -56,14 +57,15 @@ def check_edit_site(model: TransformerBridge, site: str) -> str:
     """Return ``site`` when edits are offered there, else raise ValueError with the nearest site that offers them."""
     check_site(model, site)
     layer, name = site_layer(site), site.split(".")[-1]
-    offered = layer is not None and site == f"blocks.{layer}.{name}"
-    if offered and name == "hook_resid_mid":
+    if layer is None or site != f"blocks.{layer}.{name}":
+        name = ""
+    if name == "hook_resid_mid":
         raise ValueError(
             f"an edit at {site!r} would reach the MLP only, not the residual stream (in TransformerLens 4 it is the "
             f"input of the second norm): edit 'blocks.{layer}.hook_attn_out' instead."
         )
-    if not offered or name not in RESIDUAL + ADDED:
-        where = f"blocks.{layer if layer is not None else 0}."
+    if layer is None or name not in RESIDUAL + ADDED:
+        where = f"blocks.{layer or 0}."
         raise ValueError(
             f"edits are not offered at {site!r}; they are at {', '.join(where + n for n in RESIDUAL + ADDED)}."
         )

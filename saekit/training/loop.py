@@ -2,7 +2,8 @@
 
 Inputs are scaled to mean square 1 a dimension and the scale is folded back into the weights, so that one learning rate
 serves any site. Adam's learning rate defaults to 3e-3 · √(1024 / d_sae), warmed up over 5 % of the run (200 steps at
-most) and brought to zero over its last fifth. A latent is dead when it has not fired for min(10M, 5 % of the run's) tokens.
+most) and brought to zero over its last fifth. A latent is dead when it has not fired for min(10M, 5 % of the run's)
+tokens.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def train(
         if tokens is None:
             raise ValueError("say how many tokens to train on, for example tokens=1_000_000.")
         stream = ActivationStream(model, [site] if isinstance(site, str) else site, corpus, batch_size, seed)
-        device = torch.device(device or model.cfg.device)
+        device = torch.device(device if device is not None else str(model.cfg.device))
     trainer = _Trainer(stream, configuration, tokens, batch_size, lr, seed, device, dtype or torch.float32)
     folder = None if out is None else Path(out)
     if folder is not None:
@@ -107,7 +108,7 @@ def _open(folder: Path, config: dict[str, Any], resume: bool) -> Run | None:
             return Run(read_dictionary(folder / "dictionary"), read_records(folder / "metrics.jsonl"), folder)
     elif file.is_file() or (folder / "dictionary").exists():
         raise ValueError(f"{folder} holds a run already and resume=False would overwrite it: choose another out=.")
-    write_atomically(file, lambda path: path.write_text(text, encoding="utf-8") and None)
+    write_atomically(file, lambda path: path.write_text(text, encoding="utf-8"))
     return None
 
 
@@ -156,7 +157,7 @@ class _Trainer:
         self.step, self.scale, self.seconds = numbers["step"], numbers["scale"], numbers["seconds"]
         self.records = read_records(folder / "metrics.jsonl", numbers["step"] * self.batch_size)
         lines = "".join(json.dumps(record) + "\n" for record in self.records)
-        write_atomically(folder / "metrics.jsonl", lambda path: path.write_text(lines, encoding="utf-8") and None)
+        write_atomically(folder / "metrics.jsonl", lambda path: path.write_text(lines, encoding="utf-8"))
 
     def run(self, folder: Path | None, callback: Callable[[Progress], Any] | None) -> bool:
         """Train to the end; False when it was interrupted, with a checkpoint left behind."""
@@ -241,7 +242,7 @@ class _Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         if dictionary.unit_norm_decoder:
             with torch.no_grad():
-                parameter /= parameter.norm(dim=1, keepdim=True).clamp_min(1e-12)
+                parameter.div_(parameter.norm(dim=1, keepdim=True).clamp_min(1e-12))
         codes = loss.codes.detach()
         fired = torch.zeros_like(self.since_fired, dtype=torch.bool)
         fired[codes.indices[codes.values != 0].long()] = True
@@ -268,8 +269,12 @@ class _Trainer:
         dictionary.load_state_dict(self.dictionary.state_dict())
         if self.scale:
             dictionary.rescale(self.scale)
-        known = {
-            key: provenance.get(key) for key in ("model", "model_hash", "processing", "corpus") if key in provenance
-        }
-        dictionary.provenance = Provenance(**known, tokens=self.step * self.batch_size, seed=self.seed)
+        dictionary.provenance = Provenance(
+            model=provenance["model"],
+            model_hash=provenance["model_hash"],
+            processing=provenance["processing"],
+            corpus=provenance.get("corpus"),
+            tokens=self.step * self.batch_size,
+            seed=self.seed,
+        )
         return dictionary.requires_grad_(False)

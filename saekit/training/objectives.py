@@ -47,7 +47,8 @@ def reconstruction(x: Any, target: Any, dictionary: Dictionary, dead: Tensor) ->
 @objective("reconstruction + auxk")
 def reconstruction_auxk(x: Any, target: Any, dictionary: Any, dead: Tensor) -> Loss:
     """Squared error + 1/32 · AuxK: the k_aux strongest dead latents reconstruct the residual e = target − x̂ (no
-    gradient through e), k_aux a power of two near d/2 (Gao 2024). The weight min(n_dead / k_aux, 1) is sparsify's and SAELens's.
+    gradient through e), k_aux a power of two near d/2 (Gao 2024). The weight min(n_dead / k_aux, 1) is sparsify's and
+    SAELens's.
     """
     codes = dictionary.encode(x)
     residual = dictionary.join_writes(target) - dictionary.join_writes(dictionary.decode(codes))
