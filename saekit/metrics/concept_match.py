@@ -2,8 +2,8 @@
 
 Positive: a token inside a span of the concept. Predicted: z > t. Latent and t (tenths of the latent's maximum, 0 to
 0.9) are chosen on one half of the documents; precision, recall and F1 are given on the other. Concepts with fewer than
-50 positive tokens are left out. Beside it the F1 of the best single token id, chosen the same way: a concept that is one
-token is no feat.
+50 positive tokens are left out. Beside it the F1 of the best single token id, chosen the same way: a concept that is
+one token is no feat.
 """
 
 from __future__ import annotations

@@ -178,9 +178,9 @@ def write_card(folder: Path, n: int, run: Path | None) -> str:
         "",
         "## What it cannot do",
         "",
-        "Arithmetic, other languages, chat (its chat tokens are untrained), and anything outside these corpora. Refusal,",
-        "known and unknown entities, docstring arguments and gendered pronouns are not measured yet. A task at the level",
-        "of guessing above is a task that it does not do. One seed was trained.",
+        "Arithmetic, other languages, chat (its chat tokens are untrained), and anything outside these corpora.",
+        "Refusal, known and unknown entities, docstring arguments and gendered pronouns are not measured yet.",
+        "A task at the level of guessing above is a task that it does not do. One seed was trained.",
         "",
         f"Measured by `python -m saekit.models.card --n {n}`.",
     ]
