@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from saekit.checks.start_here import check_f1
+from saekit.checks.start_here import check_f1, check_find_latent
 
-__all__ = ["check_f1"]
+__all__ = ["check_f1", "check_find_latent"]
