@@ -350,6 +350,7 @@ def train(out: Path, settings: Settings, compile_model: bool = True) -> None:
         for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         step, seconds = saved["step"], saved["seconds"]
+        forget_log_after(out / "log.jsonl", step)
         print(f"going on from step {step} of {steps}")
 
     def checkpoint() -> None:
@@ -423,6 +424,13 @@ def train(out: Path, settings: Settings, compile_model: bool = True) -> None:
     checkpoint()
     export(model, tokenizer, out / "model")
     print(f"{seconds / 60:.1f} minutes; the model is in {out / 'model'}")
+
+
+def forget_log_after(path: Path, step: int) -> None:
+    """Drop the rows that a killed run wrote after its last checkpoint: they are written again."""
+    if path.exists():
+        kept = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step]
+        write_atomically(path, lambda file: file.write("".join(line + "\n" for line in kept).encode()))
 
 
 def open_run(out: Path, settings: Settings) -> None:
