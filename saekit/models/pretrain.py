@@ -1,4 +1,4 @@
-"""Train the embedded model `micro` from scratch: `python -m saekit.models.pretrain OUT --minutes 20 --seed 0`.
+"""Train the embedded model `micro` from scratch: `python -m saekit.models.pretrain [OUT] --minutes 20 --seed 0`.
 
 Text: the microworld's and the Python library's train split, and repeats of random tokens (without them a model this
 small finds
@@ -7,7 +7,7 @@ inside the blocks
 (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon), AdamW for the rest; learning rate constant, then
 falling to zero.
 
-OUT keeps run.json (the settings), log.jsonl, checkpoint.pt (replaced atomically; the same command goes on from it)
+OUT (default runs/micro) keeps run.json (the settings), log.jsonl, checkpoint.pt (replaced atomically; the same command goes on from it)
 and, at the end,
 model/, a plain Hugging Face folder in float16. Every batch is a function of the seed and the step, so a resumed run
 sees the same data."""
@@ -457,7 +457,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m saekit.models.pretrain", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("out", type=Path)
+    parser.add_argument("out", type=Path, nargs="?", default=Path("runs/micro"), help="the run's folder")
     parser.add_argument("--minutes", type=float, default=20.0, help="how long to train, at --rate")
     parser.add_argument(
         "--rate", type=float, default=6500.0, help="tokens a second that this machine trains (2 cores, AVX2: 6,500)"
