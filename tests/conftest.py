@@ -39,7 +39,7 @@ def real_folder() -> Path:
     return REAL
 
 
-# -- tiny random models: 2 layers, d_model 16, context 32, a byte-level tokenizer of 300 tokens --------------------------
+# -- tiny random models: 2 layers, d_model 16, context 32, a byte-level tokenizer of 298 tokens ------------------------
 
 SPECIAL = ("<s>", "</s>", "<pad>", "<|user|>", "<|end|>")
 MERGES = (
@@ -94,6 +94,7 @@ def save_tiny_model(tiny_tokenizer: Any) -> Callable[[Any, Path], Path]:
     return save
 
 
+@pytest.fixture(scope="session")
 def tiny_shape() -> dict[str, Any]:
     """Settings that most configurations of transformers share."""
     return {
@@ -121,11 +122,13 @@ def tiny_gpt2_folder(save_tiny_model: Any, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="session")
-def tiny_llama_folder(save_tiny_model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_llama_folder(
+    save_tiny_model: Any, tiny_shape: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A random Llama (grouped-query attention) as a Hugging Face folder."""
     from transformers import LlamaConfig
 
-    config = LlamaConfig(**tiny_shape(), num_key_value_heads=2)
+    config = LlamaConfig(**tiny_shape, num_key_value_heads=2)
     return save_tiny_model(config, tmp_path_factory.mktemp("models") / "tiny_llama")
 
 

@@ -1,16 +1,14 @@
 """Train the embedded model `micro` from scratch: `python -m saekit.models.pretrain [OUT] --minutes 20 --seed 0`.
 
-Text: the microworld's and the Python library's train split, and repeats of random tokens (without them a model this
-small finds
-induction late). Model: `transformers.LlamaForCausalLM`, 4 layers of width 128. Optimiser: Muon for the matrices
-inside the blocks
-(Jordan et al. 2024, https://kellerjordan.github.io/posts/muon), AdamW for the rest; learning rate constant, then
-falling to zero.
+Text: the train splits of the microworld and of the Python library, and repeats of random tokens (without them a model
+this small finds induction late). Model: `transformers.LlamaForCausalLM`, 4 layers of width 128. Optimiser: Muon for the
+matrices inside the blocks (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon), AdamW for the rest; learning
+rate constant, then falling to zero.
 
-OUT (default runs/micro) keeps run.json (the settings), log.jsonl, checkpoint.pt (replaced atomically; the same command goes on from it)
-and, at the end,
-model/, a plain Hugging Face folder in float16. Every batch is a function of the seed and the step, so a resumed run
-sees the same data."""
+OUT (default runs/micro) keeps run.json (the settings), log.jsonl, checkpoint.pt (replaced atomically; the same command
+goes on from it) and, at the end, model/, a plain Hugging Face folder in float16. Every batch is a function of the seed
+and the step, so a resumed run sees the same data.
+"""
 
 from __future__ import annotations
 

@@ -150,9 +150,9 @@ def test_activations_that_are_not_finite_name_the_batch(tiny_llama_folder, poiso
 
 
 def test_an_unknown_hook_names_the_closest(model):
-    with pytest.raises(ValueError, match=r"no hook 'blocks.1.hook_resid_pots'; the closest is 'blocks.1.hook_resid_post'"):
+    with pytest.raises(ValueError, match=r"'blocks.1.hook_resid_pots'; the closest is 'blocks.1.hook_resid_post'"):
         harvest(model, TEXTS, [PRE, "blocks.1.hook_resid_pots"])
-    with pytest.raises(ValueError, match=r"no hook 'blocks.2.hook_resid_post'; the closest is 'blocks.\d.hook_resid_post'"):
+    with pytest.raises(ValueError, match=r"'blocks.2.hook_resid_post'; the closest is 'blocks.\d.hook_resid_post'"):
         harvest(model, TEXTS, "blocks.2.hook_resid_post")
 
 

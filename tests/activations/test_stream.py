@@ -20,7 +20,7 @@ LETTERS = "bcdefghjklmnpqrsuvwxyzBCDEFGHIJKLMNPQRSTUVWXYZ"
 
 def documents(n: int) -> list[str]:
     """n documents of ten tokens each, one a character; the first 46 begin differently, so that all their tokens do."""
-    return [f"{LETTERS[i % 46]}{LETTERS[i // 46]}0{LETTERS[i % 7]}1{LETTERS[i % 5]}2{LETTERS[i % 3]}3z" for i in range(n)]
+    return [f"{LETTERS[i % 46]}{LETTERS[i // 46]}0{LETTERS[i % 7]}1{LETTERS[i % 5]}2zz3" for i in range(n)]
 
 
 def which(batches: list[torch.Tensor], known: torch.Tensor) -> list[int]:
@@ -163,7 +163,7 @@ def test_an_empty_corpus_and_a_batch_of_nothing(tiny_gpt2):
         ActivationStream(tiny_gpt2, [SITE], torch.zeros(0, 4, dtype=torch.long), 8)
     with pytest.raises(ValueError, match="batch_size must be at least 1, found 0"):
         ActivationStream(tiny_gpt2, [SITE], ["a"], 0)
-    with pytest.raises(ValueError, match="closest is 'blocks.1.hook_resid_post'"):
+    with pytest.raises(ValueError, match=r"closest is 'blocks.1.hook_resid_post'"):
         ActivationStream(tiny_gpt2, ["blocks.1.hook_resid_pst"], ["a"], 8)
 
 

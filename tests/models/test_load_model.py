@@ -109,7 +109,7 @@ def test_a_name_close_to_an_embedded_one_names_it(offline):
 @pytest.mark.parametrize("name", ["gpt2", "google/gemma-2-2b", "no such model!", "a--b"])
 def test_a_hub_name_without_a_network_is_one_clear_error(offline, name):
     begun = time.monotonic()
-    with pytest.raises(FileNotFoundError, match="not embedded, not a folder here, .* embedded models: 'micro'"):
+    with pytest.raises(FileNotFoundError, match=r"not embedded, not a folder here, .* embedded models: 'micro'"):
         load_model(name)
     assert time.monotonic() - begun < 20
 
