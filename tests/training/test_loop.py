@@ -54,7 +54,7 @@ def trainer(x, configuration=CONFIGURATION, tokens=25_600, batch_size=256, lr=1e
     )
 
 
-# -- it learns -----------------------------------------------------------------------------------------------------------
+# -- it learns -------------------------------------------------------------------------------------------------------
 
 
 def test_planted_directions_are_recovered(run, x):
@@ -79,7 +79,8 @@ def test_same_seed_same_bits_and_another_seed_differs(x):
     assert torch.equal(torch.get_rng_state(), random_state), "training leaves the global generator alone"
     assert parameters_equal(one.dictionary, two.dictionary)
     assert not torch.equal(one.dictionary.decoder_directions, other.dictionary.decoder_directions)
-    assert train(x, None, CONFIGURATION, tokens=5_120, kernels="reference").records[-1]["loss"] == one.records[-1]["loss"]
+    plain = train(x, None, CONFIGURATION, tokens=5_120, kernels="reference")
+    assert plain.records[-1]["loss"] == one.records[-1]["loss"]
 
 
 @pytest.mark.parametrize("factor", [1024.0, 2.0**-10])
@@ -89,7 +90,8 @@ def test_the_scale_is_folded_back(run, x, factor):
     assert explained_variance(factor * x, scaled.dictionary(factor * x)) == pytest.approx(
         explained_variance(x, run.dictionary(x)), abs=1e-5
     )
-    assert torch.allclose(scaled.dictionary.encode_dense(factor * x) / factor, run.dictionary.encode_dense(x), atol=1e-4)
+    codes = scaled.dictionary.encode_dense(factor * x) / factor
+    assert torch.allclose(codes, run.dictionary.encode_dense(x), atol=1e-4)
     assert torch.allclose(scaled.dictionary.latent_max / factor, run.dictionary.latent_max, atol=1e-4)
     assert scaled.records[-1]["loss"] == pytest.approx(run.records[-1]["loss"], rel=1e-4)
 
@@ -121,7 +123,7 @@ def test_dead_latents_are_revived_by_auxk(x, monkeypatch):
     assert explained_variance(x, aided.dictionary(x)) > explained_variance(x, plain.dictionary(x)) + 0.1
 
 
-# -- what it counts ------------------------------------------------------------------------------------------------------
+# -- what it counts --------------------------------------------------------------------------------------------------
 
 
 def test_schedule_by_hand(x):
@@ -154,8 +156,7 @@ def test_dead_is_counted_in_tokens(x):
     for _, batch in zip(range(12), state.stream, strict=False):
         dead.append(state.update(batch, True)["dead"])
         state.step += 1
-        fired = state.dictionary  # any other latent fires in any batch of 256
-        assert int(state.since_fired[3]) == 256 * state.step and fired is state.dictionary
+        assert int(state.since_fired[3]) == 256 * state.step
     assert bool((state.since_fired[[0, 1, 2, 4, 5, 6, 7]] == 0).all())
     assert dead == [0] * 10 + [1] * 2, "dead only when it has been silent for more than 2,560 tokens"
 
@@ -173,7 +174,7 @@ def test_no_float64_tensor_is_made(x):
         train(x, None, CONFIGURATION, tokens=1024)
 
 
-# -- what it leaves ------------------------------------------------------------------------------------------------------
+# -- what it leaves --------------------------------------------------------------------------------------------------
 
 
 def test_the_folder_of_a_run(x, tmp_path):
@@ -199,7 +200,7 @@ def test_a_long_run_is_measured_a_hundred_times(x):
     assert len(records) == 126 and records[-1]["tokens"] == 8000
 
 
-# -- what it refuses -----------------------------------------------------------------------------------------------------
+# -- what it refuses -------------------------------------------------------------------------------------------------
 
 
 def test_bad_arguments(x, tiny_gpt2):
@@ -234,12 +235,14 @@ def test_not_finite(x, tiny_gpt2):
     def spoil(h, hook):
         return h.masked_fill(torch.arange(16) == 0, float("inf"))
 
-    with tiny_gpt2.hooks(fwd_hooks=[("blocks.0.hook_resid_pre", spoil)]):
-        with pytest.raises(ValueError, match=r"(NaN|infinite) activations at 'blocks.1.hook_resid_post' in batch"):
-            train(tiny_gpt2, "blocks.1.hook_resid_post", CONFIGURATION, ["the cat sat"] * 20, tokens=512)
+    site = "blocks.1.hook_resid_post"
+    error = pytest.raises(ValueError, match=rf"(NaN|infinite) activations at '{site}' in batch 0")
+    with tiny_gpt2.hooks(fwd_hooks=[("blocks.0.hook_resid_pre", spoil)]), error:
+        train(tiny_gpt2, site, CONFIGURATION, ["the cat sat"] * 20, tokens=512)
 
 
 def test_a_loss_that_explodes_names_the_step_and_keeps_what_was_written(x, tmp_path):
-    with pytest.raises(ValueError, match=r"the loss became (nan|inf) at step [1-9]\d*: try a smaller lr \(now 1e\+30\)"):
+    message = r"the loss became (nan|inf) at step [1-9]\d*: try a smaller lr \(now 1e\+30\)"
+    with pytest.raises(ValueError, match=message):
         train(x, None, CONFIGURATION, lr=1e30, tokens=25_600, out=tmp_path)
     assert (tmp_path / "metrics.jsonl").read_text().count("\n") >= 1
