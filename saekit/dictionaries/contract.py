@@ -44,6 +44,9 @@ class DictionaryConfiguration:
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
+        before = DictionaryConfiguration.known.get(cls.__name__)
+        if before is not None and before.__module__.startswith("saekit.") and before.__module__ != cls.__module__:
+            raise TypeError(f"saekit has a method {cls.__name__!r}, whose files would be read as yours: rename yours.")
         DictionaryConfiguration.known[cls.__name__] = cls
 
     @abstractmethod
