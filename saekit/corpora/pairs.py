@@ -9,12 +9,34 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Protocol, overload
 
-from saekit.corpora.microworld import agreement, capitals, introductions, years
+from saekit.corpora.microworld import (
+    agreement,
+    biographies,
+    capitals,
+    entities,
+    functions,
+    introductions,
+    repeats,
+    requests,
+    reviews,
+    years,
+)
 from saekit.corpora.microworld.chance import Draw
 from saekit.corpora.microworld.grammar import SPLITS
 from saekit.corpora.microworld.prompts import Prompts
 
-TASKS = {"ioi": introductions, "agreement": agreement, "greater_than": years, "capitals": capitals}
+TASKS = {
+    "ioi": introductions,
+    "greater_than": years,
+    "agreement": agreement,
+    "docstring": functions,
+    "induction": repeats,
+    "pronouns": biographies,
+    "capitals": capitals,
+    "sentiment": reviews,
+    "refusal": requests,
+    "entities": entities,
+}
 DRAWS = 50  # for each pair asked for, before giving up
 
 

@@ -12,11 +12,52 @@ from itertools import accumulate, count
 from types import ModuleType
 
 from saekit.corpora.documents import Document
-from saekit.corpora.microworld import agreement, biographies, capitals, introductions, repeats, reviews, years
+from saekit.corpora.microworld import (
+    agreement,
+    biographies,
+    capitals,
+    coordinates,
+    entities,
+    functions,
+    garden_paths,
+    introductions,
+    narration,
+    repeats,
+    requests,
+    reviews,
+    rules,
+    senses,
+    styles,
+    sums,
+    taxonomy,
+    translations,
+    years,
+)
 from saekit.corpora.microworld.chance import Draw
 
 KINDS: dict[str, ModuleType] = {
-    module.KIND: module for module in (agreement, biographies, capitals, introductions, repeats, reviews, years)
+    module.KIND: module
+    for module in (
+        agreement,
+        biographies,
+        capitals,
+        coordinates,
+        entities,
+        functions,
+        garden_paths,
+        introductions,
+        narration,
+        repeats,
+        requests,
+        reviews,
+        rules,
+        senses,
+        styles,
+        sums,
+        taxonomy,
+        translations,
+        years,
+    )
 }
 
 
