@@ -14,7 +14,7 @@ RUN := .venv/bin/python
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo lab test curriculum micro card lock lint wheel clean
+.PHONY: help environment demo lab test curriculum micro dictionaries card lock lint wheel clean
 
 help: ## list these targets
 	@echo "saekit: first make demo, then make test"
@@ -48,6 +48,9 @@ curriculum: environment ## every notebook, executed, with seconds for each
 
 micro: environment ## train the embedded model again
 	@$(RUN) -m saekit.models.pretrain
+
+dictionaries: environment ## train the shipped dictionaries again
+	@$(RUN) -m saekit.training.shipped
 
 card: environment ## write the embedded model's card again
 	@$(RUN) -m saekit.models.card

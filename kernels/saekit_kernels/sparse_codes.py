@@ -145,9 +145,21 @@ class SparseCodes:
     # -- changing ----------------------------------------------------------------------------------------------------
 
     def set_latents(self, latents: Sequence[int] | Tensor, values: Float[Tensor, "*shape m"]) -> SparseCodes:
-        """The same codes with the given latents set to ``values`` at every token; rows stay sorted, zeros stay."""
+        """The same codes with the given latents set to ``values`` at every token; rows stay sorted, zeros stay.
+
+        Raises IndexError for a latent that is not there, ValueError for one named twice or values of another shape.
+        """
         wanted = self._latents(latents)
         n, m = len(self.offsets) - 1, len(wanted)
+        named, times = wanted.unique(return_counts=True)
+        if len(named) < m:
+            twice = times.argmax()
+            raise ValueError(f"latent {int(named[twice])} is named {int(times[twice])} times: set it once.")
+        if values.shape != (*self.shape, m):
+            raise ValueError(
+                f"{m} latents of codes of shape {self.shape} need values of shape {(*self.shape, m)}, "
+                f"found {tuple(values.shape)}."
+            )
         keep = ~torch.isin(self.indices, wanted.int())
         rows = torch.cat([self.rows[keep], torch.arange(n, device=wanted.device).repeat_interleave(m)])
         indices = torch.cat([self.indices[keep].long(), wanted.repeat(n)])

@@ -108,6 +108,8 @@ def read_rows(
     exclude: Sequence[str] = (),
 ) -> tuple[TokenRows, dict[str, Any]]:
     """Tokenize a whole source, or its first ``tokens`` counted tokens, and say where it comes from."""
+    if tokens is not None and tokens < 1:
+        raise ValueError(f"tokens must be at least 1, found {tokens}.")
     provenance: dict[str, Any] = describe_model(model)
     if isinstance(source, Tensor):
         rows = tokenize(model, source, exclude=exclude)
@@ -124,7 +126,10 @@ def read_rows(
                 if counted >= tokens:
                     break
         rows = tokenize(model, texts, long=long, exclude=exclude)
-    if tokens is not None:
+    if tokens is not None and rows.mask.any():
+        if not isinstance(source, Tensor):  # no document past those that are needed, so that `excluded` is about these
+            last = int(_first(rows, tokens).documents[-1])
+            rows = tokenize(model, texts[: last + 1], long=long, exclude=exclude)
         rows = _first(rows, tokens)
     if not rows.mask.any():
         raise ValueError("there is no token to count: the corpus is empty or everything in it is excluded.")
@@ -138,7 +143,11 @@ def _first(rows: TokenRows, tokens: int) -> TokenRows:
     part = slice(0, needed)
     mask = rows.mask[part] & (order[part] <= tokens)
     spans = None if rows.spans is None else rows.spans[part]
-    return TokenRows(rows.tokens[part], mask, rows.documents[part], rows.positions[part], spans, rows.excluded)
+    positions = rows.positions[part]
+    bos = int((positions[:, 0] < 0).sum()) if rows.excluded["bos"] else 0
+    special = int(((positions >= 0) & ~rows.mask[part]).sum())
+    excluded = {"bos": bos, "special": special, "cut": rows.excluded["cut"]}
+    return TokenRows(rows.tokens[part], mask, rows.documents[part], positions, spans, excluded)
 
 
 def forward_to(model: TransformerBridge, tokens: Tensor, hooks: Sequence[str]) -> dict[str, Tensor]:
@@ -153,6 +162,9 @@ def forward_to(model: TransformerBridge, tokens: Tensor, hooks: Sequence[str]) -
     inside = all(layer is not None for layer in layers) and last + 1 < model.cfg.n_layers
     with evaluation(model), torch.no_grad(), model.hooks(fwd_hooks=[(hook, keep(hook)) for hook in hooks]):
         model(tokens.to(model.cfg.device), return_type=None, stop_at_layer=last + 1 if inside else None)
+    for hook in hooks:
+        if hook not in seen:
+            raise ValueError(f"hook {hook!r} did not fire in a forward pass of this model: choose another one.")
     return {hook: seen[hook] for hook in hooks}
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Batch = Mapping[str, Float[Tensor, "batch d"]]
 CHUNK_BYTES = 128 * 2**20
 CHUNK_TOKENS = 2**15
+EMPTY_DOCUMENTS = 2**16
+"""Documents without a token in a row, after which an endless corpus is given up; of a finite one, a whole pass."""
 
 
 @dataclass
@@ -43,7 +45,8 @@ class ActivationStream:
     """Batches of activations of a model at ``sites``, shuffled within chunks, for ever.
 
     An endless corpus is read on; a finite one is read again in a new seeded order. ``state`` is where the next batch
-    comes from; give it back to go on from there.
+    comes from; give it back to go on from there. Raises ValueError for an empty corpus or one without a token to count,
+    an endless one that ends, a batch size below 1, an unknown site, and NaN or infinite activations.
     """
 
     def __init__(
@@ -55,12 +58,8 @@ class ActivationStream:
         seed: int = 0,
         state: StreamState | None = None,
     ) -> None:
-        self.model, self.sites, self.batch_size, self.seed = (
-            model,
-            [check_site(model, site) for site in sites],
-            batch_size,
-            seed,
-        )
+        self.model, self.batch_size, self.seed = model, _check_batch_size(batch_size), seed
+        self.sites = [check_site(model, site) for site in sites]
         self.widths = {site: site_width(model, site) for site in sites}
         if isinstance(source, Tensor):
             self.source: Corpus | Tensor = source
@@ -71,6 +70,7 @@ class ActivationStream:
         if empty:
             raise ValueError("the corpus is empty: there is nothing to train on.")
         self.state = state or StreamState()
+        self.endless = isinstance(self.source, Corpus) and self.source.endless
         bound = CHUNK_BYTES // (4 * sum(self.widths.values()))
         self.chunk_tokens = max(batch_size, min(CHUNK_TOKENS, bound))
 
@@ -88,6 +88,7 @@ class ActivationStream:
         begun = self.state
         pieces = {site: [begun.carried[site]] if site in begun.carried else [] for site in self.sites}
         counted, documents = 0, begun.documents
+        most_empty = EMPTY_DOCUMENTS if self.endless else len(self.source)
         pending: list[Any] = []
         for text in self._texts(begun.documents):
             pending.append(text)
@@ -97,6 +98,13 @@ class ActivationStream:
                 pending = []
                 if counted >= self.chunk_tokens:
                     break
+                if not counted and documents - begun.documents >= most_empty:
+                    raise ValueError(
+                        f"there is no token to count: {documents - begun.documents} documents in a row are empty."
+                    )
+        else:
+            assert isinstance(self.source, Corpus)
+            raise ValueError(f"corpus {self.source.name!r} calls itself endless but ended after {documents} documents.")
         x = {site: torch.cat(parts) for site, parts in pieces.items()}
         n = len(x[self.sites[0]])
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + begun.chunk)
@@ -120,13 +128,13 @@ class ActivationStream:
             part = slice(start, start + ROWS_AT_ONCE)
             for site, h in forward_to(self.model, rows.tokens[part], self.sites).items():
                 flat = h.cpu()[rows.mask[part]].float()
-                check_finite(flat, site, documents // ROWS_AT_ONCE)
+                check_finite(flat, site, (documents - 1) // ROWS_AT_ONCE)
                 pieces[site].append(flat)
         return int(rows.mask.sum())
 
     def _texts(self, skip: int) -> Iterator[Any]:
         """Texts from the ``skip``-th on; a finite source begins again in a new order, seeded by (seed, pass)."""
-        if isinstance(self.source, Corpus) and self.source.endless:
+        if self.endless:
             yield from (document.text for document in itertools.islice(iter(self.source), skip, None))
             return
         items = list(self.source) if isinstance(self.source, Tensor) else [d.text for d in self.source]
@@ -148,9 +156,10 @@ class ArrayStream:
     ) -> None:
         if x.ndim != 2 or not len(x):
             raise ValueError(f"activations of one's own are [n, d] with n ≥ 1, found shape {tuple(x.shape)}.")
+        self.batch_size = _check_batch_size(batch_size)
         for start in range(0, len(x), 2**16):
             check_finite(x[start : start + 2**16], "x", start // batch_size)
-        self.x, self.batch_size, self.seed = x, batch_size, seed
+        self.x, self.seed = x, seed
         self.widths = {"x": x.shape[1]}
         self.state = state or StreamState()
 
@@ -173,3 +182,9 @@ class ArrayStream:
             orders = {r: order for r, order in orders.items() if r >= int(readings[-1])}
             self.state = StreamState(batches=self.state.batches + 1)
             yield {"x": self.x[rows].float()}
+
+
+def _check_batch_size(batch_size: int) -> int:
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, found {batch_size}.")
+    return batch_size

@@ -55,17 +55,21 @@ def tokenize(
 
     A token tensor is taken as it is, nothing added; a BOS at its first position is not counted.
     exclude: special tokens (by their text) that are not counted either.
-    Raises ValueError for a token that is not the tokenizer's, an unknown ``long``, or token ids outside the vocabulary.
+    Raises ValueError for a token that is not the tokenizer's, an unknown ``long``, a context without room for a token,
+    token ids outside the vocabulary, or a token tensor longer than the model's context.
     """
     tokenizer = model.tokenizer
+    exclude = [exclude] if isinstance(exclude, str) else exclude
     special = torch.tensor([_token_id(tokenizer, token) for token in exclude], dtype=torch.long)
     if isinstance(texts, Tensor):
-        return _from_tensor(texts, tokenizer, model.cfg.d_vocab, special, first_document)
+        return _from_tensor(texts, tokenizer, model.cfg, special, first_document)
     if long not in ("window", "cut"):
         raise ValueError(f"long is 'window' or 'cut', found {long!r}.")
     bos = tokenizer.bos_token_id
-    context = min(context or model.cfg.n_ctx, model.cfg.n_ctx)
-    room = context - (bos is not None)
+    lead = int(bos is not None)
+    if context is not None and context <= lead:
+        raise ValueError(f"context must be at least {lead + 1}, so that a row holds a token, found {context}.")
+    room = min(model.cfg.n_ctx if context is None else context, model.cfg.n_ctx) - lead
     rows: list[tuple[int, int, list[int], list[tuple[int, int]]]] = []
     cut = 0
     encoded = tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True) if len(texts) else {}
@@ -100,12 +104,16 @@ def _pad(rows: list[Any], bos: int | None, pad: int, special: Tensor, cut: int) 
     return TokenRows(tokens, (positions >= 0) & ~is_special, documents, positions, spans, excluded)
 
 
-def _from_tensor(tokens: Tensor, tokenizer: Any, d_vocab: int, special: Tensor, first_document: int) -> TokenRows:
+def _from_tensor(tokens: Tensor, tokenizer: Any, cfg: Any, special: Tensor, first_document: int) -> TokenRows:
     if tokens.ndim != 2 or tokens.is_floating_point():
         raise ValueError(f"tokens must be integers [row, position], found {tokens.dtype} {tuple(tokens.shape)}.")
+    if tokens.shape[1] > cfg.n_ctx:
+        raise ValueError(f"rows of {tokens.shape[1]} tokens pass the model's context of {cfg.n_ctx}: cut them to it.")
     tokens = tokens.cpu().long()
-    if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < d_vocab:
-        raise ValueError(f"token ids must lie in 0 … {d_vocab - 1}, found {int(tokens.min())} … {int(tokens.max())}.")
+    if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < cfg.d_vocab:
+        raise ValueError(
+            f"token ids must lie in 0 … {cfg.d_vocab - 1}, found {int(tokens.min())} … {int(tokens.max())}."
+        )
     is_bos = torch.zeros_like(tokens, dtype=torch.bool)
     if tokens.shape[1] and tokenizer is not None and tokenizer.bos_token_id is not None:
         is_bos[:, 0] = tokens[:, 0] == tokenizer.bos_token_id
@@ -134,9 +142,9 @@ def concept_mask(rows: TokenRows, documents: Sequence[Document], concept: str) -
     for r, d in enumerate(rows.documents.tolist()):
         text = documents[d].text
         for span in documents[d].spans:
-            if span.concept == concept:
+            if span.concept == concept and span.start < span.end:
                 start = span.start
-                while start < span.end and text[start].isspace():  # a token's leading space is no part of a word
+                while text[start].isspace() and text[start : span.end].strip():  # a leading space is no part of a word
                     start += 1
                 result[r] |= (rows.spans[r, :, 0] < span.end) & (rows.spans[r, :, 1] > start)
     return result & (rows.positions >= 0)

@@ -17,6 +17,8 @@ def check_f1(f1: Callable[[int, int, int], float]) -> str:
     precision, recall = hits / fired, hits / positives
     if value is None:
         raise AssertionError("f1 returned None: did you forget to return the number?")
+    if not hasattr(value, "__float__"):
+        raise AssertionError(f"f1 should return a number, found {value!r}.")
     if math.isclose(value, precision):
         raise AssertionError(f"{value:.2f} is the precision alone: a latent that fires on one of its tokens would win.")
     if math.isclose(value, recall):
@@ -30,8 +32,9 @@ def check_f1(f1: Callable[[int, int, int], float]) -> str:
         silent = [f1(0, 0, 10), f1(0, 0, 0)]
     except ZeroDivisionError:
         raise AssertionError("a latent that never fires should have F1 0: mind the division by zero.") from None
-    if silent != [0, 0]:
-        raise AssertionError(f"a latent that never fires should have F1 0, found {max(silent, key=abs)}.")
+    for found in silent:
+        if found != 0:
+            raise AssertionError(f"a latent that never fires should have F1 0, found {found}.")
     return "Right: F1 is high only when a latent fires on the concept and on little else."
 
 

@@ -1,9 +1,8 @@
 """A corpus drawn: its first documents, every span coloured, its concepts by number.
 
-Colours repeat when concepts are many and cannot be told by everybody, so each span ends with the small numbers of
-what ends there, and
-the numbers stand in the legend. Where spans nest, the background is the innermost one's and the line below is the
-outermost one's."""
+Colours repeat when concepts are many and cannot be told by everybody, so each span ends with the small numbers of what
+ends there, and the numbers stand in the legend. Where spans nest, the background is the innermost one's and the line
+below is the outermost one's."""
 
 from __future__ import annotations
 
@@ -28,22 +27,21 @@ color:var(--ink);background:var(--bg);font:12px/16px var(--jp-ui-font-family,sys
 .saekit-corpus .head,.saekit-corpus .legend{font-size:11px;color:var(--grey);margin:4px 0}
 .saekit-corpus .legend span{display:inline-block;margin:0 12px 2px 0;color:var(--ink)}
 .saekit-corpus .legend i,.saekit-corpus .s{background:color-mix(in oklab,hsl(var(--h) 75% 50%) 30%,var(--bg))}
-.saekit-corpus .legend i{display:inline-block;min-width:16px;margin-right:4px;padding:0
-2px;text-align:center;font-style:normal;border-radius:2px}
-.saekit-corpus .doc{border-top:1px solid var(--line);padding:6px 0;display:grid;grid-template-columns:11ch
-minmax(0,1fr);gap:0 8px}
-.saekit-corpus
-.doc>b{font-weight:400;font-size:11px;color:var(--grey);line-height:24px;overflow:hidden;text-overflow:ellipsis}
-.saekit-corpus .text{font:13px/24px
-var(--jp-code-font-family,ui-monospace,Menlo,Consolas,monospace);font-variant-ligatures:none;
-white-space:pre-wrap;overflow-wrap:anywhere}
+.saekit-corpus .legend i{display:inline-block;min-width:16px;margin-right:4px;padding:0 2px;text-align:center;
+font-style:normal;border-radius:2px}
+.saekit-corpus .doc{border-top:1px solid var(--line);padding:6px 0;display:grid;gap:0 8px;
+grid-template-columns:11ch minmax(0,1fr)}
+.saekit-corpus .doc>b{font-weight:400;font-size:11px;color:var(--grey);line-height:24px;overflow:hidden;
+text-overflow:ellipsis}
+.saekit-corpus .text{font:13px/24px var(--jp-code-font-family,ui-monospace,Menlo,Consolas,monospace);
+font-variant-ligatures:none;white-space:pre-wrap;overflow-wrap:anywhere}
 .saekit-corpus .s{padding:2px 0}
 .saekit-corpus .o{border-bottom:2px solid color-mix(in oklab,hsl(var(--o) 75% 50%) 75%,var(--bg))}
-.saekit-corpus sub{font:9px/1
-var(--jp-ui-font-family,system-ui,sans-serif);color:var(--grey);vertical-align:-3px;user-select:none}
+.saekit-corpus sub{font:9px/1 var(--jp-ui-font-family,system-ui,sans-serif);color:var(--grey);vertical-align:-3px;
+user-select:none}
 .saekit-corpus table{border-collapse:collapse;font-size:12px}
-.saekit-corpus th,.saekit-corpus td{text-align:left;padding:2px 12px 2px 0;border-bottom:1px solid
-var(--line);vertical-align:top}
+.saekit-corpus th,.saekit-corpus td{text-align:left;padding:2px 12px 2px 0;border-bottom:1px solid var(--line);
+vertical-align:top}
 .saekit-corpus th{font-size:11px;font-weight:400;color:var(--grey)}
 .saekit-corpus td{font-family:var(--jp-code-font-family,ui-monospace,Menlo,Consolas,monospace);white-space:pre-wrap}
 </style>"""

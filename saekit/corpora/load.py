@@ -29,21 +29,18 @@ def load_corpus(
     """A corpus of labelled documents, or of text of one's own.
 
     source: "microworld" (English-like, its generator labels every span), "python" (the frozen standard library of
-    Python 3.11, labelled
-        by its parser), a list of strings or Documents, a .txt file (one document) or a folder of .txt files (one
-        document each), UTF-8.
-    split: "train" is an endless seeded stream. "heldout" has fillers and combinations of trained phrases that
-    training never has;
-        "unseen_dev" and "unseen" have phrases never trained on (develop on the one, look at the other for final
-        numbers alone). For
-        "python" the three are disjoint sets of modules. They are finite: 500 documents a kind; "python" has one kind.
+        Python 3.11, labelled by its parser), a list of strings or Documents, a .txt file (one document) or a folder of
+        .txt files (one document each), UTF-8.
+    split: "train" is an endless seeded stream. "heldout" has fillers and combinations of trained phrases that training
+        never has; "unseen_dev" and "unseen" have phrases never trained on (develop on the one, look at the other for
+        final numbers alone). For "python" the three are disjoint sets of modules. They are finite: 500 documents a
+        kind; "python" has one kind.
     n: the first n documents only, in the same order; a stream becomes finite.
     kinds: some kinds of the microworld only.
 
     The same arguments give the same bytes on every Python and system.
     Raises ValueError for an unknown name, split or kind, for an empty corpus, for n beyond what a split holds and for
-    text that is
-    not UTF-8; FileNotFoundError for a path that does not exist."""
+    text that is not UTF-8; FileNotFoundError for a path that does not exist."""
     if n is not None and n < 1:
         raise ValueError(f"n must be at least 1 document, found {n}.")
     if isinstance(source, str) and source in NAMES:

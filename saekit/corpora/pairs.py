@@ -49,9 +49,8 @@ class Encodes(Protocol):
 @dataclass(frozen=True, slots=True)
 class Pair:
     """Two prompts of equal token length, without BOS. After `clean` one of `answers` is right and each of `wrong` is
-    not; `corrupt`
-    differs in the one thing that decides it. Answers are single tokens as they follow the prompt, a leading space
-    kept."""
+    not; `corrupt` differs in the one thing that decides it. Answers are single tokens as they follow the prompt, a
+    leading space kept."""
 
     clean: str
     corrupt: str
@@ -97,15 +96,13 @@ def load_pairs(
     """n different pairs of a task.
 
     task: "ioi" (indirect object), "agreement" (all attractors of the other number outside train), "greater_than"
-    (answers: every valid
-        two-digit ending), "capitals".
+        (answers: every valid two-digit ending), "capitals".
     split: "train", "heldout", "unseen_dev" or "unseen", as in `load_corpus`.
     tokenizer: of the model that will read the pairs (a Hugging Face tokenizer); None: that of "micro".
 
     A draw whose prompts differ in length or whose answers are not single tokens for this tokenizer is replaced by
-    another.
-    Raises ValueError for an unknown task or split, and where the tokenizer leaves too few pairs (names the words that
-    it splits)."""
+    another. Raises ValueError for an unknown task or split, and where the tokenizer leaves too few pairs (names the
+    words that it splits)."""
     if task not in TASKS:
         near = difflib.get_close_matches(str(task), TASKS, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}? " if near else ""
@@ -157,8 +154,7 @@ class Tokens:
         if len(clean) != len(corrupt):
             return next(b for a, b in zip(prompts.clean.split(), prompts.corrupt.split(), strict=True) if a != b)
         for answer in (*prompts.answers, *prompts.wrong):
-            # How an answer is cut depends on the character before it alone, so it is asked once for each such
-            # character.
+            # How an answer is cut depends on the character before it alone, so it is asked once for each.
             key = prompts.clean[-1] + answer
             if key not in self._single:
                 self._single[key] = self._encode(prompts.clean + answer)[:-1] == clean

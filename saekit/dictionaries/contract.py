@@ -14,7 +14,7 @@ from __future__ import annotations
 import difflib
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -56,8 +56,10 @@ class DictionaryConfiguration:
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> DictionaryConfiguration:
-        """The configuration written by ``to_json``. Raises ValueError for an unknown method or field."""
-        values = dict(values)
+        """The configuration written by ``to_json``. Raises ValueError for a method or field unknown or missing."""
+        if not isinstance(values, Mapping):
+            raise ValueError(f"a configuration is a mapping of fields, found {values!r}.")
+        values = {name: _tuples(value) for name, value in values.items()}
         method, known = str(values.pop("method", "")), DictionaryConfiguration.known
         if method not in known:
             raise ValueError(
@@ -69,6 +71,10 @@ class DictionaryConfiguration:
             if name not in names:
                 near = difflib.get_close_matches(name, names, 1, 0.0)[0]
                 raise ValueError(f"{method} has no field {name!r}; the closest is {near!r}.")
+        needed = [f.name for f in fields(known[method]) if f.default is MISSING and f.default_factory is MISSING]
+        for name in needed:
+            if name not in values:
+                raise ValueError(f"{method} lacks {name!r}.")
         return known[method](**values)
 
 
@@ -216,6 +222,11 @@ def check_model(dictionary: Dictionary, model: TransformerBridge) -> None:
             f"the dictionary was made under weight processing {dictionary.provenance.processing!r}, the model is under "
             f"{processing!r}."
         )
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as the tuples that a frozen configuration holds."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _single(widths: Mapping[str, int], name: str) -> tuple[str, int]:

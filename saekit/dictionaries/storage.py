@@ -34,7 +34,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_dictionary(dictionary: Dictionary, folder: str | Path) -> Path:
-    """Save a dictionary; what was there before stays until the new files are whole."""
+    """Save a dictionary; what was there before stays until both new files are whole."""
     folder = Path(folder)
     config = {
         "format": FORMAT,
@@ -45,14 +45,18 @@ def write_dictionary(dictionary: Dictionary, folder: str | Path) -> Path:
         "provenance": dictionary.provenance.to_json(),
     }
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in dictionary.state_dict().items()}
-    write_atomically(folder / "weights.safetensors", lambda path: save_file(state, path))
     text = json.dumps(config, indent=1, default=dict)
-    write_atomically(folder / "config.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+    def write_both(path: Path) -> None:
+        path.write_text(text, encoding="utf-8")
+        write_atomically(folder / "weights.safetensors", lambda path: save_file(state, path))
+
+    write_atomically(folder / "config.json", write_both)
     return folder
 
 
 def read_dictionary(folder: str | Path, dtype: torch.dtype = torch.float32) -> Dictionary:
-    """Load a dictionary saved by ``write_dictionary``.
+    """Load a dictionary saved by ``write_dictionary``, its weights frozen, in ``dtype``.
 
     Raises ValueError naming the file, the key, what was expected and what was found.
     """
@@ -70,8 +74,13 @@ def read_dictionary(folder: str | Path, dtype: torch.dtype = torch.float32) -> D
     for key in ("configuration", "reads", "writes", "provenance"):
         if key not in config:
             raise ValueError(f"{file} lacks {key!r}.")
-    dictionary = DictionaryConfiguration.from_json(config["configuration"]).build(config["reads"], config["writes"])
-    dictionary.provenance = Provenance(**config["provenance"])
+    try:
+        configuration = DictionaryConfiguration.from_json(config["configuration"])
+        with torch.random.fork_rng(devices=[]):  # weights are drawn only to be replaced
+            dictionary = configuration.build(config["reads"], config["writes"]).to(dtype)
+        dictionary.provenance = Provenance(**config["provenance"])
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} does not describe a dictionary: {error}") from error
     weights = folder / "weights.safetensors"
     try:
         state = load_file(weights)
@@ -88,4 +97,4 @@ def read_dictionary(folder: str | Path, dtype: torch.dtype = torch.float32) -> D
     if surplus := [name for name in state if name not in expected]:
         raise ValueError(f"{weights} holds {surplus[0]!r}, which this dictionary has not.")
     dictionary.load_state_dict(state)
-    return dictionary.to(dtype)
+    return dictionary.requires_grad_(False)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -16,6 +18,9 @@ from saekit.models import check_edit_site, site_width
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
+
+_told: WeakSet[Dictionary] = WeakSet()
+"""dictionaries from plain arrays that a warning was given about"""
 
 
 @contextmanager
@@ -31,7 +36,7 @@ def edited(model: TransformerBridge, edits: Edit | Sequence[Edit]) -> Iterator[T
     place = _Place()
     handle = model.original_model.register_forward_pre_hook(place.look, with_kwargs=True)
     try:
-        with model.hooks(fwd_hooks=[(edit.where, _hook(edit, place)) for edit in edits]):
+        with model.hooks(fwd_hooks=_hooks(edits, place)):
             yield model
     finally:
         handle.remove()
@@ -59,24 +64,39 @@ class _Place:
             return at < self.prompt
         if edit.tokens == "generated":
             return at >= self.prompt
-        assert not isinstance(edit.tokens, str)
-        wanted = [edit.tokens] if isinstance(edit.tokens, int) else list(edit.tokens)
-        return torch.isin(at, torch.tensor([p if p >= 0 else self.prompt + p for p in wanted]))
+        wanted = torch.tensor([p if p >= 0 else self.prompt + p for p in edit.positions], dtype=torch.long)
+        return torch.isin(at, wanted)
 
 
-def _hook(edit: Edit, place: _Place):
-    def change(h: Tensor, hook: Any) -> Tensor:
-        mask = place.selects(edit, h.shape[1])
-        if mask is None:
-            return h + edit.change(h)
-        if not bool(mask.any()):
-            return h
-        result = h.clone()
-        mask = mask.to(h.device)
-        result[:, mask] = h[:, mask] + edit.change(h[:, mask])
-        return result
+def _hooks(edits: Sequence[Edit], place: _Place) -> list[tuple[str, Callable[..., Any]]]:
+    """The edits in their order, then what transcoders read, as the edits leave it."""
+    changing: list[tuple[str, Callable[..., Any]]] = []
+    reading: list[tuple[str, Callable[..., Any]]] = []
+    for edit in edits:
+        read: dict[str, Tensor] = {}
+        changing.append((edit.where, partial(_change, edit=edit, place=place, read=read)))
+        if edit.read is not None:
+            reading.append((edit.read, partial(_keep, read=read)))
+    return changing + reading
 
-    return change
+
+def _keep(h: Tensor, hook: Any, read: dict[str, Tensor]) -> None:
+    read["x"] = h
+
+
+def _change(h: Tensor, hook: Any, edit: Edit, place: _Place, read: dict[str, Tensor]) -> Tensor:
+    x = read.pop("x", None)
+    if edit.read is not None and x is None:
+        raise ValueError(f"the dictionary reads {edit.read!r}, which the model reaches only after {edit.where!r}.")
+    mask = place.selects(edit, h.shape[1])
+    if mask is None:
+        return h + edit.change(h, x)
+    if not bool(mask.any()):
+        return h
+    result = h.clone()
+    mask = mask.to(h.device)
+    result[:, mask] = h[:, mask] + edit.change(h[:, mask], None if x is None else x[:, mask])
+    return result
 
 
 def _check(model: TransformerBridge, edit: Edit) -> None:
@@ -87,10 +107,13 @@ def _check(model: TransformerBridge, edit: Edit) -> None:
             raise ValueError(f"the vector has shape {tuple(edit.source.shape)}, site {edit.where!r} width {width}.")
         return
     check_model(edit.source, model)
-    if edit.source.d_in != width or edit.source.d_out != width:
-        raise ValueError(f"the dictionary is {edit.source.d_in} wide, site {edit.where!r} of this model {width}.")
-    if edit.source.provenance.model_hash is None:
+    if edit.source.d_out != width:
+        raise ValueError(f"the dictionary is {edit.source.d_out} wide, site {edit.where!r} of this model {width}.")
+    if edit.read is not None and edit.source.d_in != (found := site_width(model, edit.read)):
+        raise ValueError(f"the dictionary reads {edit.source.d_in} values, site {edit.read!r} has {found} here.")
+    if edit.source.provenance.model_hash is None and edit.source not in _told:
+        _told.add(edit.source)
         warnings.warn(
             f"this dictionary does not say which model it was made on; it fits {edit.where!r} by its width alone.",
-            stacklevel=3,
+            stacklevel=4,  # the line that says ``with edited(…)``
         )

@@ -101,6 +101,7 @@ def evaluate(
     header = {"model": acts.provenance["model"], "model_hash": (acts.provenance["model_hash"] or "none")[:12]}
     if isinstance(acts.provenance.get("corpus"), dict):
         header["corpus"] = f"{acts.provenance['corpus']['name']}/{acts.provenance['corpus']['split']}"
+        header["seed"] = acts.provenance["corpus"]["seed"]
         header["fingerprint"] = acts.provenance["corpus"]["fingerprint"][:12]
     return Report(
         explained_variance=measure.value,

@@ -21,7 +21,10 @@ class ExplainedVariance:
         self.total: Tensor | float = 0.0
 
     def update(self, x: Float[Tensor, "n d"], x_hat: Float[Tensor, "n d"]) -> None:
+        x, x_hat = (t.cpu() if t.device.type == "mps" else t for t in (x, x_hat))  # MPS has no float64
         x, x_hat = x.reshape(-1, x.shape[-1]).double(), x_hat.reshape(-1, x.shape[-1]).double()
+        if not len(x):
+            return
         if self.origin is None:
             self.origin = x[0]
         self.n += len(x)

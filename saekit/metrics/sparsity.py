@@ -10,13 +10,13 @@ from torch import Tensor
 
 def l0(codes: SparseCodes) -> float:
     """Mean number of non-zero latents a token."""
-    return float(codes.l0.double().mean())
+    return float(codes.l0.sum().cpu().double() / (len(codes.offsets) - 1))
 
 
 def density(codes: SparseCodes) -> Float[Tensor, " d_sae"]:
     """Share of tokens on which each latent fires."""
     fired = torch.bincount(codes.indices[codes.values != 0].long(), minlength=codes.d_sae)
-    return fired.double() / (len(codes.offsets) - 1)
+    return fired.cpu().double() / (len(codes.offsets) - 1)
 
 
 def dead(codes: SparseCodes) -> float:

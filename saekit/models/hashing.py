@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -45,15 +46,26 @@ def _weight_files(folder: Path) -> list[Path]:
     for kind in ("model.safetensors", "pytorch_model.bin"):
         index = folder / f"{kind}.index.json"
         if index.is_file():
-            return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+            return _shards(index)
         if (folder / kind).is_file():
             return [folder / kind]
     raise FileNotFoundError(f"{folder} holds no model.safetensors and no pytorch_model.bin.")
 
 
+def _shards(index: Path) -> list[Path]:
+    try:
+        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{index} has no weight_map of tensors to files: copy or download it again.") from error
+    return [index.parent / name for name in sorted(set(names))]
+
+
 def _readers(file: Path, stack: ExitStack) -> Iterator[tuple[str, Callable[[str], Tensor]]]:
     if file.suffix == ".bin":
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        try:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+            raise ValueError(f"{file} is not a whole file of tensors: copy or download it again.") from error
         yield from ((name, state.__getitem__) for name in state)
         return
     from safetensors import SafetensorError, safe_open

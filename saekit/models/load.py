@@ -6,7 +6,7 @@ import difflib
 import json
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -64,7 +64,10 @@ def _find_folder(name: str) -> Path:
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise ValueError(f"{path} is not a Hugging Face model folder: it has no config.json.")
+        _read_configuration(path)
         return path
+    if path.is_file():
+        raise ValueError(f"{path} is a file: load_model takes its folder, {path.parent}.")
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise FileNotFoundError(f"there is no folder {name}.")
     return _download(name)
@@ -98,5 +101,15 @@ def _default_device() -> torch.device:
 
 
 def _stored_dtype(folder: Path) -> torch.dtype:
-    config = json.loads((folder / "config.json").read_text())
+    config = _read_configuration(folder)
     return getattr(torch, str(config.get("dtype") or config.get("torch_dtype") or "float32"))
+
+
+def _read_configuration(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{folder / 'config.json'} is not JSON ({error}): copy or download it again.") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{folder / 'config.json'} describes no model: it holds a {type(config).__name__}.")
+    return config

@@ -1,16 +1,14 @@
-"""Train the embedded model `micro` from scratch: `python -m saekit.models.pretrain OUT --minutes 20 --seed 0`.
+"""Train the embedded model `micro` from scratch: `python -m saekit.models.pretrain [OUT] --minutes 20 --seed 0`.
 
-Text: the microworld's and the Python library's train split, and repeats of random tokens (without them a model this
-small finds
-induction late). Model: `transformers.LlamaForCausalLM`, 4 layers of width 128. Optimiser: Muon for the matrices
-inside the blocks
-(Jordan et al. 2024, https://kellerjordan.github.io/posts/muon), AdamW for the rest; learning rate constant, then
-falling to zero.
+Text: the train splits of the microworld and of the Python library, and repeats of random tokens (without them a model
+this small finds induction late). Model: `transformers.LlamaForCausalLM`, 4 layers of width 128. Optimiser: Muon for the
+matrices inside the blocks (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon), AdamW for the rest; learning
+rate constant, then falling to zero.
 
-OUT keeps run.json (the settings), log.jsonl, checkpoint.pt (replaced atomically; the same command goes on from it)
-and, at the end,
-model/, a plain Hugging Face folder in float16. Every batch is a function of the seed and the step, so a resumed run
-sees the same data."""
+OUT (default runs/micro) keeps run.json (the settings), log.jsonl, checkpoint.pt (replaced atomically; the same command
+goes on from it) and, at the end, model/, a plain Hugging Face folder in float16. Every batch is a function of the seed
+and the step, so a resumed run sees the same data.
+"""
 
 from __future__ import annotations
 
@@ -350,6 +348,7 @@ def train(out: Path, settings: Settings, compile_model: bool = True) -> None:
         for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         step, seconds = saved["step"], saved["seconds"]
+        forget_log_after(out / "log.jsonl", step)
         print(f"going on from step {step} of {steps}")
 
     def checkpoint() -> None:
@@ -425,6 +424,13 @@ def train(out: Path, settings: Settings, compile_model: bool = True) -> None:
     print(f"{seconds / 60:.1f} minutes; the model is in {out / 'model'}")
 
 
+def forget_log_after(path: Path, step: int) -> None:
+    """Drop the rows that a killed run wrote after its last checkpoint: they are written again."""
+    if path.exists():
+        kept = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step]
+        write_atomically(path, lambda file: file.write("".join(line + "\n" for line in kept).encode()))
+
+
 def open_run(out: Path, settings: Settings) -> None:
     """Make OUT, or check that it holds this very run."""
     out.mkdir(parents=True, exist_ok=True)
@@ -449,7 +455,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m saekit.models.pretrain", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("out", type=Path)
+    parser.add_argument("out", type=Path, nargs="?", default=Path("runs/micro"), help="the run's folder")
     parser.add_argument("--minutes", type=float, default=20.0, help="how long to train, at --rate")
     parser.add_argument(
         "--rate", type=float, default=6500.0, help="tokens a second that this machine trains (2 cores, AVX2: 6,500)"

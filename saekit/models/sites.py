@@ -23,6 +23,7 @@ ADDED = ("hook_attn_out", "hook_mlp_out")
 """What a block adds to the residual stream; offered where the sums below hold (some families name other tensors so)."""
 
 _sums_hold: WeakKeyDictionary[object, dict[str, bool]] = WeakKeyDictionary()
+_widths: WeakKeyDictionary[object, dict[str, int]] = WeakKeyDictionary()
 
 
 def site_layer(site: str) -> int | None:
@@ -44,13 +45,17 @@ def check_site(model: TransformerBridge, site: str) -> str:
 
 
 def site_width(model: TransformerBridge, site: str) -> int:
-    """The size of the last dimension of the activations at a site, seen in a forward pass of one token."""
-    seen: list[int] = []
-    with torch.no_grad(), model.hooks(fwd_hooks=[(check_site(model, site), lambda h, hook: seen.append(h.shape[-1]))]):
-        model(torch.zeros(1, 1, dtype=torch.long, device=model.cfg.device), return_type=None)
-    if not seen:
-        raise ValueError(f"hook {site!r} did not fire in a forward pass.")
-    return seen[0]
+    """The size of the last dimension of the activations at a site, seen once in a forward pass of one token."""
+    check_site(model, site)
+    known = _widths.setdefault(model, {})
+    if site not in known:
+        seen: list[int] = []
+        with torch.no_grad(), model.hooks(fwd_hooks=[(site, lambda h, hook: seen.append(h.shape[-1]))]):
+            model(torch.zeros(1, 1, dtype=torch.long, device=model.cfg.device), return_type=None)
+        if not seen:
+            raise ValueError(f"hook {site!r} did not fire in a forward pass.")
+        known[site] = seen[0]
+    return known[site]
 
 
 def check_edit_site(model: TransformerBridge, site: str) -> str:
@@ -90,7 +95,7 @@ def _check_sums(model: TransformerBridge, layer: int) -> dict[str, bool]:
         seen: dict[str, torch.Tensor] = {}
 
         def keep(name: str):
-            return lambda h, hook: seen.__setitem__(name.split(".")[-1], h.detach().double())
+            return lambda h, hook: seen.__setitem__(name.split(".")[-1], h.detach())
 
         tokens = torch.arange(4, device=model.cfg.device)[None] % model.cfg.d_vocab
         with torch.no_grad(), model.hooks(fwd_hooks=[(n, keep(n)) for n in names]):
@@ -99,8 +104,11 @@ def _check_sums(model: TransformerBridge, layer: int) -> dict[str, bool]:
         def equal(total: str, *parts: str) -> bool:
             if any(n not in seen for n in (total, *parts)):
                 return False
-            gap = (seen[total] - sum(seen[p] for p in parts)).abs().max()
-            return bool(gap <= 1e-3 * seen[total].abs().max())
+            # Each element by its own size: a few dimensions of trained models are huge and would hide the others.
+            tolerance = max(1e-3, torch.finfo(seen[total].dtype).eps)
+            terms = torch.stack([seen[part].double() for part in parts])
+            scale = seen[total].double().abs() + terms.abs().sum(0)
+            return bool(((seen[total].double() - terms.sum(0)).abs() <= tolerance * scale).all())
 
         if "hook_resid_mid" in seen:
             attention = equal("hook_resid_mid", "hook_resid_pre", "hook_attn_out")

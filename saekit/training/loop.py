@@ -9,6 +9,7 @@ tokens.
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import sys
 import time
@@ -24,7 +25,7 @@ from saekit.activations import ActivationStream, ArrayStream
 from saekit.corpora import Corpus
 from saekit.dictionaries import Dictionary, DictionaryConfiguration, Provenance, read_dictionary, write_atomically
 from saekit.metrics import measure_latent_max
-from saekit.training.checkpoints import read_checkpoint, write_checkpoint
+from saekit.training.checkpoints import describe_source, read_checkpoint, whole_step, write_checkpoint
 from saekit.training.objectives import OBJECTIVES
 from saekit.training.run import Progress, Run, read_records
 
@@ -64,10 +65,15 @@ def train(
         raise ValueError(f"train takes one configuration such as sk.TopK(d_sae=1024, k=16), found {configuration!r}.")
     if kernels not in ("auto", "reference"):
         raise ValueError(f"kernels is 'auto' or 'reference', found {kernels!r}.")
+    for name, value in {"tokens": tokens, "batch_size": batch_size}.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, found {value}.")
+    if lr is not None and not lr > 0:
+        raise ValueError(f"lr must be above 0, found {lr}; leave it out for the default.")
     stream: ActivationStream | ArrayStream
     if isinstance(model, Tensor):
         stream = ArrayStream(model, batch_size, seed)
-        tokens = tokens or len(model)
+        tokens = len(model) if tokens is None else tokens
         device = torch.device(device or model.device)
     else:
         if corpus is None or site is None:
@@ -76,27 +82,35 @@ def train(
             raise ValueError("say how many tokens to train on, for example tokens=1_000_000.")
         stream = ActivationStream(model, [site] if isinstance(site, str) else site, corpus, batch_size, seed)
         device = torch.device(device if device is not None else str(model.cfg.device))
-    trainer = _Trainer(stream, configuration, tokens, batch_size, lr, seed, device, dtype or torch.float32)
+    dtype = dtype or torch.float32
+    trainer = _Trainer(stream, configuration, tokens, batch_size, lr, seed, device, dtype)
     folder = None if out is None else Path(out)
     if folder is not None:
-        if (done := _open(folder, trainer.config, resume)) is not None:
-            return done
-        if resume and (folder / "checkpoint.safetensors").is_file():
+        if _open(folder, trainer.config, resume):
+            done = read_dictionary(folder / "dictionary", dtype).to(device)
+            return Run(done, read_records(folder / "metrics.jsonl"), folder)
+        if (folder / "checkpoint.safetensors").is_file():
             trainer.resume(folder)
+        else:  # what a run wrote that was killed before its first checkpoint is written again
+            (folder / "metrics.jsonl").unlink(missing_ok=True)
     finished = trainer.run(folder, callback)
     dictionary = trainer.folded(stream.provenance)
-    if finished:
-        source = model if isinstance(model, Tensor) else corpus
-        measured = min(tokens, LATENT_MAX_TOKENS)
-        measure_latent_max(None if isinstance(model, Tensor) else model, dictionary, source, tokens=measured)  # type: ignore[arg-type]
-        if folder is not None:
-            dictionary.save(folder / "dictionary")
-            (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    try:
+        if finished:
+            source = model if isinstance(model, Tensor) else corpus
+            measured = min(tokens, LATENT_MAX_TOKENS)
+            measure_latent_max(None if isinstance(model, Tensor) else model, dictionary, source, tokens=measured)  # type: ignore[arg-type]
+            if folder is not None:
+                dictionary.save(folder / "dictionary")
+                (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    except KeyboardInterrupt:
+        print("stopped while latent_max was measured; the trained dictionary is kept.")
+        finished = False
     return Run(dictionary, trainer.records, folder, finished)
 
 
-def _open(folder: Path, config: dict[str, Any], resume: bool) -> Run | None:
-    """Write config.json, or hold it against the one that is there; a finished run is returned."""
+def _open(folder: Path, config: dict[str, Any], resume: bool) -> bool:
+    """Write config.json, or hold it against the one that is there; does the folder hold a finished run?"""
     file = folder / "config.json"
     text = json.dumps(config, indent=1, default=dict)
     if file.is_file() and resume:
@@ -105,11 +119,11 @@ def _open(folder: Path, config: dict[str, Any], resume: bool) -> Run | None:
         if differ:
             raise ValueError(f"{folder} holds another run; it differs in {'; '.join(differ)}. Choose another out=.")
         if (folder / "dictionary" / "config.json").is_file():
-            return Run(read_dictionary(folder / "dictionary"), read_records(folder / "metrics.jsonl"), folder)
+            return True
     elif file.is_file() or (folder / "dictionary").exists():
         raise ValueError(f"{folder} holds a run already and resume=False would overwrite it: choose another out=.")
     write_atomically(file, lambda path: path.write_text(text, encoding="utf-8"))
-    return None
+    return False
 
 
 class _Trainer:
@@ -128,7 +142,7 @@ class _Trainer:
     ) -> None:
         self.stream, self.tokens, self.batch_size, self.seed = stream, tokens, batch_size, seed
         self.steps = max(1, tokens // batch_size)
-        self.lr = lr or 3e-3 * (1024 / configuration.d_sae) ** 0.5
+        self.lr = lr if lr is not None else 3e-3 * (1024 / configuration.d_sae) ** 0.5
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.dictionary: Dictionary = configuration.build(stream.widths, stream.widths).to(device, dtype)
@@ -137,6 +151,7 @@ class _Trainer:
         self.dead_after = min(10_000_000, max(tokens // 20, batch_size))
         self.since_fired = torch.zeros(configuration.d_sae, dtype=torch.int64, device=device)
         self.step, self.scale, self.seconds = 0, 0.0, 0.0
+        self.taken = stream.state  # where the stream stood after the last whole step
         self.records: list[dict[str, float]] = []
         self.config = {
             "configuration": configuration.to_json(),
@@ -146,14 +161,15 @@ class _Trainer:
             "lr": self.lr,
             "seed": seed,
             "dtype": str(dtype).removeprefix("torch."),
-            "source": stream.provenance,
+            "source": describe_source(stream),
         }
 
     def resume(self, folder: Path) -> None:
         state, since_fired, numbers = read_checkpoint(
             folder / "checkpoint.safetensors", self.dictionary, self.optimizer
         )
-        self.stream.state, self.since_fired = state, since_fired.to(self.since_fired.device)
+        self.stream.state = self.taken = state
+        self.since_fired = since_fired.to(self.since_fired.device)
         self.step, self.scale, self.seconds = numbers["step"], numbers["scale"], numbers["seconds"]
         self.records = read_records(folder / "metrics.jsonl", numbers["step"] * self.batch_size)
         lines = "".join(json.dumps(record) + "\n" for record in self.records)
@@ -177,23 +193,26 @@ class _Trainer:
                 file = stack.enter_context(open(folder / "metrics.jsonl", "a", encoding="utf-8"))
             try:
                 for batch in self.stream if self.step < self.steps else ():
-                    measured = self.update(batch, self.step % every == 0 or self.step + 1 == self.steps)
-                    self.step += 1
-                    self.seconds = time.monotonic() - began
+                    with whole_step():
+                        measured = self.update(batch, self.step % every == 0 or self.step + 1 == self.steps)
+                        self.step, self.taken = self.step + 1, self.stream.state
+                        self.seconds = time.monotonic() - began
+                        if measured is not None:
+                            tokens = self.step * self.batch_size
+                            self.records.append({"tokens": tokens, "seconds": round(self.seconds, 3), **measured})
+                            if file is not None:
+                                file.write(json.dumps(self.records[-1]) + "\n")
+                                file.flush()
                     bar.update()
-                    if measured is not None:
-                        record = {"tokens": self.step * self.batch_size, "seconds": round(self.seconds, 3), **measured}
-                        self.records.append(record)
-                        if file is not None:
-                            file.write(json.dumps(record) + "\n")
-                            file.flush()
-                        if callback is not None:
-                            callback(self.progress(measured, self.step >= self.steps))
+                    if measured is not None and callback is not None:
+                        callback(self.progress(measured, self.step >= self.steps))
                     if self.step >= self.steps:
                         break
                     if folder is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
                         self.save(folder)
                         saved = time.monotonic()
+                if folder is not None:
+                    self.save(folder)  # what follows the last step may be stopped too
             except KeyboardInterrupt:
                 print(
                     f"stopped after {self.step * self.batch_size:,} of {self.tokens:,} tokens; the dictionary is kept."
@@ -212,7 +231,7 @@ class _Trainer:
             folder / "checkpoint.safetensors",
             self.dictionary,
             self.optimizer,
-            self.stream.state,
+            self.taken,
             self.since_fired,
             numbers,
         )
@@ -254,7 +273,7 @@ class _Trainer:
         return {
             "loss": float(loss.total.detach()),
             "explained_variance": float(1 - loss.error.sum() / spread),
-            "l0": float(codes.l0.double().mean()),
+            "l0": int(codes.l0.sum()) / len(codes),
             "dead": int((self.since_fired > self.dead_after).sum()),
         }
 
@@ -264,9 +283,7 @@ class _Trainer:
 
     def folded(self, provenance: dict[str, Any]) -> Dictionary:
         """A copy of the dictionary for activations as the model gives them."""
-        dictionary = self.dictionary.configuration.build(self.dictionary.read_widths, self.dictionary.write_widths)
-        dictionary.to(self.dictionary.decoder_directions)
-        dictionary.load_state_dict(self.dictionary.state_dict())
+        dictionary = copy.deepcopy(self.dictionary)
         if self.scale:
             dictionary.rescale(self.scale)
         dictionary.provenance = Provenance(

@@ -46,9 +46,9 @@ def reconstruction(x: Any, target: Any, dictionary: Dictionary, dead: Tensor) ->
 
 @objective("reconstruction + auxk")
 def reconstruction_auxk(x: Any, target: Any, dictionary: Any, dead: Tensor) -> Loss:
-    """Squared error + 1/32 · AuxK: the k_aux strongest dead latents reconstruct the residual e = target − x̂ (no
-    gradient through e), k_aux a power of two near d/2 (Gao 2024). The weight min(n_dead / k_aux, 1) is sparsify's and
-    SAELens's.
+    """Squared error + 1/32 · AuxK, the squared error with which the k_aux strongest dead latents reconstruct the
+    residual e = target − x̂ (no bias, no gradient through e), k_aux a power of two near d/2 (Gao 2024, arXiv
+    2406.04093). The weight min(n_dead / k_aux, 1) is sparsify's and SAELens's, not the paper's.
     """
     codes = dictionary.encode(x)
     residual = dictionary.join_writes(target) - dictionary.join_writes(dictionary.decode(codes))
@@ -61,9 +61,5 @@ def reconstruction_auxk(x: Any, target: Any, dictionary: Any, dead: Tensor) -> L
         auxiliary = top_k(dictionary.pre_activations(x, latents), min(k_aux, n_dead))
         revived = decode(auxiliary, dictionary.decoder_directions[latents])
         missed = (residual.detach() - revived).square().sum(-1)
-        share = (missed / error.detach().clamp_min(1e-9)).mean()
-        scale = (
-            min(n_dead / k_aux, 1.0) * total.detach()
-        )  # in units of the error, so that its weight holds at any error
-        total = total + AUXK_WEIGHT * scale * share
+        total = total + AUXK_WEIGHT * min(n_dead / k_aux, 1.0) * missed.mean() / residual.shape[-1]
     return Loss(total, error.detach(), codes)

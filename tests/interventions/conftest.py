@@ -1,0 +1,158 @@
+"""Edits by hand: a plain Hugging Face model, torch's own hooks, dense matrices; nothing of saekit.interventions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from saekit.dictionaries import Dictionary, Provenance, TopK
+
+SITES = ("hook_resid_pre", "hook_attn_out", "hook_mlp_out", "hook_resid_post")
+Changes = Mapping[str, Callable[[Tensor], Tensor]]
+
+
+class ByHand:
+    """The model without a bridge. ``run(tokens, {site: h → h'})`` gives the logits and h' at every site."""
+
+    def __init__(self, folder: Path) -> None:
+        from transformers import AutoModelForCausalLM
+
+        self.model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation="eager", local_files_only=True
+        ).eval()
+        self.model.requires_grad_(False)
+        gpt2 = hasattr(self.model, "transformer")
+        self.blocks = self.model.transformer.h if gpt2 else self.model.model.layers
+        self.attention = "attn" if gpt2 else "self_attn"
+
+    @property
+    def sites(self) -> list[str]:
+        return [f"blocks.{layer}.{name}" for layer in range(len(self.blocks)) for name in SITES]
+
+    def run(self, tokens: Tensor, changes: Changes | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        seen: dict[str, Tensor] = {}
+        handles = [self._watch(site, (changes or {}).get(site), seen) for site in self.sites]
+        try:
+            with torch.no_grad():
+                return self.model(tokens, use_cache=False).logits, seen
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _watch(self, site: str, change: Callable[[Tensor], Tensor] | None, seen: dict[str, Tensor]) -> Any:
+        match = re.fullmatch(r"blocks\.(\d+)\.(\w+)", site)
+        assert match is not None
+        block, name = self.blocks[int(match[1])], match[2]
+
+        def changed(h: Tensor) -> Tensor:
+            seen[site] = h if change is None else change(h)
+            return seen[site]
+
+        def before(module: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+            if arguments:
+                return (changed(arguments[0]), *arguments[1:]), keywords
+            return arguments, keywords | {"hidden_states": changed(keywords["hidden_states"])}
+
+        def after(module: Any, arguments: Any, output: Any) -> Any:
+            return (changed(output[0]), *output[1:]) if isinstance(output, tuple) else changed(output)
+
+        if name == "hook_resid_pre":
+            return block.register_forward_pre_hook(before, with_kwargs=True)
+        part = {"hook_attn_out": self.attention, "hook_mlp_out": "mlp"}.get(name)
+        return (getattr(block, part) if part else block).register_forward_hook(after)
+
+
+def dense_codes(sae: Any, h: Tensor) -> Tensor:
+    """z of TopK from its equation, dense: u = W_enc (h − b_dec) + b_enc, the k largest, ReLU."""
+    u = (h - sae.decoder_bias) @ sae.encoder_directions.T + sae.encoder_bias
+    kth = u.sort(dim=-1, descending=True).values[..., sae.configuration.k - 1 : sae.configuration.k]
+    return torch.where(u >= kth, u, 0).clamp_min(0)
+
+
+def random_sae(site: str, h: Tensor, seed: int, provenance: Provenance) -> Dictionary:
+    """A TopK dictionary of random directions and biases on h [..., d], with its latent_max there."""
+    generator = torch.Generator().manual_seed(seed)
+    d = h.shape[-1]
+    sae: Any = TopK(d_sae=3 * d, k=5).build({site: d}, {site: d}).requires_grad_(False)
+    for parameter in (sae.encoder_directions, sae.decoder_directions):
+        parameter.copy_(torch.randn(parameter.shape, generator=generator) / d**0.5)
+    sae.encoder_bias.copy_(0.1 * torch.randn(3 * d, generator=generator))
+    sae.decoder_bias.copy_(h.reshape(-1, d).mean(0))
+    sae.latent_max.copy_(dense_codes(sae, h).reshape(-1, 3 * d).amax(0))
+    sae.provenance = provenance
+    return sae
+
+
+@dataclass
+class Case:
+    """A model as saekit loads it, the same by hand, tokens, and what it does with them unedited."""
+
+    model: Any
+    hand: ByHand
+    tokens: Tensor
+    logits: Tensor
+    seen: dict[str, Tensor]
+
+    def sae(self, site: str, seed: int = 0) -> Dictionary:
+        provenance = Provenance(model=self.model.model_name, model_hash=self.model.model_hash)
+        return random_sae(site, self.seen[site], seed, provenance)
+
+    def watched(self, sites: list[str]) -> tuple[list[tuple[str, Any]], dict[str, Tensor]]:
+        """Hooks that keep h as it leaves a site; give them to ``model.hooks`` inside the edited context."""
+        seen: dict[str, Tensor] = {}
+        return [(site, lambda h, hook, site=site: seen.__setitem__(site, h.clone())) for site in sites], seen
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tensors this small only lose by threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def cases(request: pytest.FixtureRequest) -> Callable[[str], Case]:
+    """cases(name) for "gpt2", "llama" (tiny, random) and "stories" (real), made once."""
+    made: dict[str, Case] = {}
+
+    def case(name: str) -> Case:
+        if name not in made:
+            if name == "stories":
+                folder = request.getfixturevalue("real_folder") / "stories260K"
+                from saekit.models import load_model
+
+                model = load_model(folder, device="cpu")
+            else:
+                folder = request.getfixturevalue(f"tiny_{name}_folder")
+                model = request.getfixturevalue(f"tiny_{name}")
+            hand = ByHand(folder)
+            generator = torch.Generator().manual_seed(1)
+            tokens = torch.randint(5, 290, (2, 9), generator=generator)
+            made[name] = Case(model, hand, tokens, *hand.run(tokens))
+        return made[name]
+
+    return case
+
+
+@pytest.fixture(params=["gpt2", "llama", "stories"])
+def case(request: pytest.FixtureRequest, cases: Callable[[str], Case]) -> Case:
+    return cases(request.param)
+
+
+@pytest.fixture
+def gpt2(cases: Callable[[str], Case]) -> Case:
+    return cases("gpt2")
+
+
+@pytest.fixture(scope="session")
+def codes_by_hand() -> Callable[[Dictionary, Tensor], Tensor]:
+    return dense_codes

@@ -1,0 +1,135 @@
+"""Edit: h' − h with numbers worked out by hand, and what it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+import pytest
+import torch
+
+from saekit.dictionaries import TopK
+from saekit.interventions import Edit
+
+SITE = "blocks.0.hook_resid_post"
+
+
+@pytest.fixture
+def sae() -> Any:
+    """d = 2, three latents, k = 2: u = (h_0, h_1, h_0 + h_1 − 4) − b_dec's share, b_dec = (1, 1)."""
+    sae: Any = TopK(d_sae=3, k=2).build({SITE: 2}, {SITE: 2}).requires_grad_(False)
+    sae.encoder_directions.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
+    sae.encoder_bias.copy_(torch.tensor([0.0, 0.0, -4.0]))
+    sae.decoder_directions.copy_(torch.tensor([[10.0, 0.0], [0.0, 100.0], [1000.0, 1000.0]]))
+    sae.decoder_bias.fill_(1.0)
+    sae.latent_max.copy_(torch.tensor([2.0, 3.0, 0.5]))
+    return sae
+
+
+H = torch.tensor([[[3.0, 2.0], [4.0, 0.0], [0.0, 0.0]]])
+"""h − b = (2, 1), (3, −1), (−1, −1), so u = (2, 1, −1), (3, −1, −2), (−1, −1, −6) and z = (2, 1, 0), (3, 0, 0), 0."""
+
+
+@pytest.mark.parametrize(
+    ("keywords", "expected"),
+    [
+        ({"latent": 0}, [[20, 0], [20, 0], [20, 0]]),
+        ({"latent": 2, "strength": -4.0}, [[-2000, -2000], [-2000, -2000], [-2000, -2000]]),
+        ({"latent": 0, "mode": "ablate"}, [[-20, 0], [-30, 0], [0, 0]]),
+        ({"latent": 1, "mode": "ablate"}, [[0, -100], [0, 0], [0, 0]]),
+        ({"latent": [1, 0], "mode": "ablate"}, [[-20, -100], [-30, 0], [0, 0]]),
+        ({"latent": [2, 0], "strength": 0.5}, [[260, 250], [260, 250], [260, 250]]),
+        ({"latent": []}, [[0, 0], [0, 0], [0, 0]]),
+    ],
+)
+def test_by_hand(sae: Any, keywords: dict[str, Any], expected: list[list[int]]) -> None:
+    """add: strength · latent_max_i · d_i; ablate: −z_i d_i; the error h − decode(z), large here, does not matter."""
+    codes = sae.encode(H)
+    assert codes.to_dense().tolist() == [[[2, 1, 0], [3, 0, 0], [0, 0, 0]]]
+    assert (H - sae(H)).abs().max() > 10
+    change = Edit(sae, **keywords).change(H)
+    assert torch.allclose(change, torch.tensor([expected], dtype=torch.float32), atol=1e-3)
+    sae.decoder_bias.add_(7.0)
+    sae.encoder_bias.add_(sae.encoder_directions.sum(1) * 7)
+    assert torch.allclose(Edit(sae, **keywords).change(H), change, atol=1e-3)  # a bias that cancels does not matter
+
+
+def test_a_latent_may_be_any_integer(sae: Any) -> None:
+    """A row of a frame gives NumPy's integers, a top-k torch's."""
+    expected = Edit(sae, latent=[0, 2]).change(H)
+    for latents in (numpy.array([0, 2]), torch.tensor([0, 2]), (numpy.int64(0), torch.tensor(2)), range(0, 3, 2)):
+        assert torch.equal(Edit(sae, latent=latents).change(H), expected)
+    for latent in (numpy.int64(1), numpy.int32(1), torch.tensor(1)):
+        assert Edit(sae, latent=latent).latents == [1]
+        assert Edit(sae, latent=latent, tokens=latent).positions == [1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_activations_of_another_dtype(sae: Any, dtype: torch.dtype) -> None:
+    change = Edit(sae, latent=0).change(H.to(dtype))
+    assert change.dtype == dtype and torch.equal(change.float(), Edit(sae, latent=0).change(H))
+    vector = Edit(torch.tensor([1.0, 2.0]), strength=2.0, site=SITE).change(H.to(dtype))
+    assert vector.dtype == dtype and vector.tolist() == [[[2, 4]] * 3]
+
+
+def test_a_vector() -> None:
+    change = Edit(torch.tensor([1.0, -2.0]), strength=-1.5, site=SITE).change(H)
+    assert change.tolist() == [[[-1.5, 3.0]] * 3]
+
+
+def test_where(sae: Any) -> None:
+    assert Edit(sae, latent=0).where == SITE and Edit(sae, latent=0).read is None
+    assert Edit(sae, latent=0, site="blocks.1.hook_resid_post").where == "blocks.1.hook_resid_post"
+    transcoder: Any = TopK(d_sae=3, k=2).build({"a": 2}, {"b": 4})
+    edit = Edit(transcoder, latent=0, mode="ablate")
+    assert (edit.read, edit.where) == ("a", "b")
+    x = torch.randn(1, 3, 2)
+    expected = -transcoder.encode_dense(x)[..., :1] * transcoder.decoder_directions[0]
+    assert torch.allclose(edit.change(torch.zeros(1, 3, 4), x), expected, atol=1e-6)
+
+
+def test_strength_needs_latent_max(sae: Any) -> None:
+    sae.latent_max[1] = torch.nan
+    with pytest.raises(ValueError, match=r"multiples of latent_max.*sk\.measure_latent_max\(model, sae, corpus\)"):
+        Edit(sae, latent=[0, 1])
+    Edit(sae, latent=0)
+    assert Edit(sae, latent=1, mode="ablate").change(H).isfinite().all()  # needs no unit
+
+
+@pytest.mark.parametrize("mode", ["clamp", "minimum", "orthogonal", "project"])
+def test_modes_that_are_not_there_yet(sae: Any, mode: str) -> None:
+    with pytest.raises(NotImplementedError, match=f"mode '{mode}' is not there yet; add and ablate are"):
+        Edit(sae, latent=0, mode=mode)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"latent": 0, "mode": "remove"}, "mode is one of add, ablate, clamp, .* found 'remove'"),
+        ({"latent": 0, "tokens": "last"}, "tokens is 'all', 'prompt', 'generated' or positions, found 'last'"),
+        ({"latent": 0, "tokens": 1.5}, "a position is an integer .* found 1.5"),
+        ({"latent": 0, "tokens": [1, 2.5]}, "a position is an integer"),
+        ({"latent": 3}, "latent 3 is not in 0 … 2"),
+        ({"latent": [0, -1]}, "latent -1 is not in 0 … 2"),
+        ({"latent": [0, 2, 0]}, "latent 0 is named twice"),
+        ({"latent": 0.5}, "a latent is an integer .* found 0.5"),
+        ({}, "needs a latent"),
+    ],
+)
+def test_refusals(sae: Any, keywords: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Edit(sae, **keywords)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"site": SITE, "latent": 1}, "a vector can only be added, and has no latent"),
+        ({"site": SITE, "mode": "ablate"}, "a vector can only be added"),
+        ({}, "an edit by a vector needs a site"),
+        ({"source": numpy.zeros(2), "site": SITE}, r"a vector \(a torch tensor\), found .*ndarray"),
+    ],
+)
+def test_refusals_of_vectors(keywords: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Edit(**({"source": torch.zeros(2)} | keywords))

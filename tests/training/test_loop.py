@@ -1,0 +1,245 @@
+"""The loop on planted sparse data: it learns, repeats itself to the bit, counts in tokens, folds the scale, refuses."""
+
+from __future__ import annotations
+
+import functools
+import json
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import saekit as sk
+from saekit.activations import ArrayStream
+from saekit.metrics import explained_variance
+from saekit.training.loop import _Trainer
+
+WIDTH, PLANTED, ACTIVE = 16, 32, 2
+CONFIGURATION = sk.TopK(d_sae=48, k=ACTIVE)
+TOKENS = 64_000
+train = functools.partial(sk.train, callback=lambda progress: None, batch_size=256)
+
+
+def unit(n: int, seed: int) -> torch.Tensor:
+    rows = torch.randn(n, WIDTH, generator=torch.Generator().manual_seed(seed))
+    return rows / rows.norm(dim=1, keepdim=True)
+
+
+@pytest.fixture(scope="module")
+def x():
+    """Two of 32 planted directions a token, strengths 0.5 to 1.5."""
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.rand(8000, PLANTED, generator=generator).topk(ACTIVE).indices
+    strengths = torch.rand(8000, ACTIVE, generator=generator) + 0.5
+    return torch.zeros(8000, PLANTED).scatter(1, latents, strengths) @ unit(PLANTED, 100)
+
+
+@pytest.fixture(scope="module")
+def run(x):
+    return train(x, None, CONFIGURATION, tokens=TOKENS, batch_size=128)
+
+
+def recovered(directions: torch.Tensor) -> float:
+    """Mean over planted directions of the largest cosine."""
+    return float((unit(PLANTED, 100) @ directions.T).amax(1).mean())
+
+
+def parameters_equal(a, b) -> bool:
+    return all(torch.equal(p, q) for p, q in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def trainer(x, configuration=CONFIGURATION, tokens=25_600, batch_size=256, lr=1e-2):
+    return _Trainer(
+        ArrayStream(x, batch_size), configuration, tokens, batch_size, lr, 0, torch.device("cpu"), torch.float32
+    )
+
+
+# -- it learns -----------------------------------------------------------------------------------------------------------
+
+
+def test_planted_directions_are_recovered(run, x):
+    assert run.finished and run.metrics["loss"].iloc[-1] < run.metrics["loss"].iloc[0] / 3
+    assert explained_variance(x, run.dictionary(x)) > 0.93
+    assert recovered(run.dictionary.decoder_directions) > 0.97
+    assert recovered(unit(PLANTED, 3)) < 0.6, "random directions come nowhere near"
+
+
+def test_decoder_rows_have_norm_one_and_codes_are_sparse(run, x):
+    assert torch.allclose(run.dictionary.decoder_directions.norm(dim=1), torch.ones(48), atol=1e-6)
+    codes = run.dictionary.encode(x)
+    assert codes.k == ACTIVE and 1.5 < sk.metrics.l0(codes) <= 2
+    assert torch.equal(run.dictionary.latent_max, run.dictionary.encode_dense(x).amax(0))
+    assert run.dictionary.provenance.tokens == TOKENS and run.dictionary.provenance.seed == 0
+    assert not any(p.requires_grad for p in run.dictionary.parameters())
+
+
+def test_same_seed_same_bits_and_another_seed_differs(x):
+    random_state = torch.get_rng_state()
+    one, two, other = (train(x, None, CONFIGURATION, tokens=5_120, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), random_state), "training leaves the global generator alone"
+    assert parameters_equal(one.dictionary, two.dictionary)
+    assert not torch.equal(one.dictionary.decoder_directions, other.dictionary.decoder_directions)
+    assert train(x, None, CONFIGURATION, tokens=5_120, kernels="reference").records[-1]["loss"] == one.records[-1]["loss"]
+
+
+@pytest.mark.parametrize("factor", [1024.0, 2.0**-10])
+def test_the_scale_is_folded_back(run, x, factor):
+    """Training sees inputs of mean square one, so a power of two in front changes no digit but the codes' unit."""
+    scaled = train(factor * x, None, CONFIGURATION, tokens=TOKENS, batch_size=128)
+    assert explained_variance(factor * x, scaled.dictionary(factor * x)) == pytest.approx(
+        explained_variance(x, run.dictionary(x)), abs=1e-5
+    )
+    assert torch.allclose(scaled.dictionary.encode_dense(factor * x) / factor, run.dictionary.encode_dense(x), atol=1e-4)
+    assert torch.allclose(scaled.dictionary.latent_max / factor, run.dictionary.latent_max, atol=1e-4)
+    assert scaled.records[-1]["loss"] == pytest.approx(run.records[-1]["loss"], rel=1e-4)
+
+
+def test_a_large_mean_is_taken_up_by_the_bias(x):
+    shifted = train(x + 100, None, CONFIGURATION, tokens=25_600)
+    assert explained_variance(x + 100, shifted.dictionary(x + 100)) > 0.8
+
+
+def test_dead_latents_are_revived_by_auxk(x, monkeypatch):
+    """64 of 80 latents begin too low to be chosen; with AuxK almost all come back, without it none of them."""
+    build = sk.TopK.build
+
+    def mostly_dead(self, reads, writes):
+        dictionary = build(self, reads, writes)
+        with torch.no_grad():
+            dictionary.encoder_bias[16:] = -0.5
+            dictionary.encoder_directions[16:] *= 0.3
+        return dictionary
+
+    monkeypatch.setattr(sk.TopK, "build", mostly_dead)
+    wide = sk.TopK(d_sae=80, k=2)
+    aided = train(x, None, wide, tokens=102_400, lr=3e-3)
+    monkeypatch.setattr(sk.TopK, "objective", "reconstruction")
+    plain = train(x, None, wide, tokens=102_400, lr=3e-3)
+    share = {name: sk.metrics.dead(r.dictionary.encode(x)) for name, r in (("auxk", aided), ("plain", plain))}
+    assert aided.records[6]["dead"] >= 55
+    assert share["plain"] > 0.6 and share["auxk"] < share["plain"] - 0.2
+    assert explained_variance(x, aided.dictionary(x)) > explained_variance(x, plain.dictionary(x)) + 0.1
+
+
+# -- what it counts ------------------------------------------------------------------------------------------------------
+
+
+def test_schedule_by_hand(x):
+    """100 steps: 5 of warm-up (a twentieth), the last 20 (a fifth) fall to nothing."""
+    schedule = trainer(x).schedule
+    steps = {0: 1 / 5, 1: 2 / 5, 4: 1.0, 5: 1.0, 79: 1.0, 80: 1.0, 81: 19 / 20, 90: 1 / 2, 99: 1 / 20}
+    assert {step: schedule(step) for step in steps} == pytest.approx(steps)
+    long = trainer(x, tokens=256 * 10_000).schedule
+    assert (long(0), long(199), long(9_000)) == pytest.approx((1 / 200, 1.0, 1 / 2)), "at most 200 steps of warm-up"
+    assert trainer(x, tokens=256).schedule(0) == 1.0
+
+
+def test_the_optimizer_follows_the_schedule(x):
+    state = trainer(x)
+    for step, batch in zip(range(3), state.stream, strict=False):
+        state.update(batch, False)
+        state.step += 1
+        assert state.optimizer.param_groups[0]["lr"] == pytest.approx(1e-2 * (step + 1) / 5)
+    assert trainer(x, lr=None).lr == pytest.approx(3e-3 * (1024 / 48) ** 0.5)
+
+
+def test_dead_is_counted_in_tokens(x):
+    state = trainer(x, sk.TopK(d_sae=8, k=2), tokens=20 * 2560)
+    assert state.dead_after == 2560, "a twentieth of the run"
+    assert trainer(x, tokens=1000).dead_after == 256, "but a batch at least"
+    assert trainer(x, tokens=10**10).dead_after == 10_000_000
+    with torch.no_grad():
+        state.dictionary.encoder_bias[3] = -1000.0
+    dead = []
+    for _, batch in zip(range(12), state.stream, strict=False):
+        dead.append(state.update(batch, True)["dead"])
+        state.step += 1
+        fired = state.dictionary  # any other latent fires in any batch of 256
+        assert int(state.since_fired[3]) == 256 * state.step and fired is state.dictionary
+    assert bool((state.since_fired[[0, 1, 2, 4, 5, 6, 7]] == 0).all())
+    assert dead == [0] * 10 + [1] * 2, "dead only when it has been silent for more than 2,560 tokens"
+
+
+def test_no_float64_tensor_is_made(x):
+    """MPS has no float64; a run there would stop at its first measurement."""
+
+    class NoFloat64(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), keywords=None):
+            result = function(*args, **(keywords or {}))
+            assert not (isinstance(result, torch.Tensor) and result.dtype == torch.float64), function
+            return result
+
+    with NoFloat64():
+        train(x, None, CONFIGURATION, tokens=1024)
+
+
+# -- what it leaves ------------------------------------------------------------------------------------------------------
+
+
+def test_the_folder_of_a_run(x, tmp_path):
+    seen = []
+    run = train(x, None, CONFIGURATION, tokens=5_130, out=tmp_path / "deep" / "run", callback=seen.append)
+    out = tmp_path / "deep" / "run"
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert lines == run.records == run.metrics.to_dict("records")
+    assert [line["tokens"] for line in lines] == list(range(256, 5121, 256))
+    assert set(lines[0]) == {"tokens", "seconds", "loss", "explained_variance", "l0", "dead"}
+    assert [(p.tokens, p.total_tokens, p.finished) for p in seen[-2:]] == [(4864, 5120, False), (5120, 5120, True)]
+    assert dict(seen[3].metrics).items() <= lines[3].items()
+    config = json.loads((out / "config.json").read_text())
+    assert config["configuration"] == {"method": "TopK", "d_sae": 48, "k": ACTIVE}
+    assert (config["tokens"], config["batch_size"], config["seed"]) == (5_130, 256, 0)
+    assert sorted(path.name for path in out.iterdir()) == ["config.json", "dictionary", "metrics.jsonl"]
+    loaded = sk.load_dictionary(out / "dictionary")
+    assert parameters_equal(loaded, run.dictionary) and loaded.provenance == run.dictionary.provenance
+
+
+def test_a_long_run_is_measured_a_hundred_times(x):
+    records = train(x, None, CONFIGURATION, tokens=250 * 32, batch_size=32).records
+    assert len(records) == 126 and records[-1]["tokens"] == 8000
+
+
+# -- what it refuses -----------------------------------------------------------------------------------------------------
+
+
+def test_bad_arguments(x, tiny_gpt2):
+    site = "blocks.1.hook_resid_post"
+    with pytest.raises(ValueError, match="k must be between 1 and d_sae = 8, found 9"):
+        sk.TopK(d_sae=8, k=9)
+    with pytest.raises(ValueError, match="kernels is 'auto' or 'reference', found 'fast'"):
+        train(x, None, CONFIGURATION, kernels="fast")
+    with pytest.raises(ValueError, match="one configuration such as"):
+        train(x, None, "TopK")
+    with pytest.raises(ValueError, match="say how many tokens"):
+        train(tiny_gpt2, site, CONFIGURATION, ["the cat"])
+    with pytest.raises(ValueError, match="needs a site and a corpus"):
+        train(tiny_gpt2, site, CONFIGURATION, tokens=100)
+    with pytest.raises(ValueError, match="empty"):
+        train(tiny_gpt2, site, CONFIGURATION, [], tokens=100)
+    with pytest.raises(ValueError, match=f"no hook 'blocks.1.hook_resid_pots'; the closest is '{site}'"):
+        train(tiny_gpt2, "blocks.1.hook_resid_pots", CONFIGURATION, ["the cat"], tokens=100)
+    with pytest.raises(ValueError, match=r"\[n, d\] with n ≥ 1, found shape \(0, 16\)"):
+        train(x[:0], None, CONFIGURATION)
+    for name, value in (("tokens", -5), ("batch_size", 0), ("lr", 0.0), ("lr", -1.0)):
+        with pytest.raises(ValueError, match=f"{name} must be .*found {value}"):
+            train(x, None, CONFIGURATION, **{name: value})
+
+
+def test_not_finite(x, tiny_gpt2):
+    spoiled = x.clone()
+    spoiled[5000, 3] = float("nan")
+    with pytest.raises(ValueError, match="NaN activations at 'x' in batch"):
+        train(spoiled, None, CONFIGURATION)
+
+    def spoil(h, hook):
+        return h.masked_fill(torch.arange(16) == 0, float("inf"))
+
+    with tiny_gpt2.hooks(fwd_hooks=[("blocks.0.hook_resid_pre", spoil)]):
+        with pytest.raises(ValueError, match=r"(NaN|infinite) activations at 'blocks.1.hook_resid_post' in batch"):
+            train(tiny_gpt2, "blocks.1.hook_resid_post", CONFIGURATION, ["the cat sat"] * 20, tokens=512)
+
+
+def test_a_loss_that_explodes_names_the_step_and_keeps_what_was_written(x, tmp_path):
+    with pytest.raises(ValueError, match=r"the loss became (nan|inf) at step [1-9]\d*: try a smaller lr \(now 1e\+30\)"):
+        train(x, None, CONFIGURATION, lr=1e30, tokens=25_600, out=tmp_path)
+    assert (tmp_path / "metrics.jsonl").read_text().count("\n") >= 1

@@ -1,0 +1,147 @@
+"""Objectives: the losses by hand, and where AuxK's gradient goes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from saekit.dictionaries import TopK
+from saekit.training import OBJECTIVES, objective
+from saekit.training.objectives import AUXK_WEIGHT
+
+AUXK = OBJECTIVES["reconstruction + auxk"]
+PLAIN = OBJECTIVES["reconstruction"]
+
+
+def make(d: int = 16, d_sae: int = 24, k: int = 2, seed: int = 0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        dictionary = TopK(d_sae=d_sae, k=k).build({"x": d}, {"x": d}).double()
+        x = torch.randn(40, d).double()
+        with torch.no_grad():
+            dictionary.decoder_bias.copy_(torch.randn(d).double() * 0.1)
+            dictionary.encoder_bias.copy_(torch.randn(d_sae).double() * 0.1)
+    return dictionary, x
+
+
+def chosen(d_sae: int, *latents: int) -> torch.Tensor:
+    dead = torch.zeros(d_sae, dtype=torch.bool)
+    dead[list(latents)] = True
+    return dead
+
+
+def gradients(dictionary, loss) -> dict[str, torch.Tensor]:
+    dictionary.zero_grad()
+    loss.total.backward()
+    return {name: p.grad.clone() for name, p in dictionary.named_parameters() if p.grad is not None}
+
+
+def test_reconstruction_by_hand():
+    dictionary = TopK(d_sae=2, k=1).build({"x": 2}, {"x": 2})
+    with torch.no_grad():
+        dictionary.decoder_directions.copy_(torch.eye(2))
+        dictionary.encoder_directions.copy_(torch.eye(2))
+    x = torch.tensor([[3.0, 1.0], [-1.0, 2.0], [-1.0, -1.0]])  # z: 3 of latent 0; 2 of latent 1; nothing
+    for name in ("reconstruction", "reconstruction + auxk"):
+        loss = OBJECTIVES[name](x, x, dictionary, torch.zeros(2, dtype=torch.bool))
+        assert loss.error.tolist() == [1.0, 1.0, 2.0] and not loss.error.requires_grad
+        assert float(loss.total.detach()) == pytest.approx((1 + 1 + 2) / 3 / 2)  # a dimension
+        assert loss.codes.to_dense().tolist() == [[3, 0], [0, 2], [0, 0]]
+
+
+def test_auxk_by_hand():
+    """L + 1/32 · min(n_dead / k_aux, 1) · ‖e − ê‖² / d, ê from the k_aux strongest dead latents, without a bias."""
+    dictionary, x = make()
+    dead = chosen(24, 1, 4, 5, 9, 10, 11, 15, 16, 20, 21, 22, 23)  # 12 dead; k_aux = 8 = d / 2
+    loss = AUXK(x, x, dictionary, dead)
+    with torch.no_grad():
+        residual = x - dictionary(x)
+        u = (x - dictionary.decoder_bias) @ dictionary.encoder_directions.T + dictionary.encoder_bias
+        u = u.masked_fill(~dead, float("-inf"))
+        top = u.topk(8, dim=1)
+        z = torch.zeros_like(u).scatter(1, top.indices, top.values.relu())
+        missed = (residual - z @ dictionary.decoder_directions).square().sum(1).mean() / 16
+        plain = residual.square().sum(1).mean() / 16
+    assert AUXK_WEIGHT == 1 / 32
+    assert float(loss.total.detach()) == pytest.approx(float(plain + missed / 32), rel=1e-12)
+
+
+def test_fewer_dead_than_k_aux():
+    dictionary, x = make()
+    plain = float(PLAIN(x, x, dictionary, chosen(24)).total.detach())
+    dead = chosen(24, 3, 7)
+    with torch.no_grad():
+        residual = x - dictionary(x)
+        z = dictionary.pre_activations(x, torch.tensor([3, 7])).relu()
+        missed = (residual - z @ dictionary.decoder_directions[[3, 7]]).square().sum(1).mean() / 16
+    assert float(AUXK(x, x, dictionary, dead).total.detach()) == pytest.approx(
+        plain + float(missed) / 32 * 2 / 8, rel=1e-12
+    )
+    for all_dead in (torch.ones(24, dtype=torch.bool), chosen(24, 0)):
+        assert bool(torch.isfinite(AUXK(x, x, dictionary, all_dead).total))
+
+
+def test_without_dead_latents_it_is_the_plain_loss():
+    dictionary, x = make()
+    none = chosen(24)
+    assert torch.equal(AUXK(x, x, dictionary, none).total, PLAIN(x, x, dictionary, none).total)
+
+
+def test_the_gradient_reaches_dead_latents():
+    """A latent that the top-k never picks gets no gradient but AuxK's, in encoder, bias and decoder."""
+    dictionary, x = make()
+    with torch.no_grad():
+        dictionary.encoder_bias[:22] += 20.0  # latents 22 and 23 are never among the two largest
+    dead = chosen(24, 22, 23)
+    plain = gradients(dictionary, PLAIN(x, x, dictionary, dead))
+    aided = gradients(dictionary, AUXK(x, x, dictionary, dead))
+    for name in ("encoder_directions", "encoder_bias", "decoder_directions"):
+        assert bool((plain[name][22:] == 0).all()), name
+        assert bool((aided[name][22:].abs() > 1e-9).any(-1).all()), name
+
+
+def test_no_gradient_flows_through_the_residual():
+    """AuxK moves nothing of the latents that are alive: their gradient is that of the plain loss."""
+    dictionary, x = make()
+    dead = chosen(24, 22, 23)
+    with torch.no_grad():
+        dictionary.encoder_bias[22:] -= 20.0
+        dictionary.encoder_directions[22:] *= 100  # still positive on some tokens
+        dictionary.encoder_bias[:22] += 1000.0
+    plain = gradients(dictionary, PLAIN(x, x, dictionary, dead))
+    aided = gradients(dictionary, AUXK(x, x, dictionary, dead))
+    for name in ("encoder_directions", "encoder_bias", "decoder_directions"):
+        assert torch.equal(plain[name][:22], aided[name][:22]), name
+        assert not torch.equal(plain[name][22:], aided[name][22:]), name
+
+
+def test_a_token_that_is_rebuilt_exactly_does_not_take_over():
+    """Were the residual's share taken token by token, one with e = 0 would outweigh all others a million times."""
+    dictionary = TopK(d_sae=4, k=1).build({"x": 4}, {"x": 4}).double()
+    with torch.no_grad():
+        dictionary.decoder_directions.copy_(torch.eye(4))
+        dictionary.decoder_directions[3] = torch.tensor([0.5, 0.5, 0.5, 0.5])
+        dictionary.encoder_directions.copy_(dictionary.decoder_directions)
+    # errors 0, 4, 4 of 9 + 16 + 16; the dead latent answers with 1.5, 3, 3 along its direction
+    x = torch.tensor([[3.0, 0, 0, 0], [0, 4, 2, 0], [2, 0, 4, 0]]).double()
+    loss = AUXK(x, x, dictionary, chosen(4, 3))
+    assert loss.error.tolist() == [0, 4, 4]
+    missed = [1.5**2, 4 - 2 * 3 * 1 + 3**2, 4 - 2 * 3 * 1 + 3**2]  # ‖e‖² − 2 z e·d + z²
+    k_aux = 2
+    assert float(loss.total.detach()) == pytest.approx(8 / 12 + sum(missed) / 12 / 32 * 1 / k_aux, rel=1e-12)
+
+
+def test_own_objectives_register_by_name():
+    @objective("twice")
+    def twice(x, target, dictionary, dead):
+        loss = PLAIN(x, target, dictionary, dead)
+        return loss._replace(total=2 * loss.total)
+
+    try:
+        dictionary, x = make()
+        none = chosen(24)
+        assert float(OBJECTIVES["twice"](x, x, dictionary, none).total.detach()) == 2 * float(
+            PLAIN(x, x, dictionary, none).total.detach()
+        )
+    finally:
+        del OBJECTIVES["twice"]
