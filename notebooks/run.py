@@ -100,6 +100,7 @@ def run_notebook(
         why = f"the kernel of {path.name} died (out of memory, or killed)"
         raise NotebookFailed(f"{why}.\nWhat ran until then is in {_short(output)}.") from None
     strip_widgets(notebook)
+    settle_progress(notebook)
     nbformat.write(notebook, output)
     output.with_suffix(".html").write_text(to_html(notebook, path.stem), encoding="utf-8")
     return notebook
@@ -122,6 +123,17 @@ def strip_widgets(notebook: Any) -> None:
             if WIDGET_VIEW in output.get("data", {}):
                 del output["data"][WIDGET_VIEW]
                 output.get("metadata", {}).pop(WIDGET_VIEW, None)
+
+
+def settle_progress(notebook: Any) -> None:
+    """Of a line that was written again and again (a progress bar), keep what stood there last, as a terminal does."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream":
+                lines = [line.rstrip("\r").split("\r")[-1] for line in output.text.split("\n")]
+                output.text = "\n".join(lines)
+        if "outputs" in cell:
+            cell.outputs = [o for o in cell.outputs if o.output_type != "stream" or o.text.strip()]
 
 
 def to_html(notebook: Any, title: str) -> str:

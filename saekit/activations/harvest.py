@@ -89,7 +89,8 @@ def harvest(
     rows, provenance = read_rows(model, source, tokens, long, exclude)
     kept: dict[str, Tensor] = {}
     starts = range(0, len(rows), ROWS_AT_ONCE)
-    for start in tqdm(starts, desc="harvest", unit="batch", file=sys.stdout, disable=len(starts) < 50, delay=2):
+    bar = tqdm(starts, "harvest", leave=False, file=sys.stdout, unit="batch", disable=len(starts) < 50, delay=2)
+    for start in bar:
         part = slice(start, start + ROWS_AT_ONCE)
         for hook, h in forward_to(model, rows.tokens[part], hooks).items():
             check_finite(h, hook, start // ROWS_AT_ONCE)

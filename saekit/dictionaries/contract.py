@@ -44,6 +44,9 @@ class DictionaryConfiguration:
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
+        before = DictionaryConfiguration.known.get(cls.__name__)
+        if before is not None and before.__module__.startswith("saekit.") and before.__module__ != cls.__module__:
+            raise TypeError(f"saekit has a method {cls.__name__!r}, whose files would be read as yours: rename yours.")
         DictionaryConfiguration.known[cls.__name__] = cls
 
     @abstractmethod
@@ -71,10 +74,9 @@ class DictionaryConfiguration:
             if name not in names:
                 near = difflib.get_close_matches(name, names, 1, 0.0)[0]
                 raise ValueError(f"{method} has no field {name!r}; the closest is {near!r}.")
-        needed = [f.name for f in fields(known[method]) if f.default is MISSING and f.default_factory is MISSING]
-        for name in needed:
-            if name not in values:
-                raise ValueError(f"{method} lacks {name!r}.")
+        for f in fields(known[method]):
+            if f.name not in values and f.default is MISSING and f.default_factory is MISSING:
+                raise ValueError(f"{method} lacks {f.name!r}.")
         return known[method](**values)
 
 

@@ -131,9 +131,9 @@ def concept_scores(frame: pandas.DataFrame, *, top: int = 30, title: str = "Conc
     enable_once()
     data = frame.sort_values("f1", ascending=False).head(top)
     data = data[["concept", "latent", "precision", "recall", "f1", "token_f1"]]
-    words = "bar: best latent · ring: best single token"
+    words = ["bar: best latent · ring: best single token"]
     if len(frame) > top:
-        words += f" · the best {top} of {len(frame)} concepts"
+        words.append(f"the best {top} of {len(frame)} concepts")
     tooltip = [
         alt.Tooltip("concept:N"),
         alt.Tooltip("latent:N"),

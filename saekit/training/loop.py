@@ -26,7 +26,7 @@ from saekit.corpora import Corpus
 from saekit.dictionaries import Dictionary, DictionaryConfiguration, Provenance, read_dictionary, write_atomically
 from saekit.metrics import measure_latent_max
 from saekit.training.checkpoints import describe_source, read_checkpoint, whole_step, write_checkpoint
-from saekit.training.objectives import OBJECTIVES
+from saekit.training.objectives import find_objective
 from saekit.training.run import Progress, Run, read_records
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class _Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.dictionary: Dictionary = configuration.build(stream.widths, stream.widths).to(device, dtype)
-        self.objective = OBJECTIVES[configuration.objective]
+        self.objective = find_objective(configuration.objective)
         self.optimizer = torch.optim.Adam(self.dictionary.parameters(), lr=self.lr, foreach=True)
         self.dead_after = min(10_000_000, max(tokens // 20, batch_size))
         self.since_fired = torch.zeros(configuration.d_sae, dtype=torch.int64, device=device)

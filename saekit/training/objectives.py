@@ -25,6 +25,13 @@ Objective = Callable[[Any, Any, Dictionary, Tensor], Loss]
 OBJECTIVES: dict[str, Objective] = {}
 
 
+def find_objective(name: str) -> Objective:
+    """The loss registered under a name. Raises ValueError naming those that are."""
+    if name not in OBJECTIVES:
+        raise ValueError(f"there is no objective {name!r}; registered are {', '.join(map(repr, OBJECTIVES))}.")
+    return OBJECTIVES[name]
+
+
 def objective(name: str) -> Callable[[Objective], Objective]:
     """Register a loss under a name that a configuration's ``objective`` can say."""
 

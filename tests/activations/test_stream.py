@@ -99,6 +99,15 @@ def test_each_pass_has_an_order_of_its_own(tiny_gpt2, small_chunks):
     assert list(islice(stream._texts(21), 27)) == texts[21:]
 
 
+def test_each_chunk_is_shuffled_in_a_way_of_its_own(tiny_gpt2, small_chunks):
+    """An endless corpus is read in its own order, so that the shuffle of a chunk is all there is."""
+    corpus = Corpus(lambda: (Document(text) for _ in range(1000) for text in documents(16)), name="for ever")
+    known = harvest(tiny_gpt2, documents(16), SITE).flat(SITE)
+    orders = [which([batch], known) for batch in take(ActivationStream(tiny_gpt2, [SITE], corpus, 160), 3)]
+    assert all(sorted(order) == list(range(160)) for order in orders)
+    assert len({tuple(order) for order in [*orders, range(160)]}) == 4
+
+
 @pytest.mark.parametrize("kind", ["finite", "endless", "tensor"])
 def test_a_state_brings_back_the_following_batches_bit_for_bit(tiny_gpt2, small_chunks, kind):
     if kind == "finite":

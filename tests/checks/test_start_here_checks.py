@@ -40,7 +40,7 @@ WRONG = {
     "nothing": (lambda h, f, n: print(2 * h / (f + n)), "returned None: did you forget to return"),
     "a constant of nothing": (lambda h, f, n: None, "did you forget to return"),
     "without the two": (only_when_it_fires(lambda h, f, n: h / (f + n)), r"should be 0\.3750, found 0\.1875"),
-    "intersection over union": (only_when_it_fires(lambda h, f, n: h / (f + n - h)), r"should be 0\.3750, found 0\.2308"),
+    "overlap over union": (only_when_it_fires(lambda h, f, n: h / (f + n - h)), r"should be 0\.3750, found 0\.2308"),
     "geometric mean": (only_when_it_fires(lambda h, f, n: h / (f * n) ** 0.5), r"should be 0\.3750, found 0\.4330"),
     "a percentage": (only_when_it_fires(lambda h, f, n: 200 * h / (f + n)), r"should be 0\.3750, found 37\.5"),
     "rounded": (only_when_it_fires(lambda h, f, n: round(2 * h / (f + n), 2)), r"should be 0\.3750, found 0\.38"),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from saekit_kernels import SparseCodes
 
-from saekit.dictionaries import Dictionary, Provenance, TopK, check_model
+from saekit.dictionaries import Provenance, TopK, check_model
 
 
 def build(reads: dict[str, int], writes: dict[str, int] | None = None, d_sae: int = 12, k: int = 3) -> Any:

@@ -244,3 +244,15 @@ def test_a_method_that_was_not_imported(trained: dict[str, sk.Run], tmp_path: Pa
             sk.load_dictionary(folder)
     finally:
         DictionaryConfiguration.known["OutsideReLU"] = known
+
+
+def test_a_method_may_not_take_the_name_of_one_of_saekits():
+    with pytest.raises(TypeError, match="saekit has a method 'TopK'"):
+        dataclass(frozen=True)(type("TopK", (sk.DictionaryConfiguration,), {"__module__": __name__}))
+    assert sk.DictionaryConfiguration.known["TopK"] is sk.TopK
+
+
+def test_an_unknown_objective_is_named():
+    lost = type("Lost", (sk.TopK,), {"__module__": __name__, "objective": "reconstruktion"})
+    with pytest.raises(ValueError, match="no objective 'reconstruktion'; registered are 'reconstruction'"):
+        sk.train(torch.randn(64, 4), None, lost(d_sae=8, k=2), tokens=64, batch_size=32)

@@ -153,6 +153,9 @@ def test_write_atomically(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_atomically(file, stop)
     assert file.read_text(encoding="utf-8") == "old" and list(file.parent.iterdir()) == [file]
+    with open(file, encoding="utf-8") as reader:  # who reads meanwhile keeps the old file whole
+        write_atomically(file, lambda path: path.write_text("new", encoding="utf-8"))
+        assert reader.read() == "old" and file.read_text(encoding="utf-8") == "new"
 
 
 # -- damage ------------------------------------------------------------------------------------------------------------

@@ -57,9 +57,11 @@ def test_by_hand(sae: Any, keywords: dict[str, Any], expected: list[list[int]]) 
 def test_a_latent_may_be_any_integer(sae: Any) -> None:
     """A row of a frame gives NumPy's integers, a top-k torch's."""
     expected = Edit(sae, latent=[0, 2]).change(H)
-    for latents in (numpy.array([0, 2]), torch.tensor([0, 2]), (numpy.int64(0), torch.tensor(2)), range(0, 3, 2)):
+    several: list[Any] = [numpy.array([0, 2]), torch.tensor([0, 2]), (numpy.int64(0), torch.tensor(2)), range(0, 3, 2)]
+    for latents in several:
         assert torch.equal(Edit(sae, latent=latents).change(H), expected)
-    for latent in (numpy.int64(1), numpy.int32(1), torch.tensor(1)):
+    single: list[Any] = [numpy.int64(1), numpy.int32(1), torch.tensor(1)]
+    for latent in single:
         assert Edit(sae, latent=latent).latents == [1]
         assert Edit(sae, latent=latent, tokens=latent).positions == [1]
 

@@ -137,7 +137,7 @@ def test_edits_at_several_sites_meet_the_edited_stream(case: Any, codes_by_hand:
 
 
 def test_a_transcoder_reads_one_site_and_changes_another(case: Any, codes_by_hand: Any) -> None:
-    """z = encode(x) of the site read (moved by an edit before it), h' = h − z_i d_i at the site written."""
+    """z = encode(x) of the site read, as edits before it and at it leave it; h' = h − z_i d_i at the site written."""
     first, read, write = "blocks.0.hook_attn_out", "blocks.0.hook_mlp_out", "blocks.1.hook_attn_out"
     sae, d = case.sae(read), case.seen[read].shape[-1]
     v = case.seen[first].std() * torch.linspace(-2, 2, d)
@@ -148,12 +148,12 @@ def test_a_transcoder_reads_one_site_and_changes_another(case: Any, codes_by_han
     transcoder.provenance = sae.provenance
     seen: dict[str, Tensor] = {}
 
-    def kept(h: Tensor) -> Tensor:
-        seen["x"] = h
-        return h
+    def moved_and_kept(h: Tensor) -> Tensor:
+        seen["x"] = h + v
+        return h + v
 
     def ablated(h: Tensor) -> Tensor:
         return h - codes_by_hand(sae, seen["x"])[..., latents] @ sae.decoder_directions[latents]
 
-    edits = [Edit(transcoder, latents, mode="ablate"), Edit(v, site=first)]
-    compare(case, edits, {first: lambda h: h + v, read: kept, write: ablated}, write)
+    edits = [Edit(transcoder, latents, mode="ablate"), Edit(v, site=first), Edit(v, site=read)]
+    compare(case, edits, {first: lambda h: h + v, read: moved_and_kept, write: ablated}, write)

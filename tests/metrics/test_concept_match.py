@@ -113,9 +113,9 @@ def test_the_scoring_half_chooses_nothing():
     other = z.clone()
     other[odd] = 37 * z[odd].flip(0).roll(1, dims=1)  # larger than every maximum seen while choosing
     before = concept_match(SparseCodes.from_dense(z), labels, documents, tokens)
-    after = {row["concept"]: row for row in concept_match(SparseCodes.from_dense(other), labels, documents, tokens).rows}
-    for row in before.rows:
-        assert (after[row["concept"]]["latent"], after[row["concept"]]["threshold"]) == (row["latent"], row["threshold"])
+    after = concept_match(SparseCodes.from_dense(other), labels, documents, tokens)
+    chosen = [{row["concept"]: (row["latent"], row["threshold"]) for row in match.rows} for match in (before, after)]
+    assert chosen[0] == chosen[1] and before.rows != after.rows
 
 
 def test_a_perfect_latent_is_found_and_a_token_is_no_match_for_it():
@@ -159,8 +159,10 @@ def test_rare_concepts_are_left_out():
 
 def test_codes_without_an_entry():
     labels = {"a": torch.arange(200) % 2 == 0}
-    match = concept_match(SparseCodes.from_dense(torch.zeros(200, 3)), labels, torch.arange(200) // 10)
-    same(match.best | {"token_f1": 0}, oracle([[0.0] * 3] * 200, labels["a"].tolist(), (torch.arange(200) // 10).tolist(), [0] * 200) | {"token_f1": 0})
+    documents = torch.arange(200) // 10
+    match = concept_match(SparseCodes.from_dense(torch.zeros(200, 3)), labels, documents)
+    expected = oracle([[0.0] * 3] * 200, labels["a"].tolist(), documents.tolist(), [0] * 200)
+    same(match.best | {"token_f1": 0}, expected | {"token_f1": 0})
     assert (match.best["f1"], match.best["precision"], match.best["recall"]) == (0, 0, 0)
 
 
@@ -174,6 +176,7 @@ def test_codes_that_still_carry_a_gradient():
 
 def test_names_are_escaped_and_the_definition_is_said():
     z, labels, documents, tokens = planted(13, whole=False)
-    html = concept_match(SparseCodes.from_dense(z), {"<script>alert(1)</script>": labels["c"]}, documents)._repr_html_()
+    named = {"<script>alert(1)</script>": labels["c"]}
+    html = concept_match(SparseCodes.from_dense(z), named, documents, tokens)._repr_html_()
     assert "<script>" not in html and "&lt;script&gt;" in html
     assert "z &gt; t" in html and "50 positive tokens" in html

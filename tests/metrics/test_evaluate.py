@@ -157,7 +157,7 @@ def test_bad_input(tiny_gpt2, dictionary):
     with pytest.raises(ValueError, match="no end: say how many tokens"):
         sk.evaluate(tiny_gpt2, dictionary, sk.load_corpus("microworld"))
     wide = TopK(d_sae=8, k=2).build({SITE: 20}, {SITE: 20})
-    with pytest.raises(ValueError, match="reads 20 values at .*found 16"):
+    with pytest.raises(ValueError, match=r"reads 20 values at .*found 16"):
         sk.evaluate(tiny_gpt2, wide, ["the cat"])
 
 
@@ -165,13 +165,13 @@ def test_nan_activations_are_named(tiny_gpt2, dictionary):
     def spoil(h, hook):
         return h.index_fill(-1, torch.tensor([0]), float("nan"))
 
-    with tiny_gpt2.hooks(fwd_hooks=[("blocks.0.hook_resid_pre", spoil)]):
-        with pytest.raises(ValueError, match=f"NaN activations at '{SITE}' in batch 0"):
-            sk.evaluate(tiny_gpt2, dictionary, ["the cat sat"])
+    error = pytest.raises(ValueError, match=f"NaN activations at '{SITE}' in batch 0")
+    with tiny_gpt2.hooks(fwd_hooks=[("blocks.0.hook_resid_pre", spoil)]), error:
+        sk.evaluate(tiny_gpt2, dictionary, ["the cat sat"])
 
 
 def test_on_a_trained_model(real_folder):
-    """A dictionary of the coordinates explains everything; a concept of one place in the text is found on real text."""
+    """A dictionary of the coordinates and their opposites explains everything, with d latents."""
     model = sk.load_model(real_folder / "stories260K", device="cpu")
     site, width = "blocks.2.hook_resid_post", 64
     both = TopK(d_sae=2 * width, k=width).build({site: width}, {site: width})

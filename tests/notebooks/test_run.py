@@ -211,3 +211,11 @@ def _wait(condition, seconds: float) -> None:
     while not condition():
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.1)
+
+
+def test_a_progress_bar_leaves_its_last_state_only(run, write_notebook, tmp_path) -> None:
+    moving = "import sys\nfor n in range(3): print(f'\\r{n} of 3', end='')\nprint('\\r3 of 3')\nprint('done')"
+    gone = "print('\\r50 %', end='')\nprint('\\r     ', end='\\r')"
+    notebook = run.run_notebook(write_notebook(moving, gone), output=tmp_path / "done.ipynb")
+    assert texts(notebook) == "3 of 3\ndone\n"
+    assert notebook.cells[1].outputs == []

@@ -1,4 +1,4 @@
-"""The loop on planted sparse data: it learns, repeats itself to the bit, counts in tokens, folds the scale, refuses."""
+"""The loop on planted sparse data: it learns, repeats itself to the bit, counts in tokens, folds the scale."""
 
 from __future__ import annotations
 
@@ -48,13 +48,12 @@ def parameters_equal(a, b) -> bool:
     return all(torch.equal(p, q) for p, q in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
-def trainer(x, configuration=CONFIGURATION, tokens=25_600, batch_size=256, lr=1e-2):
-    return _Trainer(
-        ArrayStream(x, batch_size), configuration, tokens, batch_size, lr, 0, torch.device("cpu"), torch.float32
-    )
+def trainer(x, configuration=CONFIGURATION, tokens=25_600, batch_size=256, lr=1e-2, seed=0):
+    stream = ArrayStream(x, batch_size, seed)
+    return _Trainer(stream, configuration, tokens, batch_size, lr, seed, torch.device("cpu"), torch.float32)
 
 
-# -- it learns -----------------------------------------------------------------------------------------------------------
+# -- it learns -------------------------------------------------------------------------------------------------------
 
 
 def test_planted_directions_are_recovered(run, x):
@@ -79,7 +78,10 @@ def test_same_seed_same_bits_and_another_seed_differs(x):
     assert torch.equal(torch.get_rng_state(), random_state), "training leaves the global generator alone"
     assert parameters_equal(one.dictionary, two.dictionary)
     assert not torch.equal(one.dictionary.decoder_directions, other.dictionary.decoder_directions)
-    assert train(x, None, CONFIGURATION, tokens=5_120, kernels="reference").records[-1]["loss"] == one.records[-1]["loss"]
+    begun = [trainer(x, seed=seed).dictionary.decoder_directions for seed in (0, 1)]
+    assert not torch.equal(*begun), "the weights are drawn with the seed too, not the order alone"
+    plain = train(x, None, CONFIGURATION, tokens=5_120, kernels="reference")
+    assert plain.records[-1]["loss"] == one.records[-1]["loss"]
 
 
 @pytest.mark.parametrize("factor", [1024.0, 2.0**-10])
@@ -89,7 +91,8 @@ def test_the_scale_is_folded_back(run, x, factor):
     assert explained_variance(factor * x, scaled.dictionary(factor * x)) == pytest.approx(
         explained_variance(x, run.dictionary(x)), abs=1e-5
     )
-    assert torch.allclose(scaled.dictionary.encode_dense(factor * x) / factor, run.dictionary.encode_dense(x), atol=1e-4)
+    codes = scaled.dictionary.encode_dense(factor * x) / factor
+    assert torch.allclose(codes, run.dictionary.encode_dense(x), atol=1e-4)
     assert torch.allclose(scaled.dictionary.latent_max / factor, run.dictionary.latent_max, atol=1e-4)
     assert scaled.records[-1]["loss"] == pytest.approx(run.records[-1]["loss"], rel=1e-4)
 
@@ -121,7 +124,7 @@ def test_dead_latents_are_revived_by_auxk(x, monkeypatch):
     assert explained_variance(x, aided.dictionary(x)) > explained_variance(x, plain.dictionary(x)) + 0.1
 
 
-# -- what it counts ------------------------------------------------------------------------------------------------------
+# -- what it counts --------------------------------------------------------------------------------------------------
 
 
 def test_schedule_by_hand(x):
@@ -143,6 +146,23 @@ def test_the_optimizer_follows_the_schedule(x):
     assert trainer(x, lr=None).lr == pytest.approx(3e-3 * (1024 / 48) ** 0.5)
 
 
+def test_the_step_along_a_decoder_row_is_removed(x, monkeypatch):
+    """Adam must not see it: rows are brought back to norm 1, so that it would only swell the moments."""
+    state, seen = trainer(x), []
+    right = state.optimizer.step
+
+    def step():
+        rows, gradient = state.dictionary.decoder_directions.detach(), state.dictionary.decoder_directions.grad
+        seen.append((float((gradient * rows).sum(1).abs().max()), float(gradient.norm(dim=1).max())))
+        return right()
+
+    monkeypatch.setattr(state.optimizer, "step", step)
+    for _, batch in zip(range(5), state.stream, strict=False):
+        state.update(batch, False)
+        state.step += 1
+    assert len(seen) == 5 and all(along < 1e-5 * size for along, size in seen)
+
+
 def test_dead_is_counted_in_tokens(x):
     state = trainer(x, sk.TopK(d_sae=8, k=2), tokens=20 * 2560)
     assert state.dead_after == 2560, "a twentieth of the run"
@@ -154,8 +174,7 @@ def test_dead_is_counted_in_tokens(x):
     for _, batch in zip(range(12), state.stream, strict=False):
         dead.append(state.update(batch, True)["dead"])
         state.step += 1
-        fired = state.dictionary  # any other latent fires in any batch of 256
-        assert int(state.since_fired[3]) == 256 * state.step and fired is state.dictionary
+        assert int(state.since_fired[3]) == 256 * state.step
     assert bool((state.since_fired[[0, 1, 2, 4, 5, 6, 7]] == 0).all())
     assert dead == [0] * 10 + [1] * 2, "dead only when it has been silent for more than 2,560 tokens"
 
@@ -173,7 +192,7 @@ def test_no_float64_tensor_is_made(x):
         train(x, None, CONFIGURATION, tokens=1024)
 
 
-# -- what it leaves ------------------------------------------------------------------------------------------------------
+# -- what it leaves --------------------------------------------------------------------------------------------------
 
 
 def test_the_folder_of_a_run(x, tmp_path):
@@ -197,49 +216,3 @@ def test_the_folder_of_a_run(x, tmp_path):
 def test_a_long_run_is_measured_a_hundred_times(x):
     records = train(x, None, CONFIGURATION, tokens=250 * 32, batch_size=32).records
     assert len(records) == 126 and records[-1]["tokens"] == 8000
-
-
-# -- what it refuses -----------------------------------------------------------------------------------------------------
-
-
-def test_bad_arguments(x, tiny_gpt2):
-    site = "blocks.1.hook_resid_post"
-    with pytest.raises(ValueError, match="k must be between 1 and d_sae = 8, found 9"):
-        sk.TopK(d_sae=8, k=9)
-    with pytest.raises(ValueError, match="kernels is 'auto' or 'reference', found 'fast'"):
-        train(x, None, CONFIGURATION, kernels="fast")
-    with pytest.raises(ValueError, match="one configuration such as"):
-        train(x, None, "TopK")
-    with pytest.raises(ValueError, match="say how many tokens"):
-        train(tiny_gpt2, site, CONFIGURATION, ["the cat"])
-    with pytest.raises(ValueError, match="needs a site and a corpus"):
-        train(tiny_gpt2, site, CONFIGURATION, tokens=100)
-    with pytest.raises(ValueError, match="empty"):
-        train(tiny_gpt2, site, CONFIGURATION, [], tokens=100)
-    with pytest.raises(ValueError, match=f"no hook 'blocks.1.hook_resid_pots'; the closest is '{site}'"):
-        train(tiny_gpt2, "blocks.1.hook_resid_pots", CONFIGURATION, ["the cat"], tokens=100)
-    with pytest.raises(ValueError, match=r"\[n, d\] with n ≥ 1, found shape \(0, 16\)"):
-        train(x[:0], None, CONFIGURATION)
-    for name, value in (("tokens", -5), ("batch_size", 0), ("lr", 0.0), ("lr", -1.0)):
-        with pytest.raises(ValueError, match=f"{name} must be .*found {value}"):
-            train(x, None, CONFIGURATION, **{name: value})
-
-
-def test_not_finite(x, tiny_gpt2):
-    spoiled = x.clone()
-    spoiled[5000, 3] = float("nan")
-    with pytest.raises(ValueError, match="NaN activations at 'x' in batch"):
-        train(spoiled, None, CONFIGURATION)
-
-    def spoil(h, hook):
-        return h.masked_fill(torch.arange(16) == 0, float("inf"))
-
-    with tiny_gpt2.hooks(fwd_hooks=[("blocks.0.hook_resid_pre", spoil)]):
-        with pytest.raises(ValueError, match=r"(NaN|infinite) activations at 'blocks.1.hook_resid_post' in batch"):
-            train(tiny_gpt2, "blocks.1.hook_resid_post", CONFIGURATION, ["the cat sat"] * 20, tokens=512)
-
-
-def test_a_loss_that_explodes_names_the_step_and_keeps_what_was_written(x, tmp_path):
-    with pytest.raises(ValueError, match=r"the loss became (nan|inf) at step [1-9]\d*: try a smaller lr \(now 1e\+30\)"):
-        train(x, None, CONFIGURATION, lr=1e30, tokens=25_600, out=tmp_path)
-    assert (tmp_path / "metrics.jsonl").read_text().count("\n") >= 1
