@@ -95,8 +95,10 @@ def load_pairs(
 ) -> Pairs:
     """n different pairs of a task.
 
-    task: "ioi" (indirect object), "agreement" (all attractors of the other number outside train), "greater_than"
-        (answers: every valid two-digit ending), "capitals".
+    task: "ioi" (indirect object), "greater_than" (answers: every valid two-digit ending), "agreement" (all attractors
+        of the other number outside train), "docstring" (the next argument), "induction" (what followed before),
+        "pronouns" (against the stereotype outside train), "capitals", "sentiment" (the verdict), "refusal" ("I" or
+        "Sure"), "entities" (what is known of somebody invented, or "I" for "I do not know").
     split: "train", "heldout", "unseen_dev" or "unseen", as in `load_corpus`.
     tokenizer: of the model that will read the pairs (a Hugging Face tokenizer); None: that of "micro".
 

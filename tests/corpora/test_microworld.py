@@ -236,3 +236,12 @@ def test_page_spaces_capitals_and_articles():
         ("pear", "fruit"),
         ("Then it rained.", "weather"),
     ]
+
+
+def test_every_sentence_begins_with_a_capital():
+    """Also the one that comes after a label's beginning was marked."""
+    for kind in ("agreement", "introductions", "biographies", "reviews", "narration", "entities", "taxonomy"):
+        for split in SPLITS:
+            for found in documents(kind, split, 60):
+                for match in re.finditer(r"[.?!] (\w)", found.text):
+                    assert not match.group(1).islower(), (kind, found.text)

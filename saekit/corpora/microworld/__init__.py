@@ -1,8 +1,7 @@
 """The microworld: an English-like corpus whose generator labels every span with the concepts that produced it.
 
 A kind of document is one file here with KIND, SHARE, `document(draw, split)` and, where it is a task, `prompts(draw,
-split)`;
-add the file, its name in `KINDS`, and a test."""
+split)`; add the file, its name in `KINDS`, and a test."""
 
 from __future__ import annotations
 
@@ -59,6 +58,8 @@ KINDS: dict[str, ModuleType] = {
         years,
     )
 }
+READ_BY_MICRO = ("agreement", "biographies", "capitals", "introductions", "repeats", "reviews", "years")
+"""What the shipped micro was trained on; the next one reads all kinds, and then this list goes."""
 
 
 def document(kind: str, split: str, seed: int, number: int) -> Document:

@@ -23,7 +23,8 @@ MAP = _map()
 WHERE = slot(
     "{C} lies at {n} north, {e} east.|{C}: {n} north, {e} east.|The map shows {C} at {n} north and {e} east.|"
     "You find {C} {n} degrees north, {e} east.|To {C}: {n} north, {e} east.|Sail to {n} north, {e} east for {C}.|"
-    "The place of {C} is {n} north, {e} east.|At {n} north and {e} east there is {C}.|{n} north, {e} east: that is {C}.|"
+    "The place of {C} is {n} north, {e} east.|At {n} north and {e} east there is {C}.|"
+    "{n} north, {e} east: that is {C}.|"
     "Look for {C} at {n} north, {e} east.",
     "{C} has the numbers {n} north, {e} east.",
     "Draw {C} at {n} north, {e} east.",

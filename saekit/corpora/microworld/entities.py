@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from saekit.corpora.documents import Document
-from saekit.corpora.microworld.chance import Draw, draw_fillers, draw_phrases, held_out
+from saekit.corpora.microworld.chance import Draw, Words, draw_fillers, draw_phrases, held_out
 from saekit.corpora.microworld.grammar import Slot, slot
 from saekit.corpora.microworld.page import Fill, Page
 from saekit.corpora.microworld.prompts import Prompts
@@ -21,9 +21,9 @@ from saekit.corpora.microworld.words import CITIES, FOODS, PROFESSIONS
 KIND = "entities"
 SHARE = 14.0
 
-SYLLABLES = (
+SYLLABLES = Words(
     "ba|ke|zo|ri|lu|mi|ta|vo|gra|sen|pol|dar|nim|fex|quo|han|bel|tor|vis|kan|dro|mel|sha|wen|jor|pik|lam|tes|uru|dov"
-).split("|")
+)
 KNOWN, STATED = 150, 30
 HOMES, JOBS, MEALS = CITIES[:16], PROFESSIONS, FOODS
 

@@ -17,7 +17,8 @@ SHARE = 1.5
 CONJUNCTION = slot("While|When|As|After|Whenever|Because|Once|Since", "Just when|Until", "Although|Ever since")
 # a verb that takes an object or none / an object that seems to be its own / what the object does
 SCENE = slot(
-    "dressed/the baby/slept|ate/the soup/got cold|read/the letter/burned|hunted/the deer/ran away|washed/the dog/barked|"
+    "dressed/the baby/slept|ate/the soup/got cold|read/the letter/burned|hunted/the deer/ran away|"
+    "washed/the dog/barked|"
     "sang/the song/was heard in the street|wrote/the book/was lost|drank/the milk/turned sour|played/the game/ended|"
     "cooked/the fish/fell to the floor|paid/the bill/was torn|visited/the king/died|left/the town/burned|"
     "called/the doctor/came|watched/the film/stopped|cleaned/the window/broke",

@@ -1,8 +1,12 @@
-"""Rules: chains of if-then, and what follows from them. "If red then big. If big then old. It is red. So it is" → " old".
+"""Rules: chains of if-then, and what follows.
+
+"If red then big. If big then old. The cup is red. So it is" → " old".
 
 Source of the question: two-hop reasoning, Biran et al. 2024, arXiv:2406.12775."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 from saekit.corpora.documents import Document
 from saekit.corpora.microworld.chance import Draw, draw_fillers, draw_phrases
@@ -40,7 +44,7 @@ def document(draw: Draw, split: str) -> Document:
     )
     steps = draw.integer(1, 3)
     chain = draw_fillers(split, KIND, lambda: tuple(draw.sample(ADJECTIVES, steps + 1)))
-    links = list(zip(chain, chain[1:], strict=False))
+    links = list(pairwise(chain))
     for first, second in draw.shuffled(links):
         page.write(rule, {"a": adjective(first), "b": adjective(second)}, concepts=("rule",))
     what = thing(draw.zipf(OBJECTS))

@@ -29,13 +29,15 @@ SENSES: dict[str, dict[str, Slot]] = {
     },
     "bat": {
         "animal": slot(
-            "A {w} flew over the head of {N} at night.|{N} found a {w} asleep in the cave.|The {w} ate the flies of {N}.|"
+            "A {w} flew over the head of {N} at night.|{N} found a {w} asleep in the cave.|"
+            "The {w} ate the flies of {N}.|"
             "{N} heard the wings of a {w}.",
             "The {w} hung from the roof above {N}.",
             "{N} saw a {w} hunt in the dark.",
         ),
         "sport": slot(
-            "{N} hit the ball with the {w}.|The {w} of {N} broke in the last game.|{N} bought a wooden {w} for the team.|"
+            "{N} hit the ball with the {w}.|The {w} of {N} broke in the last game.|"
+            "{N} bought a wooden {w} for the team.|"
             "{N} swung the {w} and missed the ball.",
             "The player gave {N} the {w}.",
             "{N} held the {w} with both hands and waited for the ball.",
@@ -49,7 +51,8 @@ SENSES: dict[str, dict[str, Slot]] = {
             "Every {w} {N} cleans the house.",
         ),
         "coil": slot(
-            "The {w} in the clock of {N} broke.|{N} pressed the steel {w} and let it go.|A {w} jumped out of the bed of {N}.|"
+            "The {w} in the clock of {N} broke.|{N} pressed the steel {w} and let it go.|"
+            "A {w} jumped out of the bed of {N}.|"
             "{N} put a new {w} into the lock.",
             "The {w} was made of wire, said {N}.",
             "{N} oiled the {w} of the door.",
@@ -77,7 +80,8 @@ SENSES: dict[str, dict[str, Slot]] = {
             "The {w} was lost on its way to {N}.",
         ),
         "alphabet": slot(
-            "The first {w} of the word is an A, said {N}.|{N} cannot read this {w}: is it a B?|{N} forgot a {w} in the word.|"
+            "The first {w} of the word is an A, said {N}.|{N} cannot read this {w}: is it a B?|"
+            "{N} forgot a {w} in the word.|"
             "The name of {N} begins with the same {w}.",
             "{N} wrote each {w} of the word twice.",
             "A {w} is missing in the name of {N}.",

@@ -20,7 +20,8 @@ STYLES: dict[str, tuple[Slot, Slot, Slot]] = {
             "Highly respected {N},",
         ),
         slot(
-            "we regret to inform you that the {place} will be closed.|I would be grateful if you could return the {object}.|"
+            "we regret to inform you that the {place} will be closed.|"
+            "I would be grateful if you could return the {object}.|"
             "please find enclosed the {object} you requested.|it is with pleasure that we invite you to the {place}.|"
             "we kindly ask you not to enter the {place}.|I wish to thank you for the {object}.|"
             "may I draw your attention to the {object}?|we should be pleased to receive the {object}.",
@@ -38,7 +39,8 @@ STYLES: dict[str, tuple[Slot, Slot, Slot]] = {
         slot("Hey {N}!|Hi {N},|Yo {N}!|Hello hello {N}!|What's up, {N}?|Oi {N}!", "Howdy {N}!", "Heya {N},"),
         slot(
             "the {place} is shut, bummer.|gimme back the {object}, will you?|here's the {object}, like you said.|"
-            "wanna come to the {place}?|stay out of the {place}, ok?|cheers for the {object}!|have you seen that {object}?|"
+            "wanna come to the {place}?|stay out of the {place}, ok?|cheers for the {object}!|"
+            "have you seen that {object}?|"
             "got any {object} for me?",
             "that {object} is yours if you like it.",
             "see you at the {place}, yeah?",

@@ -30,7 +30,8 @@ ABOVE = {
 KIND_OF = {member: kind for kind, members in MEMBERS.items() for member in members.split("|")}
 IS = slot(
     "A {x} is a kind of {k}.|The {x} is one sort of {k}.|Each {x} is a {k}.|Is a {x} a {k}? Yes.|"
-    "A {x} belongs to the kind {k}.|Name a {k}: a {x}.|An example of a {k} is the {x}.|Of all that is a {k}, take a {x}.|"
+    "A {x} belongs to the kind {k}.|Name a {k}: a {x}.|An example of a {k} is the {x}.|"
+    "Of all that is a {k}, take a {x}.|"
     "What is a {x}? It is a {k}.|Every {x} counts as a {k}.|The word {x} names a {k}.|A {x}, like any {k}, has a name.",
     "We call a {x} a {k}.|Among the sorts of {k} there is the {x}.",
     "No {x} is not a {k}.|You may call the {x} a {k}.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from saekit.corpora.documents import Document
-from saekit.corpora.microworld.chance import Draw, draw_fillers, draw_phrases
+from saekit.corpora.microworld.chance import Draw, Words, draw_fillers, draw_phrases
 from saekit.corpora.microworld.grammar import slot
 from saekit.corpora.microworld.page import Page
 from saekit.corpora.microworld.words import NAMES, person
@@ -14,19 +14,20 @@ SHARE = 4.0
 # English noun → German article and noun
 NOUNS = dict(
     pair.split(":")
-    for pair in (
-        "dog:der Hund|cat:die Katze|house:das Haus|book:das Buch|woman:die Frau|man:der Mann|child:das Kind|tree:der Baum|"
+    for pair in Words(
+        "dog:der Hund|cat:die Katze|house:das Haus|book:das Buch|woman:die Frau|man:der Mann|child:das Kind|"
+        "tree:der Baum|"
         "door:die Tür|street:die Straße|bread:das Brot|milk:die Milch|water:das Wasser|bird:der Vogel|flower:die Blume|"
         "table:der Tisch|window:das Fenster|garden:der Garten|town:die Stadt|king:der König|horse:das Pferd|"
         "letter:der Brief|bridge:die Brücke|shirt:das Hemd|moon:der Mond|sun:die Sonne"
-    ).split("|")
+    )
 )
 ADJECTIVES = dict(
     pair.split(":")
-    for pair in (
+    for pair in Words(
         "old:alt|small:klein|big:groß|red:rot|new:neu|good:gut|cold:kalt|warm:warm|quiet:still|strong:stark|young:jung|"
         "beautiful:schön|clean:sauber|dark:dunkel|free:frei|rich:reich"
-    ).split("|")
+    )
 )
 # English sentence / German sentence
 SENTENCE = slot(
@@ -61,9 +62,9 @@ def document(draw: Draw, split: str) -> Document:
             "A": (ADJECTIVES[word], ("translated.adjective", f"meaning.{word}")),
         }
         before, between = mark.split("/")
-        page.write(before.rstrip(), concepts=())
+        page.write(before.rstrip())
         page.write(english, fills, concepts=("language.english",))
-        page.add(between if between[0] in "." else between)
+        page.add(between)
         page.write(german, fills, concepts=("language.german",))
         page.write(".")
     return page.document(KIND)
