@@ -28,6 +28,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--no-compile", action="store_true", help="where torch.compile has no C++ compiler; slower by a third"
     )
+    parser.add_argument("--device", help="default: cuda where there is one, else cpu")
+    parser.add_argument("--snapshots", action="store_true", help="also keep the model after 1, 2, 4, 8 … steps")
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     # --minutes becomes a number of tokens, so that a run depends on no clock and resumes to the same numbers.
@@ -35,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
         given.tokens or int(given.minutes * 60 * given.rate), given.seed, width=given.width, layers=given.layers
     )
     open_run(given.out, settings)
-    loop.train(given.out, settings, compile_model=not given.no_compile)
+    loop.train(given.out, settings, not given.no_compile, given.device, given.snapshots)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def export(model, tokenizer: Tokenizer, folder: Path) -> None:
 
     from transformers import PreTrainedTokenizerFast
 
-    half = copy.deepcopy(model).half()
+    half = copy.deepcopy(model).cpu().half()
     half.config._attn_implementation = "sdpa"
     half.save_pretrained(folder)
     PreTrainedTokenizerFast(
@@ -72,8 +72,13 @@ def export(model, tokenizer: Tokenizer, folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-def train(out: Path, settings: Settings, compile_model: bool = True) -> None:
-    """Train, or go on from OUT's checkpoint. Ctrl-C writes a checkpoint and stops."""
+def train(
+    out: Path, settings: Settings, compile_model: bool = True, device: str | None = None, snapshots: bool = False
+) -> None:
+    """Train, or go on from OUT's checkpoint, on a GPU where there is one. Ctrl-C writes a checkpoint and stops.
+
+    snapshots: also write OUT/snapshots/STEP, a folder like model/, after 1, 2, 4, 8 … steps."""
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     tokenizer_path, checkpoint_path = out / "tokenizer.json", out / "checkpoint.pt"
     if not tokenizer_path.exists():
         print("training the tokenizer …", flush=True)
@@ -82,7 +87,7 @@ def train(out: Path, settings: Settings, compile_model: bool = True) -> None:
     tokenizer = Tokenizer.from_file(str(tokenizer_path))
     print("writing and encoding the text …", flush=True)
     text = Text(tokenizer, int(settings.tokens * 0.6), settings.seed)
-    model = make_model(settings)
+    model = make_model(settings).to(where)
     print(
         f"{sum(p.numel() for p in model.parameters()):,} parameters; "
         f"{len(text.micro):,} microworld tokens, {len(text.python):,} python tokens"
@@ -96,7 +101,7 @@ def train(out: Path, settings: Settings, compile_model: bool = True) -> None:
     ]
     steps, step, seconds = settings.tokens // settings.batch_tokens, 0, 0.0
     if checkpoint_path.exists():
-        saved = torch.load(checkpoint_path, weights_only=True)
+        saved = torch.load(checkpoint_path, map_location=where, weights_only=True)
         model.load_state_dict(saved["model"])
         for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(state)
@@ -114,7 +119,7 @@ def train(out: Path, settings: Settings, compile_model: bool = True) -> None:
         write_atomically(checkpoint_path, lambda file: torch.save(state, file))
 
     forward = torch.compile(model.model, dynamic=False) if compile_model else model.model
-    sums, counts = torch.zeros(3), torch.zeros(3)
+    sums, counts = torch.zeros(3, device=where), torch.zeros(3, device=where)
     bar = tqdm(total=steps, initial=step, unit="step", file=sys.stdout, mininterval=10)
     logged, logged_seconds = step, seconds
     try:
@@ -122,12 +127,14 @@ def train(out: Path, settings: Settings, compile_model: bool = True) -> None:
             began = time.perf_counter()
             progress = step / steps
             length = settings.context if progress >= 1 - settings.long_rows else settings.context // 2
-            tokens, counted, source = text.batch(settings, step, progress, settings.batch_tokens // length, length)
+            batch = text.batch(settings, step, progress, settings.batch_tokens // length, length)
+            tokens, counted, source = (part.to(where) for part in batch)
             falling = min(1.0, (1 - progress) / (1 - settings.constant))
             rate = settings.learning_rate * min(1.0, (step + 1) / 100) * max(0.01, falling)
-            mask = torch.full((length, length), -1e9).triu(1)[None, None]
+            mask = torch.full((length, length), -1e9, device=where).triu(1)[None, None]
+            positions = torch.arange(length, device=where)[None]
             hidden = forward(
-                input_ids=tokens[:, :-1], attention_mask=mask, position_ids=torch.arange(length)[None], use_cache=False
+                input_ids=tokens[:, :-1], attention_mask=mask, position_ids=positions, use_cache=False
             ).last_hidden_state
             loss, losses = HeadLoss.apply(hidden[counted], model.lm_head.weight, tokens[:, 1:][counted])
             if not torch.isfinite(loss):
@@ -166,6 +173,8 @@ def train(out: Path, settings: Settings, compile_model: bool = True) -> None:
                 logged, logged_seconds = step, seconds
             if step % CHECKPOINT_EVERY == 0:
                 checkpoint()
+            if snapshots and step & (step - 1) == 0:
+                export(model, tokenizer, out / "snapshots" / f"{step}")
     except KeyboardInterrupt:
         checkpoint()
         print(f"stopped at step {step} of {steps}; the same command goes on from here.")

@@ -14,7 +14,7 @@ class HeadLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden, weight, targets):
         grad_hidden, grad_weight = torch.empty_like(hidden), torch.zeros_like(weight)
-        losses = torch.empty(len(hidden))
+        losses = hidden.new_empty(len(hidden))
         for start in range(0, len(hidden), 1024):
             part, target = hidden[start : start + 1024], targets[start : start + 1024, None]
             logits = part @ weight.t()
