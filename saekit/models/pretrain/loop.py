@@ -86,7 +86,7 @@ def train(
         write_atomically(tokenizer_path, lambda file: file.write(trained.to_str().encode()))
     tokenizer = Tokenizer.from_file(str(tokenizer_path))
     print("writing and encoding the text …", flush=True)
-    text = Text(tokenizer, int(settings.tokens * 0.6), settings.seed)
+    text = Text(tokenizer, int(settings.tokens * 0.45), settings.seed)
     model = make_model(settings).to(where)
     print(
         f"{sum(p.numel() for p in model.parameters()):,} parameters; "

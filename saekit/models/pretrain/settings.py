@@ -29,7 +29,7 @@ class Settings:
     constant: float = 0.5  # share of the run before the learning rate falls
     long_rows: float = 0.2  # share of the run, its last, in rows of the whole context; before, of half of it
     repeats: tuple[float, float] = (0.28, 0.12)  # share of the rows, at first and in the last third
-    python: float = 0.3  # share of the other rows
+    python: float = 0.35  # share of the other rows
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
