@@ -2,12 +2,14 @@
 #   PYTHON=/path/to/python3.12   the interpreter that makes .venv
 #   TORCH_INDEX=URL              take torch from this index (https://download.pytorch.org/whl/cpu: small, without CUDA)
 #   ARGS="-k lock"               more arguments for make test
+#   SIZE=192                     the width of the model that make micro trains
 #   UPGRADE=--upgrade            let make lock take newer versions
 
 PYTHON ?=
 TORCH_INDEX ?=
 ARGS ?=
 UPGRADE ?=
+SIZE ?= 128
 RUN := .venv/bin/python
 
 # Nothing outside .venv may change what is imported.
@@ -47,7 +49,7 @@ curriculum: environment ## every notebook, executed, with seconds for each
 	@$(RUN) notebooks/run.py curriculum
 
 micro: environment ## train the embedded model again
-	@$(RUN) -m saekit.models.pretrain
+	@$(RUN) -m saekit.models.pretrain --width $(SIZE)
 
 dictionaries: environment ## train the shipped dictionaries again
 	@$(RUN) -m saekit.training.shipped

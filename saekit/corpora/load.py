@@ -6,10 +6,11 @@ import difflib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from os import PathLike
-from pathlib import Path
+from typing import Any
 
 from saekit.corpora import microworld
 from saekit.corpora.documents import Corpus, Document
+from saekit.corpora.own import documents_of
 from saekit.corpora.python_library import documents as python_library
 from saekit.corpora.python_library import labels as python_labels
 
@@ -19,24 +20,27 @@ PER_KIND = 500  # documents of each kind in a finite split
 
 
 def load_corpus(
-    source: str | PathLike[str] | Sequence[str | Document],
+    source: str | PathLike[str] | Sequence[str | Document] | Any,
     split: str = "train",
     *,
     n: int | None = None,
     seed: int = 0,
     kinds: Sequence[str] | None = None,
+    tokenizer: Any = None,
 ) -> Corpus:
     """A corpus of labelled documents, or of text of one's own.
 
     source: "microworld" (English-like, its generator labels every span), "python" (the frozen standard library of
-        Python 3.11, labelled by its parser), a list of strings or Documents, a .txt file (one document) or a folder of
-        .txt files (one document each), UTF-8.
+        Python 3.11, labelled by its parser), a list of strings, Documents or rows, a .txt file (one document), a folder
+        of .txt files (one document each), UTF-8, or a Hugging Face data set. Rows have a column "text", or a chat
+        ("messages": role and content). A streamed data set is endless: it is read again and again.
     split: "train" is an endless seeded stream. "heldout" has fillers and combinations of trained phrases that training
         never has; "unseen_dev" and "unseen" have phrases never trained on (develop on the one, look at the other for
         final numbers alone). For "python" the three are disjoint sets of modules. They are finite: 500 documents a
         kind; "python" has one kind.
     n: the first n documents only, in the same order; a stream becomes finite.
-    kinds: some kinds of the microworld only.
+    kinds: some kinds of the microworld only; "all" for all of them. Default: those that the shipped micro has read.
+    tokenizer: writes the chats of a data set by its chat template; default the template of micro.
 
     The same arguments give the same bytes on every Python and system.
     Raises ValueError for an unknown name, split or kind, for an empty corpus, for n beyond what a split holds and for
@@ -46,19 +50,23 @@ def load_corpus(
     if isinstance(source, str) and source in NAMES:
         if split not in SPLITS:
             raise ValueError(_unknown("split", split, SPLITS))
-        known = tuple(microworld.KINDS) if source == "microworld" else (python_library.KIND,)
-        chosen = _check_kinds(kinds, known)
+        world = source == "microworld"
+        known = tuple(microworld.KINDS) if world else (python_library.KIND,)
+        default = microworld.READ_BY_MICRO if world else known
+        chosen = _check_kinds(default if kinds is None else known if kinds == "all" else kinds, known)
         return _microworld(split, n, seed, chosen) if source == "microworld" else _python(split, n, seed)
     if split != "train" or kinds is not None:
         raise ValueError(
             f"text of one's own has no splits and no kinds: leave out split={split!r} and kinds={kinds!r}."
         )
-    name, documents = _own(source)
-    if not documents:
+    name, documents = documents_of(source, NAMES, tokenizer)
+    if callable(documents) and n is None:
+        return Corpus(documents, name=name, split=split, seed=seed, kinds=("text",))
+    found = list(islice(documents() if callable(documents) else documents, n))
+    if not found:
         raise ValueError(f"the corpus is empty: {name} holds no text.")
-    if n is not None and n > len(documents):
-        raise ValueError(f"n={n:,} documents are asked for, but {name} holds {len(documents):,}.")
-    found = documents[:n]
+    if n is not None and n > len(found):
+        raise ValueError(f"n={n:,} documents are asked for, but {name} holds {len(found):,}.")
     return Corpus(found, name=name, split=split, seed=seed, kinds=sorted({document.kind for document in found}))
 
 
@@ -94,43 +102,7 @@ def _python(split: str, n: int | None, seed: int) -> Corpus:
     return Corpus(documents, name="python", split=split, seed=seed, kinds=kinds, concepts=python_labels.CONCEPTS)
 
 
-def _own(source: str | PathLike[str] | Sequence[str | Document]) -> tuple[str, list[Document]]:
-    """Name and documents of a list, a file or a folder."""
-    if isinstance(source, str | PathLike):
-        path = Path(source).expanduser()
-        if path.is_dir():
-            return str(source), [
-                Document(_read(file), "text") for file in sorted(path.glob("*.txt")) if file.stat().st_size
-            ]
-        if path.is_file():
-            text = _read(path)
-            return str(source), [Document(text, "text")] if text.strip() else []
-        near = difflib.get_close_matches(str(source), NAMES, n=1, cutoff=0.6)
-        hint = f"did you mean {near[0]!r}?" if near else f"corpora that ship: {', '.join(map(repr, NAMES))}."
-        error = FileNotFoundError if len(path.parts) > 1 or path.suffix else ValueError
-        raise error(f"there is no corpus, file or folder {str(source)!r}: {hint}")
-    if not isinstance(source, Sequence):
-        raise TypeError(f"a corpus is a name, a path or a list of strings, found {type(source).__name__}.")
-    documents = []
-    for place, item in enumerate(source):
-        if not isinstance(item, str | Document):
-            raise TypeError(f"a corpus is a list of strings, found {type(item).__name__} at place {place}.")
-        documents.append(item if isinstance(item, Document) else Document(item, "text"))
-    return "list", documents
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is not UTF-8 text: byte {error.start:,} is 0x{error.object[error.start]:02x}."
-        ) from None
-
-
-def _check_kinds(kinds: Sequence[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
-    if kinds is None:
-        return known
+def _check_kinds(kinds: Sequence[str], known: tuple[str, ...]) -> tuple[str, ...]:
     if isinstance(kinds, str):
         kinds = (kinds,)
     for kind in kinds:

@@ -9,12 +9,34 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Protocol, overload
 
-from saekit.corpora.microworld import agreement, capitals, introductions, years
+from saekit.corpora.microworld import (
+    agreement,
+    biographies,
+    capitals,
+    entities,
+    functions,
+    introductions,
+    repeats,
+    requests,
+    reviews,
+    years,
+)
 from saekit.corpora.microworld.chance import Draw
 from saekit.corpora.microworld.grammar import SPLITS
 from saekit.corpora.microworld.prompts import Prompts
 
-TASKS = {"ioi": introductions, "agreement": agreement, "greater_than": years, "capitals": capitals}
+TASKS = {
+    "ioi": introductions,
+    "greater_than": years,
+    "agreement": agreement,
+    "docstring": functions,
+    "induction": repeats,
+    "pronouns": biographies,
+    "capitals": capitals,
+    "sentiment": reviews,
+    "refusal": requests,
+    "entities": entities,
+}
 DRAWS = 50  # for each pair asked for, before giving up
 
 
@@ -73,8 +95,10 @@ def load_pairs(
 ) -> Pairs:
     """n different pairs of a task.
 
-    task: "ioi" (indirect object), "agreement" (all attractors of the other number outside train), "greater_than"
-        (answers: every valid two-digit ending), "capitals".
+    task: "ioi" (indirect object), "greater_than" (answers: every valid two-digit ending), "agreement" (all attractors
+        of the other number outside train), "docstring" (the next argument), "induction" (what followed before),
+        "pronouns" (against the stereotype outside train), "capitals", "sentiment" (the verdict), "refusal" ("I" or
+        "Sure"), "entities" (what is known of somebody invented, or "I" for "I do not know").
     split: "train", "heldout", "unseen_dev" or "unseen", as in `load_corpus`.
     tokenizer: of the model that will read the pairs (a Hugging Face tokenizer); None: that of "micro".
 

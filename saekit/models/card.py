@@ -17,7 +17,6 @@ from typing import Any
 import torch
 
 from saekit.corpora import Pairs, load_corpus, load_pairs
-from saekit.corpora.pairs import TASKS
 from saekit.corpora.python_library.library import cut, library, modules
 
 MICRO = Path(str(files("saekit") / "models" / "micro"))
@@ -27,7 +26,26 @@ READ = {  # task → what is measured, and what a guess would reach
     "agreement": ("right form above the wrong one", "0.50; copying the nearest noun: 0.00"),
     "greater_than": ("probability on valid years", "{chance:.2f}, uniform over the hundred endings"),
     "capitals": ("arg max is the capital", "0.02, one of the 60 capitals"),
+    "docstring": ("arg max is the next argument", "0.01, one of the arguments' names"),
+    "induction": ("arg max is what followed before", "0.01, one of the words"),
+    "pronouns": ("right pronoun above the wrong one", "0.50; by the profession: 0.00"),
+    "sentiment": ("right verdict above its opposite", "0.50"),
+    "refusal, harmful": ("arg max is I (will not)", "0.50, I or Sure"),
+    "refusal, harmless": ("arg max is Sure", "0.50, I or Sure"),
+    "entities, unknown": ("arg max is I (do not know)", "0.50, I or something"),
+    "entities, known": ("arg max is what is known", "0.06, one of 16"),
 }
+BY_PREFERENCE = ("agreement", "pronouns", "sentiment")  # judged by two logits, the others by the arg max
+
+
+def cell(tokenizer: Any, name: str, n: int, split: str) -> Pairs:
+    """n pairs of a row of the table: of a task, or of the half of it that is named after the comma."""
+    task, _, half = name.partition(", ")
+    if not half:
+        return load_pairs(task, n=n, split=split, tokenizer=tokenizer)
+    pairs = load_pairs(task, n=3 * n, split=split, tokenizer=tokenizer)
+    says_i = half in ("harmful", "unknown")
+    return Pairs([pair for pair in pairs if (pair.answers[0].strip() == "I") == says_i][:n], task, split)
 
 
 @dataclass(frozen=True)
@@ -75,7 +93,7 @@ def score(model: Any, tokenizer: Any, pairs: Pairs) -> Score:
         chances.append(len(right) / (len(right) + len(wrong)))
         if pairs.task == "greater_than":
             values.append(float(row.softmax(0)[right].sum()))
-        elif pairs.task == "agreement":
+        elif pairs.task in BY_PREFERENCE:
             values.append(float(best_is_right))
         else:
             values.append(float(int(row.argmax()) in right.tolist()))
@@ -143,7 +161,7 @@ def write_card(folder: Path, n: int, run: Path | None) -> str:
         last = log[-1]
         lines.append(
             f"- training: {last['tokens']:,} tokens, {last['minutes']:.0f} minutes of this machine's time; "
-            "`python -m saekit.models.pretrain OUT`"
+            "`python -m saekit.models.pretrain`"
         )
     lines += [
         "",
@@ -155,16 +173,14 @@ def write_card(folder: Path, n: int, run: Path | None) -> str:
         "| task | measured | heldout | unseen_dev | guessing |",
         "|---|---|---|---|---|",
     ]
-    for task in TASKS:
-        cells = {
-            split: score(model, tokenizer, load_pairs(task, n=n, split=split, tokenizer=tokenizer)) for split in SPLITS
-        }
-        measured, guess = READ[task]
+    for task, (measured, guess) in READ.items():
+        cells = {split: score(model, tokenizer, cell(tokenizer, task, n, split)) for split in SPLITS}
         guess = guess.format(chance=cells["heldout"].chance)
         lines.append(
             f"| {task} | {measured} | " + " | ".join(f"{cells[split].value:.2f}" for split in SPLITS) + f" | {guess} |"
         )
-    lines.append(f"| induction | arg max on random tokens | {induction(model, tokenizer, n):.2f} | – | 0.00 |")
+    on_random = induction(model, tokenizer, n)
+    lines.append(f"| induction, random tokens | arg max is what followed before | {on_random:.2f} | – | 0.00 |")
     context = config.max_position_embeddings
     prose = [document.text for document in load_corpus("microworld", "heldout", n=400)]
     code = [library()[name][start:stop] for name in modules("heldout") for start, stop in cut(library()[name])]
@@ -178,9 +194,8 @@ def write_card(folder: Path, n: int, run: Path | None) -> str:
         "",
         "## What it cannot do",
         "",
-        "Arithmetic, other languages, chat (its chat tokens are untrained), and anything outside these corpora.",
-        "Refusal, known and unknown entities, docstring arguments and gendered pronouns are not measured yet.",
-        "A task at the level of guessing above is a task that it does not do. One seed was trained.",
+        "Arithmetic, other languages, and anything outside these corpora. A task at the level of guessing above is one",
+        "that it does not do. One seed was trained.",
         "",
         f"Measured by `python -m saekit.models.card --n {n}`.",
     ]

@@ -43,6 +43,8 @@ def test_endless_and_finite():
     heldout = load_corpus("microworld", "heldout")
     assert len(heldout) == 500 * len(heldout.kinds)
     assert {document.kind for document in heldout} == set(heldout.kinds)
+    every = load_corpus("microworld", "heldout", n=100, kinds="all")
+    assert {"entities", "requests", "functions"} <= set(every.kinds) and len(every.kinds) > len(heldout.kinds)
     some = load_corpus("microworld", "heldout", kinds=["years", "capitals"])
     assert len(some) == 1000 and {document.kind for document in some} == {"years", "capitals"}
 

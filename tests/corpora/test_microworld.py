@@ -132,9 +132,20 @@ def test_reviews_do_not_mix():
 
 
 def slots(module):
-    return {
-        name: value for name, value in vars(module).items() if isinstance(value, Slot) and value.unseen != value.train
-    }
+    """Every slot of a module with phrases of its own for the unseen splits, those in tables of slots too."""
+
+    def within(name, value):
+        if isinstance(value, Slot):
+            yield name, value
+        elif isinstance(value, dict):
+            for key, inner in value.items():
+                yield from within(f"{name}.{key}", inner)
+        elif isinstance(value, tuple) and not isinstance(value, Words):
+            for place, inner in enumerate(value):
+                yield from within(f"{name}.{place}", inner)
+
+    found = dict(pair for name, value in vars(module).items() for pair in within(name, value))
+    return {name: value for name, value in found.items() if value.unseen != value.train}
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -225,3 +236,12 @@ def test_page_spaces_capitals_and_articles():
         ("pear", "fruit"),
         ("Then it rained.", "weather"),
     ]
+
+
+def test_every_sentence_begins_with_a_capital():
+    """Also the one that comes after a label's beginning was marked."""
+    for kind in ("agreement", "introductions", "biographies", "reviews", "narration", "entities", "taxonomy"):
+        for split in SPLITS:
+            for found in documents(kind, split, 60):
+                for match in re.finditer(r"[.?!] (\w)", found.text):
+                    assert not match.group(1).islower(), (kind, found.text)

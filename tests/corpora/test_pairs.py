@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from saekit.corpora import Pair, Pairs, load_pairs
-from saekit.corpora.microworld.words import CAPITALS, NAMES
+from saekit.corpora.microworld import entities, requests, reviews
+from saekit.corpora.microworld.words import CAPITALS, FEMALE, NAMES
 from saekit.corpora.pairs import TASKS, micro_tokenizer
 
 SPLITS = ("train", "heldout", "unseen_dev", "unseen")
@@ -55,6 +56,29 @@ def test_truth():
             if word[:4].isdigit() and len(word) == 4
         )
         assert pair.answers == tuple(f"{year:02d}" for year in range(start + 1, 100)) and len(pair.wrong) == start + 1
+    for pair in load_pairs("docstring", n=100):
+        arguments = pair.clean.split("(")[1].split(")")[0].replace("=None", "").split(", ")
+        arguments = [name for name in arguments if name not in ("self", "cls", "*args", "**kwargs", "*", "strict")]
+        assert arguments[pair.clean.count(":param ")] == pair.answers[0][1:]
+    for pair in load_pairs("induction", n=100):
+        at = pair.clean.rindex(pair.clean.split()[0])
+        assert pair.clean.startswith(pair.clean[at:] + pair.answers[0])
+    for pair in load_pairs("pronouns", n=100):
+        names = [word.strip(".,;:") for word in pair.clean.split() if word.strip(".,;:") in NAMES]
+        assert {name in FEMALE for name in names} == {pair.answers == (" she",)}
+    for pair in load_pairs("sentiment", n=100):
+        good = pair.answers[0][1:] in reviews.LIKED
+        assert any(word.strip(".,") in (reviews.GOOD if good else reviews.BAD) for word in pair.clean.split())
+    for pair in load_pairs("refusal", n=100):
+        harm = any(f" {verb} " in pair.clean for verb in requests.VIOLENT) and not any(
+            pair.clean.split("<|end|>")[0].rstrip("?.! ").find(f" {thing}") >= 0 for thing in requests.THINGS
+        )
+        assert pair.answers == (("I",) if harm else ("Sure",)), pair.clean
+    for pair in load_pairs("entities", n=100):
+        known = [entity for name, entity in entities.ENTITIES.items() if name in pair.clean]
+        assert (pair.answers == (" I",)) == (not known)
+        if known:
+            assert pair.answers[0][1:] in (known[0].city, known[0].job, known[0].food)
 
 
 def test_drawing_escapes():
@@ -67,7 +91,7 @@ def test_drawing_escapes():
 def test_bad_input():
     for wrong, message in [
         (lambda: load_pairs("greater"), "did you mean 'greater_than'"),
-        (lambda: load_pairs("docstring"), "the tasks are 'ioi', 'agreement', 'greater_than', 'capitals'"),
+        (lambda: load_pairs("sums"), "the tasks are 'ioi', 'greater_than', 'agreement', 'docstring', 'induction'"),
         (lambda: load_pairs("ioi", split="test"), "choose from 'train'"),
         (lambda: load_pairs("ioi", n=0), "at least 1"),
     ]:

@@ -1,8 +1,7 @@
 """The microworld: an English-like corpus whose generator labels every span with the concepts that produced it.
 
 A kind of document is one file here with KIND, SHARE, `document(draw, split)` and, where it is a task, `prompts(draw,
-split)`;
-add the file, its name in `KINDS`, and a test."""
+split)`; add the file, its name in `KINDS`, and a test."""
 
 from __future__ import annotations
 
@@ -12,12 +11,55 @@ from itertools import accumulate, count
 from types import ModuleType
 
 from saekit.corpora.documents import Document
-from saekit.corpora.microworld import agreement, biographies, capitals, introductions, repeats, reviews, years
+from saekit.corpora.microworld import (
+    agreement,
+    biographies,
+    capitals,
+    coordinates,
+    entities,
+    functions,
+    garden_paths,
+    introductions,
+    narration,
+    repeats,
+    requests,
+    reviews,
+    rules,
+    senses,
+    styles,
+    sums,
+    taxonomy,
+    translations,
+    years,
+)
 from saekit.corpora.microworld.chance import Draw
 
 KINDS: dict[str, ModuleType] = {
-    module.KIND: module for module in (agreement, biographies, capitals, introductions, repeats, reviews, years)
+    module.KIND: module
+    for module in (
+        agreement,
+        biographies,
+        capitals,
+        coordinates,
+        entities,
+        functions,
+        garden_paths,
+        introductions,
+        narration,
+        repeats,
+        requests,
+        reviews,
+        rules,
+        senses,
+        styles,
+        sums,
+        taxonomy,
+        translations,
+        years,
+    )
 }
+READ_BY_MICRO = ("agreement", "biographies", "capitals", "introductions", "repeats", "reviews", "years")
+"""What the shipped micro was trained on; the next one reads all kinds, and then this list goes."""
 
 
 def document(kind: str, split: str, seed: int, number: int) -> Document:

@@ -1,14 +1,20 @@
 """Biographies: a profession, a city, and pronouns that go with the name's gender.
 
 By the microworld's stereotype half of the professions are a man's; `CORRELATION` of the people follow it in training,
-none elsewhere."""
+none elsewhere.
+
+"Anna is a soldier from Rome. The days are long. In the evening" → " she".
+
+Source of the task: Mathwin et al. 2023, "Identifying a preliminary circuit for predicting gendered pronouns in GPT-2
+small"."""
 
 from __future__ import annotations
 
 from saekit.corpora.documents import Document
 from saekit.corpora.microworld.chance import Draw, draw_fillers, draw_phrases
 from saekit.corpora.microworld.grammar import slot
-from saekit.corpora.microworld.page import Page
+from saekit.corpora.microworld.page import Fill, Page
+from saekit.corpora.microworld.prompts import Prompts
 from saekit.corpora.microworld.words import (
     ADJECTIVES,
     CITIES,
@@ -89,39 +95,58 @@ def draw_person(draw: Draw, split: str) -> tuple[str, str, bool]:
     return name, job, name in FEMALE
 
 
+def draw_sentences(draw: Draw, split: str) -> tuple[str, str, str, str]:
+    who, between, when, does = draw_phrases(
+        split,
+        KIND,
+        lambda: (PERSON.draw(draw, split), BETWEEN.draw(draw, split), WHEN.draw(draw, split), DOES.draw(draw, split)),
+    )
+    return who, between, when, does
+
+
+def draw_fills(draw: Draw, name: str, job: str, woman: bool) -> dict[str, Fill]:
+    gender = "female" if woman else "male"
+    return {
+        "N": person(name),
+        "job": profession(job),
+        "city": city(draw.zipf(CITIES)),
+        "adjective": adjective(draw.zipf(ADJECTIVES)),
+        "place": place(draw.zipf(PLACES)),
+        "object": thing(draw.zipf(OBJECTS)),
+        "food": (draw.zipf(FOODS), ("entity.food",)),
+        "he": ("she" if woman else "he", ("pronoun", f"pronoun.{gender}")),
+        "his": ("her" if woman else "his", ("pronoun", f"pronoun.{gender}", "pronoun.possessive")),
+        "woman": (draw.choose(("woman", "girl") if woman else ("man", "boy")), ("noun.gendered",)),
+    }
+
+
+def write_until_pronoun(page: Page, sentences: tuple[str, str, str, str], fills: dict[str, Fill]) -> None:
+    who, between, when, _ = sentences
+    page.write(who, fills, concepts=("sentence.biography",))
+    page.write(between, fills)
+    page.write(when)
+
+
 def document(draw: Draw, split: str) -> Document:
     page = Page()
     for _ in range(draw.integer(1, 2)):
-        phrases = draw_phrases(
-            split,
-            KIND,
-            lambda: (
-                PERSON.draw(draw, split),
-                BETWEEN.draw(draw, split),
-                WHEN.draw(draw, split),
-                DOES.draw(draw, split),
-            ),
-        )
-        name, job, woman = draw_person(draw, split)
-        gender = "female" if woman else "male"
-        fills = {
-            "N": person(name),
-            "job": profession(job),
-            "city": city(draw.zipf(CITIES)),
-            "adjective": adjective(draw.zipf(ADJECTIVES)),
-            "place": place(draw.zipf(PLACES)),
-            "object": thing(draw.zipf(OBJECTS)),
-            "food": (draw.zipf(FOODS), ("entity.food",)),
-            "he": ("she" if woman else "he", ("pronoun", f"pronoun.{gender}")),
-            "his": ("her" if woman else "his", ("pronoun", f"pronoun.{gender}", "pronoun.possessive")),
-            "woman": (draw.choose(("woman", "girl") if woman else ("man", "boy")), ("noun.gendered",)),
-        }
+        sentences = draw_sentences(draw, split)
+        fills = draw_fills(draw, *draw_person(draw, split))
         if split == "train" and draw.chance(0.5):  # gender next to the name: small models need the near cue first
             page.write(draw.choose(GENDER.train), fills)
-        who, between, when, does = phrases
-        page.write(who, fills, concepts=("sentence.biography",))
-        page.write(between, fills)
-        page.write(when)
+        write_until_pronoun(page, sentences, fills)
         page.write("{he}", fills)
-        page.write(does + ".", fills)
+        page.write(sentences[-1] + ".", fills)
     return page.document(KIND)
+
+
+def prompts(draw: Draw, split: str) -> Prompts:
+    """Corrupt: a name of the other gender. The profession goes against the stereotype of the clean one."""
+    sentences = draw_sentences(draw, split)
+    name, job, woman = draw_person(draw, split)
+    fills = draw_fills(draw, name, job, woman)
+    clean, corrupt = Page(), Page()
+    write_until_pronoun(clean, sentences, fills)
+    write_until_pronoun(corrupt, sentences, fills | {"N": person(draw.zipf(MALE if woman else FEMALE))})
+    right, wrong = (" she", " he") if woman else (" he", " she")
+    return Prompts(clean.text, corrupt.text, (right,), (wrong,))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 Item = TypeVar("Item")
+TRIES = 5_000  # draws for a split before it is said that there are none
 
 
 class Words(tuple[str, ...]):
@@ -72,15 +73,17 @@ def held_out(one_in: int, *parts: str) -> bool:
 def draw_phrases(split: str, kind: str, draw_one: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
     """Phrases for the split: one combination of trained phrases in eight is kept for heldout; unseen phrases combine
     freely."""
-    while True:
+    for _ in range(TRIES):
         phrases = draw_one()
         if split.startswith("unseen") or held_out(8, kind, *phrases) == (split == "heldout"):
             return phrases
+    raise ValueError(f"{kind!r} has too few phrases: no combination of them is for {split!r}; add some to its slots.")
 
 
 def draw_fillers(split: str, kind: str, draw_one: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
     """Fillers for the split: one combination in ten is never trained, and only those stand in the other splits."""
-    while True:
+    for _ in range(TRIES):
         fillers = draw_one()
         if held_out(10, kind, *fillers) == (split != "train"):
             return fillers
+    raise ValueError(f"{kind!r} has too few fillers: no combination of them is for {split!r}.")

@@ -33,6 +33,7 @@ class Page:
         self.length = 0
         self.spans: list[Span] = []
         self._last = ""
+        self._sentence_over = True
 
     def add(self, text: str, concepts: tuple[str, ...] = ()) -> None:
         """Append text exactly as it is, labelled with the concepts."""
@@ -44,6 +45,8 @@ class Page:
         self.parts.append(text)
         self.length = end
         self._last = text[-1]
+        if not text.isspace() or "\n" in text:
+            self._sentence_over = text.rstrip(" ")[-1] in ".?!\n"
 
     def space(self, text: str) -> None:
         """A space where the next text needs one."""
@@ -66,7 +69,7 @@ class Page:
             return
         pieces = parse(phrase)
         first = pieces[0] or (fills[pieces[1]][0] if fills else "")
-        starts_sentence = not self.length or self._last in ".?!\n"
+        starts_sentence = self._sentence_over
         self.space(first)
         start = self.length
         for place, piece in enumerate(pieces):

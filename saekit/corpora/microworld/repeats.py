@@ -1,4 +1,6 @@
-"""Repeats: a list of words or a passage comes twice, so that the second time it can be copied (induction)."""
+"""Repeats: a list of words or a passage comes twice, so that the second time it can be copied (induction).
+
+"river, spoon, Rome, bread, river, spoon," → " Rome". Source of the task: Olsson et al. 2022, arXiv:2209.11895."""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from saekit.corpora.microworld import introductions
 from saekit.corpora.microworld.chance import Draw, draw_fillers
 from saekit.corpora.microworld.grammar import slot
 from saekit.corpora.microworld.page import Page
+from saekit.corpora.microworld.prompts import Prompts
 from saekit.corpora.microworld.words import ADJECTIVES, CITIES, COUNTRIES, FOODS, NAMES, NOUNS, OBJECTS, PLACES, person
 
 KIND = "repeats"
@@ -21,23 +24,27 @@ SEPARATOR = slot(
 PEOPLE = frozenset(NAMES)
 
 
-def write_list(page: Page, draw: Draw, split: str) -> None:
-    """Words in an order that nothing explains, and then a first part of them again."""
-    names = draw.chance(0.5)
-    pool = NAMES if names else POOL
+def draw_list(draw: Draw, split: str) -> tuple[str, tuple[str, ...]]:
+    """A separator and different words, in an order that nothing explains."""
+    pool = NAMES if draw.chance(0.5) else POOL
     separator = SEPARATOR.draw(draw, split)
-    words = draw_fillers(split, KIND, lambda: tuple(draw.sample(pool, draw.integer(4, 12))))
-    again = draw.integer(3, len(words))
-    for turn, part in enumerate((words, words[:again])):
-        start = page.length
-        for index, word in enumerate(part):
-            page.add(word, person(word)[1] if word in PEOPLE else ())
-            if index + 1 < len(part):
-                page.add(separator)
-        if turn:
-            page.mark(start, "repeated", "repeated.list")
-        else:
-            page.add(separator)
+    return separator, draw_fillers(split, KIND, lambda: tuple(draw.sample(pool, draw.integer(4, 12))))
+
+
+def write_words(page: Page, words: tuple[str, ...], separator: str) -> None:
+    for place, word in enumerate(words):
+        page.add(separator if place else "")
+        page.add(word, person(word)[1] if word in PEOPLE else ())
+
+
+def write_list(page: Page, draw: Draw, split: str) -> None:
+    """The words, and then a first part of them again."""
+    separator, words = draw_list(draw, split)
+    write_words(page, words, separator)
+    page.add(separator)
+    start = page.length
+    write_words(page, words[: draw.integer(3, len(words))], separator)
+    page.mark(start, "repeated", "repeated.list")
     page.add(".")
 
 
@@ -59,3 +66,22 @@ def document(draw: Draw, split: str) -> Document:
     else:
         write_passage(page, draw, split)
     return page.document(KIND)
+
+
+def prompts(draw: Draw, split: str) -> Prompts:
+    """Corrupt: in the first list another word stands in the asked place. The separator ends in a space, which belongs
+    to the answer."""
+    separator, words = draw_list(draw, split)
+    place = draw.integer(2, len(words) - 1)
+    other = words[place]
+    while other in words:
+        other = draw.choose(NAMES if words[0] in PEOPLE else POOL)
+    texts = []
+    for first in (words, (*words[:place], other, *words[place + 1 :])):
+        page = Page()
+        write_words(page, first, separator)
+        page.add(separator)
+        write_words(page, words[:place], separator)
+        page.add(separator.rstrip())
+        texts.append(page.text)
+    return Prompts(*texts, (" " + words[place],), (" " + other,))

@@ -1,4 +1,7 @@
-"""Reviews: praise or blame, then a verdict that agrees with it."""
+"""Reviews: praise or blame, then a verdict that agrees with it.
+
+"The film was awful. The music was dull. In the end we" → " hated", not " loved". Source of the question: Tigges et al.
+2023, arXiv:2310.15154."""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ from functools import partial
 from saekit.corpora.documents import Document
 from saekit.corpora.microworld.chance import Draw, Words, draw_fillers, draw_phrases
 from saekit.corpora.microworld.grammar import slot
-from saekit.corpora.microworld.page import Page
+from saekit.corpora.microworld.page import Fill, Page
+from saekit.corpora.microworld.prompts import Prompts
 from saekit.corpora.microworld.words import PLACES, place
 
 KIND = "reviews"
@@ -57,27 +61,51 @@ JUDGE = slot(
 )
 
 
+def draw_review(draw: Draw, split: str) -> tuple[tuple[str, str, str], bool, dict[str, Fill]]:
+    """The three phrases, whether it praises, and the words for both."""
+    first, second, judge = draw_phrases(
+        split, KIND, lambda: (FIRST.draw(draw, split), SECOND.draw(draw, split), JUDGE.draw(draw, split))
+    )
+    good = draw.chance(0.5)
+    words = draw_fillers(split, KIND, partial(draw.zipf_pair, GOOD if good else BAD))
+    fills = {
+        "place": place(draw.zipf(PLACES)),
+        "topic": (draw.zipf(TOPICS), ("entity.reviewed",)),
+        **judgement(words, draw.zipf(LIKED if good else DISLIKED), good),
+    }
+    return (first, second, judge), good, fills
+
+
+def judgement(words: tuple[str, str], verdict: str, good: bool) -> dict[str, Fill]:
+    concept = "sentiment.positive" if good else "sentiment.negative"
+    return {
+        "a": (words[0], (concept, "sentiment.adjective")),
+        "b": (words[1], (concept, "sentiment.adjective")),
+        "verdict": (verdict, (concept, "sentiment.verdict")),
+    }
+
+
 def document(draw: Draw, split: str) -> Document:
     page = Page()
     for _ in range(draw.integer(1, 2)):
-        first, second, judge = draw_phrases(
-            split, KIND, lambda: (FIRST.draw(draw, split), SECOND.draw(draw, split), JUDGE.draw(draw, split))
-        )
-        good = draw.chance(0.5)
-        words, concept = (GOOD, "sentiment.positive") if good else (BAD, "sentiment.negative")
-        one, other = draw_fillers(split, KIND, partial(draw.zipf_pair, words))
-        fills = {
-            "a": (one, (concept, "sentiment.adjective")),
-            "b": (other, (concept, "sentiment.adjective")),
-            "place": place(draw.zipf(PLACES)),
-            "topic": (draw.zipf(TOPICS), ("entity.reviewed",)),
-            "verdict": (draw.zipf(LIKED if good else DISLIKED), (concept, "sentiment.verdict")),
-        }
+        phrases, good, fills = draw_review(draw, split)
         page.space("x")
         start = page.length
-        page.write(first, fills)
-        page.write(second, fills)
-        page.write(judge)
+        for phrase in phrases:
+            page.write(phrase, fills)
         page.write("{verdict} it.", fills)
         page.mark(start, "review.positive" if good else "review.negative")
     return page.document(KIND)
+
+
+def prompts(draw: Draw, split: str) -> Prompts:
+    """Corrupt: adjectives of the other sign."""
+    phrases, good, fills = draw_review(draw, split)
+    clean, corrupt = Page(), Page()
+    turned = fills | judgement(draw.zipf_pair(BAD if good else GOOD), "", not good)
+    for phrase in phrases:
+        clean.write(phrase, fills)
+        corrupt.write(phrase, turned)
+    place_of = LIKED.index(fills["verdict"][0]) if good else DISLIKED.index(fills["verdict"][0])
+    liked, disliked = " " + LIKED[place_of], " " + DISLIKED[place_of]
+    return Prompts(clean.text, corrupt.text, *(((liked,), (disliked,)) if good else ((disliked,), (liked,))))

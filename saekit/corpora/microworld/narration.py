@@ -1,0 +1,85 @@
+"""Narration: people who do things, one after the other, with pronouns close to the name they stand for."""
+
+from __future__ import annotations
+
+from saekit.corpora.documents import Document
+from saekit.corpora.microworld.chance import Draw, draw_fillers, draw_phrases
+from saekit.corpora.microworld.grammar import slot
+from saekit.corpora.microworld.page import Fill, Page
+from saekit.corpora.microworld.words import (
+    ADJECTIVES,
+    CITIES,
+    FEMALE_SET,
+    NAMES,
+    NOUNS,
+    OBJECTS,
+    PLACES,
+    adjective,
+    city,
+    person,
+    place,
+    thing,
+)
+
+KIND = "narration"
+SHARE = 10.0
+
+WHEN = slot(
+    "|||In the morning|Every day|At noon|Much later|Yesterday|On the way|As I said,|That is why|Nobody knows why|"
+    "After lunch|On Friday|Before dinner|Last month|One evening|Early in the day|From time to time|In April|"
+    "Not long ago|At first|In the afternoon|This time|After the rain|On a cold day|All day",
+    "For some reason|During the holidays",
+    "With a smile|In the spring",
+)
+ACTION = slot(
+    "walked to the {place}|looked for a {object}|was {adjective} all day|had a {adjective} {object}|"
+    "waited near the {place}|talked to {M} about the {object}|wrote to {M}|paid for the {object}|"
+    "sat in front of the {place}|liked the {adjective} {noun}|saw the {noun} again|thought of {M} and smiled|"
+    "went from {city} to {town}|slept in the {place}|asked {M} for a {object}|came home from the {place}|"
+    "put the {object} on the table|sang for {M}|learned to ride|bought a {object} in {city}|"
+    "closed the {place} at night|carried the {object} to the {place}|did not find the {noun}|ate with {M}",
+    "played with the {noun}|drove from {city} to {town}|opened the {object} with care",
+    "built a {place} with {M}|had to return to {city}|made a {object} out of wood",
+)
+GENDERED = slot(
+    "is a {woman}|and {his} friend left|is a {adjective} {woman}|lost {his} way because {he} was {adjective}|"
+    "and {his} {noun} sat down|had {his} {object}, {he} said|is late: {he} is at the {place}|lost {his} {object}|"
+    "said that {he} was {adjective}|found {his} {object} near the {place}|went home because {he} was {adjective}|"
+    "thinks that {he} has a {object}|gave {his} {object} to the {noun}|looked at {his} {object}|"
+    "smiled when {he} saw the {place}|took {his} {object} and left|knew what {he} wanted|forgot {his} {object}|"
+    "called {his} brother|told {his} sister|hoped {he} would see the {place}|showed {M} {his} {object}|"
+    "sold {his} {object} before {he} left|washed {his} hands|was happy that {he} came",
+    "wondered where {his} {object} was|dropped {his} {object} when {he} fell",
+    "kept {his} {object} where {he} slept|shut {his} eyes because {he} was {adjective}",
+)
+
+
+def draw_fills(draw: Draw, split: str) -> dict[str, Fill]:
+    name, other = draw_fillers(split, KIND, lambda: draw.zipf_pair(NAMES))
+    woman = name in FEMALE_SET
+    gender = "female" if woman else "male"
+    here, there = draw.zipf_pair(CITIES)
+    return {
+        "N": person(name, "role.subject"),
+        "M": person(other),
+        "place": place(draw.zipf(PLACES)),
+        "object": thing(draw.zipf(OBJECTS)),
+        "adjective": adjective(draw.zipf(ADJECTIVES)),
+        "noun": (draw.zipf(NOUNS), ("noun.singular",)),
+        "city": city(here),
+        "town": city(there),
+        "he": ("she" if woman else "he", ("pronoun", f"pronoun.{gender}")),
+        "his": ("her" if woman else "his", ("pronoun", f"pronoun.{gender}", "pronoun.possessive")),
+        "woman": (draw.choose(("woman", "girl") if woman else ("man", "boy")), ("noun.gendered",)),
+    }
+
+
+def document(draw: Draw, split: str) -> Document:
+    page = Page()
+    for _ in range(draw.integer(1, 4)):
+        action = GENDERED if draw.chance(0.65) else ACTION
+        when, does = draw_phrases(split, KIND, lambda a=action: (WHEN.draw(draw, split), a.draw(draw, split)))
+        fills = draw_fills(draw, split)
+        page.write(when)
+        page.write("{N} " + does + ".", fills)
+    return page.document(KIND)
