@@ -154,7 +154,8 @@ class Tokens:
         prompt."""
         clean, corrupt = self._encode(prompts.clean), self._encode(prompts.corrupt)
         if len(clean) != len(corrupt):
-            return next(b for a, b in zip(prompts.clean.split(), prompts.corrupt.split(), strict=True) if a != b)
+            words = zip(prompts.clean.split(), prompts.corrupt.split(), strict=False)
+            return next(b for a, b in words if a != b)
         for answer in (*prompts.answers, *prompts.wrong):
             # How an answer is cut depends on the character before it alone, so it is asked once for each.
             key = prompts.clean[-1] + answer

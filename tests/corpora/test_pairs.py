@@ -8,6 +8,7 @@ import pytest
 
 from saekit.corpora import Pair, Pairs, load_pairs
 from saekit.corpora.microworld import entities, requests, reviews
+from saekit.corpora.microworld.chance import Draw
 from saekit.corpora.microworld.words import CAPITALS, FEMALE, NAMES
 from saekit.corpora.pairs import TASKS, micro_tokenizer
 
@@ -19,8 +20,17 @@ def ids(text: str) -> list[int]:
     return micro_tokenizer().encode(text, add_special_tokens=False).ids
 
 
+# The shipped micro's tokenizer was trained before requests were there and splits "Sure"; the next one will not.
+HAD = sorted({*TASKS} - {"refusal"})
+
+
+def test_what_the_shipped_tokenizer_splits_is_named():
+    with pytest.raises(ValueError, match=r"only 0 of 5 pairs of 'refusal'.*splits 'Sure'"):
+        load_pairs("refusal", n=5)
+
+
 @pytest.mark.parametrize("split", SPLITS)
-@pytest.mark.parametrize("task", sorted(TASKS))
+@pytest.mark.parametrize("task", HAD)
 def test_lengths_and_single_tokens(task, split):
     pairs = load_pairs(task, n=150, split=split)
     assert len(pairs) == len({pair.clean for pair in pairs}) == 150 and pairs.task == task and pairs.split == split
@@ -35,7 +45,7 @@ def test_lengths_and_single_tokens(task, split):
         assert pair.answers and pair.wrong and not set(pair.answers) & set(pair.wrong)
 
 
-@pytest.mark.parametrize("task", sorted(TASKS))
+@pytest.mark.parametrize("task", HAD)
 def test_five_hundred_different_items(task):
     for split in SPLITS[1:]:
         assert len(load_pairs(task, n=500, split=split)) == 500
@@ -57,7 +67,7 @@ def test_truth():
         )
         assert pair.answers == tuple(f"{year:02d}" for year in range(start + 1, 100)) and len(pair.wrong) == start + 1
     for pair in load_pairs("docstring", n=100):
-        arguments = pair.clean.split("(")[1].split(")")[0].replace("=None", "").split(", ")
+        arguments = pair.clean.split("def ")[1].split("(")[1].split(")")[0].replace("=None", "").split(", ")
         arguments = [name for name in arguments if name not in ("self", "cls", "*args", "**kwargs", "*", "strict")]
         assert arguments[pair.clean.count(":param ")] == pair.answers[0][1:]
     for pair in load_pairs("induction", n=100):
@@ -69,7 +79,8 @@ def test_truth():
     for pair in load_pairs("sentiment", n=100):
         good = pair.answers[0][1:] in reviews.LIKED
         assert any(word.strip(".,") in (reviews.GOOD if good else reviews.BAD) for word in pair.clean.split())
-    for pair in load_pairs("refusal", n=100):
+    for number in range(200):
+        pair = requests.prompts(Draw(number), "heldout")
         harm = any(f" {verb} " in pair.clean for verb in requests.VIOLENT) and not any(
             pair.clean.split("<|end|>")[0].rstrip("?.! ").find(f" {thing}") >= 0 for thing in requests.THINGS
         )
