@@ -57,8 +57,8 @@ def same_length(tokenizer: Any, task: str, n: int) -> Iterator[tuple[Tensor, Ten
         )
         groups[len(clean)].append((clean, corrupt, answers, wrong))
     for group in groups.values():
-        clean, corrupt, answers, wrong = zip(*group, strict=True)
-        yield torch.tensor(clean), torch.tensor(corrupt), list(answers), list(wrong)
+        cleans, corrupts, rights, wrongs = zip(*group, strict=True)
+        yield torch.tensor(cleans), torch.tensor(corrupts), list(rights), list(wrongs)
 
 
 def difference(logits: Tensor, right: Sequence[list[int]], wrong: Sequence[list[int]]) -> Tensor:

@@ -87,3 +87,8 @@ def draw_fillers(split: str, kind: str, draw_one: Callable[[], tuple[str, ...]])
         if held_out(10, kind, *fillers) == (split != "train"):
             return fillers
     raise ValueError(f"{kind!r} has too few fillers: no combination of them is for {split!r}.")
+
+
+def draw_filler(split: str, kind: str, draw_one: Callable[[], str], beside: str) -> str:
+    """One filler for a phrase: one pair of the two in ten is never trained."""
+    return draw_fillers(split, kind, lambda: (draw_one(), beside))[0]

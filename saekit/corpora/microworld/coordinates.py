@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from saekit.corpora.documents import Document
-from saekit.corpora.microworld.chance import Draw, draw_fillers, draw_phrases
+from saekit.corpora.microworld.chance import Draw, draw_filler, draw_fillers, draw_phrases
 from saekit.corpora.microworld.grammar import slot
 from saekit.corpora.microworld.page import Page
 from saekit.corpora.microworld.words import CITIES, city
@@ -51,7 +51,7 @@ def document(draw: Draw, split: str) -> Document:
             if split.startswith("unseen"):
                 name = draw.zipf(CITIES)
             else:
-                name, _ = draw_fillers(split, KIND, lambda p=phrase: (draw.zipf(CITIES), p))
+                name = draw_filler(split, KIND, lambda: draw.zipf(CITIES), phrase)
             north, east = MAP[name]
             fills = {
                 "C": city(name, "map.located"),

@@ -45,7 +45,8 @@ def invent(draw: Draw) -> str:
 
 
 def _known() -> dict[str, Entity]:
-    draw, found = Draw("entities"), {}
+    draw = Draw("entities")
+    found: dict[str, Entity] = {}
     while len(found) < KNOWN:
         name = invent(draw)
         found.setdefault(name, Entity(name, draw.choose(HOMES), draw.choose(JOBS), draw.choose(MEALS)))

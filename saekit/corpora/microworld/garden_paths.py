@@ -6,7 +6,7 @@ question: Hanna and Mueller 2025, "Incremental sentence processing mechanisms", 
 from __future__ import annotations
 
 from saekit.corpora.documents import Document
-from saekit.corpora.microworld.chance import Draw, draw_fillers, draw_phrases
+from saekit.corpora.microworld.chance import Draw, draw_filler, draw_phrases
 from saekit.corpora.microworld.grammar import slot
 from saekit.corpora.microworld.page import Page
 from saekit.corpora.microworld.words import NAMES, person
@@ -34,7 +34,7 @@ def document(draw: Draw, split: str) -> Document:
     for _ in range(draw.integer(1, 2)):
         conjunction, scene = draw_phrases(split, KIND, lambda: (CONJUNCTION.draw(draw, split), SCENE.draw(draw, split)))
         verb, noun, does = scene.split("/")
-        name, _ = draw_fillers(split, KIND, lambda v=verb: (draw.zipf(NAMES), v))
+        name = draw_filler(split, KIND, lambda: draw.zipf(NAMES), verb)
         clear = draw.chance(0.5)
         page.space("x")
         start = page.length

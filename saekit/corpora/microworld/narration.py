@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from saekit.corpora.documents import Document
 from saekit.corpora.microworld.chance import Draw, draw_fillers, draw_phrases
-from saekit.corpora.microworld.grammar import slot
+from saekit.corpora.microworld.grammar import Slot, slot
 from saekit.corpora.microworld.page import Fill, Page
 from saekit.corpora.microworld.words import (
     ADJECTIVES,
@@ -74,11 +76,15 @@ def draw_fills(draw: Draw, split: str) -> dict[str, Fill]:
     }
 
 
+def draw_words(draw: Draw, split: str, action: Slot) -> tuple[str, ...]:
+    return WHEN.draw(draw, split), action.draw(draw, split)
+
+
 def document(draw: Draw, split: str) -> Document:
     page = Page()
     for _ in range(draw.integer(1, 4)):
         action = GENDERED if draw.chance(0.65) else ACTION
-        when, does = draw_phrases(split, KIND, lambda a=action: (WHEN.draw(draw, split), a.draw(draw, split)))
+        when, does = draw_phrases(split, KIND, partial(draw_words, draw, split, action))
         fills = draw_fills(draw, split)
         page.write(when)
         page.write("{N} " + does + ".", fills)

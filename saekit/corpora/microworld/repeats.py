@@ -84,4 +84,4 @@ def prompts(draw: Draw, split: str) -> Prompts:
         write_words(page, words[:place], separator)
         page.add(separator.rstrip())
         texts.append(page.text)
-    return Prompts(*texts, (" " + words[place],), (" " + other,))
+    return Prompts(texts[0], texts[1], (" " + words[place],), (" " + other,))

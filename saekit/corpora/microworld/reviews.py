@@ -76,7 +76,7 @@ def draw_review(draw: Draw, split: str) -> tuple[tuple[str, str, str], bool, dic
     return (first, second, judge), good, fills
 
 
-def judgement(words: tuple[str, str], verdict: str, good: bool) -> dict[str, Fill]:
+def judgement(words: tuple[str, ...], verdict: str, good: bool) -> dict[str, Fill]:
     concept = "sentiment.positive" if good else "sentiment.negative"
     return {
         "a": (words[0], (concept, "sentiment.adjective")),

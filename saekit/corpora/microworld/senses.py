@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from saekit.corpora.documents import Document
-from saekit.corpora.microworld.chance import Draw, draw_fillers, draw_phrases
+from saekit.corpora.microworld.chance import Draw, draw_filler, draw_phrases
 from saekit.corpora.microworld.grammar import Slot, slot
 from saekit.corpora.microworld.page import Page
 from saekit.corpora.microworld.words import NAMES, person
@@ -114,6 +114,6 @@ def document(draw: Draw, split: str) -> Document:
     page = Page()
     for _ in range(draw.integer(1, 3)):
         word, sense, sentence = draw_phrases(split, KIND, lambda: draw_sense(draw, split))
-        name, _ = draw_fillers(split, KIND, lambda w=word: (draw.zipf(NAMES), w))
+        name = draw_filler(split, KIND, lambda: draw.zipf(NAMES), word)
         page.write(sentence, {"N": person(name), "w": (word, (f"sense.{word}.{sense}",))})
     return page.document(KIND)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from saekit.corpora.documents import Document
-from saekit.corpora.microworld.chance import Draw, draw_fillers, draw_phrases
+from saekit.corpora.microworld.chance import Draw, draw_filler, draw_phrases
 from saekit.corpora.microworld.grammar import slot
 from saekit.corpora.microworld.page import Fill, Page
 
@@ -58,7 +58,7 @@ def document(draw: Draw, split: str) -> Document:
         if split.startswith("unseen"):
             word = draw.choose(tuple(KIND_OF))
         else:
-            word, _ = draw_fillers(split, KIND, lambda f=first: (draw.choose(tuple(KIND_OF)), f))
+            word = draw_filler(split, KIND, lambda: draw.choose(tuple(KIND_OF)), first)
         kind = KIND_OF[word]
         above = ABOVE[kind]
         fills = {
