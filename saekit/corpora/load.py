@@ -39,7 +39,7 @@ def load_corpus(
         final numbers alone). For "python" the three are disjoint sets of modules. They are finite: 500 documents a
         kind; "python" has one kind.
     n: the first n documents only, in the same order; a stream becomes finite.
-    kinds: some kinds of the microworld only; "all" for all of them. Default: those that the shipped micro has read.
+    kinds: some kinds of the microworld only.
     tokenizer: writes the chats of a data set by its chat template; default the template of micro.
 
     The same arguments give the same bytes on every Python and system.
@@ -52,8 +52,7 @@ def load_corpus(
             raise ValueError(_unknown("split", split, SPLITS))
         world = source == "microworld"
         known = tuple(microworld.KINDS) if world else (python_library.KIND,)
-        default = microworld.READ_BY_MICRO if world else known
-        chosen = _check_kinds(default if kinds is None else known if kinds == "all" else kinds, known)
+        chosen = _check_kinds(known if kinds is None else kinds, known)
         return _microworld(split, n, seed, chosen) if source == "microworld" else _python(split, n, seed)
     if split != "train" or kinds is not None:
         raise ValueError(

@@ -66,4 +66,4 @@ def test_known_fingerprints():
     assert load_corpus("python", "heldout").fingerprint.startswith(PYTHON)
 
 
-MICROWORLD, PYTHON = "5cc8454ee4bb", "652df1354f99"
+MICROWORLD, PYTHON = "d567e4078546", "652df1354f99"

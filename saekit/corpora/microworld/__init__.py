@@ -58,8 +58,6 @@ KINDS: dict[str, ModuleType] = {
         years,
     )
 }
-READ_BY_MICRO = ("agreement", "biographies", "capitals", "introductions", "repeats", "reviews", "years")
-"""What the shipped micro was trained on; the next one reads all kinds, and then this list goes."""
 
 
 def document(kind: str, split: str, seed: int, number: int) -> Document:
