@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from saekit.activations.harvest import Activations, harvest
 from saekit.activations.stream import ActivationStream, ArrayStream, StreamState
-from saekit.activations.tokens import TokenRows, concept_mask, token_strings, tokenize
+from saekit.activations.tokens import TokenRows, concept_mask, concept_masks, token_strings, tokenize
 
 __all__ = [
     "ActivationStream",
@@ -13,6 +13,7 @@ __all__ = [
     "StreamState",
     "TokenRows",
     "concept_mask",
+    "concept_masks",
     "harvest",
     "token_strings",
     "tokenize",

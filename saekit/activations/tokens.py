@@ -131,23 +131,29 @@ def _token_id(tokenizer: Any, token: str) -> int:
     return known[token]
 
 
-def concept_mask(rows: TokenRows, documents: Sequence[Document], concept: str) -> Bool[Tensor, "row position"]:
-    """True at tokens that share a character with a span of the concept (leading space not counted).
+def concept_masks(rows: TokenRows, documents: Sequence[Document]) -> dict[str, Bool[Tensor, "row position"]]:
+    """For each concept of the rows' documents, sorted: True at tokens that share a character with a span of it.
 
-    ``documents`` are those the rows were made from, in the same order.
+    A span's leading space is not counted. ``documents`` are those the rows were made from, in the same order.
     """
     if rows.spans is None:
         raise ValueError("rows made from a token tensor have no characters, so spans of text cannot be found in them.")
-    result = torch.zeros_like(rows.mask)
+    masks: dict[str, Tensor] = {}
     for r, d in enumerate(rows.documents.tolist()):
-        text = documents[d].text
+        text, starts, ends = documents[d].text, rows.spans[r, :, 0], rows.spans[r, :, 1]
         for span in documents[d].spans:
-            if span.concept == concept and span.start < span.end:
+            mask = masks.setdefault(span.concept, torch.zeros_like(rows.mask))
+            if span.start < span.end:
                 start = span.start
                 while text[start].isspace() and text[start : span.end].strip():  # a leading space is no part of a word
                     start += 1
-                result[r] |= (rows.spans[r, :, 0] < span.end) & (rows.spans[r, :, 1] > start)
-    return result & (rows.positions >= 0)
+                mask[r] |= (starts < span.end) & (ends > start)
+    return {concept: masks[concept] & (rows.positions >= 0) for concept in sorted(masks)}
+
+
+def concept_mask(rows: TokenRows, documents: Sequence[Document], concept: str) -> Bool[Tensor, "row position"]:
+    """The mask of one concept; False everywhere where no document has it. See ``concept_masks``."""
+    return concept_masks(rows, documents).get(concept, torch.zeros_like(rows.mask))
 
 
 def token_strings(model: TransformerBridge, tokens: Iterable[int]) -> list[str]:

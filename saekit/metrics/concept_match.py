@@ -18,7 +18,7 @@ from jaxtyping import Bool, Int
 from saekit_kernels import SparseCodes
 from torch import Tensor
 
-from saekit.activations import Activations, concept_mask, harvest
+from saekit.activations import Activations, concept_masks, harvest
 from saekit.corpora import Corpus, Document
 from saekit.dictionaries import Dictionary, check_model
 
@@ -107,18 +107,17 @@ def match_concepts(
     """Concept match of a dictionary on a labelled corpus; give ``tokens`` for an endless one."""
     check_model(dictionary, model)
     acts = harvest(model, corpus, dictionary.reads, tokens=tokens)
-    return match_activations(dictionary, acts, corpus)
+    return match_codes(encode(dictionary, acts), acts, corpus)
 
 
-def match_activations(dictionary: Dictionary, acts: Activations, corpus: Corpus | Sequence[Document]) -> ConceptMatch:
-    """Concept match on activations already harvested from a corpus; every second document of a kind chooses."""
+def match_codes(codes: SparseCodes, acts: Activations, corpus: Corpus | Sequence[Document]) -> ConceptMatch:
+    """Concept match of the codes of a corpus's counted tokens; every second document of a kind chooses."""
     last = int(acts.rows.documents.max()) if len(acts.rows) else -1
     documents = [document for document, _ in zip(corpus, range(last + 1), strict=False)]
-    concepts = sorted({span.concept for document in documents for span in document.spans})
-    labels = {concept: concept_mask(acts.rows, documents, concept)[acts.mask] for concept in concepts}
+    labels = {concept: mask[acts.mask] for concept, mask in concept_masks(acts.rows, documents).items()}
     numbers = torch.tensor(_numbers_in_kind(documents))[acts.rows.documents]
     where = numbers[:, None].expand_as(acts.mask)[acts.mask]
-    return concept_match(encode(dictionary, acts), labels, where, acts.tokens[acts.mask])
+    return concept_match(codes, labels, where, acts.tokens[acts.mask])
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
+from saekit_kernels import SparseCodes
 from torch import Tensor
 
 from saekit.activations import harvest
@@ -15,7 +16,7 @@ from saekit.corpora import Corpus
 from saekit.dictionaries import Dictionary, check_model
 from saekit.dictionaries.provenance import installed_versions
 from saekit.metrics import explained_variance as variance
-from saekit.metrics.concept_match import ConceptMatch, match_activations
+from saekit.metrics.concept_match import ConceptMatch, match_codes
 
 if TYPE_CHECKING:
     import pandas
@@ -89,6 +90,8 @@ def evaluate(
     measure = variance.ExplainedVariance()
     fired = torch.zeros(dictionary.d_sae, dtype=torch.int64)
     active, n = 0, int(acts.mask.sum())
+    labelled = isinstance(corpus, Corpus) and bool(corpus.concepts)
+    kept: list[SparseCodes] = []
     flat = {site: acts.flat(site) for site in sites}
     for start in range(0, n, 4096):
         part = {site: h[start : start + 4096].to(dictionary.decoder_directions) for site, h in flat.items()}
@@ -97,7 +100,8 @@ def evaluate(
         measure.update(target, dictionary.join_writes(dictionary.decode(codes)))
         fired += torch.bincount(codes.indices[codes.values != 0].long().cpu(), minlength=dictionary.d_sae)
         active += int(codes.l0.sum())
-    labelled = isinstance(corpus, Corpus) and bool(corpus.concepts)
+        if labelled:
+            kept.append(codes.to("cpu"))
     header = {"model": acts.provenance["model"], "model_hash": (acts.provenance["model_hash"] or "none")[:12]}
     if isinstance(acts.provenance.get("corpus"), dict):
         header["corpus"] = f"{acts.provenance['corpus']['name']}/{acts.provenance['corpus']['split']}"
@@ -110,6 +114,6 @@ def evaluate(
         density=fired.double() / n,
         tokens=n,
         excluded=acts.rows.excluded,
-        concepts=match_activations(dictionary, acts, corpus) if labelled else None,  # type: ignore[arg-type]
+        concepts=match_codes(SparseCodes.cat(kept), acts, corpus) if labelled else None,  # type: ignore[arg-type]
         header=header | installed_versions(),
     )
