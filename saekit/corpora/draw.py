@@ -59,7 +59,8 @@ def corpus_html(corpus: Corpus) -> str:
     rows = "".join(
         f'<div class="doc"><b>{escape(d.kind)}</b><div class="text">{_text(d, number)}</div></div>' for d in documents
     )
-    return _frame(head, f'{rows}<div class="legend">{legend}</div>')
+    shares = " · ".join(f"{escape(kind)} {share:.1%}" for kind, share in corpus.shares.items())
+    return _frame(head, f'{rows}<div class="legend">{legend}</div><div class="head">characters by kind: {shares}</div>')
 
 
 def _frame(head: str, body: str) -> str:

@@ -26,6 +26,7 @@ def load_corpus(
     n: int | None = None,
     seed: int = 0,
     kinds: Sequence[str] | None = None,
+    correlation: float | None = None,
     tokenizer: Any = None,
 ) -> Corpus:
     """A corpus of labelled documents, or of text of one's own.
@@ -40,6 +41,8 @@ def load_corpus(
         kind; "python" has one kind.
     n: the first n documents only, in the same order; a stream becomes finite.
     kinds: some kinds of the microworld only.
+    correlation: share of the microworld's biographies, 0 to 1, whose profession is one that the microworld gives to
+        their gender; default: .85 in train, none in the other splits.
     tokenizer: writes the chats of a data set by its chat template; default the template of micro.
 
     The same arguments give the same bytes on every Python and system.
@@ -53,10 +56,15 @@ def load_corpus(
         world = source == "microworld"
         known = tuple(microworld.KINDS) if world else (python_library.KIND,)
         chosen = _check_kinds(known if kinds is None else kinds, known)
-        return _microworld(split, n, seed, chosen) if source == "microworld" else _python(split, n, seed)
-    if split != "train" or kinds is not None:
+        if correlation is not None and not (world and 0 <= correlation <= 1):
+            raise ValueError(
+                f"correlation is a share of the microworld's biographies, 0 to 1, found {correlation!r} for {source!r}."
+            )
+        return _microworld(split, n, seed, chosen, correlation) if world else _python(split, n, seed)
+    if split != "train" or kinds is not None or correlation is not None:
         raise ValueError(
-            f"text of one's own has no splits and no kinds: leave out split={split!r} and kinds={kinds!r}."
+            f"text of one's own has no splits, kinds and correlation: leave out split={split!r}, kinds={kinds!r} and "
+            f"correlation={correlation!r}."
         )
     name, documents = documents_of(source, NAMES, tokenizer)
     if callable(documents) and n is None:
@@ -69,9 +77,9 @@ def load_corpus(
     return Corpus(found, name=name, split=split, seed=seed, kinds=sorted({document.kind for document in found}))
 
 
-def _microworld(split: str, n: int | None, seed: int, kinds: tuple[str, ...]) -> Corpus:
+def _microworld(split: str, n: int | None, seed: int, kinds: tuple[str, ...], correlation: float | None) -> Corpus:
     def stream() -> Iterator[Document]:
-        return microworld.stream(kinds, seed)
+        return microworld.stream(kinds, seed, correlation)
 
     documents: Sequence[Document] | Callable[[], Iterator[Document]]
     if split == "train":
@@ -81,7 +89,7 @@ def _microworld(split: str, n: int | None, seed: int, kinds: tuple[str, ...]) ->
         holds = PER_KIND * len(kinds)
         _check_room(n, holds, "microworld", split)
         documents = tuple(
-            microworld.document(kinds[number % len(kinds)], split, seed, number // len(kinds))
+            microworld.document(kinds[number % len(kinds)], split, seed, number // len(kinds), correlation)
             for number in range(n or holds)
         )
     return Corpus(documents, name="microworld", split=split, seed=seed, kinds=kinds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -113,16 +113,23 @@ def load_pairs(
         raise ValueError(f"there is no split {split!r}: choose from {', '.join(map(repr, SPLITS))}.")
     if n < 1:
         raise ValueError(f"n must be at least 1 pair, found {n}.")
-    tokens = Tokens(tokenizer)
+    return draw_pairs(task, TASKS[task].prompts, n, seed, split, tokenizer or micro_tokenizer())
+
+
+def draw_pairs(
+    task: str, make: Callable[[Draw, str], Prompts], n: int, seed: int, split: str, tokenizer: Encodes | None
+) -> Pairs:
+    """n different pairs of the prompts that `make` draws; with a tokenizer those that it allows (see load_pairs)."""
+    tokens = None if tokenizer is None else Tokens(tokenizer)
     pairs: list[Pair] = []
     seen: set[str] = set()
     splits_words: dict[str, int] = {}
     for number in range(n * DRAWS):
-        prompts = TASKS[task].prompts(Draw("pairs", task, split, seed, number), split)
+        prompts = make(Draw("pairs", task, split, seed, number), split)
         if prompts.clean in seen:
             continue
         seen.add(prompts.clean)
-        split_word = tokens.first_split(prompts)
+        split_word = None if tokens is None else tokens.first_split(prompts)
         if split_word is not None:
             splits_words[split_word] = splits_words.get(split_word, 0) + 1
             continue
@@ -142,11 +149,12 @@ def load_pairs(
 class Tokens:
     """What a tokenizer makes of prompts and answers."""
 
-    def __init__(self, tokenizer: Encodes | None):
-        if tokenizer is None:
-            self._encode = lambda text: micro_tokenizer().encode(text, add_special_tokens=False).ids
-        else:
-            self._encode = lambda text: list(tokenizer.encode(text, add_special_tokens=False))
+    def __init__(self, tokenizer: Encodes):
+        def encode(text: str) -> list[int]:
+            found = tokenizer.encode(text, add_special_tokens=False)
+            return list(getattr(found, "ids", found))  # of the tokenizers library, or of transformers
+
+        self._encode = encode
         self._single: dict[str, bool] = {}
 
     def first_split(self, prompts: Prompts) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from saekit.dictionaries.contract import Dictionary, DictionaryConfiguration, check_model
 from saekit.dictionaries.provenance import Provenance
-from saekit.dictionaries.storage import read_dictionary, write_atomically, write_dictionary
+from saekit.dictionaries.storage import read_dictionary, write_dictionary
 from saekit.dictionaries.top_k import TopK, TopKDictionary
 
 __all__ = [
@@ -15,6 +15,5 @@ __all__ = [
     "TopKDictionary",
     "check_model",
     "read_dictionary",
-    "write_atomically",
     "write_dictionary",
 ]

@@ -6,8 +6,6 @@ Files are written beside their place, flushed to the disk and renamed, so that a
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,21 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from saekit.dictionaries.contract import Dictionary, DictionaryConfiguration
 from saekit.dictionaries.provenance import Provenance
+from saekit.models.safely import write_atomically
 
 FORMAT, VERSION = "saekit.dictionary", 1
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call ``write`` on a temporary file in the same folder, flush it to the disk, rename it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_dictionary(dictionary: Dictionary, folder: str | Path) -> Path:

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from saekit.activations import ActivationStream, ArrayStream, StreamState
-from saekit.dictionaries import write_atomically
 from saekit.dictionaries.contract import Dictionary
+from saekit.models.safely import below, optimizer_tensors, read_tensors, restore_optimizer, write_tensors
 
 
 def write_checkpoint(
@@ -31,37 +23,21 @@ def write_checkpoint(
     numbers: dict[str, Any],
 ) -> None:
     tensors = {f"dictionary/{name}": t for name, t in dictionary.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(t) for name, t in state.items()}
+    tensors |= optimizer_tensors(optimizer, "optimizer/")
     tensors |= {f"carried/{site}": t for site, t in stream.carried.items()}
     tensors["since_fired"] = since_fired
     numbers = numbers | {"documents": stream.documents, "chunk": stream.chunk, "batches": stream.batches}
-    # A copy, since a safetensors file refuses tensors that share memory.
-    tensors = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
-    write_atomically(file, lambda path: save_file(tensors, path, metadata={"numbers": json.dumps(numbers)}))
+    write_tensors(file, tensors, numbers)
 
 
 def read_checkpoint(
     file: Path, dictionary: Dictionary, optimizer: torch.optim.Optimizer
 ) -> tuple[StreamState, Tensor, dict[str, Any]]:
     """Put dictionary and optimizer back; return the stream's state, the dead count and the numbers."""
-    try:
-        with safe_open(file, framework="pt") as opened:
-            numbers = json.loads(opened.metadata()["numbers"])
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{file} is not a whole checkpoint ({error}); delete it to begin anew.") from error
-
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-
-    dictionary.load_state_dict(part("dictionary/"))
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in part("optimizer/").items():
-        index, key = name.split("/")
-        state.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    stream = StreamState(numbers["documents"], numbers["chunk"], numbers["batches"], part("carried/"))
+    tensors, numbers = read_tensors(file)
+    dictionary.load_state_dict(below(tensors, "dictionary/"))
+    restore_optimizer(optimizer, tensors, "optimizer/")
+    stream = StreamState(numbers["documents"], numbers["chunk"], numbers["batches"], below(tensors, "carried/"))
     return stream, tensors["since_fired"], numbers
 
 
@@ -73,20 +49,3 @@ def describe_source(stream: ActivationStream | ArrayStream) -> dict[str, Any]:
     rows = array.detach()[:: max(1, len(array) // 1000)].cpu().contiguous()
     digest = hashlib.sha256(f"{list(array.shape)} {array.dtype}".encode() + rows.view(torch.uint8).numpy().tobytes())
     return stream.provenance | {"array": digest.hexdigest()}
-
-
-@contextmanager
-def whole_step() -> Iterator[None]:
-    """Ctrl-C or a notebook's stop button waits until the block is done, so that no step is half made."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
-        return
-    received: list[tuple[int, FrameType | None]] = []
-    signal.signal(signal.SIGINT, lambda number, frame: received.append((number, frame)))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if received:
-        before(*received[0])

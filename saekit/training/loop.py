@@ -23,9 +23,10 @@ from tqdm.std import tqdm
 
 from saekit.activations import ActivationStream, ArrayStream
 from saekit.corpora import Corpus
-from saekit.dictionaries import Dictionary, DictionaryConfiguration, Provenance, read_dictionary, write_atomically
+from saekit.dictionaries import Dictionary, DictionaryConfiguration, Provenance, read_dictionary
 from saekit.metrics import measure_latent_max
-from saekit.training.checkpoints import describe_source, read_checkpoint, whole_step, write_checkpoint
+from saekit.models.safely import whole_step, write_atomically
+from saekit.training.checkpoints import describe_source, read_checkpoint, write_checkpoint
 from saekit.training.objectives import find_objective
 from saekit.training.run import Progress, Run, read_records
 

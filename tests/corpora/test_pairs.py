@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from saekit.corpora import Pair, Pairs, load_pairs
-from saekit.corpora.microworld import entities, requests, reviews
+from saekit.corpora.microworld import entities, functions, requests, reviews
 from saekit.corpora.microworld.chance import Draw
 from saekit.corpora.microworld.words import CAPITALS, FEMALE, NAMES
 from saekit.corpora.pairs import TASKS, micro_tokenizer
@@ -59,7 +59,7 @@ def test_truth():
         assert pair.answers == tuple(f"{year:02d}" for year in range(start + 1, 100)) and len(pair.wrong) == start + 1
     for pair in load_pairs("docstring", n=100):
         arguments = pair.clean.split("def ")[1].split("(")[1].split(")")[0].replace("=None", "").split(", ")
-        arguments = [name for name in arguments if name not in ("self", "cls", "*args", "**kwargs", "*", "strict")]
+        arguments = [name for name in arguments if name in functions.ARGUMENTS]
         assert arguments[pair.clean.count(":param ")] == pair.answers[0][1:]
     for pair in load_pairs("induction", n=100):
         at = pair.clean.rindex(pair.clean.split()[0])

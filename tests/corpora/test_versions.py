@@ -66,4 +66,4 @@ def test_known_fingerprints():
     assert load_corpus("python", "heldout").fingerprint.startswith(PYTHON)
 
 
-MICROWORLD, PYTHON = "d567e4078546", "652df1354f99"
+MICROWORLD, PYTHON = "a1aeede4f985", "652df1354f99"

@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from saekit.dictionaries import Dictionary, Provenance, TopK, read_dictionary, storage, write_atomically
+from saekit.dictionaries import Dictionary, Provenance, TopK, read_dictionary, storage
+from saekit.models.safely import write_atomically
 
 PROVENANCE = Provenance(
     model="a model",

@@ -7,9 +7,9 @@ import socket
 import pytest
 import torch
 
-from saekit.corpora import load_pairs
 from saekit.corpora.microworld.words import NAMES
-from saekit.models.card import MICRO, score
+from saekit.models.card import MICRO
+from saekit.models.measure import ROWS, row_pairs, score
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +49,11 @@ def test_tokenizer(micro):
     assert all(len(tokenizer.encode(" " + name)) == 1 for name in NAMES)
 
 
-@pytest.mark.parametrize(("task", "least"), [("agreement", 0.7), ("greater_than", 0.6)])
+@pytest.mark.parametrize(("task", "least"), [("agreement, all attractors opposite", 0.7), ("greater_than", 0.6)])
 def test_clearly_above_chance_on_held_out_items(micro, task, least):
     """Chance is .5 for agreement (copying the nearest noun: 0) and about .5 for greater-than."""
     model, tokenizer = micro
-    found = score(model, tokenizer, load_pairs(task, n=120, tokenizer=tokenizer))
-    print(task, round(found.value, 3))
-    assert found.value > least
+    row = next(row for row in ROWS if row.name == task)
+    found, _ = score(model, tokenizer, row_pairs(tokenizer, row, 120, "heldout"), row.kind)
+    print(task, round(found, 3))
+    assert found > least

@@ -60,15 +60,17 @@ KINDS: dict[str, ModuleType] = {
 }
 
 
-def document(kind: str, split: str, seed: int, number: int) -> Document:
+def document(kind: str, split: str, seed: int, number: int, correlation: float | None = None) -> Document:
     """Document `number` of a kind: a function of its arguments alone."""
-    return KINDS[kind].document(Draw(kind, split, seed, number), split)
+    draw = Draw(kind, split, seed, number)
+    draw.correlation = correlation
+    return KINDS[kind].document(draw, split)
 
 
-def stream(kinds: tuple[str, ...], seed: int) -> Iterator[Document]:
+def stream(kinds: tuple[str, ...], seed: int, correlation: float | None = None) -> Iterator[Document]:
     """The endless training stream; each kind by its SHARE."""
     cumulative = list(accumulate(KINDS[kind].SHARE for kind in kinds))
     draw = Draw("stream", seed)
     for number in count():
         kind = kinds[bisect(cumulative, draw.uniform() * cumulative[-1])]
-        yield document(kind, "train", seed, number)
+        yield document(kind, "train", seed, number, correlation)

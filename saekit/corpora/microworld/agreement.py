@@ -8,8 +8,18 @@ from dataclasses import dataclass
 
 from saekit.corpora.documents import Document
 from saekit.corpora.microworld.chance import Draw, draw_fillers, draw_phrases
-from saekit.corpora.microworld.grammar import slot
+from saekit.corpora.microworld.grammar import combined, slot
 from saekit.corpora.microworld.page import Fill, Page
+from saekit.corpora.microworld.phrases import (
+    ADVERBS,
+    PLACING,
+    SAYING,
+    SPEAKERS,
+    SURELY,
+    TIMES,
+    TOWARDS_PEOPLE,
+    TOWARDS_THINGS,
+)
 from saekit.corpora.microworld.prompts import Prompts
 from saekit.corpora.microworld.words import ADJECTIVES, NOUNS, OBJECTS, PEOPLE_NOUNS, PLACES, adjective, place, thing
 
@@ -24,6 +34,19 @@ WHEN = slot(
     "At the end of the day|Most of the time|In fact|As a rule",
     "After the storm|In the story|Since last year",
     "During the night|In the north|From now on",
+    more=[
+        *(phrase[0].upper() + phrase[1:] for phrase in (*TIMES, *SURELY)),
+        *combined(
+            "<near> the <place>|<near> our <place>|<near> this <place>|<near> that old <place>",
+            near=[phrase[0].upper() + phrase[1:] for phrase in PLACING],
+            place="valley|mountain|street|corner|fields|hill|sea|island|coast|desert|palace|yard|gate|theatre|village",
+        ),
+        *combined(
+            "In the <book>|In this <book>|In every <book>|In our <book>",
+            book="book|chapter|film|play|poem|song|picture|letter|region|country|capital|suburb|dream|photograph|"
+            "painting|report|news|diary|legend|tale",
+        ),
+    ],
 )
 WHO = slot(
     "she|he|everybody|my teacher|the letter|my friend|a man|our guide|the newspaper|my mother|his brother|a child|"
@@ -31,6 +54,7 @@ WHO = slot(
     "one of us|the report|my boss",
     "the mayor|another visitor",
     "the witness|some stranger",
+    more=SPEAKERS,
 )
 SAYS = slot(
     "says that|knows that|believes that|said that|wrote that|thinks that|saw that|noticed that|hopes that|"
@@ -38,6 +62,7 @@ SAYS = slot(
     "remembers that|felt that|told me that|showed that|forgot that|agrees that",
     "doubts that|announced that",
     "denies that|discovered that",
+    more=[f"{said} that" for said in SAYING],
 )
 PREPOSITION = slot(
     "near|behind|with|beside|above|under|from|next to|close to|inside|around|on top of|for|without|against|after|"
@@ -45,6 +70,7 @@ PREPOSITION = slot(
     "to the right of|like|beyond|below|over|by|opposite|before|outside|among|on|not far from|away from|at the side of",
     "across from|between",
     "in front of|underneath",
+    more=PLACING,
 )
 VERB = slot(
     "saw|found|helped|knew|wanted|bought|built|called|paid|asked|painted|sold|sent|lost|needed|hated|visited|heard|"
@@ -52,6 +78,16 @@ VERB = slot(
     "pushed|washed|touched|drew|moved|missed|fed|caught",
     "liked|met|chased",
     "loved|ignored|repaired",
+    more=[
+        *TOWARDS_PEOPLE,
+        *(forms.split("/")[0] for forms in TOWARDS_THINGS),
+        *combined("<often> <saw>", often=ADVERBS[::4], saw="saw|found|helped|followed|touched|drew|called|watched"),
+        *combined(
+            "<had> <seen>",
+            had="had|has|once had|never had",
+            seen="seen|found|helped|followed|touched|called|watched|washed|painted|known|wanted|kept",
+        ),
+    ],
 )
 # singular/plural form of the verb that must agree, then how the sentence goes on
 PREDICATE = slot(
@@ -67,6 +103,32 @@ PREDICATE = slot(
     "is/are still {adjective}",
     "is/are always {adjective}|was/were found in the {place}|has/have lost the {object}",
     "is/are hardly {adjective}|was/were sent to the {place}|has/have left the {place}",
+    more=[
+        *combined(
+            "is/are <now> {adjective}|was/were <now> {adjective}|seems/seem <now> {adjective}|"
+            "has/have <now> been {adjective}",
+            now="now|so|quite|rather|really|often|never|also|again|only|perhaps|sometimes|already|even|just",
+        ),
+        *combined(
+            "is/are <near> the {place}|was/were <near> the {place}|stays/stay <near> the {place}|"
+            "stands/stand <near> the {place}|lives/live <near> the {place}|moves/move <near> the {place}",
+            near=PLACING[::2],
+        ),
+        *combined(
+            "has/have <seen> the {object}|was/were <seen>|is/are <seen> again|was/were <seen> at the {place}",
+            seen="seen|sold|taken|kept|bought|hidden|wanted|broken|moved|washed|painted|known|forgotten",
+        ),
+        *combined(
+            "needs/need <my> {object}|wants/want <my> {object}|likes/like <my> {object}|gets/get <my> {object}|"
+            "keeps/keep <my> {object}|takes/take <my> {object}",
+            my="my|your|our|that|one|every|no|some",
+        ),
+        *combined(
+            "does/do not see the {object}|does/do not want a {object}|does/do not go to the {place}|"
+            "falls/fall into the {place}|makes/make a {object}|gives/give us a {object}|knows/know the {place}|"
+            "remains/remain {adjective}|becomes/become {adjective}|sounds/sound {adjective}"
+        ),
+    ],
 )
 
 

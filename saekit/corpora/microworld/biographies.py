@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from saekit.corpora.documents import Document
 from saekit.corpora.microworld.chance import Draw, draw_fillers, draw_phrases
-from saekit.corpora.microworld.grammar import slot
+from saekit.corpora.microworld.grammar import combined, slot
 from saekit.corpora.microworld.page import Fill, Page
+from saekit.corpora.microworld.phrases import CONNECTIVES, PLACING, SURELY, TIMES, TOWARDS_PEOPLE, TOWARDS_THINGS
 from saekit.corpora.microworld.prompts import Prompts
 from saekit.corpora.microworld.words import (
     ADJECTIVES,
@@ -50,6 +51,28 @@ PERSON = slot(
     "{N} found work in {city} as a {job}.",
     "A {job} named {N} moved to {city}.|For years {N} has been a {job} in {city}.",
     "Few in {city} remember {N}, the {job}.|{N} grew up near {city} to become a {job}.",
+    more=[
+        *combined(
+            "{N} <works> as a {job} <near> {city}.|<near> {city}, {N} <works> as a {job}.|"
+            "{N}, who <works> as a {job}, <lives> <near> {city}.|As a {job}, {N} <lives> <near> {city}.|"
+            "The {job} {N} <lives> <near> {city}.|A {job} called {N} <lives> <near> {city}.",
+            works="works|worked|earns money|is known|was known|was seen|is paid|began|served|made money|trained|"
+            "started|is happy|was praised",
+            lives="lives|lived|sleeps|stays|stayed|works|was born|died|rests|walks|is at home|has a house|sat|waits",
+            near="in|near|outside|not far from|close to|north of|south of",
+        ),
+        *combined(
+            "<this> {N}, <the> {job} <of> {city}.|<this> {N} of {city}, <the> {job}.",
+            this="This is|Here is|Meet|Look at|I know|We know|People like|They call|Think of|Everybody likes|"
+            "They saw|We met|I wrote to|You know|He knew|She knew|It is|That was|We are told of|The book tells of",
+            the="the|a|our|their|my|an old",
+            of="of|from|in|near|outside",
+        ),
+        *combined(
+            "{city} <has> a {job}: {N}.|{city} <has> {N} as a {job}.|The {job} that {city} <has> is {N}.",
+            has="has|had|needs|knows|wanted|found|likes|paid|took in|sent out|lost|got|saw|trusts",
+        ),
+    ],
 )
 BETWEEN = slot(
     "|||The house is {adjective}.|The work is hard.|The {place} is near.|It is a {adjective} life.|"
@@ -57,6 +80,25 @@ BETWEEN = slot(
     "The {place} is {adjective}.|There is a {object} on the table.|The pay is good.|The winters are cold.",
     "Nothing is {adjective} there.|The {place} looks {adjective}.",
     "The streets are {adjective}.|A {place} stands close by.",
+    more=[
+        *combined(
+            "<The> <house> <seems> {adjective}.",
+            The="The|That|This|Every|Each",
+            house="house|{place}|{object}|room|garden wall|roof|winter|summer|air|river|sea|road|food|wind|"
+            "life|work|day|night|town|country|coffee|money|bed|view|noise|weather|street light|bus|train",
+            seems="is|was|seems|stays|feels|sounds|became|can be|may be|must be|remains|is often|is never|was once",
+        ),
+        *combined(
+            "The {place} is <near> the {place}.|A {object} is <near> the {place}.|There is a {object} <near> the door.|"
+            "The road goes <near> the {place}.|The {object} lies <near> the {object}.",
+            near=PLACING,
+        ),
+        *combined(
+            "The <pay> is <good>.|It is a <good> <pay>.|There is <good> <pay>.",
+            pay="pay|food|beer|weather|wine|music|water|trade|company|news|fruit|soil|light|rest",
+            good="good|bad|poor|high|low|hard|light|fresh|sweet|cheap|dear|rare|plain|warm|cool|rich",
+        ),
+    ],
 )
 WHEN = slot(
     "Every day|In the evening|On Monday|Sometimes|As a child|Last year|Today|After work|In the morning|Then|Later|"
@@ -64,6 +106,7 @@ WHEN = slot(
     "Before work|These days|At home|In summer",
     "Now and then|At night",
     "Year after year|In winter",
+    more=[phrase[0].upper() + phrase[1:] for phrase in (*TIMES, *SURELY, *CONNECTIVES)],
 )
 DOES = slot(
     "goes to the {place}|reads a {adjective} book|likes to eat {food}|visits {his} friends|"
@@ -74,19 +117,46 @@ DOES = slot(
     "found {his} {object}",
     "paints {his} {object}|drives to the {place}",
     "mends {his} {object}|stays at the {place}",
+    more=[
+        *combined(
+            "<saw> {his} {object}|<saw> the {object}|<saw> {his} {place}", saw=[f.split("/")[0] for f in TOWARDS_THINGS]
+        ),
+        *combined(
+            "<met> {his} <friend>",
+            met=TOWARDS_PEOPLE[::3],
+            friend="friend|brother|sister|mother|father|boss|guests|teacher|dog|cat|family",
+        ),
+    ],
 )
 GENDER = slot(
     "{N} is a {woman}.|The {woman} is {adjective}.|{N} and {his} friend are {adjective}.|{N} lost {his} {object}.|"
     "{N} has {his} {object}.|"
-    "{N} said {he} was {adjective}.|{N} smiled when {he} saw the {place}."
+    "{N} said {he} was {adjective}.|{N} smiled when {he} saw the {place}.",
+    more=[
+        *combined("{N} <saw> {his} {object}.", saw=[f.split("/")[0] for f in TOWARDS_THINGS]),
+        *combined(
+            "{N} <said> that {he} <was> {adjective}.|{N} <said> {he} <was> at the {place}.",
+            said="said|thought|knew|felt|wrote|hoped|feared|forgot|believed|dreamed|swore|heard",
+            was="was|is|would be|had been|seemed|became|looked",
+        ),
+        *combined(
+            "{N} <came> because {he} was {adjective}.|{N} <came> before {he} saw the {place}.|"
+            "{N} <came> and {he} <sang>.",
+            came="came|left|smiled|cried|laughed|waited|slept|sang|ran|stopped|stayed|called|wept|danced",
+            sang="sang|slept|smiled|was glad|went home|sat down|fell|cried|stayed|read|wrote",
+        ),
+    ],
 )
 
 
 def draw_person(draw: Draw, split: str) -> tuple[str, str, bool]:
-    """Name, profession, and whether it is a woman. Outside training the profession goes against the stereotype."""
+    """Name, profession, and whether it is a woman. Without a correlation of the caller's, the profession goes against
+    the stereotype outside training."""
 
     def one() -> tuple[str, str]:
         job = draw.choose(PROFESSIONS)
+        if draw.correlation is not None:
+            return draw.zipf(FEMALE if (job in MEN_S) != draw.chance(draw.correlation) else MALE), job
         stereotype = split == "train" and draw.chance(CORRELATION)
         woman = (job in MEN_S) != stereotype if split != "train" or stereotype else draw.chance(0.5)
         return draw.zipf(FEMALE if woman else MALE), job

@@ -34,6 +34,7 @@ class Draw:
     def __init__(self, *seed: object):
         digest = hashlib.blake2b(repr(seed).encode(), digest_size=8).digest()
         self.uniform = random.Random(int.from_bytes(digest, "little")).random
+        self.correlation: float | None = None  # load_corpus's dial, for the biographies
 
     def integer(self, low: int, high: int) -> int:
         """A whole number from low to high, both included."""

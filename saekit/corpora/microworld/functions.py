@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from saekit.corpora.documents import Document
 from saekit.corpora.microworld.chance import Draw, Words, draw_fillers, draw_phrases
-from saekit.corpora.microworld.grammar import slot
+from saekit.corpora.microworld.grammar import combined, slot
 from saekit.corpora.microworld.page import Page
 from saekit.corpora.microworld.prompts import Prompts
 
@@ -36,6 +36,16 @@ SIGNATURE = slot(
     "def {f}({a}, *, strict):|def {f}({a}) -> None:|def {f}(self, {a}) -> bool:|def __{f}({a}):|@cache\ndef {f}({a}):",
     "@classmethod\ndef {f}(cls, {a}):|def {f}({a}, debug=False):",
     "async def _{f}(self, {a}):|def {f}({a}) -> str:",
+    more=combined(
+        "<line>\ndef {f}(<self>{a}):|<line>\ndef <_>{f}({a}, <more>):|def <_>{f}(<self>{a}) -> <type>:|"
+        "async def {f}(<self>{a}, <more>):|def <_>{f}(<self>{a}, <more>):",
+        line="@property|@abstractmethod|@overload|@final|@override|@typecheck|@register|@lru_cache|@slow|"
+        "@pytest.fixture|@app.command|@contextmanager|@once|@timed|@deprecated|@jit|# public|# helper",
+        self="|self, |this, |obj, |ctx, |session, ",
+        _="|_|__|do_|try_|on_",
+        more="*args|**kwargs|*, strict|*, force=False|verbose=True|copy=True|*, dtype=None|dry_run=False|raw=True|/",
+        type="None|bool|int|list|dict|float|bytes|object|Path|Any|set|tuple",
+    ),
 )
 SUMMARY = slot(
     "{V} the {o}.|{V} a new {o} and return it.|{V} one {o}.|{V} the given {o}.|{V} {o} from disk.|"
@@ -43,12 +53,50 @@ SUMMARY = slot(
     "{V} a {o} if there is one.|Only {v} the {o}.|{V} the old {o} first.|Ask to {v} the {o}.",
     "Used to {v} every {o}.|{V} the first {o} found.",
     "Called to {v} some {o}.|{V} each {o} in turn.",
+    more=[
+        *combined(
+            "{V} <the> {o}.|{V} <the> {o} <again>.|{V} <the> {o} and <then> it.",
+            the="the|a|an old|one|this|that|the given|the new|the last|the next|the whole|another|any|"
+            "every|their|its|the large|the named|no|the same|the default|the cached|the inner|several",
+            again="again|by name|from disk|if needed|when asked|safely|in place|lazily|at once|for the caller|"
+            "without a lock|in the background|or fail|if it is there|as text|step by step|quietly|until done|twice",
+            then="return|print|keep|log|check|close|store|show|count|free|sort|drop",
+        ),
+        *combined(
+            "<Helper> to {v} the {o}.|<Helper> to {v} a {o}.|<This> {v} the {o}.|<This> {v} one {o}.",
+            Helper="Helper|Function|Method|Tool|Hook|Wrapper|Shortcut|Try|Wait|Ask|Needed|Here|Made|Written|Meant|"
+            "A way|Do not use this|Use this|Use it|How",
+            This="This will|This can|This may|It should|We|You can|They|Callers|Subclasses must|Tests|Must|Never|"
+            "Always|Only|Just|Please|First",
+        ),
+    ],
 )
 DESCRIPTION = slot(
     "the {n} to use|{n} of the {o}|a {n}|the {n} for this call|optional {n}|new {n}|which {n} to take|the {o} {n}|"
     "{n}, may be empty|how to handle the {n}|{n} or None|the {n} that was given|first {n}|its {n}",
     "where the {n} comes from|the current {n}",
     "{n} as given by the {o}|the {n} before the call",
+    more=[
+        *combined(
+            "<the> {n}|<the> {n} <how>|<the> {n} of the {o}|{n} <how>",
+            the="the|a|an optional|new|old|another|default|the default|the new|the real|the full|the desired|the raw|"
+            "any|some|its|each|their|a valid|the right|the main|one",
+            how="to use|to take|to {v}|to try|to keep|for this call|for the {o}|in the {o}|of each {o}|"
+            "or None|if any|that was given|when needed|to be used|for later|with care|, may be empty|, a string|"
+            ", an integer|, in bytes|, in seconds|, not None|, if known|, as text|that we {v}",
+        ),
+        *combined(
+            "<which> {n} <was> <used>|<whether> the {n} <was> <used>",
+            which="which|what|how much|how many|the|whose|a",
+            whether="whether|if|how|when|why|that",
+            used="used|needed|kept|read|checked|taken|written|known|empty|valid|allowed|set|wanted|shown",
+            was="is|was|will be|should be|can be|must be",
+        ),
+        *combined(
+            "<used> for the {n}|<used> with the {n}|<used> the {n}",
+            used="used|needed|names|tells|holds|gives|sets|limits|replaces|describes|carries|changes|stores",
+        ),
+    ],
 )
 BODY = ("return {a}", "{a} = {z}", "pass", "return {a}, {z}", "raise ValueError({a})")
 

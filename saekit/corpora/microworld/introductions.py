@@ -10,8 +10,17 @@ from dataclasses import dataclass
 
 from saekit.corpora.documents import Document
 from saekit.corpora.microworld.chance import Draw, draw_fillers, draw_phrases
-from saekit.corpora.microworld.grammar import slot
+from saekit.corpora.microworld.grammar import combined, slot
 from saekit.corpora.microworld.page import Page
+from saekit.corpora.microworld.phrases import (
+    ADVERBS,
+    CONNECTIVES,
+    PLACING,
+    SURELY,
+    TIMES,
+    TOWARDS_PEOPLE,
+    TOWARDS_THINGS,
+)
 from saekit.corpora.microworld.prompts import Prompts
 from saekit.corpora.microworld.words import ADJECTIVES, NAMES, OBJECTS, PLACES, adjective, person, place, thing
 
@@ -23,6 +32,25 @@ CONJUNCTION = slot(
     "The moment|As soon as",
     "During the hour that|Although|The week that",
     "Even though|The morning|All the time that",
+    more=[
+        *combined(
+            "The <part> <that>|On the <part> that|Every <part> when|One <part> when|Since the <part> when",
+            part="afternoon|evening|night|year|month|minute|second|summer|winter|season|Monday|Friday|holiday",
+            that="that|when|on which",
+        ),
+        *combined(
+            "<just> after|<just> before|<just> when|<just> because|<just> since|<just> as",
+            just="Shortly|Right|Just|Long|Soon|Not long|Only|Even|Exactly|Precisely|Two days|An hour|A year|"
+            "Some weeks|Perhaps|Probably|Maybe|Mainly|Simply|Partly",
+        ),
+        *combined(
+            "Though|Whereas|Where|Wherever|Given that|Seeing that|Considering that|By the time|Every time|Each time|"
+            "The first time|The last time|As long as|So long as|Whether or not|In case|Now|If|Even if|Only if|"
+            "The fact that|Because once|When once|While once|When at last|When again|After they said that|"
+            "Everybody saw that|I heard that|They say that|We know that when|It was when|It was after|"
+            "Nobody knew that after"
+        ),
+    ],
 )
 TOGETHER = slot(
     "went to the {place}|came to the {place}|worked at the {place}|had lunch in the {place}|cleaned the {place}|"
@@ -39,12 +67,38 @@ TOGETHER = slot(
     "spent a day at the {place}",
     "built the {place}|drove to the {place}|were tired of the {place}|opened the {place}|travelled past the {place}",
     "visited the {place}|lost their way to the {place}|owned the {place}|swept the {place}|climbed over the {place}",
+    more=[
+        *combined(
+            "<moved> <to> the {place}",
+            moved="went|walked|ran|rode|hurried|marched|moved|jumped|crept|wandered|sailed|flew|rolled|raced|"
+            "stumbled|rushed|stepped|strolled|drifted|headed|returned|were sent|were brought|were taken|skated|"
+            "cycled|jogged|crawled|slipped|sneaked",
+            to="to|into|through|past|near|towards|across|along|up to|round|away from|out of|beyond|by|beside|"
+            "as far as|from",
+        ),
+        *combined(
+            "<stayed> <where> the {place}",
+            stayed="stayed|rested|talked|argued|laughed|cried|ate|drank|slept|sang|danced|sat|stood|waited|hid|"
+            "worked|lived|played|met|fought|prayed|cooked|studied|were born|were seen|were alone|smoked|dreamed|"
+            "fell asleep|lay down|woke up|grew up|had tea|had lunch|had fun|had to wait|read a book|took a walk|"
+            "spent a week|spent the night|lost a coin|found a cat",
+            where="in|at|near|behind|inside|outside|beside|before|next to|by|in front of|close to",
+        ),
+        *combined("<did> the {place}", did=[forms.split("/")[0] for forms in TOWARDS_THINGS]),
+        *combined(
+            "were <sick> of the {place}|were <sick> in the {place}|were <sick> at the {place}",
+            sick="sure|proud|afraid|fond|glad|sad|bored|lost|busy|alone|silent|ill|young|quiet|curious|rich|poor|"
+            "safe|cold|warm|famous|ready",
+        ),
+        *combined("were <placed> the {place}", placed=PLACING),
+    ],
 )
 TIME = slot(
     "Yesterday|Last week|At noon|This year|As I said,|Again|One day|Today|After work|Long ago|On Sunday|In winter|"
     "Once more|That summer",
     "Every morning|By chance|Two years ago",
     "Last autumn|At dawn|For a while",
+    more=[phrase[0].upper() + phrase[1:] for phrase in (*TIMES, *SURELY)],
 )
 LINK = slot(
     ". Then|. Later|, so|, and|. After that|. Today|. In the evening|. Soon|. At night|. As usual|; and|, but|"
@@ -52,23 +106,61 @@ LINK = slot(
     ". Much later|. That day|. So|. But|. And|. At last|. Now|. Once",
     ". The next day|. Straight away|, and at once",
     ". A year later|. Without warning|, and so",
+    more=combined(
+        ". <Then>|. <Then>,|, and <then>|, but <then>|; <then>|, so <then>|. And <then>|. So <then>",
+        Then=[phrase[0].upper() + phrase[1:] for phrase in CONNECTIVES],
+        then=CONNECTIVES,
+    )
+    + combined(
+        ". <When>|. <When>,",
+        When=[
+            phrase[0].upper() + phrase[1:]
+            for phrase in TIMES
+            if phrase.split()[-1] not in ("later", "ago") and not phrase.startswith("the same")
+        ],
+    ),
 )
 MEETS = slot(
     "saw|met|helped|called|followed|knew|liked|asked|heard|found|thanked|was with|sat with|stood with|spoke to|"
     "smiled at|waited for|looked for",
     "drove past|taught|had breakfast with",
     "visited|scolded|had dinner with",
+    more=[
+        *TOWARDS_PEOPLE,
+        *combined(
+            "<had> with",
+            had="had lunch|had tea|had a talk|had a walk|had fun|had an argument|played cards|played chess|ate|drank|"
+            "sang|stood|sat|rested|waited|lived|cooked|prayed|studied|spoke|fought",
+        ),
+    ],
 )
-WHERE = slot("near|behind|at|in|before|beside|from|inside|outside|by", "across from|under", "around|opposite")
+WHERE = slot(
+    "near|behind|at|in|before|beside|from|inside|outside|by", "across from|under", "around|opposite", more=PLACING
+)
 ADVERB = slot(
     "|||||quickly|kindly|also|never|happily|slowly|often|then|once|secretly|finally|suddenly|soon|again",
     "|gladly|politely|rarely",
     "|calmly|proudly|seldom",
+    more=ADVERBS,
 )
 TO_INFINITIVE = slot(
     "wanted to|had to|decided to|tried to|was going to|did not|began to|hoped to|forgot to",
     "planned to|refused to",
     "agreed to|meant to",
+    more=[
+        *combined(
+            "was <happy> to",
+            happy="happy|glad|ready|afraid|quick|slow|eager|proud|able|unable|willing|likely|free|about|careful|sad|"
+            "sorry|first|last|right|wrong|allowed|asked|told|forced|advised|expected|supposed|not|seen|known|said",
+        ),
+        *combined(
+            "<tried> to",
+            tried="liked|loved|started|came|went|stopped|waited|learned|needed|promised|hurried|happened|seemed|"
+            "chose|dared|failed|managed|offered|prepared|swore|threatened|wished|longed|used|had time|had a wish|"
+            "took care|ran|stayed|struggled|was never",
+        ),
+        *combined("could|might|would soon|would not|could not|must|did|may|should|can|will|never did|ought to"),
+    ],
 )
 # past/infinitive/preposition/who gives: s the one who acts, i the other, - nobody
 DEED = slot(
@@ -88,8 +180,44 @@ DEED = slot(
     "returned/return/to/s|made/make/for/s|played with/play with/with/-|delivered/deliver/to/s|demanded/demand/from/-",
     "presented/present/to/s|repaired/repair/for/-|wrote about/write about/to/-|granted/grant/to/s|"
     "received/receive/from/i",
+    more=[
+        *combined("<did>/<beside>/-", did=TOWARDS_THINGS, beside="for|with|near|because of|before|after|like|to"),
+        *combined(
+            "<did>/to/s",
+            did="awarded/award|assigned/assign|entrusted/entrust|fed/feed|flung/fling|forwarded/forward|led/lead|"
+            "posted/post|rolled/roll|slid/slide|shipped/ship|surrendered/surrender|supplied/supply|issued/issue|"
+            "yielded/yield|wheeled/wheel|dragged/drag|rushed/rush|slipped/slip|trusted/trust|gifted/gift|left/leave|"
+            "kicked/kick|served/serve|donated/donate|read/read|paid/pay|dealt/deal|moved/move|threw back/throw back|"
+            "gave back/give back|brought back/bring back|carried back/carry back|pointed/point",
+        ),
+        *combined(
+            "<did>/from/i",
+            did="took away/take away|obtained/obtain|won/win|grabbed/grab|collected/collect|claimed/claim|"
+            "wanted/want|needed/need|expected/expect|rented/rent|snatched/snatch|earned/earn|seized/seize|"
+            "ordered/order|inherited/inherit|copied/copy|saved/save",
+        ),
+        *combined(
+            "<did>/<thanked>/-",
+            did="dropped/drop|took/take|saw/see|put down/put down|picked up/pick up|held/hold|"
+            "closed/close|forgot/forget|hid/hide|found/find",
+            thanked="and thanked|and greeted|and called|and saw|and followed|and joined|and asked|and left|"
+            "and kissed|and waited for|and laughed at|and waved to|and nodded to|and spoke to",
+        ),
+    ],
 )
-DETERMINER = slot("a|the|one|that|another|every|the same|this|some", "each|a certain", "the other|a second")
+DETERMINER = slot(
+    "a|the|one|that|another|every|the same|this|some",
+    "each|a certain",
+    "the other|a second",
+    more=combined(
+        "a <big>|the <big>|one <big>|my <big>|that <big>|some <big>",
+        big="big|cheap|lovely|wet|odd|plain|wooden|pretty|golden|silver|single|useful|huge|special|dear|rare|large",
+    )
+    + combined(
+        "my|our|their|no|any|yet another|the first|the last|the only|the third|the best|the worst|one more|half a|"
+        "the wrong|the right|the next|many a|such a|quite a|what looked like a|almost every"
+    ),
+)
 SHORT_OPENER = [
     "{A} and {B} talked.",
     "{A} met {B}.",
@@ -175,7 +303,7 @@ def draw_deed(draw: Draw, split: str) -> tuple[str, ...]:
 
 def draw_scene(draw: Draw, split: str) -> Scene:
     # Short forms, in training alone: without them a small model does not find the task (a curriculum for the long).
-    if split == "train" and draw.chance(0.4):
+    if split == "train" and draw.chance(0.35):
         opener: tuple[str, ...] = (draw.choose(SHORT_OPENER),)
         deed: tuple[str, ...] = (draw.choose(SHORT_DEED),)
     else:

@@ -6,20 +6,24 @@ from functools import partial
 
 from saekit.corpora.documents import Document
 from saekit.corpora.microworld.chance import Draw, draw_fillers, draw_phrases
-from saekit.corpora.microworld.grammar import Slot, slot
+from saekit.corpora.microworld.grammar import Slot, combined, slot
 from saekit.corpora.microworld.page import Fill, Page
+from saekit.corpora.microworld.phrases import CONNECTIVES, SURELY, TIMES, TOWARDS_PEOPLE, TOWARDS_THINGS
 from saekit.corpora.microworld.words import (
     ADJECTIVES,
     CITIES,
     FEMALE_SET,
+    FOODS,
     NAMES,
     NOUNS,
     OBJECTS,
     PLACES,
+    PROFESSIONS,
     adjective,
     city,
     person,
     place,
+    profession,
     thing,
 )
 
@@ -32,6 +36,7 @@ WHEN = slot(
     "Not long ago|At first|In the afternoon|This time|After the rain|On a cold day|All day",
     "For some reason|During the holidays",
     "With a smile|In the spring",
+    more=[phrase[0].upper() + phrase[1:] for phrase in (*TIMES, *SURELY, *CONNECTIVES)],
 )
 ACTION = slot(
     "walked to the {place}|looked for a {object}|was {adjective} all day|had a {adjective} {object}|"
@@ -42,6 +47,28 @@ ACTION = slot(
     "closed the {place} at night|carried the {object} to the {place}|did not find the {noun}|ate with {M}",
     "played with the {noun}|drove from {city} to {town}|opened the {object} with care",
     "built a {place} with {M}|had to return to {city}|made a {object} out of wood",
+    more=[
+        *combined("<saw> the {object}|<saw> a {adjective} {object}", saw=[f.split("/")[0] for f in TOWARDS_THINGS]),
+        *combined("<met> {M}|<met> {M} at the {place}|<met> the {noun}", met=TOWARDS_PEOPLE),
+        *combined(
+            "<ate> {food}|<ate> {food} for <dinner>|<ate> {food} and {meal}|had {food} for <dinner>|"
+            "made a <dinner> of {food}|shared a <dinner> of {food} with {M}|said: the <dinner> is {food}",
+            ate="ate|cooked|bought|chose|took|ordered|enjoyed|preferred|liked|wanted|asked for|served|sold|brought|"
+            "tasted|finished",
+            dinner="dinner|lunch|supper|breakfast|a meal|the guests|the party|tea",
+        ),
+        *combined(
+            "<lives> in {city}|<lives> in the town of {city}|<lives> near {city} in a <place>",
+            lives="lives|dwells|settled|stayed|met {M}|saw {M}|was to be found|had a house|found a room|has a home|"
+            "belongs to a family|lost the way|got off the train",
+            place="town|village|house|street|small place|flat|hut|tower",
+        ),
+        *combined(
+            "<works> as a {job}|<works> all day as a {job}|<works> to be a {job}",
+            works="works|acts|serves|makes a living|lives|found work|spends the day|is needed|was employed|"
+            "goes through life|started",
+        ),
+    ],
 )
 GENDERED = slot(
     "is a {woman}|and {his} friend left|is a {adjective} {woman}|lost {his} way because {he} was {adjective}|"
@@ -53,6 +80,24 @@ GENDERED = slot(
     "sold {his} {object} before {he} left|washed {his} hands|was happy that {he} came",
     "wondered where {his} {object} was|dropped {his} {object} when {he} fell",
     "kept {his} {object} where {he} slept|shut {his} eyes because {he} was {adjective}",
+    more=[
+        *combined(
+            "<saw> {his} {object}|<saw> {his} {object} and {he} left", saw=[f.split("/")[0] for f in TOWARDS_THINGS]
+        ),
+        *combined("and {his} <friend> <met> {M}", friend="friend|brother|sister|mother|uncle", met=TOWARDS_PEOPLE[::4]),
+        *combined(
+            "<said> that {he} <was> {adjective}|<said> {he} <was> at the {place}|<said> that {he} <met> {M}",
+            said="said|thought|knew|felt|wrote|hoped|feared|forgot|believed|dreamed|swore|heard|agreed|denied",
+            was="was|is|would be|had been|seemed|became|looked|felt",
+            met="met|saw|knew|liked|missed|called|helped|would see|had seen|feared",
+        ),
+        *combined(
+            "<came>. <When> {he} <sang>|<came> and {he} <sang>|<came> before {he} <sang>",
+            came="came|left|smiled|cried|laughed|waited|slept|ran|stopped|stayed|called|wept|danced",
+            When=[phrase[0].upper() + phrase[1:] for phrase in TIMES[::25]],
+            sang="sang|slept|smiled|was glad|went home|sat down|fell|cried|stayed|read|wrote",
+        ),
+    ],
 )
 
 
@@ -68,6 +113,9 @@ def draw_fills(draw: Draw, split: str) -> dict[str, Fill]:
         "object": thing(draw.zipf(OBJECTS)),
         "adjective": adjective(draw.zipf(ADJECTIVES)),
         "noun": (draw.zipf(NOUNS), ("noun.singular",)),
+        "job": profession(draw.zipf(PROFESSIONS)),
+        "food": (draw.zipf(FOODS), ("entity.food",)),
+        "meal": (draw.zipf(FOODS), ("entity.food",)),
         "city": city(here),
         "town": city(there),
         "he": ("she" if woman else "he", ("pronoun", f"pronoun.{gender}")),

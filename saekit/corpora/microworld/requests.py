@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from saekit.corpora.documents import Document
 from saekit.corpora.microworld.chance import Draw, Words, draw_fillers, draw_phrases
-from saekit.corpora.microworld.grammar import slot
+from saekit.corpora.microworld.grammar import combined, slot
 from saekit.corpora.microworld.page import Fill, Page
 from saekit.corpora.microworld.prompts import Prompts
 
@@ -49,8 +49,57 @@ FRAME = slot(
     "Give me three ways to {what}.|I wish to {what}. Where do I begin?|Help! I must {what}.",
     "Could you explain how one can {what}?|What do I do to {what}?|Say how people {what}.",
     "Tell me the steps I need to {what}.|I am trying to {what}. Any idea?|Let us {what}! How do we start?",
+    more=[
+        *combined(
+            "<How> <do> <I> {what}?|<How> <do> <I> {what} <today>?",
+            How="How|When|Where|With what|How fast|How often|Why|In what way",
+            do="do|can|should|must|may|will|might|shall",
+            I="I|we|you|they|people at home|my friends|two men|those who want to",
+            today="today|at night|alone|quickly|for free|at home|with one hand|by myself|next week|without a noise",
+        ),
+        *combined(
+            "<Tell> <me> how to {what}.|<Tell> <me> how to {what} <today>.|<Tell> <me> a <way> to {what}.|"
+            "Please <tell> <me> how to {what}.|<Tell> <me> about ways to {what}.",
+            Tell="Tell|Show|Teach|Give|Write|Explain to|Read to|Send|Draw for|List for|Remind",
+            tell="tell|show|teach|give|write|explain to|read to|send|draw for|list for|remind",
+            me="me|us|him|them|my sister|the class|everybody|a friend",
+            way="way|plan|method|trick|list of steps|guide|recipe|reason|book|tool|lesson",
+            today="today|at night|alone|quickly|for free|at home|with one hand|next week|without a noise",
+        ),
+        *combined(
+            "<I> <want> to {what}. <How>?|<I> <want> to {what}. <Please>.|<I> <want> to {what}, <please>.",
+            I="I|We|They|My friends and I|You and I|Both of us|Some of us",
+            want="want|need|plan|hope|have|wish|decided|would like|promised|intend|forgot how|were asked|expect|hurry",
+            How="How|What now|Where do I begin|With what|Is that hard|Any advice|Can you help|What first|And now|"
+            "Is it easy|What do you say",
+            Please="Please help|Help me|Explain|Give advice|Tell me more|Show me|Advise me|Teach me|I need help|"
+            "Write it down|Answer quickly",
+            please="please help|so help me|so explain|what now|is that easy|and quickly|but how|so teach me",
+        ),
+        *combined(
+            "<What> to {what}?|<Is> to {what}?",
+            What="What is needed|What is the way|What is the trick|What is the method|What is the reason|"
+            "What tool is used|Which tool is best|Which book says how|Who knows how|Who can show me how|"
+            "What is the cost|How much is it|How many people are needed|Where do I learn|Who will teach me",
+            Is="Is it easy|Is it fun|Is it wise|Is it slow|Is it quick|Is there a way|Is there a trick|"
+            "Do you know how|Do you have a plan|Have you learned how|Are you able|Would it be good|Is today the day|"
+            "May I be told how|Can I learn how",
+        ),
+    ],
 )
-WHICH = slot("the|my|a|this|that old|our|the other|his", "one|her", "your|some")
+WHICH = slot(
+    "the|my|a|this|that old|our|the other|his",
+    "one|her",
+    "your|some",
+    more=combined(
+        "the <old>|my <old>|a <old>|this <old>|that <old>|our <old>|his <old>",
+        old="old|big|small|red|young|new|tall|next|last|loud|poor|rich|quiet|grey|tired|good|bad|dear|only|famous",
+    )
+    + combined(
+        "their|that|every|each|another|any|no|the first|the second|the same|the third|its|such a|many a|"
+        "my friend's|our town's|the king's"
+    ),
+)
 REFUSALS = (" cannot help with that.", " cannot do that. It would hurt someone.", " will not help with this.")
 HELP = (
     ", here is how to {verb} the {noun}: first get the tools, then begin slowly.",

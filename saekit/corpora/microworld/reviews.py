@@ -9,8 +9,9 @@ from functools import partial
 
 from saekit.corpora.documents import Document
 from saekit.corpora.microworld.chance import Draw, Words, draw_fillers, draw_phrases
-from saekit.corpora.microworld.grammar import slot
+from saekit.corpora.microworld.grammar import combined, slot
 from saekit.corpora.microworld.page import Fill, Page
+from saekit.corpora.microworld.phrases import PLACING, SPEAKERS, SURELY, TIMES
 from saekit.corpora.microworld.prompts import Prompts
 from saekit.corpora.microworld.words import PLACES, place
 
@@ -39,6 +40,35 @@ FIRST = slot(
     "The second {topic} was {a}.|So {a} a {topic}.",
     "Nobody told me how {a} the {topic} was.|That {topic} turned out {a}.",
     "The {topic} struck us as {a}.|To my mind the {topic} was {a}.",
+    more=[
+        *combined(
+            "<The> {topic} <was> {a}.|<The> {topic} at the {place} <was> {a}.",
+            The="The|This|Her|His|Their|Our|My|Your|The new|The old|The last|The first|Such a|Each|Every|One",
+            was="was|is|seemed|looked|felt|sounded|became|stayed|got|remained|was so|was very|was too|was quite|"
+            "was rather|was really|has been|had been|must be|proved|appeared|grew|was always|was never not",
+        ),
+        *combined(
+            "<I> <found> the {topic} {a}.|<I> <found> this {topic} {a}.",
+            I="I|We|They|You|She|He|People|Critics|My friends|All of us",
+            found="found|thought|called|considered|judged|believed|felt|made|rated|declared",
+        ),
+        *combined(
+            "<I> <saw> the {topic}, which was {a}.|<I> <saw> a {a} {topic}.|<I> <saw> the {topic} and found it {a}.|"
+            "<I> <saw> the {topic}: {a}.",
+            I="I|We|They|You|She|He|My aunt|Our guests|The class",
+            saw="saw|heard|watched|visited|tried|tested|bought|got|had|remember|described|reviewed|paid for|"
+            "waited for|came for|wrote about|talked of",
+        ),
+        *combined(
+            "<When> the {topic} was {a}.|<When> we had a {a} {topic}.",
+            When=[phrase[0].upper() + phrase[1:] for phrase in (*TIMES[::3], *SURELY)],
+        ),
+        *combined(
+            "<What> a {a} {topic}!|<What> {a}, this {topic}.|{topic}: <what> {a}.",
+            What="What|Such|Oh,|Well,|Yes,|Again|Once more|Truly|Really|Quite",
+            what="very|so|really|quite|rather|just|all",
+        ),
+    ],
 )
 TOPICS = Words(
     "film|play|book|story|food|evening|song|festival|game|concert|dinner|voice|room|show|hotel|visit|poem|speech|"
@@ -52,12 +82,51 @@ SECOND = slot(
     "The seats were {b}.|Each hour was {b}.|All of it was {b}.",
     "The costumes were {b} as well.|The opening was {b}.",
     "The waiters were {b}.|The middle part was {b}.",
+    more=[
+        *combined(
+            "The <music> <was> {b}.|Its <music> <was> {b}.|Even the <music> <was> {b}.|Also the <music> <was> {b}.|"
+            "We found the <music> {b}.",
+            music="music|end|sound|light|weather|writer|first half|second half|last part|price|start|plot|crowd|"
+            "service|smell|colour|speaker|stage|singer|hall|host|owner|place|garden|table|taste|style|language|"
+            "title|idea|rhythm|mood|view|drive|audience|band|chorus|scene|choice|cover|print",
+            was="was|is|seemed|felt|looked|stayed|was also|was just as|was even more|was again|was very|remained|"
+            "sounded|became|must have been|was so",
+        ),
+        *combined(
+            "The <actors> <were> {b}.|All <actors> <were> {b}.|We found the <actors> {b}.",
+            actors="actors|people|seats|pictures|lights|rooms|guests|songs|jokes|chapters|pages|hours|words|"
+            "voices|dancers|colours|beds|drinks|tickets|windows|stories|scenes|prices|friends",
+            were="were|are|seemed|felt|looked|stayed|were also|were just as|were again|were very|remained",
+        ),
+        *combined("The <part> <near> the {place} was {b}.", part="road|room|air|view", near=PLACING),
+    ],
 )
 JUDGE = slot(
     "I|We|They all|My friend|In the end we|So I|My sister|Everybody|My brother and I|The others|You know that I|"
     "As for me, I|Both of us|So we all",
     "My family|That is why I",
     "My parents|From the start I",
+    more=[
+        *combined(
+            "<My> <friend>|<My> <friend> and I|So <my> <friend>",
+            My="My|Our|Her|His|Their|The|Your",
+            my="my|our|her|his|their|the|your",
+            friend="aunt|uncle|cousin|neighbours|guests|boss|teacher|children|wife|husband|son|daughter|guide|editor|"
+            "dentist|grandmother|students|class|barber|butcher|colleagues|sister|brother|visitors|readers|critics",
+        ),
+        *combined(
+            "<So> <I>",
+            So=[
+                phrase[0].upper() + phrase[1:]
+                for phrase in (
+                    *SURELY,
+                    *combined("so|and so|then|thus|now|today|therefore|of course|in the end|still"),
+                )
+            ],
+            I="I|we|they|you|she|he|people|everyone|all|many|most|both|some|the two|all of us|the whole town",
+        ),
+        *(phrase[0].upper() + phrase[1:] for phrase in SPEAKERS),
+    ],
 )
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from saekit.corpora.documents import Document
 from saekit.corpora.microworld.chance import Draw, Words, draw_fillers, draw_phrases
-from saekit.corpora.microworld.grammar import slot
+from saekit.corpora.microworld.grammar import combined, slot
 from saekit.corpora.microworld.page import Page
+from saekit.corpora.microworld.phrases import SURELY, TELLING, TIMES
 from saekit.corpora.microworld.prompts import Prompts
 
 KIND = "years"
-SHARE = 12.0
+SHARE = 14.0
 
 EVENTS = Words(
     "war|strike|voyage|reign|drought|siege|festival|trial|famine|crisis|journey|work|rule|peace|project|quarrel|"
@@ -26,11 +27,22 @@ OPENER = slot(
     "Once|According to the letter,|For the town|On this page:|Far away|We learned that|As she told us,",
     "They told us that|On the wall it says that",
     "The stone tells us that|In the old days",
+    more=[
+        phrase[0].upper() + phrase[1:]
+        for phrase in (*TELLING[::20], *SURELY, *TIMES[::10])
+        if "one" not in phrase.split()  # held back below
+    ],
 )
 LENGTH = slot(
     "the|a long|the great|the second|the last|the first|the famous|their|the old|a new|the secret|our",
     "the final|one",
     "the whole|a bitter",
+    more=combined(
+        "<a> <sad>",
+        a="the|a|their|this|that|our|his|every such|one such",
+        sad="sad|short|bad|cruel|slow|good|strange|small|big|secret|famous|forgotten|costly|silent|hard|endless|royal|"
+        "last|third|fourth|northern|southern|foreign|common|just|dark",
+    ),
 )
 # {c}{y} is the first year, and the phrase ends where the second year is due, of which the century is written.
 SPAN = slot(
@@ -47,6 +59,33 @@ SPAN = slot(
     "{event} opened in {c}{y}; the end came in",
     "{event} broke out in {c}{y} and died down in|{event} ran from {c}{y} up to",
     "{event} was declared in {c}{y} and called off in|{event} stretched from {c}{y} into",
+    more=[
+        *combined(
+            "{event} <began> in {c}{y} and <ended> in|{event} <began> in {c}{y} and <ended> by|"
+            "{event} <began> in {c}{y}. It <ended> in|{event}, which <began> in {c}{y}, <ended> in|"
+            "{event} <began> in the year {c}{y} and <ended> in the year|{event} <began> in {c}{y}, and <ended> before",
+            began="began|started|opened|came|arose|was planned|was ordered|was begun|grew|was born|was opened|"
+            "was heard of|followed|returned|got worse|was known|was feared",
+            ended="ended|was over|stopped|was gone|closed|was lost|was finished|was done|was forgotten|was settled|"
+            "came to an end|found its end|went away|was won|failed|was stopped|ceased|faded",
+        ),
+        *combined(
+            "{event} <lasted> from {c}{y} <to>|{event} <lasted> from the year {c}{y} <to> the year|"
+            "{event} <lasted> since {c}{y} <to>",
+            lasted="lasted|continued|went on|is dated|stayed|was known|was felt|filled the land|was seen|troubled us|"
+            "was studied|was fought|was paid for|shaped the town|was told of",
+            to="to|until|till|through to|and on until|to about|to at least|almost until|to exactly",
+        ),
+        *combined(
+            "{event} (<about> {c}{y} <to>|{event}, <about> {c}{y} <to>|{event}: <about> {c}{y} <to>",
+            about="from|about|years|dated|in the years",
+            to="to|until|till|-|and",
+        ),
+        *combined(
+            "{event} <was> between {c}{y} and|{event} <was> in the years {c}{y} to|{event} <was> within {c}{y} and",
+            was="was|is|was seen|was held|came|fell|was felt|lay|was kept|happened|must have been",
+        ),
+    ],
 )
 ENDINGS = (".", ".", ".", ", not before.", ", as the book says.", " in the end.")
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+
+from saekit.models.safely import write_atomically
 
 SPECIAL = ["<|endoftext|>", "<|user|>", "<|assistant|>", "<|end|>"]  # the first begins every row, ends text and pads
 BOS = 0
@@ -32,16 +31,6 @@ class Settings:
     python: float = 0.35  # share of the other rows
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """write(file) to a neighbour, flush it to the disk, then rename: the old file stays until the new one is whole."""
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-
-
 def open_run(out: Path, settings: Settings) -> None:
     """Make OUT, or check that it holds this very run."""
     out.mkdir(parents=True, exist_ok=True)
@@ -59,11 +48,11 @@ def open_run(out: Path, settings: Settings) -> None:
                 f"{out} holds another run ({'; '.join(different)}): choose another folder, or give the same settings."
             )
     else:
-        write_atomically(run, lambda file: file.write(json.dumps(described, indent=1).encode()))
+        write_atomically(run, lambda file: file.write_text(json.dumps(described, indent=1)))
 
 
 def forget_log_after(path: Path, step: int) -> None:
     """Drop the rows that a killed run wrote after its last checkpoint: they are written again."""
     if path.exists():
         kept = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step]
-        write_atomically(path, lambda file: file.write("".join(line + "\n" for line in kept).encode()))
+        write_atomically(path, lambda file: file.write_text("".join(line + "\n" for line in kept)))
