@@ -16,7 +16,7 @@ _HOMES = {
     "saekit.corpora": ["Corpus", "Document", "Span", "load_corpus", "load_pairs"],
     "saekit.activations": ["Activations"],
     "saekit_kernels": ["SparseCodes"],
-    "saekit.dictionaries": ["Dictionary", "DictionaryConfiguration", "Provenance", "TopK"],
+    "saekit.dictionaries": ["BatchTopK", "Dictionary", "DictionaryConfiguration", "Provenance", "ReLU", "TopK"],
     "saekit.formats": ["load_dictionary"],
     "saekit.interventions": ["Edit", "edited"],
     "saekit.metrics": ["Report", "evaluate", "match_concepts", "measure_latent_max"],
@@ -43,9 +43,11 @@ if TYPE_CHECKING:
     from saekit.corpora import Span as Span
     from saekit.corpora import load_corpus as load_corpus
     from saekit.corpora import load_pairs as load_pairs
+    from saekit.dictionaries import BatchTopK as BatchTopK
     from saekit.dictionaries import Dictionary as Dictionary
     from saekit.dictionaries import DictionaryConfiguration as DictionaryConfiguration
     from saekit.dictionaries import Provenance as Provenance
+    from saekit.dictionaries import ReLU as ReLU
     from saekit.dictionaries import TopK as TopK
     from saekit.formats import load_dictionary as load_dictionary
     from saekit.interventions import Edit as Edit

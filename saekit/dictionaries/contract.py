@@ -92,6 +92,8 @@ class Dictionary(nn.Module):
     latent_max: Tensor
     unit_norm_decoder: ClassVar[bool] = True
     """training keeps every decoder row at norm 1"""
+    progress: float = 1.0
+    """how far training is, 0 to 1; an objective may read it"""
 
     def __init__(
         self, configuration: DictionaryConfiguration, reads: Mapping[str, int], writes: Mapping[str, int] | None = None

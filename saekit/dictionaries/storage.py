@@ -83,4 +83,4 @@ def read_dictionary(folder: str | Path, dtype: torch.dtype = torch.float32) -> D
     if surplus := [name for name in state if name not in expected]:
         raise ValueError(f"{weights} holds {surplus[0]!r}, which this dictionary has not.")
     dictionary.load_state_dict(state)
-    return dictionary.requires_grad_(False)
+    return dictionary.eval().requires_grad_(False)

@@ -9,12 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from jaxtyping import Float
 from saekit_kernels import SparseCodes, top_k
-from torch import Tensor, nn
 
-from saekit.dictionaries.contract import Activation, Dictionary, DictionaryConfiguration
+from saekit.dictionaries.contract import Activation, DictionaryConfiguration
+from saekit.dictionaries.linear import LinearEncoderDictionary, check_size
 
 
 @dataclass(frozen=True)
@@ -27,34 +25,18 @@ class TopK(DictionaryConfiguration):
     objective: ClassVar[str] = "reconstruction + auxk"
 
     def __post_init__(self) -> None:
-        if self.d_sae < 1:
-            raise ValueError(f"d_sae must be at least 1, found {self.d_sae}.")
-        if not 1 <= self.k <= self.d_sae:
-            raise ValueError(f"k must be between 1 and d_sae = {self.d_sae}, found {self.k}.")
+        check_size(self.d_sae, self.k)
+        if self.k != int(self.k):
+            raise ValueError(f"k must be a whole number, found {self.k}.")
 
     def build(self, reads: Mapping[str, int], writes: Mapping[str, int]) -> TopKDictionary:
         return TopKDictionary(self, reads, writes)
 
 
-class TopKDictionary(Dictionary):
+class TopKDictionary(LinearEncoderDictionary):
     """The dictionary of the TopK method."""
 
     configuration: TopK
-
-    def __init__(self, configuration: TopK, reads: Mapping[str, int], writes: Mapping[str, int] | None = None) -> None:
-        super().__init__(configuration, reads, writes)
-        self.encoder_bias = nn.Parameter(torch.zeros(configuration.d_sae))
-
-    def pre_activations(self, x: Activation, latents: Tensor | None = None) -> Float[Tensor, "*shape m"]:
-        """u of all latents, or of a few."""
-        x = self.join_reads(x)
-        if self.read_widths == self.write_widths:
-            x = x - self.decoder_bias
-        directions: Tensor = self.encoder_directions
-        bias: Tensor = self.encoder_bias
-        if latents is not None:
-            directions, bias = directions[latents], bias[latents]
-        return nn.functional.linear(x, directions, bias)
 
     def encode(self, x: Activation) -> SparseCodes:
         return top_k(self.pre_activations(x), self.configuration.k)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
 from saekit_kernels import SparseCodes, decode, top_k
 from torch import Tensor
 
@@ -70,3 +71,21 @@ def reconstruction_auxk(x: Any, target: Any, dictionary: Any, dead: Tensor) -> L
         missed = (residual.detach() - revived).square().sum(-1)
         total = total + AUXK_WEIGHT * min(n_dead / k_aux, 1.0) * missed.mean() / residual.shape[-1]
     return Loss(total, error.detach(), codes)
+
+
+@objective("reconstruction + sparsity")
+def reconstruction_sparsity(x: Any, target: Any, dictionary: Any, dead: Tensor) -> Loss:
+    """Mean over tokens of (‖target − x̂‖² + λ √d Σ_i p(a_i)) / d, a_i = z_i ‖d_i‖, d = d_out, with the penalty p that
+    the configuration names ("l1": a, "log": ln(1 + a), "tanh": tanh a). Inputs have norm near √d, so λ is in units of
+    their norm: with "l1" what contributes less than λ/2 of it is not worth a latent. λ grows over the first tenth of
+    the run.
+    """
+    configuration = dictionary.configuration
+    z = dictionary.encode_dense(x)
+    residual = dictionary.join_writes(target) - z @ dictionary.decoder_directions - dictionary.decoder_bias
+    error, d = residual.square().sum(-1), residual.shape[-1]
+    a = z * dictionary.decoder_directions.norm(dim=1)
+    penalty = {"l1": a, "log": torch.log1p(a), "tanh": torch.tanh(a)}[configuration.sparsity].sum(-1)
+    weight = configuration.sparsity_weight * min(1.0, 10 * dictionary.progress)
+    total = error.mean() / d + weight * penalty.mean() / d**0.5
+    return Loss(total, error.detach(), SparseCodes.from_dense(z.detach()))

@@ -27,17 +27,27 @@ class Progress:
 
 @dataclass
 class Run:
-    """A trained dictionary and how it got there.
+    """What was trained, and how it got there.
 
-    records:  one a measured step: tokens, seconds, loss, explained_variance, l0, dead.
-    out:      the run's folder (config.json, metrics.jsonl, checkpoint, dictionary/), or None.
+    dictionaries: in the order of the configurations; ``dictionary`` is the one of a run of one.
+    records:  one a measured step: tokens, seconds, loss, explained_variance, l0, dead; of several dictionaries one
+              each, told apart by ``dictionary``, its number.
+    out:      the run's folder (config.json, metrics.jsonl, checkpoint, dictionary/ or dictionaries/0, 1, …), or None.
     finished: False when it was stopped; the same call goes on from there.
     """
 
-    dictionary: Dictionary
+    dictionaries: list[Dictionary]
     records: list[dict[str, float]] = field(default_factory=list)
     out: Path | None = None
     finished: bool = True
+
+    @property
+    def dictionary(self) -> Dictionary:
+        if len(self.dictionaries) > 1:
+            raise ValueError(
+                f"this run trained {len(self.dictionaries)} dictionaries: take run.dictionaries[0] or another."
+            )
+        return self.dictionaries[0]
 
     @property
     def metrics(self) -> pandas.DataFrame:

@@ -115,16 +115,7 @@ def equal(a: Dictionary, b: Dictionary) -> bool:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tensors this small only lose by threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_chunks() -> Iterator[None]:
+def small_chunks(one_thread: None) -> Iterator[None]:
     """Shuffle within 1,024 tokens, so that a run crosses chunks and reads the texts again."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("saekit.activations.stream.CHUNK_TOKENS", 1024)
@@ -132,7 +123,7 @@ def small_chunks() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def trained(one_thread: None, small_chunks: None, tiny_gpt2: Any) -> dict[str, sk.Run]:
+def trained(small_chunks: None, tiny_gpt2: Any) -> dict[str, sk.Run]:
     return {
         name: sk.train(tiny_gpt2, sites, configuration, TEXTS, callback=quiet, **TRAINING)  # type: ignore[arg-type]
         for name, (configuration, sites) in METHODS.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 
 import pytest
 import torch
@@ -57,3 +58,16 @@ def test_clearly_above_chance_on_held_out_items(micro, task, least):
     found, _ = score(model, tokenizer, row_pairs(tokenizer, row, 120, "heldout"), row.kind)
     print(task, round(found, 3))
     assert found > least
+
+
+def test_seconds_to_load():
+    """Budget: 3 s beyond importing torch and transformer-lens."""
+    import transformer_lens.model_bridge  # noqa: F401
+
+    from saekit.models import load_model
+
+    began = time.perf_counter()
+    load_model("micro")
+    seconds = time.perf_counter() - began
+    print(f"load_model('micro'): {seconds:.1f} s (budget 3)")
+    assert seconds < 9

@@ -18,16 +18,12 @@ SETTINGS = Settings(tokens=20 * 128, width=16, layers=1, heads=2, context=64, ba
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch):
+def small(one_thread, monkeypatch):
     """Few modules of the library, and the shipped tokenizer instead of twenty seconds of training one."""
     few = loop.Text.__init__.__globals__["modules"]("train")[:2]
     monkeypatch.setattr(rows, "modules", lambda split: few)
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 6)
     monkeypatch.setattr(loop, "LOG_EVERY", 5)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def run(out, settings=SETTINGS, **more):

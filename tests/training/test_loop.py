@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import saekit as sk
 from saekit.activations import ArrayStream
 from saekit.metrics import explained_variance
-from saekit.training.loop import _Trainer
+from saekit.training.learner import Learner
+from saekit.training.session import Session
 
 WIDTH, PLANTED, ACTIVE = 16, 32, 2
 CONFIGURATION = sk.TopK(d_sae=48, k=ACTIVE)
@@ -50,7 +51,9 @@ def parameters_equal(a, b) -> bool:
 
 def trainer(x, configuration=CONFIGURATION, tokens=25_600, batch_size=256, lr=1e-2, seed=0):
     stream = ArrayStream(x, batch_size, seed)
-    return _Trainer(stream, configuration, tokens, batch_size, lr, seed, torch.device("cpu"), torch.float32)
+    steps, where = max(1, tokens // batch_size), torch.device("cpu")
+    learner = Learner(configuration, stream.widths, steps, batch_size, lr, seed, where, torch.float32)
+    return Session(stream, [learner], tokens, batch_size, seed)
 
 
 # -- it learns -------------------------------------------------------------------------------------------------------
@@ -78,7 +81,7 @@ def test_same_seed_same_bits_and_another_seed_differs(x):
     assert torch.equal(torch.get_rng_state(), random_state), "training leaves the global generator alone"
     assert parameters_equal(one.dictionary, two.dictionary)
     assert not torch.equal(one.dictionary.decoder_directions, other.dictionary.decoder_directions)
-    begun = [trainer(x, seed=seed).dictionary.decoder_directions for seed in (0, 1)]
+    begun = [trainer(x, seed=seed).learners[0].dictionary.decoder_directions for seed in (0, 1)]
     assert not torch.equal(*begun), "the weights are drawn with the seed too, not the order alone"
     plain = train(x, None, CONFIGURATION, tokens=5_120, kernels="reference")
     assert plain.records[-1]["loss"] == one.records[-1]["loss"]
@@ -129,12 +132,12 @@ def test_dead_latents_are_revived_by_auxk(x, monkeypatch):
 
 def test_schedule_by_hand(x):
     """100 steps: 5 of warm-up (a twentieth), the last 20 (a fifth) fall to nothing."""
-    schedule = trainer(x).schedule
+    schedule = trainer(x).learners[0].schedule
     steps = {0: 1 / 5, 1: 2 / 5, 4: 1.0, 5: 1.0, 79: 1.0, 80: 1.0, 81: 19 / 20, 90: 1 / 2, 99: 1 / 20}
     assert {step: schedule(step) for step in steps} == pytest.approx(steps)
-    long = trainer(x, tokens=256 * 10_000).schedule
+    long = trainer(x, tokens=256 * 10_000).learners[0].schedule
     assert (long(0), long(199), long(9_000)) == pytest.approx((1 / 200, 1.0, 1 / 2)), "at most 200 steps of warm-up"
-    assert trainer(x, tokens=256).schedule(0) == 1.0
+    assert trainer(x, tokens=256).learners[0].schedule(0) == 1.0
 
 
 def test_the_optimizer_follows_the_schedule(x):
@@ -142,21 +145,24 @@ def test_the_optimizer_follows_the_schedule(x):
     for step, batch in zip(range(3), state.stream, strict=False):
         state.update(batch, False)
         state.step += 1
-        assert state.optimizer.param_groups[0]["lr"] == pytest.approx(1e-2 * (step + 1) / 5)
-    assert trainer(x, lr=None).lr == pytest.approx(3e-3 * (1024 / 48) ** 0.5)
+        assert state.learners[0].optimizer.param_groups[0]["lr"] == pytest.approx(1e-2 * (step + 1) / 5)
+    assert trainer(x, lr=None).learners[0].lr == pytest.approx(3e-3 * (1024 / 48) ** 0.5)
 
 
 def test_the_step_along_a_decoder_row_is_removed(x, monkeypatch):
     """Adam must not see it: rows are brought back to norm 1, so that it would only swell the moments."""
     state, seen = trainer(x), []
-    right = state.optimizer.step
+    right = state.learners[0].optimizer.step
 
     def step():
-        rows, gradient = state.dictionary.decoder_directions.detach(), state.dictionary.decoder_directions.grad
+        rows, gradient = (
+            state.learners[0].dictionary.decoder_directions.detach(),
+            state.learners[0].dictionary.decoder_directions.grad,
+        )
         seen.append((float((gradient * rows).sum(1).abs().max()), float(gradient.norm(dim=1).max())))
         return right()
 
-    monkeypatch.setattr(state.optimizer, "step", step)
+    monkeypatch.setattr(state.learners[0].optimizer, "step", step)
     for _, batch in zip(range(5), state.stream, strict=False):
         state.update(batch, False)
         state.step += 1
@@ -165,17 +171,17 @@ def test_the_step_along_a_decoder_row_is_removed(x, monkeypatch):
 
 def test_dead_is_counted_in_tokens(x):
     state = trainer(x, sk.TopK(d_sae=8, k=2), tokens=20 * 2560)
-    assert state.dead_after == 2560, "a twentieth of the run"
-    assert trainer(x, tokens=1000).dead_after == 256, "but a batch at least"
-    assert trainer(x, tokens=10**10).dead_after == 10_000_000
+    assert state.learners[0].dead_after == 2560, "a twentieth of the run"
+    assert trainer(x, tokens=1000).learners[0].dead_after == 256, "but a batch at least"
+    assert trainer(x, tokens=10**10).learners[0].dead_after == 10_000_000
     with torch.no_grad():
-        state.dictionary.encoder_bias[3] = -1000.0
+        state.learners[0].dictionary.encoder_bias[3] = -1000.0
     dead = []
     for _, batch in zip(range(12), state.stream, strict=False):
-        dead.append(state.update(batch, True)["dead"])
+        dead.append(state.update(batch, True)[0]["dead"])
         state.step += 1
-        assert int(state.since_fired[3]) == 256 * state.step
-    assert bool((state.since_fired[[0, 1, 2, 4, 5, 6, 7]] == 0).all())
+        assert int(state.learners[0].since_fired[3]) == 256 * state.step
+    assert bool((state.learners[0].since_fired[[0, 1, 2, 4, 5, 6, 7]] == 0).all())
     assert dead == [0] * 10 + [1] * 2, "dead only when it has been silent for more than 2,560 tokens"
 
 

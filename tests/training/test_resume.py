@@ -11,7 +11,7 @@ import torch
 
 import saekit as sk
 from saekit.corpora import Corpus, Document
-from saekit.training import OBJECTIVES, loop
+from saekit.training import OBJECTIVES, loop, session
 
 SITE = "blocks.1.hook_resid_post"
 CONFIGURATION = sk.TopK(d_sae=40, k=3)
@@ -90,10 +90,10 @@ def test_interrupted(train, tmp_path, steps, capsys):
 def test_killed_after_a_checkpoint(train, tmp_path, monkeypatch):
     """An error stands for a kill: steps after the last checkpoint are lost and made again."""
     whole = train(callback=lambda progress: None)
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(session, "CHECKPOINT_SECONDS", 0.0)
     with pytest.raises(RuntimeError):
         train(out=tmp_path, callback=stop_at(10, RuntimeError))
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 60.0)
+    monkeypatch.setattr(session, "CHECKPOINT_SECONDS", 60.0)
     with pytest.raises(RuntimeError):
         train(out=tmp_path, callback=stop_at(14, RuntimeError))  # from step 9 again, none kept
     assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 14

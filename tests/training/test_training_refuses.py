@@ -24,7 +24,7 @@ def test_bad_arguments(x, tiny_gpt2):
         sk.TopK(d_sae=8, k=9)
     with pytest.raises(ValueError, match="kernels is 'auto' or 'reference', found 'fast'"):
         train(x, None, CONFIGURATION, kernels="fast")
-    with pytest.raises(ValueError, match="one configuration such as"):
+    with pytest.raises(ValueError, match="takes a configuration such as"):
         train(x, None, "TopK")
     with pytest.raises(ValueError, match="say how many tokens"):
         train(tiny_gpt2, site, CONFIGURATION, ["the cat"])

@@ -1,0 +1,106 @@
+"""Learner: one dictionary in training, its optimiser and what is counted of it. Batches come scaled (see loop)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from saekit.dictionaries import Dictionary, DictionaryConfiguration, Provenance
+from saekit.models.safely import below, optimizer_tensors, restore_optimizer
+from saekit.training.objectives import find_objective
+
+Batch = Mapping[str, Tensor]
+
+
+class Learner:
+    def __init__(
+        self,
+        configuration: DictionaryConfiguration,
+        widths: Mapping[str, int],
+        steps: int,
+        batch_size: int,
+        lr: float | None,
+        seed: int,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.steps, self.batch_size = steps, batch_size
+        self.lr = lr if lr is not None else 3e-3 * (1024 / configuration.d_sae) ** 0.5
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.dictionary: Dictionary = configuration.build(widths, widths).to(device, dtype)
+        self.objective = find_objective(configuration.objective)
+        learned = [p for p in self.dictionary.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.Adam(learned, lr=self.lr, foreach=True)
+        self.dead_after = min(10_000_000, max(steps * batch_size // 20, batch_size))
+        self.since_fired = torch.zeros(configuration.d_sae, dtype=torch.int64, device=device)
+
+    def update(self, batch: Batch, step: int, measure: bool) -> dict[str, float] | None:
+        """One step; returns its numbers when they are asked for."""
+        dictionary, parameter = self.dictionary, self.dictionary.decoder_directions
+        dictionary.progress = step / self.steps
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr * self.schedule(step)
+        loss = self.objective(batch, batch, dictionary, self.since_fired > self.dead_after)
+        if not bool(torch.isfinite(loss.total)):
+            raise ValueError(
+                f"the loss became {float(loss.total.detach())} at step {step}: try a smaller lr (now {self.lr:g})."
+            )
+        loss.total.backward()
+        if dictionary.unit_norm_decoder and parameter.grad is not None:
+            along = (parameter.grad * parameter.detach()).sum(1, keepdim=True)
+            parameter.grad -= along * parameter.detach()  # the step along a row only changes its norm
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if dictionary.unit_norm_decoder:
+            with torch.no_grad():
+                parameter.div_(parameter.norm(dim=1, keepdim=True).clamp_min(1e-12))
+        codes = loss.codes.detach()
+        fired = torch.zeros_like(self.since_fired, dtype=torch.bool)
+        fired[codes.indices[codes.values != 0].long()] = True
+        self.since_fired = torch.where(fired, 0, self.since_fired + self.batch_size)
+        if not measure:
+            return None
+        x = dictionary.join_writes(batch)
+        spread = (x - x.mean(0)).square().sum()
+        return {
+            "loss": float(loss.total.detach()),
+            "explained_variance": float(1 - loss.error.sum() / spread),
+            "l0": int(codes.l0.sum()) / len(codes),
+            "dead": int((self.since_fired > self.dead_after).sum()),
+        }
+
+    def schedule(self, step: int) -> float:
+        warm = min(200, max(1, self.steps // 20))
+        return min(1.0, (step + 1) / warm, (self.steps - step) / max(1, self.steps // 5))
+
+    def tensors(self, prefix: str) -> dict[str, Tensor]:
+        """Everything that a checkpoint must hold of it."""
+        found = {f"{prefix}dictionary/{name}": tensor for name, tensor in self.dictionary.state_dict().items()}
+        found |= optimizer_tensors(self.optimizer, f"{prefix}optimizer/")
+        return found | {f"{prefix}since_fired": self.since_fired}
+
+    def restore(self, tensors: dict[str, Tensor], prefix: str) -> None:
+        self.dictionary.load_state_dict(below(tensors, f"{prefix}dictionary/"))
+        restore_optimizer(self.optimizer, tensors, f"{prefix}optimizer/")
+        self.since_fired = tensors[f"{prefix}since_fired"].to(self.since_fired.device)
+
+    def folded(self, scale: float, provenance: dict[str, Any], tokens: int, seed: int) -> Dictionary:
+        """A copy of the dictionary for activations as the model gives them."""
+        dictionary = copy.deepcopy(self.dictionary).eval()
+        dictionary.progress = 1.0
+        if scale:
+            dictionary.rescale(scale)
+        dictionary.provenance = Provenance(
+            model=provenance["model"],
+            model_hash=provenance["model_hash"],
+            processing=provenance["processing"],
+            corpus=provenance.get("corpus"),
+            tokens=tokens,
+            seed=seed,
+        )
+        return dictionary.requires_grad_(False)

@@ -1,0 +1,127 @@
+"""Session: one pass over the activations that one or several learners share; resumable at any batch."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm.std import tqdm
+
+from saekit.activations import ActivationStream, ArrayStream, StreamState
+from saekit.dictionaries import Dictionary
+from saekit.models.safely import below, read_tensors, whole_step, write_atomically, write_tensors
+from saekit.training.learner import Learner
+from saekit.training.run import Progress, read_records
+
+CHECKPOINT_SECONDS = 60.0
+
+
+class Session:
+    def __init__(
+        self, stream: ActivationStream | ArrayStream, learners: list[Learner], tokens: int, batch_size: int, seed: int
+    ) -> None:
+        self.stream, self.learners = stream, learners
+        self.tokens, self.batch_size, self.seed = tokens, batch_size, seed
+        self.steps = max(1, tokens // batch_size)
+        self.step, self.scale, self.seconds = 0, 0.0, 0.0
+        self.taken = stream.state  # where the stream stood after the last whole step
+        self.records: list[dict[str, float]] = []
+
+    def resume(self, folder: Path) -> None:
+        tensors, numbers = read_tensors(folder / "checkpoint.safetensors")
+        for number, learner in enumerate(self.learners):
+            learner.restore(tensors, f"{number}/")
+        self.stream.state = self.taken = StreamState(
+            numbers["documents"], numbers["chunk"], numbers["batches"], below(tensors, "carried/")
+        )
+        self.step, self.scale, self.seconds = numbers["step"], numbers["scale"], numbers["seconds"]
+        self.records = read_records(folder / "metrics.jsonl", numbers["step"] * self.batch_size)
+        lines = "".join(json.dumps(record) + "\n" for record in self.records)
+        write_atomically(folder / "metrics.jsonl", lambda path: path.write_text(lines, encoding="utf-8"))
+
+    def save(self, folder: Path) -> None:
+        tensors = {f"carried/{site}": x for site, x in self.taken.carried.items()}
+        for number, learner in enumerate(self.learners):
+            tensors |= learner.tensors(f"{number}/")
+        state = {"documents": self.taken.documents, "chunk": self.taken.chunk, "batches": self.taken.batches}
+        numbers = {"step": self.step, "scale": self.scale, "seconds": self.seconds}
+        write_tensors(folder / "checkpoint.safetensors", tensors, state | numbers)
+
+    def run(self, folder: Path | None, callback: Callable[[Progress], Any] | None) -> bool:
+        """Train to the end; False when it was interrupted, with a checkpoint left behind."""
+        began, saved = time.monotonic() - self.seconds, time.monotonic()
+        every = max(1, self.steps // 100)
+        bar = tqdm(
+            total=self.steps,
+            initial=self.step,
+            desc="train",
+            unit="step",
+            file=sys.stdout,
+            disable=callback is not None,
+        )
+        with contextlib.ExitStack() as stack, bar:
+            file = None
+            if folder is not None:
+                file = stack.enter_context(open(folder / "metrics.jsonl", "a", encoding="utf-8"))
+            try:
+                for batch in self.stream if self.step < self.steps else ():
+                    with whole_step():
+                        measured = self.update(batch, self.step % every == 0 or self.step + 1 == self.steps)
+                        self.step, self.taken = self.step + 1, self.stream.state
+                        self.seconds = time.monotonic() - began
+                        self.records += self.named(measured)
+                        if file is not None and measured:
+                            file.writelines(json.dumps(record) + "\n" for record in self.records[-len(measured) :])
+                            file.flush()
+                    bar.update()
+                    if measured and callback is not None:
+                        callback(self.progress(measured[0], self.step >= self.steps))
+                    if self.step >= self.steps:
+                        break
+                    if folder is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
+                        self.save(folder)
+                        saved = time.monotonic()
+                if folder is not None:
+                    self.save(folder)  # what follows the last step may be stopped too
+            except KeyboardInterrupt:
+                print(
+                    f"stopped after {self.step * self.batch_size:,} of {self.tokens:,} tokens; the dictionary is kept."
+                )
+                if folder is not None:
+                    self.save(folder)
+                return False
+        return True
+
+    def update(self, batch: Any, measure: bool) -> list[dict[str, float]]:
+        """One step of every learner; a measurement of each when they are asked for."""
+        parameter = self.learners[0].dictionary.decoder_directions
+        batch = {site: x.to(parameter.device, parameter.dtype) for site, x in batch.items()}
+        if self.scale == 0.0:  # the first batch says how large activations are
+            centred = [x - x.mean(0) for x in batch.values()]
+            self.scale = float(torch.cat([c.square().mean()[None] for c in centred]).mean().sqrt()) or 1.0
+            for learner in self.learners:
+                learner.dictionary.initialise(*[{site: x / self.scale for site, x in batch.items()}] * 2)
+        batch = {site: x / self.scale for site, x in batch.items()}
+        measured = [learner.update(batch, self.step, measure) for learner in self.learners]
+        return [numbers for numbers in measured if numbers is not None]
+
+    def named(self, measured: list[dict[str, float]]) -> list[dict[str, float]]:
+        """Records: with tokens and seconds, and the dictionary's number where there are several."""
+        head = {"tokens": self.step * self.batch_size, "seconds": round(self.seconds, 3)}
+        if len(self.learners) == 1:
+            return [head | numbers for numbers in measured]
+        return [head | {"dictionary": number} | numbers for number, numbers in enumerate(measured)]
+
+    def progress(self, measured: dict[str, float], finished: bool) -> Progress:
+        return Progress(self.step * self.batch_size, self.steps * self.batch_size, self.seconds, measured, finished)
+
+    def folded(self) -> list[Dictionary]:
+        """The dictionaries for activations as the model gives them."""
+        tokens = self.step * self.batch_size
+        return [learner.folded(self.scale, self.stream.provenance, tokens, self.seed) for learner in self.learners]
