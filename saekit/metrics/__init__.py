@@ -6,11 +6,14 @@ from saekit.metrics.concept_match import ConceptMatch, concept_match, match_conc
 from saekit.metrics.evaluate import Report, evaluate
 from saekit.metrics.explained_variance import ExplainedVariance, explained_variance
 from saekit.metrics.latent_max import measure_latent_max
+from saekit.metrics.recovered import Recovered, recovered
+from saekit.metrics.shrinkage import shrinkage
 from saekit.metrics.sparsity import dead, density, l0
 
 __all__ = [
     "ConceptMatch",
     "ExplainedVariance",
+    "Recovered",
     "Report",
     "concept_match",
     "dead",
@@ -20,4 +23,6 @@ __all__ = [
     "l0",
     "match_concepts",
     "measure_latent_max",
+    "recovered",
+    "shrinkage",
 ]

@@ -11,12 +11,16 @@ from jaxtyping import Float
 from saekit_kernels import SparseCodes
 from torch import Tensor
 
-from saekit.activations import harvest
+from saekit.activations import TokenRows, harvest
 from saekit.corpora import Corpus
 from saekit.dictionaries import Dictionary, check_model
 from saekit.dictionaries.provenance import installed_versions
 from saekit.metrics import explained_variance as variance
 from saekit.metrics.concept_match import ConceptMatch, match_codes
+from saekit.metrics.recovered import Recovered, recovered
+from saekit.metrics.shrinkage import DEFINITION as SHRINKAGE
+from saekit.metrics.shrinkage import Shrinkage
+from saekit.models import check_edit_site
 
 if TYPE_CHECKING:
     import pandas
@@ -27,18 +31,30 @@ if TYPE_CHECKING:
 class Report:
     """Numbers of a dictionary on counted tokens of a corpus.
 
-    explained_variance, l0, dead (share of latents that never fire here), density [d_sae], concepts (None where the
-    corpus has no labels), tokens counted, what was excluded, and a header that reproduces it.
+    explained_variance, l0, dead (share of latents that never fire here), density [d_sae], shrinkage, recovered (the
+    model's predictions with the reconstruction in place; None where the model cannot be edited at the site), concepts
+    (None where the corpus has no labels), tokens counted, what was excluded, and a header that reproduces it.
     """
 
     explained_variance: float
     l0: float
     dead: float
     density: Float[Tensor, " d_sae"]
+    shrinkage: float
+    recovered: Recovered | None
     tokens: int
     excluded: dict[str, int]
     concepts: ConceptMatch | None
     header: dict[str, Any]
+
+    @property
+    def ce_recovered(self) -> float:
+        """NaN where the model cannot be edited at the site."""
+        return float("nan") if self.recovered is None else self.recovered.ce_recovered
+
+    @property
+    def kl_recovered(self) -> float:
+        return float("nan") if self.recovered is None else self.recovered.kl_recovered
 
     def rows(self) -> list[dict[str, object]]:
         """name, value, definition of each number."""
@@ -47,6 +63,14 @@ class Report:
             ("explained variance", round(self.explained_variance, 4), variance.DEFINITION),
             ("L0", round(self.l0, 2), "mean number of latents with z ≠ 0 a counted token"),
             ("dead", round(self.dead, 4), dead),
+            ("shrinkage", round(self.shrinkage, 4), SHRINKAGE),
+        ]
+        if self.recovered is not None:
+            rows += [
+                ("CE recovered", round(self.ce_recovered, 4), self.recovered.definition),
+                ("KL recovered", round(self.kl_recovered, 4), "1 − KL(clean ‖ spliced) / KL(clean ‖ ablated), there"),
+            ]
+        rows += [
             ("tokens", self.tokens, f"counted tokens; left out: {self.excluded}"),
         ]
         if self.concepts is not None and self.concepts.rows:
@@ -78,16 +102,21 @@ def evaluate(
     dictionary: Dictionary,
     corpus: Corpus | Sequence[str] | Tensor,
     tokens: int | None = None,
+    *,
+    ablation: str = "zero",
+    ce_tokens: int | None = 20_000,
 ) -> Report:
-    """Explained variance, L0, density, dead latents and concept match of a dictionary on a corpus.
+    """Explained variance, L0, density, dead latents, CE and KL recovered, shrinkage and concept match of a dictionary.
 
+    ablation:  "zero" or "mean", what CE and KL recovered are measured against.
+    ce_tokens: CE and KL come from the first so many predictions (three passes of the whole model); None: from all.
     Raises ValueError for a dictionary of another model (naming both hashes), an empty corpus, an endless one without
     ``tokens``, NaN or infinite activations.
     """
     check_model(dictionary, model)
     sites = [*dict.fromkeys(dictionary.reads + dictionary.writes)]
     acts = harvest(model, corpus, sites, tokens=tokens)
-    measure = variance.ExplainedVariance()
+    measure, shrunk = variance.ExplainedVariance(), Shrinkage()
     fired = torch.zeros(dictionary.d_sae, dtype=torch.int64)
     active, n = 0, int(acts.mask.sum())
     labelled = isinstance(corpus, Corpus) and bool(corpus.concepts)
@@ -97,7 +126,9 @@ def evaluate(
         part = {site: h[start : start + 4096].to(dictionary.decoder_directions) for site, h in flat.items()}
         codes = dictionary.encode(part)
         target = dictionary.join_writes({site: part[site] for site in dictionary.writes})
-        measure.update(target, dictionary.join_writes(dictionary.decode(codes)))
+        x_hat = dictionary.join_writes(dictionary.decode(codes))
+        measure.update(target, x_hat)
+        shrunk.update(target, x_hat)
         fired += torch.bincount(codes.indices[codes.values != 0].long().cpu(), minlength=dictionary.d_sae)
         active += int(codes.l0.sum())
         if labelled:
@@ -112,8 +143,21 @@ def evaluate(
         l0=active / n,
         dead=float((fired == 0).double().mean()),
         density=fired.double() / n,
+        shrinkage=shrunk.value,
+        recovered=_recovered(model, dictionary, acts.rows, ce_tokens, ablation),
         tokens=n,
         excluded=acts.rows.excluded,
         concepts=match_codes(SparseCodes.cat(kept), acts, corpus) if labelled else None,  # type: ignore[arg-type]
         header=header | installed_versions(),
     )
+
+
+def _recovered(
+    model: TransformerBridge, dictionary: Dictionary, rows: TokenRows, tokens: int | None, ablation: str
+) -> Recovered | None:
+    try:
+        for site in dictionary.writes:
+            check_edit_site(model, site)
+    except ValueError:
+        return None
+    return recovered(model, dictionary, rows, tokens, ablation)

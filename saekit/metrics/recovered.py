@@ -1,0 +1,157 @@
+"""CE and KL recovered: how much of what a site does for the next token survives the reconstruction.
+
+CE recovered = (CE_ablated − CE_spliced) / (CE_ablated − CE_clean); KL recovered = 1 − KL(clean ‖ spliced) / KL(clean ‖
+ablated). Spliced: x̂ in the place of the activation; ablated: zero in its place, or the mean over these tokens. Tokens
+that are not counted (BOS, padding) keep their own activation in every run. Averages run over the predictions made at
+counted tokens of the token that follows, where one does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from saekit.activations import TokenRows
+from saekit.activations.harvest import ROWS_AT_ONCE, evaluation
+from saekit.dictionaries import Dictionary
+from saekit.models import check_edit_site
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+ABLATIONS = ("zero", "mean")
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """Mean over ``tokens`` predictions, in nats: cross-entropy of the next token, and KL from the clean prediction."""
+
+    ce_clean: float
+    ce_spliced: float
+    ce_ablated: float
+    kl_spliced: float
+    kl_ablated: float
+    tokens: int
+    ablation: str
+
+    @property
+    def ce_recovered(self) -> float:
+        """1 where splicing costs nothing, 0 where it is as bad as ablation; NaN where ablation costs nothing."""
+        return _share(self.ce_ablated - self.ce_spliced, self.ce_ablated - self.ce_clean)
+
+    @property
+    def kl_recovered(self) -> float:
+        return _share(self.kl_ablated - self.kl_spliced, self.kl_ablated)
+
+    @property
+    def definition(self) -> str:
+        return (
+            f"(ablated − spliced) / (ablated − clean), {self.ablation} ablation at counted tokens, {self.tokens:,} "
+            "predictions made there"
+        )
+
+
+@torch.no_grad()
+def recovered(
+    model: TransformerBridge, dictionary: Dictionary, rows: TokenRows, tokens: int | None = None, ablation: str = "zero"
+) -> Recovered:
+    """Run the model clean, spliced and ablated over rows of tokens, the first ones that make ``tokens`` predictions.
+
+    Raises ValueError for an unknown ablation, a site where the model cannot be spliced, and rows without a prediction.
+    """
+    if ablation not in ABLATIONS:
+        raise ValueError(f"ablation is 'zero' or 'mean', found {ablation!r}.")
+    for site in dictionary.writes:
+        check_edit_site(model, site)
+    predicts = _predicts(rows)
+    if tokens is not None:
+        enough = int((predicts.sum(1).cumsum(0) < tokens).sum()) + 1
+        rows_used = min(enough, len(predicts))
+    else:
+        rows_used = len(predicts)
+    if not predicts[:rows_used].any():
+        raise ValueError("no counted token is followed by another: there is no prediction to judge.")
+    mean = _means(model, dictionary, rows, rows_used) if ablation == "mean" else {}
+    sums = torch.zeros(5, dtype=torch.float64)
+    for start in range(0, rows_used, ROWS_AT_ONCE):
+        part = slice(start, min(start + ROWS_AT_ONCE, rows_used))
+        sums += _sums(model, dictionary, rows.tokens[part], rows.mask[part], predicts[part], mean)
+    total = int(predicts[:rows_used].sum())
+    ce_clean, ce_spliced, ce_ablated, kl_spliced, kl_ablated = (sums / total).tolist()
+    return Recovered(ce_clean, ce_spliced, ce_ablated, kl_spliced, kl_ablated, total, ablation)
+
+
+def _predicts(rows: TokenRows) -> Bool[Tensor, "row position"]:
+    """Where a counted token is followed by a token of the same row that is no padding."""
+    follows = torch.zeros_like(rows.mask)
+    follows[:, :-1] = (rows.positions[:, 1:] >= 0) & rows.mask[:, :-1]
+    return follows
+
+
+def _logits(model: TransformerBridge, tokens: Tensor, hooks: list[tuple[str, Callable[..., Any]]]) -> Tensor:
+    with evaluation(model), model.hooks(fwd_hooks=hooks):
+        return model(tokens.to(model.cfg.device), return_type="logits")
+
+
+def _keep(h: Tensor, hook: Any, name: str, into: dict[str, Tensor]) -> None:
+    into[name] = h
+
+
+def _put(h: Tensor, hook: Any, value: Tensor, where: Tensor) -> Tensor:
+    return torch.where(where[..., None], value.to(h), h)
+
+
+def _clean(
+    model: TransformerBridge, dictionary: Dictionary, tokens: Tensor
+) -> tuple[Tensor, dict[str, Float[Tensor, "row position d"]]]:
+    seen: dict[str, Tensor] = {}
+    sites = dict.fromkeys(dictionary.reads + dictionary.writes)
+    logits = _logits(model, tokens, [(site, partial(_keep, name=site, into=seen)) for site in sites])
+    return logits, seen
+
+
+def _means(model: TransformerBridge, dictionary: Dictionary, rows: TokenRows, used: int) -> dict[str, Tensor]:
+    totals: dict[str, Tensor] = {}
+    for start in range(0, used, ROWS_AT_ONCE):
+        part = slice(start, min(start + ROWS_AT_ONCE, used))
+        _, seen = _clean(model, dictionary, rows.tokens[part])
+        for site in dictionary.writes:
+            total = seen[site].cpu()[rows.mask[part]].double().sum(0)
+            totals[site] = totals[site] + total if site in totals else total
+    return {site: total / int(rows.mask[:used].sum()) for site, total in totals.items()}
+
+
+def _sums(
+    model: TransformerBridge,
+    dictionary: Dictionary,
+    tokens: Int[Tensor, "row position"],
+    mask: Bool[Tensor, "row position"],
+    predicts: Bool[Tensor, "row position"],
+    mean: dict[str, Tensor],
+) -> Float[Tensor, " 5"]:
+    """Summed over the predictions of these rows: CE clean, spliced, ablated, KL spliced, ablated."""
+    clean, seen = _clean(model, dictionary, tokens)
+    where = mask.to(clean.device)
+    read = {site: seen[site].to(dictionary.decoder_directions) for site in dictionary.reads}
+    x_hat = dictionary.decode(dictionary.encode(read))
+    written = {dictionary.writes[0]: x_hat} if isinstance(x_hat, Tensor) else x_hat
+    zero = {site: torch.zeros(seen[site].shape[-1]) for site in dictionary.writes}
+    spliced = _logits(model, tokens, [(s, partial(_put, value=x, where=where)) for s, x in written.items()])
+    ablated = _logits(model, tokens, [(s, partial(_put, value=x, where=where)) for s, x in (mean or zero).items()])
+    at, following = predicts.to(clean.device), tokens.roll(-1, 1).to(clean.device)
+    target = following[at][:, None]
+    log_p, log_q, log_r = (logits[at].float().log_softmax(-1) for logits in (clean, spliced, ablated))
+    p = log_p.exp()
+    numbers = [-each.gather(1, target).cpu().double().sum() for each in (log_p, log_q, log_r)]
+    numbers += [(p * (log_p - each)).sum(1).cpu().double().sum() for each in (log_q, log_r)]
+    return torch.stack(numbers)
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole != 0 else float("nan")
