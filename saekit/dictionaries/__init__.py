@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from saekit.dictionaries.baselines import ICA, PCA, FrozenDecoder, Neurons, RandomDirections, fit
 from saekit.dictionaries.batch_top_k import BatchTopK, BatchTopKDictionary
 from saekit.dictionaries.contract import Dictionary, DictionaryConfiguration, check_model
 from saekit.dictionaries.provenance import Provenance
@@ -10,16 +11,22 @@ from saekit.dictionaries.storage import read_dictionary, write_dictionary
 from saekit.dictionaries.top_k import TopK, TopKDictionary
 
 __all__ = [
+    "ICA",
+    "PCA",
     "BatchTopK",
     "BatchTopKDictionary",
     "Dictionary",
     "DictionaryConfiguration",
+    "FrozenDecoder",
+    "Neurons",
     "Provenance",
+    "RandomDirections",
     "ReLU",
     "ReLUDictionary",
     "TopK",
     "TopKDictionary",
     "check_model",
+    "fit",
     "read_dictionary",
     "write_dictionary",
 ]

@@ -6,6 +6,7 @@ from saekit.metrics.concept_match import ConceptMatch, concept_match, match_conc
 from saekit.metrics.evaluate import Report, evaluate
 from saekit.metrics.explained_variance import ExplainedVariance, explained_variance
 from saekit.metrics.latent_max import measure_latent_max
+from saekit.metrics.logit_lens import LogitLens, logit_lens
 from saekit.metrics.recovered import Recovered, recovered
 from saekit.metrics.shrinkage import shrinkage
 from saekit.metrics.sparsity import dead, density, l0
@@ -13,6 +14,7 @@ from saekit.metrics.sparsity import dead, density, l0
 __all__ = [
     "ConceptMatch",
     "ExplainedVariance",
+    "LogitLens",
     "Recovered",
     "Report",
     "concept_match",
@@ -21,6 +23,7 @@ __all__ = [
     "evaluate",
     "explained_variance",
     "l0",
+    "logit_lens",
     "match_concepts",
     "measure_latent_max",
     "recovered",

@@ -1,0 +1,74 @@
+"""logit_lens: which tokens a latent promotes, d_i W_U, read straight off its decoder row (nostalgebraist 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from saekit.dictionaries import Dictionary, check_model
+
+if TYPE_CHECKING:
+    import pandas
+    from transformer_lens.model_bridge import TransformerBridge
+
+DEFINITION = "d_i · W_U, the decoder row through the unembedding alone; no norm, no later layer"
+
+
+@dataclass(frozen=True)
+class LogitLens:
+    """A row a latent and rank: latent, side ("promoted" or "suppressed"), rank from 0, token, logit."""
+
+    rows: list[dict[str, Any]]
+    definition: str = DEFINITION
+
+    def frame(self) -> pandas.DataFrame:
+        import pandas
+
+        return pandas.DataFrame(self.rows, columns=["latent", "side", "rank", "token", "logit"])
+
+    def _repr_html_(self) -> str:
+        from saekit.plots import html_table
+
+        return html_table(self.rows, caption=self.definition)
+
+
+@torch.no_grad()
+def logit_lens(
+    model: TransformerBridge,
+    dictionary: Dictionary,
+    latents: int | Sequence[int],
+    count: int = 5,
+    site: str | None = None,
+) -> LogitLens:
+    """The ``count`` tokens that each latent promotes and suppresses most.
+
+    Meaningful where the dictionary writes the residual stream (or what is added to it). Raises ValueError for a
+    dictionary of another model or width, IndexError for a latent that is not there."""
+    check_model(dictionary, model)
+    wanted = [latents] if isinstance(latents, int) else list(latents)
+    for latent in wanted:
+        if not 0 <= latent < dictionary.d_sae:
+            raise IndexError(f"latent {latent} is not among the {dictionary.d_sae} of this dictionary.")
+    rows = dictionary.decoder_directions_at(site or dictionary.writes[0])
+    unembedding = model.W_U
+    if rows.shape[1] != len(unembedding):
+        raise ValueError(f"the dictionary writes {rows.shape[1]} values, the unembedding takes {len(unembedding)}.")
+    logits = rows[wanted].to(unembedding) @ unembedding
+    found = []
+    for latent, row in zip(wanted, logits, strict=True):
+        for side, sign in (("promoted", 1), ("suppressed", -1)):
+            best = (sign * row).topk(count).indices.tolist()
+            found += [
+                {
+                    "latent": latent,
+                    "side": side,
+                    "rank": rank,
+                    "token": model.tokenizer.decode([token]),
+                    "logit": round(float(row[token]), 3),
+                }
+                for rank, token in enumerate(best)
+            ]
+    return LogitLens(found)

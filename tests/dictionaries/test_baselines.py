@@ -1,0 +1,97 @@
+"""Baselines: exact where they must be, equal to the libraries', and kept in files like any dictionary."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import saekit as sk
+from saekit.dictionaries import ICA, PCA, FrozenDecoder, Neurons, RandomDirections, fit
+from saekit.metrics import explained_variance, l0
+
+
+@pytest.fixture(scope="module")
+def x():
+    """Three independent, skewed sources in six dimensions, and a large mean."""
+    generator = torch.Generator().manual_seed(0)
+    sources = -torch.rand(3_000, 3, generator=generator).log()
+    mixing = torch.randn(3, 6, generator=generator)
+    return sources @ mixing + 0.01 * torch.randn(3_000, 6, generator=generator) + 50
+
+
+def test_neurons_reconstruct_exactly(x):
+    dictionary = fit(Neurons(d_sae=6), x)
+    assert explained_variance(x, dictionary(x)) == pytest.approx(1) and l0(dictionary.encode(x)) == 6
+
+
+def test_pca_against_scikit_learn(x):
+    from sklearn.decomposition import PCA as TheirPCA
+
+    theirs = TheirPCA(3).fit(x.double().numpy())
+    dictionary = fit(PCA(d_sae=3), x)
+    cosines = (dictionary.decoder_directions.double() * torch.from_numpy(theirs.components_)).sum(1).abs()
+    assert torch.allclose(cosines, torch.ones(3, dtype=torch.float64), atol=1e-5)
+    expected = torch.from_numpy(theirs.inverse_transform(theirs.transform(x.double().numpy()))).float()
+    assert torch.allclose(dictionary(x), expected, atol=1e-3)
+    kept = [explained_variance(x, fit(PCA(d_sae=d), x)(x)) for d in (1, 2, 3, 6)]
+    assert kept == sorted(kept) and kept[2] > 0.999 and kept[3] == pytest.approx(1)
+
+
+def test_ica_finds_the_sources_and_reconstructs(x):
+    dictionary = fit(ICA(d_sae=3), x)
+    assert explained_variance(x, dictionary(x)) > 0.999
+    generator = torch.Generator().manual_seed(0)
+    sources = -torch.rand(3_000, 3, generator=generator).log()
+    both = torch.corrcoef(torch.cat([sources, dictionary.encode_dense(x)], 1).T)[:3, 3:].abs()
+    assert both.amax(1).min() > 0.98
+
+
+def test_the_k_largest_in_size_are_kept_with_their_sign(x):
+    dictionary = fit(PCA(d_sae=6, k=2), x)
+    whole = fit(PCA(d_sae=6), x).encode_dense(x)
+    z = dictionary.encode_dense(x)
+    assert l0(dictionary.encode(x)) == 2 and bool((z < 0).any())
+    assert torch.equal(z.abs().topk(2).values, whole.abs().topk(2).values)
+
+
+def test_random_directions_and_a_frozen_decoder(x):
+    one, two = fit(RandomDirections(d_sae=9), x), fit(RandomDirections(d_sae=9, seed=1), x)
+    assert torch.allclose(one.decoder_directions.norm(dim=1), torch.ones(9))
+    assert not torch.equal(one.decoder_directions, two.decoder_directions)
+    quiet = {"tokens": 6_000, "batch_size": 100, "callback": lambda _: None}
+    frozen = sk.train(x, None, FrozenDecoder(d_sae=12, k=3), **quiet).dictionary
+    begun = FrozenDecoder(d_sae=12, k=3)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        expected = begun.build({"x": 6}, {"x": 6}).decoder_directions
+    assert torch.allclose(frozen.decoder_directions, expected, atol=1e-6)
+    free = sk.train(x, None, sk.TopK(d_sae=12, k=3), **quiet).dictionary
+    scores = [explained_variance(x, d(x)) for d in (frozen, free)]
+    assert 0.2 < scores[0] < scores[1]
+
+
+@pytest.mark.parametrize(
+    "configuration", [PCA(d_sae=4, k=2), ICA(d_sae=3), Neurons(d_sae=6), RandomDirections(d_sae=9)]
+)
+def test_kept_in_a_file(x, configuration, tmp_path):
+    dictionary = fit(configuration, x, site="blocks.0.hook_resid_post")
+    assert torch.allclose(dictionary.latent_max, dictionary.encode_dense(x).amax(0))
+    dictionary.save(tmp_path)
+    loaded = sk.load_dictionary(tmp_path)
+    assert loaded.configuration == configuration and loaded.site == "blocks.0.hook_resid_post"
+    assert torch.equal(loaded(x), dictionary(x))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda x: fit(Neurons(d_sae=5), x), "there are 6 neurons here"),
+        (lambda x: fit(PCA(d_sae=7), x), "at most 6 components here, found d_sae=7"),
+        (lambda x: fit(ICA(d_sae=7), x), "at most 6 components"),
+        (lambda x: fit(PCA(d_sae=2), x[0]), "n ≥ 2"),
+        (lambda x: PCA(d_sae=2, k=3), "k must be between 1 and d_sae = 2, found 3"),
+    ],
+)
+def test_refused(x, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        wrong(x)
