@@ -1,5 +1,8 @@
 """The shuffled stream of activations that training reads, in bounded memory and resumable at any batch.
 
+Processes that train together (torchrun) take turns at the forward passes of a chunk and give each other what they read,
+so that each of them holds the chunk that one process alone would hold.
+
 Documents are read in order; each *chunk* of them is run through the model, its counted tokens are shuffled with a seed
 of its own, and cut into batches; what is left over begins the next chunk. So the whole stream is a function of (source,
 seed), and a state of three numbers and a tensor smaller than a batch brings it back exactly.
@@ -19,7 +22,7 @@ from torch import Tensor
 from saekit.activations.harvest import ROWS_AT_ONCE, check_finite, describe_model, forward_to
 from saekit.activations.tokens import tokenize
 from saekit.corpora import Corpus, load_corpus
-from saekit.models import check_site, site_width
+from saekit.models import check_site, processes, site_width
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -87,6 +90,7 @@ class ActivationStream:
         """The batches of one chunk, from ``state.batches`` on; moves the state as it goes."""
         begun = self.state
         pieces = {site: [begun.carried[site]] if site in begun.carried else [] for site in self.sites}
+        turns: list[int] = []  # which process runs the model for each piece after the carried one
         counted, documents = 0, begun.documents
         most_empty = EMPTY_DOCUMENTS if self.endless else len(self.source)
         pending: list[Any] = []
@@ -94,7 +98,7 @@ class ActivationStream:
             pending.append(text)
             documents += 1
             if len(pending) == ROWS_AT_ONCE:
-                counted += self._run(pending, pieces, documents)
+                counted += self._run(pending, pieces, documents, turns)
                 pending = []
                 if counted >= self.chunk_tokens:
                     break
@@ -105,7 +109,7 @@ class ActivationStream:
         else:
             assert isinstance(self.source, Corpus)
             raise ValueError(f"corpus {self.source.name!r} calls itself endless but ended after {documents} documents.")
-        x = {site: torch.cat(parts) for site, parts in pieces.items()}
+        x = {site: torch.cat(_exchanged(parts, turns)) for site, parts in pieces.items()}
         n = len(x[self.sites[0]])
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + begun.chunk)
         order = torch.randperm(n, generator=generator)
@@ -119,13 +123,18 @@ class ActivationStream:
                 self.state = StreamState(documents, begun.chunk + 1, 0, carried)
             yield {site: x[site][picked] for site in self.sites}
 
-    def _run(self, pending: list[Any], pieces: dict[str, list[Tensor]], documents: int) -> int:
+    def _run(self, pending: list[Any], pieces: dict[str, list[Tensor]], documents: int, turns: list[int]) -> int:
         texts = torch.stack(pending) if isinstance(self.source, Tensor) else pending
         rows = tokenize(self.model, texts)
         if not rows.mask.any():
             return 0
         for start in range(0, len(rows), ROWS_AT_ONCE):
             part = slice(start, start + ROWS_AT_ONCE)
+            turns.append(len(turns) % processes.count())
+            if turns[-1] != processes.number():
+                for site in self.sites:
+                    pieces[site].append(torch.empty(int(rows.mask[part].sum()), self.widths[site]))
+                continue
             for site, h in forward_to(self.model, rows.tokens[part], self.sites).items():
                 flat = h.cpu()[rows.mask[part]].float()
                 check_finite(flat, site, (documents - 1) // ROWS_AT_ONCE)
@@ -144,6 +153,15 @@ class ActivationStream:
             for i in torch.randperm(len(items), generator=generator)[position:].tolist():
                 yield items[i]
             reading, position = reading + 1, 0
+
+
+def _exchanged(pieces: list[Tensor], turns: list[int]) -> list[Tensor]:
+    """The pieces of all processes; what was carried into the chunk, a first piece without a turn, all have."""
+    carried = len(pieces) - len(turns)
+    return [
+        *pieces[:carried],
+        *(processes.from_process(piece, turn) for piece, turn in zip(pieces[carried:], turns, strict=True)),
+    ]
 
 
 class ArrayStream:

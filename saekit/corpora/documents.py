@@ -121,6 +121,7 @@ class Corpus:
             "split": self.split,
             "seed": self.seed,
             "kinds": list(self.kinds),
+            "n": None if self.endless else len(self._documents),
             "fingerprint": self.fingerprint,
         }
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from saekit.dictionaries.contract import Activation, DictionaryConfiguration
 from saekit.dictionaries.linear import LinearEncoderDictionary, check_size
+from saekit.models import processes
 
 RATE = 0.01
 
@@ -54,8 +55,11 @@ class BatchTopKDictionary(LinearEncoderDictionary):
         if not self.training:
             return SparseCodes.from_dense(torch.where(u > self.threshold.clamp_min(0), u, 0))
         codes = batch_top_k(u, self.configuration.k)
-        if torch.is_grad_enabled() and len(codes.values):
-            smallest = codes.values.detach().min()
+        if torch.is_grad_enabled():
+            none = torch.tensor(torch.inf).to(self.threshold)
+            smallest = processes.smallest(codes.values.detach().min().to(self.threshold) if len(codes.values) else none)
+            if smallest == torch.inf:
+                return codes
             first = self.threshold == 0
             self.threshold.copy_(torch.where(first, smallest, self.threshold + RATE * (smallest - self.threshold)))
         return codes
@@ -67,13 +71,20 @@ class BatchTopKDictionary(LinearEncoderDictionary):
 
 
 def batch_top_k(u: Tensor, k: float) -> SparseCodes:
-    """The ⌊k · B⌋ largest positive entries of u [..., d_sae], B tokens; fewer where fewer are positive.
+    """The ⌊k · B⌋ largest positive entries of u [..., d_sae], B tokens; fewer where fewer are positive. Of processes
+    that train together the batch is that of all.
 
     [[1, −2, 3, −4], [−5, 6, −7, 8]]: k = 2 keeps 1, 3, 6, 8; k = 1.5 keeps 3, 6, 8."""
     shape, d_sae = tuple(u.shape[:-1]), u.shape[-1]
     flat, tokens = u.reshape(-1), math.prod(shape)
     with torch.no_grad():
-        kept = flat.topk(min(len(flat), int(k * tokens)), sorted=False).indices
+        wanted = int(k * int(processes.summed(torch.tensor(tokens))))
+        largest, kept = flat.topk(min(len(flat), wanted), sorted=False)
+        if processes.count() > 1:
+            padded = torch.full((wanted,), -torch.inf).to(flat)
+            padded[: len(largest)] = largest
+            least = processes.gathered(padded).topk(wanted, sorted=False).values.min()
+            kept = kept[largest >= least]
         kept = kept[flat[kept] > 0].sort().values
         rows, latents = kept // d_sae, kept % d_sae
         offsets = torch.cat([kept.new_zeros(1), torch.bincount(rows, minlength=tokens).cumsum(0)])

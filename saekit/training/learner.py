@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from saekit.dictionaries import Dictionary, DictionaryConfiguration, Provenance
+from saekit.models import processes
 from saekit.models.safely import below, optimizer_tensors, restore_optimizer
 from saekit.training.objectives import find_objective
 
@@ -39,8 +40,10 @@ class Learner:
         self.dead_after = min(10_000_000, max(steps * batch_size // 20, batch_size))
         self.since_fired = torch.zeros(configuration.d_sae, dtype=torch.int64, device=device)
 
-    def update(self, batch: Batch, step: int, measure: bool) -> dict[str, float] | None:
-        """One step; returns its numbers when they are asked for."""
+    def update(self, whole: Batch, step: int, measure: bool) -> dict[str, float] | None:
+        """One step; returns its numbers when they are asked for. Processes that train together take a share of the
+        batch each and add up their gradients."""
+        batch = {site: x[processes.number() :: processes.count()] for site, x in whole.items()}
         dictionary, parameter = self.dictionary, self.dictionary.decoder_directions
         dictionary.progress = step / self.steps
         for group in self.optimizer.param_groups:
@@ -50,7 +53,12 @@ class Learner:
             raise ValueError(
                 f"the loss became {float(loss.total.detach())} at step {step}: try a smaller lr (now {self.lr:g})."
             )
-        loss.total.backward()
+        if processes.count() == 1:
+            loss.total.backward()
+        else:
+            (loss.total * (len(loss.error) / self.batch_size)).backward()
+            for learned in self.optimizer.param_groups[0]["params"]:
+                learned.grad = processes.summed(torch.zeros_like(learned) if learned.grad is None else learned.grad)
         if dictionary.unit_norm_decoder and parameter.grad is not None:
             along = (parameter.grad * parameter.detach()).sum(1, keepdim=True)
             parameter.grad -= along * parameter.detach()  # the step along a row only changes its norm
@@ -62,15 +70,21 @@ class Learner:
         codes = loss.codes.detach()
         fired = torch.zeros_like(self.since_fired, dtype=torch.bool)
         fired[codes.indices[codes.values != 0].long()] = True
+        if processes.count() > 1:
+            fired = processes.summed(fired.int()) > 0
         self.since_fired = torch.where(fired, 0, self.since_fired + self.batch_size)
         if not measure:
             return None
-        x = dictionary.join_writes(batch)
+        x = dictionary.join_writes(whole)
         spread = (x - x.mean(0)).square().sum()
+        share = len(loss.error) / len(x)
+        kind = torch.promote_types(x.dtype, torch.float32)
+        sums = torch.stack([(loss.total.detach() * share).to(kind), loss.error.to(kind).sum(), codes.l0.sum().to(kind)])
+        total, error, active = processes.summed(sums).tolist()
         return {
-            "loss": float(loss.total.detach()),
-            "explained_variance": float(1 - loss.error.sum() / spread),
-            "l0": int(codes.l0.sum()) / len(codes),
+            "loss": total,
+            "explained_variance": 1 - error / float(spread),
+            "l0": active / len(x),
             "dead": int((self.since_fired > self.dead_after).sum()),
         }
 

@@ -21,6 +21,7 @@ from saekit.activations import ActivationStream, ArrayStream
 from saekit.corpora import Corpus
 from saekit.dictionaries import DictionaryConfiguration, read_dictionary
 from saekit.metrics import measure_latent_max
+from saekit.models import processes
 from saekit.models.safely import write_atomically
 from saekit.training.learner import Learner
 from saekit.training.run import Progress, Run, read_records
@@ -85,6 +86,8 @@ def train(
             raise ValueError("say how many tokens to train on, for example tokens=1_000_000.")
         stream = ActivationStream(model, [site] if isinstance(site, str) else site, corpus, batch_size, seed)
         device = torch.device(device if device is not None else str(model.cfg.device))
+    if batch_size < processes.count():
+        raise ValueError(f"batch_size={batch_size} is less than a token for each of {processes.count()} processes.")
     dtype = dtype or torch.float32
     steps = max(1, tokens // batch_size)
     learners = [Learner(each, stream.widths, steps, batch_size, lr, seed, device, dtype) for each in configurations]
@@ -92,12 +95,15 @@ def train(
     folder = None if out is None else Path(out)
     places = [] if folder is None else _places(folder, len(learners))
     if folder is not None:
-        if _open(folder, _describe(session, configuration, lr, dtype), resume, places):
+        # Of processes that train together (torchrun) the first one opens the folder, which all of them must see.
+        config = _describe(session, configuration, dtype)
+        whole = torch.tensor(processes.first() and _open(folder, config, resume, places)).int()
+        if bool(processes.from_process(whole, 0)):
             done = [read_dictionary(place, dtype).to(device) for place in places]
             return Run(done, read_records(folder / "metrics.jsonl"), folder)
         if (folder / "checkpoint.safetensors").is_file():
             session.resume(folder)
-        else:  # what a run wrote that was killed before its first checkpoint is written again
+        elif processes.first():  # what a run wrote that was killed before its first checkpoint is written again
             (folder / "metrics.jsonl").unlink(missing_ok=True)
     finished = session.run(folder, callback)
     dictionaries = session.folded()
@@ -107,7 +113,7 @@ def train(
             measured = min(tokens, LATENT_MAX_TOKENS)
             for dictionary in dictionaries:
                 measure_latent_max(None if isinstance(model, Tensor) else model, dictionary, source, tokens=measured)  # type: ignore[arg-type]
-            if folder is not None:
+            if folder is not None and processes.first():
                 for dictionary, place in zip(dictionaries, places, strict=True):
                     dictionary.save(place)
                 (folder / "checkpoint.safetensors").unlink(missing_ok=True)
@@ -122,7 +128,7 @@ def _places(folder: Path, count: int) -> list[Path]:
     return [folder / "dictionary"] if count == 1 else [folder / "dictionaries" / str(number) for number in range(count)]
 
 
-def _describe(session: Session, configuration: Any, lr: float | None, dtype: torch.dtype) -> dict[str, Any]:
+def _describe(session: Session, configuration: Any, dtype: torch.dtype) -> dict[str, Any]:
     """The CONFIG of a run: everything that decides its result."""
     several = not isinstance(configuration, DictionaryConfiguration)
     described = [learner.dictionary.configuration.to_json() for learner in session.learners]

@@ -15,6 +15,7 @@ from tqdm.std import tqdm
 
 from saekit.activations import ActivationStream, ArrayStream, StreamState
 from saekit.dictionaries import Dictionary
+from saekit.models import processes
 from saekit.models.safely import below, read_tensors, whole_step, write_atomically, write_tensors
 from saekit.training.learner import Learner
 from saekit.training.run import Progress, read_records
@@ -43,6 +44,8 @@ class Session:
         self.step, self.scale, self.seconds = numbers["step"], numbers["scale"], numbers["seconds"]
         self.records = read_records(folder / "metrics.jsonl", numbers["step"] * self.batch_size)
         lines = "".join(json.dumps(record) + "\n" for record in self.records)
+        if not processes.first():
+            return
         write_atomically(folder / "metrics.jsonl", lambda path: path.write_text(lines, encoding="utf-8"))
 
     def save(self, folder: Path) -> None:
@@ -54,7 +57,10 @@ class Session:
         write_tensors(folder / "checkpoint.safetensors", tensors, state | numbers)
 
     def run(self, folder: Path | None, callback: Callable[[Progress], Any] | None) -> bool:
-        """Train to the end; False when it was interrupted, with a checkpoint left behind."""
+        """Train to the end; False when it was interrupted, with a checkpoint left behind. Of processes that train
+        together the first writes and speaks."""
+        if not processes.first():
+            folder, callback = None, lambda progress: None
         began, saved = time.monotonic() - self.seconds, time.monotonic()
         every = max(1, self.steps // 100)
         bar = tqdm(
@@ -90,9 +96,9 @@ class Session:
                 if folder is not None:
                     self.save(folder)  # what follows the last step may be stopped too
             except KeyboardInterrupt:
-                print(
-                    f"stopped after {self.step * self.batch_size:,} of {self.tokens:,} tokens; the dictionary is kept."
-                )
+                if processes.first():
+                    done = self.step * self.batch_size
+                    print(f"stopped after {done:,} of {self.tokens:,} tokens; the dictionary is kept.")
                 if folder is not None:
                     self.save(folder)
                 return False

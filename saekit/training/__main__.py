@@ -1,0 +1,112 @@
+"""Train again what a run's config.json says, with one process or several:
+
+    python -m saekit.training runs/first/config.json --out runs/second
+    torchrun --nproc-per-node 8 -m saekit.training runs/first/config.json --out runs/second
+
+Without --out the run goes on in its own folder (a finished one is left as it is). Several processes give the weights of
+one: each runs the model on its share of the texts and takes its share of every batch (NCCL on GPUs, gloo on CPUs). They
+must see one folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from saekit.corpora import Corpus, load_corpus
+from saekit.dictionaries import DictionaryConfiguration
+from saekit.models import load_model, processes
+from saekit.training.loop import train
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m saekit.training", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("config", type=Path, help="the config.json that a run wrote")
+    parser.add_argument("--out", type=Path, help="the folder of the new run (default: that of the config)")
+    parser.add_argument("--device", help="default: cuda where there is one, a GPU a process; else cpu")
+    given = parser.parse_args(arguments)
+    config = read_config(given.config)
+    device = given.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    together = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if together:
+        if device == "cuda":
+            device = f"cuda:{os.environ['LOCAL_RANK']}"
+            torch.cuda.set_device(device)
+        torch.distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    try:
+        run = train_config(config, given.out or given.config.parent, device)
+    finally:
+        if together:
+            torch.distributed.destroy_process_group()
+    if not run.finished:
+        sys.exit(130)
+    if processes.first() and run.records:
+        last = {key: value for key, value in run.records[-1].items() if key != "seconds"}
+        print(f"{run.out}: " + ", ".join(f"{key} {value:.4g}" for key, value in last.items()))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Raises ValueError where it is no config of a run that can be made again from it."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is not a run's config.json ({error}).") from error
+    wanted = ("configuration", "sites", "tokens", "batch_size", "lr", "seed", "dtype", "source")
+    missing = [key for key in wanted if not isinstance(config, dict) or key not in config]
+    if missing:
+        raise ValueError(f"{path} is not a run's config.json: it lacks {', '.join(missing)}.")
+    if config["source"].get("model") is None or "corpus" not in config["source"]:
+        raise ValueError(
+            f"{path} is of a run on an array or token tensor of one's own, which it does not hold: call sk.train there."
+        )
+    return config
+
+
+def train_config(config: dict[str, Any], out: Path, device: str):
+    """The run that a config describes, in the folder `out`."""
+    source, described = config["source"], config["configuration"]
+    several = isinstance(described, list)
+    configurations = [DictionaryConfiguration.from_json(each) for each in (described if several else [described])]
+    rates = config["lr"] if isinstance(config["lr"], list) else [config["lr"]]
+    # Of several dictionaries the defaults differ by width; a rate that was given is one for all.
+    lr = rates[0] if len(set(rates)) == 1 else None
+    return train(
+        load_model(source["model"], device=device),
+        config["sites"],
+        configurations if several else configurations[0],
+        corpus_of(source["corpus"]),
+        tokens=config["tokens"],
+        out=out,
+        batch_size=config["batch_size"],
+        lr=lr,
+        dtype=getattr(torch, config["dtype"]),
+        device=device,
+        seed=config["seed"],
+    )
+
+
+def corpus_of(described: dict[str, Any]) -> Corpus:
+    """The corpus of a provenance. Raises ValueError where a name does not bring it back, or brings another."""
+    name, arguments = described["name"], {}
+    if name in ("microworld", "python"):
+        arguments = {key: described[key] for key in ("split", "seed", "kinds", "n")}
+    try:
+        corpus = load_corpus(name, **arguments)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"the corpus {name!r} of this run cannot be read again by its name ({error}).") from error
+    if corpus.fingerprint != described["fingerprint"]:
+        raise ValueError(
+            f"the corpus {name!r} is not the one of this run: fingerprint {corpus.fingerprint[:12]} here, "
+            f"{described['fingerprint'][:12]} there. What was changed has to be given to sk.train."
+        )
+    return corpus
+
+
+if __name__ == "__main__":
+    main()
