@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.std import tqdm
 
+from saekit.activations.fast import fast_path
 from saekit.activations.tokens import TokenRows, tokenize
 from saekit.corpora import Corpus, load_corpus
 from saekit.models import check_site, site_layer
@@ -152,7 +153,13 @@ def _first(rows: TokenRows, tokens: int) -> TokenRows:
 
 
 def forward_to(model: TransformerBridge, tokens: Tensor, hooks: Sequence[str]) -> dict[str, Tensor]:
-    """One forward pass that keeps the activations at ``hooks`` and stops after the last layer they need."""
+    """One forward pass that keeps the activations at ``hooks`` and stops after the last layer they need; on the fast
+    path where it gives the same."""
+    path = fast_path(model, hooks, through_bridge)
+    return through_bridge(model, tokens, hooks) if path is None else path.read(tokens.to(model.cfg.device), hooks)
+
+
+def through_bridge(model: TransformerBridge, tokens: Tensor, hooks: Sequence[str]) -> dict[str, Tensor]:
     seen: dict[str, Tensor] = {}
 
     def keep(name: str):
