@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from saekit.checks.start_here import check_f1, check_find_latent
+from saekit.checks.superposition import check_found, check_sparsity_loss
 
-__all__ = ["check_f1", "check_find_latent"]
+__all__ = ["check_f1", "check_find_latent", "check_found", "check_sparsity_loss"]

@@ -7,6 +7,7 @@ Altair is imported by the first chart that is drawn, so `import saekit.plots` co
 from __future__ import annotations
 
 from saekit.plots.charts import concept_scores, density_histogram, next_token_change, training_curve
+from saekit.plots.compare import bars, curves
 from saekit.plots.table import html_table
 from saekit.plots.theme import enable
 from saekit.plots.tokens import Concordance, TokenStrip, concordance, token_strip
@@ -14,8 +15,10 @@ from saekit.plots.tokens import Concordance, TokenStrip, concordance, token_stri
 __all__ = [
     "Concordance",
     "TokenStrip",
+    "bars",
     "concept_scores",
     "concordance",
+    "curves",
     "density_histogram",
     "enable",
     "html_table",
