@@ -4,5 +4,13 @@ from __future__ import annotations
 
 from saekit.checks.start_here import check_f1, check_find_latent
 from saekit.checks.superposition import check_found, check_sparsity_loss
+from saekit.checks.training import check_better, check_explained_variance
 
-__all__ = ["check_f1", "check_find_latent", "check_found", "check_sparsity_loss"]
+__all__ = [
+    "check_better",
+    "check_explained_variance",
+    "check_f1",
+    "check_find_latent",
+    "check_found",
+    "check_sparsity_loss",
+]
