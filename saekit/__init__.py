@@ -23,7 +23,17 @@ _HOMES = {
     "saekit.training": ["Run", "train"],
     "saekit_widgets": ["TrainingMonitor"],
 }
-_PACKAGES = ["activations", "checks", "corpora", "dictionaries", "formats", "interventions", "metrics", "models"]
+_PACKAGES = [
+    "activations",
+    "checks",
+    "corpora",
+    "dictionaries",
+    "engines",
+    "formats",
+    "interventions",
+    "metrics",
+    "models",
+]
 _PACKAGES += ["plots", "training"]
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -22,7 +22,8 @@ from torch import Tensor
 from saekit.activations.harvest import ROWS_AT_ONCE, check_finite, describe_model, forward_to
 from saekit.activations.tokens import tokenize
 from saekit.corpora import Corpus, load_corpus
-from saekit.models import check_site, processes, site_width
+from saekit.engines import processes
+from saekit.models import check_site, site_width
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge

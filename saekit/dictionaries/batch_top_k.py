@@ -17,7 +17,7 @@ from torch import Tensor
 
 from saekit.dictionaries.contract import Activation, DictionaryConfiguration
 from saekit.dictionaries.linear import LinearEncoderDictionary, check_size
-from saekit.models import processes
+from saekit.engines import processes
 
 RATE = 0.01
 

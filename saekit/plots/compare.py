@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from saekit.plots.charts import Chart, _require
+from saekit.plots.charts import _require
 from saekit.plots.theme import ACCENT, ACT_INK, GREY, MONO, NEG, POS, enable_once
 
 if TYPE_CHECKING:
     import pandas
+
+    from saekit.plots.charts import Chart
 
 DASHES = [[1, 0], [6, 3], [2, 2], [8, 2, 2, 2], [1, 3]]  # so that curves differ without colour too
 

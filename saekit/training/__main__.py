@@ -21,7 +21,8 @@ import torch
 
 from saekit.corpora import Corpus, load_corpus
 from saekit.dictionaries import DictionaryConfiguration
-from saekit.models import load_model, processes
+from saekit.engines import processes
+from saekit.models import load_model
 from saekit.training.loop import train
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from saekit.dictionaries import Dictionary, DictionaryConfiguration, Provenance
-from saekit.models import processes
+from saekit.engines import processes
 from saekit.models.safely import below, optimizer_tensors, restore_optimizer
 from saekit.training.objectives import find_objective
 

@@ -20,8 +20,8 @@ from torch import Tensor
 from saekit.activations import ActivationStream, ArrayStream
 from saekit.corpora import Corpus
 from saekit.dictionaries import DictionaryConfiguration, read_dictionary
+from saekit.engines import processes
 from saekit.metrics import measure_latent_max
-from saekit.models import processes
 from saekit.models.safely import write_atomically
 from saekit.training.learner import Learner
 from saekit.training.run import Progress, Run, read_records

@@ -15,7 +15,7 @@ from tqdm.std import tqdm
 
 from saekit.activations import ActivationStream, ArrayStream, StreamState
 from saekit.dictionaries import Dictionary
-from saekit.models import processes
+from saekit.engines import processes
 from saekit.models.safely import below, read_tensors, whole_step, write_atomically, write_tensors
 from saekit.training.learner import Learner
 from saekit.training.run import Progress, read_records

@@ -1,0 +1,3 @@
+"""Where work runs: this process, or several that torchrun starts."""
+
+from __future__ import annotations
