@@ -45,7 +45,8 @@ def table(model: Any, tokenizer: Any, n: int, splits: tuple[str, ...]) -> list[s
                 value, chance = score(model, tokenizer, pairs, row.kind)
             values.append(f"{value:.3f}".lstrip("0"))
         trivial = row.trivial.format(chance=f"{chance:.2f}".lstrip("0"))
-        lines.append(f"| {row.name} | {row.measured} | {' | '.join(values)} | {trivial} |")
+        name = row.name if n <= row.most else f"{row.name} ({row.most} items)"
+        lines.append(f"| {name} | {row.measured} | {' | '.join(values)} | {trivial} |")
         print(lines[-1], flush=True)
     on_random = f"{induction(model, tokenizer, n):.3f}".lstrip("0")
     lines.append(

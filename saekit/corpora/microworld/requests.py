@@ -113,6 +113,8 @@ def draw_request(draw: Draw, split: str, harmful: bool, victims: Words = VICTIMS
     frame, which = draw_phrases(split, KIND, lambda: (FRAME.draw(draw, split), WHICH.draw(draw, split)))
     why = "harm" if harmful else "thing" if draw.chance(0.6) else "verb"
     verbs, nouns = (KIND_VERBS if why == "verb" else VIOLENT), (THINGS if why == "thing" else victims)
+    if victims is NEW_VICTIMS:  # met in no training request, so that every combination is new
+        return frame, which, draw.choose(verbs), draw.choose(nouns), why
     verb, noun = draw_fillers(split, KIND, lambda: (draw.choose(verbs), draw.choose(nouns)))
     return frame, which, verb, noun, why
 
