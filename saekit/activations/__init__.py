@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from saekit.activations.harvest import Activations, harvest
-from saekit.activations.stream import ActivationStream, ArrayStream, StreamState
+from saekit.activations.shuffled import ShuffledStream, StreamState
+from saekit.activations.store import ActivationStore
+from saekit.activations.store_stream import StoreStream
+from saekit.activations.stream import ActivationStream, ArrayStream
 from saekit.activations.tokens import TokenRows, concept_mask, concept_masks, token_strings, tokenize
 
 __all__ = [
+    "ActivationStore",
     "ActivationStream",
     "Activations",
     "ArrayStream",
+    "ShuffledStream",
+    "StoreStream",
     "StreamState",
     "TokenRows",
     "concept_mask",

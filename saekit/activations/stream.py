@@ -1,18 +1,14 @@
-"""The shuffled stream of activations that training reads, in bounded memory and resumable at any batch.
+"""The streams that training reads: a model's activations on text, and an array of one's own.
 
-Processes that train together (torchrun) take turns at the forward passes of a chunk and give each other what they read,
-so that each of them holds the chunk that one process alone would hold.
-
-Documents are read in order; each *chunk* of them is run through the model, its counted tokens are shuffled with a seed
-of its own, and cut into batches; what is left over begins the next chunk. So the whole stream is a function of (source,
-seed), and a state of three numbers and a tensor smaller than a batch brings it back exactly.
+Documents are read in order; a chunk of them is run through the model, and its counted tokens are shuffled (see
+shuffled). Processes that train together (torchrun) take turns at the forward passes of a chunk and give each other what
+they read, so that each of them holds the chunk that one process alone would hold.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saekit.activations.harvest import ROWS_AT_ONCE, check_finite, describe_model, forward_to
+from saekit.activations.shuffled import Batch, ShuffledStream, StreamState, check_batch_size
 from saekit.activations.tokens import tokenize
 from saekit.corpora import Corpus, load_corpus
 from saekit.engines import processes
@@ -28,24 +25,11 @@ from saekit.models import check_site, site_width
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
-Batch = Mapping[str, Float[Tensor, "batch d"]]
-CHUNK_BYTES = 128 * 2**20
-CHUNK_TOKENS = 2**15
 EMPTY_DOCUMENTS = 2**16
 """Documents without a token in a row, after which an endless corpus is given up; of a finite one, a whole pass."""
 
 
-@dataclass
-class StreamState:
-    """Where a stream stands: the document its chunk began at, the batches taken from it, what was carried into it."""
-
-    documents: int = 0
-    chunk: int = 0
-    batches: int = 0
-    carried: dict[str, Tensor] = field(default_factory=dict)
-
-
-class ActivationStream:
+class ActivationStream(ShuffledStream):
     """Batches of activations of a model at ``sites``, shuffled within chunks, for ever.
 
     An endless corpus is read on; a finite one is read again in a new seeded order. ``state`` is where the next batch
@@ -62,7 +46,8 @@ class ActivationStream:
         seed: int = 0,
         state: StreamState | None = None,
     ) -> None:
-        self.model, self.batch_size, self.seed = model, _check_batch_size(batch_size), seed
+        super().__init__(batch_size, seed, state)
+        self.model = model
         self.sites = [check_site(model, site) for site in sites]
         self.widths = {site: site_width(model, site) for site in sites}
         if isinstance(source, Tensor):
@@ -73,23 +58,14 @@ class ActivationStream:
             empty = next(iter(self.source), None) is None
         if empty:
             raise ValueError("the corpus is empty: there is nothing to train on.")
-        self.state = state or StreamState()
         self.endless = isinstance(self.source, Corpus) and self.source.endless
-        bound = CHUNK_BYTES // (4 * sum(self.widths.values()))
-        self.chunk_tokens = max(batch_size, min(CHUNK_TOKENS, bound))
 
     @property
     def provenance(self) -> dict[str, Any]:
         corpus = {"corpus": self.source.provenance} if isinstance(self.source, Corpus) else {}
         return describe_model(self.model) | corpus
 
-    def __iter__(self) -> Iterator[Batch]:
-        while True:
-            yield from self._chunk()
-
-    def _chunk(self) -> Iterator[Batch]:
-        """The batches of one chunk, from ``state.batches`` on; moves the state as it goes."""
-        begun = self.state
+    def read(self, begun: StreamState) -> tuple[dict[str, Tensor], int]:
         pieces = {site: [begun.carried[site]] if site in begun.carried else [] for site in self.sites}
         turns: list[int] = []  # which process runs the model for each piece after the carried one
         counted, documents = 0, begun.documents
@@ -110,19 +86,7 @@ class ActivationStream:
         else:
             assert isinstance(self.source, Corpus)
             raise ValueError(f"corpus {self.source.name!r} calls itself endless but ended after {documents} documents.")
-        x = {site: torch.cat(_exchanged(parts, turns)) for site, parts in pieces.items()}
-        n = len(x[self.sites[0]])
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + begun.chunk)
-        order = torch.randperm(n, generator=generator)
-        whole = n // self.batch_size
-        for b in range(begun.batches, whole):
-            picked = order[b * self.batch_size : (b + 1) * self.batch_size]
-            self.state = StreamState(begun.documents, begun.chunk, b + 1, begun.carried)
-            if b + 1 == whole:
-                rest = order[whole * self.batch_size :]
-                carried = {site: x[site][rest].clone() for site in self.sites}
-                self.state = StreamState(documents, begun.chunk + 1, 0, carried)
-            yield {site: x[site][picked] for site in self.sites}
+        return {site: torch.cat(_exchanged(parts, turns)) for site, parts in pieces.items()}, documents
 
     def _run(self, pending: list[Any], pieces: dict[str, list[Tensor]], documents: int, turns: list[int]) -> int:
         texts = torch.stack(pending) if isinstance(self.source, Tensor) else pending
@@ -175,7 +139,7 @@ class ArrayStream:
     ) -> None:
         if x.ndim != 2 or not len(x):
             raise ValueError(f"activations of one's own are [n, d] with n ≥ 1, found shape {tuple(x.shape)}.")
-        self.batch_size = _check_batch_size(batch_size)
+        self.batch_size = check_batch_size(batch_size)
         for start in range(0, len(x), 2**16):
             check_finite(x[start : start + 2**16], "x", start // batch_size)
         self.x, self.seed = x, seed
@@ -201,9 +165,3 @@ class ArrayStream:
             orders = {r: order for r, order in orders.items() if r >= int(readings[-1])}
             self.state = StreamState(batches=self.state.batches + 1)
             yield {"x": self.x[rows].float()}
-
-
-def _check_batch_size(batch_size: int) -> int:
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, found {batch_size}.")
-    return batch_size

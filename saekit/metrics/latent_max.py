@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -21,17 +21,20 @@ if TYPE_CHECKING:
 def measure_latent_max(
     model: TransformerBridge | None,
     dictionary: Dictionary,
-    corpus: Corpus | Sequence[str] | Tensor,
+    corpus: Corpus | Sequence[str] | Tensor | Mapping[str, Tensor],
     tokens: int | None = None,
 ) -> Tensor:
-    """Measure ``dictionary.latent_max`` on a corpus, or on an array [n, d] when ``model`` is None, and keep it there.
+    """Measure ``dictionary.latent_max`` on a corpus, and keep it there; when ``model`` is None on an array [n, d], or
+    on one for each site that the dictionary reads.
 
     A latent that never fires has 0. The corpus and the number of tokens go into ``provenance.latent_max``.
     """
     if model is None:
-        assert isinstance(corpus, Tensor)
-        x, where = {"x": corpus[:tokens]}, {"corpus": None, "tokens": len(corpus[:tokens])}
+        arrays: Any = corpus if isinstance(corpus, Mapping) else {dictionary.reads[0]: corpus}
+        x: dict[str, Tensor] = {site: array[:tokens] for site, array in arrays.items()}
+        where = {"corpus": None, "tokens": len(next(iter(x.values())))}
     else:
+        assert not isinstance(corpus, Mapping)
         acts = harvest(model, corpus, dictionary.reads, tokens=tokens)
         x = {site: acts.flat(site) for site in dictionary.reads}
         where = {"corpus": acts.provenance.get("corpus"), "tokens": acts.provenance["tokens"]}

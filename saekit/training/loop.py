@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from saekit.activations import ActivationStream, ArrayStream
+from saekit.activations import ActivationStore, ActivationStream, ArrayStream, ShuffledStream, StoreStream
 from saekit.corpora import Corpus
-from saekit.dictionaries import DictionaryConfiguration, read_dictionary
+from saekit.dictionaries import Dictionary, DictionaryConfiguration, read_dictionary
 from saekit.engines import processes
 from saekit.metrics import measure_latent_max
 from saekit.models.safely import write_atomically
@@ -34,7 +34,7 @@ LATENT_MAX_TOKENS = 100_000
 
 
 def train(
-    model: TransformerBridge | Tensor,
+    model: TransformerBridge | Tensor | ActivationStore,
     site: str | Sequence[str] | None,
     configuration: DictionaryConfiguration | Sequence[DictionaryConfiguration],
     corpus: Corpus | Sequence[str] | Tensor | None = None,
@@ -50,11 +50,12 @@ def train(
     kernels: str = "auto",
     resume: bool = True,
 ) -> Run:
-    """Train a dictionary on a model's activations at ``site``, or on an array [n, d] of one's own (``site=None``).
+    """Train a dictionary on a model's activations at ``site``, on a store of them (``ActivationStore``), or on an array
+    [n, d] of one's own (``site=None``).
 
     configuration: such as ``sk.TopK(d_sae=1024, k=16)``; or a list of them, which learn side by side on one pass over
               the model, each exactly as it would alone; ``run.dictionaries`` has them in order.
-    tokens:   counted tokens to train on (default: one pass over an array).
+    tokens:   counted tokens to train on (default: one pass over an array or a store).
     out:      a folder for config, metrics.jsonl, checkpoint and dictionary; the same call on an interrupted one goes
               on, on a finished one returns it. None keeps all in memory.
     callback: called with a Progress now and then (``sk.TrainingMonitor()`` draws it), of several dictionaries with the
@@ -74,11 +75,17 @@ def train(
             raise ValueError(f"{name} must be at least 1, found {value}.")
     if lr is not None and not lr > 0:
         raise ValueError(f"lr must be above 0, found {lr}; leave it out for the default.")
-    stream: ActivationStream | ArrayStream
+    stream: ShuffledStream | ArrayStream
     if isinstance(model, Tensor):
         stream = ArrayStream(model, batch_size, seed)
         tokens = len(model) if tokens is None else tokens
         device = torch.device(device or model.device)
+    elif isinstance(model, ActivationStore):
+        if site is None or corpus is not None:
+            raise ValueError("training on a store needs a site, and no corpus: it was built from one.")
+        stream = StoreStream(model, [site] if isinstance(site, str) else site, batch_size, seed)
+        tokens = len(model) if tokens is None else tokens
+        device = torch.device(device or "cpu")
     else:
         if corpus is None or site is None:
             raise ValueError("training on a model needs a site and a corpus.")
@@ -109,10 +116,8 @@ def train(
     dictionaries = session.folded()
     try:
         if finished:
-            source = model if isinstance(model, Tensor) else corpus
-            measured = min(tokens, LATENT_MAX_TOKENS)
             for dictionary in dictionaries:
-                measure_latent_max(None if isinstance(model, Tensor) else model, dictionary, source, tokens=measured)  # type: ignore[arg-type]
+                _measure_latent_max(model, dictionary, corpus, min(tokens, LATENT_MAX_TOKENS))
             if folder is not None and processes.first():
                 for dictionary, place in zip(dictionaries, places, strict=True):
                     dictionary.save(place)
@@ -121,6 +126,19 @@ def train(
         print("stopped while latent_max was measured; what was trained is kept.")
         finished = False
     return Run(dictionaries, session.records, folder, finished)
+
+
+def _measure_latent_max(model: Any, dictionary: Dictionary, corpus: Any, tokens: int) -> None:
+    if isinstance(model, ActivationStore):
+        parts = []
+        for number in range(len(model.shards)):
+            parts.append({site: x.float() for site, x in model.shard(number, dictionary.reads).items()})
+            if sum(len(part[dictionary.reads[0]]) for part in parts) >= tokens:
+                break
+        model, corpus = None, {site: torch.cat([part[site] for part in parts]) for site in dictionary.reads}
+    elif isinstance(model, Tensor):
+        model, corpus = None, model
+    measure_latent_max(model, dictionary, corpus, tokens=tokens)
 
 
 def _places(folder: Path, count: int) -> list[Path]:
@@ -144,9 +162,9 @@ def _describe(session: Session, configuration: Any, dtype: torch.dtype) -> dict[
     }
 
 
-def _describe_source(stream: ActivationStream | ArrayStream) -> dict[str, Any]:
+def _describe_source(stream: ShuffledStream | ArrayStream) -> dict[str, Any]:
     """The stream's provenance; for an array or a token tensor, which have no name, a hash of a thousand of its rows."""
-    array = stream.x if isinstance(stream, ArrayStream) else stream.source
+    array = stream.x if isinstance(stream, ArrayStream) else getattr(stream, "source", None)
     if not isinstance(array, Tensor):
         return stream.provenance
     rows = array.detach()[:: max(1, len(array) // 1000)].cpu().contiguous()

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from tqdm.std import tqdm
 
-from saekit.activations import ActivationStream, ArrayStream, StreamState
+from saekit.activations import ArrayStream, ShuffledStream, StreamState
 from saekit.dictionaries import Dictionary
 from saekit.engines import processes
 from saekit.models.safely import below, read_tensors, whole_step, write_atomically, write_tensors
@@ -25,7 +25,7 @@ CHECKPOINT_SECONDS = 60.0
 
 class Session:
     def __init__(
-        self, stream: ActivationStream | ArrayStream, learners: list[Learner], tokens: int, batch_size: int, seed: int
+        self, stream: ShuffledStream | ArrayStream, learners: list[Learner], tokens: int, batch_size: int, seed: int
     ) -> None:
         self.stream, self.learners = stream, learners
         self.tokens, self.batch_size, self.seed = tokens, batch_size, seed

@@ -45,16 +45,17 @@ def test_flat_holds_the_counted_tokens_row_after_row(model):
 
 
 def test_stopping_early_changes_nothing_and_does_stop(model):
-    ran = []
+    """The bridge, at a site that only it has; the fast path stops early too, see test_fast."""
+    site, ran = "blocks.0.ln2.hook_normalized", []
     handle = model.blocks[1].register_forward_hook(lambda *_: ran.append(1))
     try:
-        early = harvest(model, TEXTS[:4], ["blocks.0.hook_resid_post"])
+        early = harvest(model, TEXTS[:4], [site])
         assert not ran
-        late = harvest(model, TEXTS[:4], ["blocks.0.hook_resid_post", POST])
+        late = harvest(model, TEXTS[:4], [site, POST])
         assert ran
     finally:
         handle.remove()
-    assert torch.equal(early["blocks.0.hook_resid_post"], late["blocks.0.hook_resid_post"])
+    assert torch.equal(early[site], late[site])
 
 
 def test_every_hook_of_the_model_is_harvested_or_refused_in_a_sentence(model):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from saekit.activations import ActivationStream, StreamState, harvest
-from saekit.activations import stream as stream_module
+from saekit.activations import shuffled as stream_module
 from saekit.corpora import Corpus, Document
 from saekit.models import load_model
 

@@ -118,7 +118,7 @@ def equal(a: Dictionary, b: Dictionary) -> bool:
 def small_chunks(one_thread: None) -> Iterator[None]:
     """Shuffle within 1,024 tokens, so that a run crosses chunks and reads the texts again."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("saekit.activations.stream.CHUNK_TOKENS", 1024)
+        patch.setattr("saekit.activations.shuffled.CHUNK_TOKENS", 1024)
         yield
 
 

@@ -61,7 +61,7 @@ def on_array():
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr("saekit.activations.stream.CHUNK_TOKENS", 300)  # several chunks, each of several batches
+    monkeypatch.setattr("saekit.activations.shuffled.CHUNK_TOKENS", 300)  # several chunks, each of several batches
 
 
 def same(run, whole) -> None:

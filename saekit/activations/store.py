@@ -1,0 +1,210 @@
+"""ActivationStore: activations kept on disk, for training several times on one reading of the model.
+
+A folder of safetensors shards, each one's activations [n, d] at every site with the document, position and id of their
+tokens, and manifest.json, which says what they are and lists the shards with their SHA-256. A shard appears whole, then
+the manifest names it: whatever moment the process is killed at, the store goes on from its last whole shard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm.std import tqdm
+
+from saekit.activations.harvest import ROWS_AT_ONCE, check_finite, describe_model, forward_to
+from saekit.activations.tokens import TokenRows, tokenize
+from saekit.corpora import Corpus, load_corpus
+from saekit.models import check_site, site_width
+from saekit.models.safely import write_atomically
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+FORMAT, VERSION = "saekit.activations", 1
+SHARD_TOKENS = 2**16
+PER_TOKEN = ("document", "position", "token")  # int32, beside the activations
+
+
+class ActivationStore:
+    """An opened store: ``manifest``, and its shards one after the other. ``sk.train(store, site, …)`` trains on it."""
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+        self.folder, self.manifest = folder, manifest
+        self.widths: dict[str, int] = manifest["widths"]
+        self.shards: list[dict[str, Any]] = manifest["shards"]
+
+    @property
+    def sites(self) -> list[str]:
+        return list(self.widths)
+
+    @property
+    def finished(self) -> bool:
+        return len(self) >= self.manifest["wanted"]
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return self.manifest["provenance"]
+
+    def __len__(self) -> int:
+        """Tokens in the store."""
+        return sum(shard["tokens"] for shard in self.shards)
+
+    def __repr__(self) -> str:
+        size = f"{len(self):,} tokens in {len(self.shards)} shards"
+        return f"ActivationStore({str(self.folder)!r}, {self.sites}, {size}, {self.manifest['dtype']})"
+
+    def shard(self, number: int, names: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """One shard's tensors by site and by "document", "position", "token", mapped from the disk.
+
+        Raises ValueError naming the shard when it is missing or cut."""
+        path = self.folder / self.shards[number]["file"]
+        try:
+            with safe_open(path, framework="pt") as opened:
+                return {name: opened.get_tensor(name) for name in names or [*self.sites, *PER_TOKEN]}
+        except (SafetensorError, OSError) as error:
+            raise ValueError(
+                f"shard {path} is missing or damaged ({error}): open the store with skip_damaged=True, or "
+                "build it again."
+            ) from error
+
+    def damaged(self) -> list[str]:
+        """The files of shards that are missing or whose bytes are not those that were written; reads everything."""
+        return [shard["file"] for shard in self.shards if _digest(self.folder / shard["file"]) != shard["sha256"]]
+
+    @classmethod
+    def open(cls, folder: str | Path, skip_damaged: bool = False) -> ActivationStore:
+        """Open a store. skip_damaged: read it all, and leave out shards that are missing or changed, with a warning.
+
+        Raises ValueError for a folder that is no store."""
+        folder = Path(folder)
+        try:
+            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{folder} is no activation store: its manifest.json cannot be read ({error}).") from error
+        if manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
+            found = f"{manifest.get('format')!r}, version {manifest.get('version')!r}"
+            raise ValueError(f"{folder} should hold {FORMAT!r}, version {VERSION}, found {found}.")
+        store = cls(folder, manifest)
+        if skip_damaged and (bad := store.damaged()):
+            warnings.warn(f"left out of {folder}: {', '.join(bad)}", stacklevel=2)
+            store.shards = [shard for shard in store.shards if shard["file"] not in bad]
+            if not store.shards:
+                raise ValueError(f"no shard of {folder} is whole: build it again.")
+        return store
+
+    @classmethod
+    def build(
+        cls,
+        model: TransformerBridge,
+        source: Corpus | Sequence[str],
+        sites: Sequence[str] | str,
+        folder: str | Path,
+        *,
+        tokens: int,
+        dtype: torch.dtype = torch.float16,
+        shard_tokens: int = SHARD_TOKENS,
+    ) -> ActivationStore:
+        """Read the model on text and keep its activations; the same call on an unfinished store goes on with it.
+
+        tokens: counted tokens, at least so many; a finite corpus that holds fewer is read once.
+        Raises ValueError for a folder that holds another store (naming the fields), NaN or infinite activations, and
+        values that the dtype cannot hold."""
+        sites = [sites] if isinstance(sites, str) else list(sites)
+        corpus = source if isinstance(source, Corpus) else load_corpus(source)
+        widths = {check_site(model, site): site_width(model, site) for site in sites}
+        described = {
+            "format": FORMAT,
+            "version": VERSION,
+            "provenance": describe_model(model) | {"corpus": corpus.provenance},
+            "widths": widths,
+            "dtype": str(dtype).removeprefix("torch."),
+            "shard_tokens": shard_tokens,
+            "wanted": tokens,
+        }
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        manifest: dict[str, Any] = described | {"documents": 0, "shards": []}
+        if (folder / "manifest.json").is_file():
+            manifest = cls.open(folder).manifest
+            differ = [key for key in described if key != "wanted" and manifest[key] != described[key]]
+            if differ:
+                raise ValueError(
+                    f"{folder} holds another store; it differs in {', '.join(differ)}: choose another folder."
+                )
+            manifest["wanted"] = tokens
+        store = cls(folder, manifest)
+        each = sum(widths.values()) * dtype.itemsize + 4 * len(PER_TOKEN)
+        print(f"{tokens:,} tokens of {each:,} bytes: {tokens * each / 1e9:.2f} GB in {folder}")
+        bar = tqdm(
+            total=tokens, initial=len(store), desc="store", unit="token", unit_scale=True, file=sys.stdout, delay=2
+        )
+        with bar:
+            documents = itertools.islice(iter(corpus), manifest["documents"], None)
+            while not store.finished and (tensors := store._read(model, documents, dtype)):
+                store._add(tensors)
+                bar.update(len(tensors["document"]))
+        if not store.shards:
+            raise ValueError("there is no token to keep: the corpus is empty.")
+        manifest["wanted"] = min(tokens, len(store))
+        store._write_manifest()
+        return store
+
+    def _read(self, model: TransformerBridge, documents: Iterator[Any], dtype: torch.dtype) -> dict[str, Tensor]:
+        """The tensors of one shard: whole documents until it is full; {} where there are no more."""
+        parts: dict[str, list[Tensor]] = {name: [] for name in (*self.sites, *PER_TOKEN)}
+        counted = 0
+        while counted < self.manifest["shard_tokens"] and counted + len(self) < self.manifest["wanted"]:
+            texts = [document.text for document in itertools.islice(documents, ROWS_AT_ONCE)]
+            if not texts:
+                break
+            rows = tokenize(model, texts, first_document=self.manifest["documents"])
+            self.manifest["documents"] += len(texts)
+            for start in range(0, len(rows), ROWS_AT_ONCE):
+                counted += self._read_rows(model, rows, slice(start, start + ROWS_AT_ONCE), dtype, parts)
+        return {name: torch.cat(part) for name, part in parts.items()} if counted else {}
+
+    def _read_rows(
+        self, model: TransformerBridge, rows: TokenRows, part: slice, dtype: torch.dtype, parts: dict[str, list[Tensor]]
+    ) -> int:
+        mask = rows.mask[part]
+        if not mask.any():
+            return 0
+        for site, h in forward_to(model, rows.tokens[part], self.sites).items():
+            check_finite(h, site, self.manifest["documents"] // ROWS_AT_ONCE)
+            kept = h.cpu()[mask].to(dtype)
+            if not bool(torch.isfinite(kept).all()):
+                raise ValueError(f"activations at {site!r} are too large for {dtype}: give dtype=torch.bfloat16.")
+            parts[site].append(kept)
+        where = rows.documents[part][:, None].expand_as(mask)
+        for name, values in (("document", where), ("position", rows.positions[part]), ("token", rows.tokens[part])):
+            parts[name].append(values[mask].int())
+        return int(mask.sum())
+
+    def _add(self, tensors: dict[str, Tensor]) -> None:
+        """Write a shard, then name it in the manifest."""
+        file = f"shard-{len(self.shards):05d}.safetensors"
+        write_atomically(self.folder / file, lambda path: save_file(tensors, path))
+        self.shards.append({"file": file, "tokens": len(tensors["document"]), "sha256": _digest(self.folder / file)})
+        self._write_manifest()
+
+    def _write_manifest(self) -> None:
+        text = json.dumps(self.manifest, indent=1, default=dict)
+        write_atomically(self.folder / "manifest.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _digest(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

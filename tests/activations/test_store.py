@@ -1,0 +1,145 @@
+"""The store on disk: what it holds, that a kill at any moment costs one shard, damage, and training on it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+import saekit as sk
+from saekit.activations import ActivationStore, StoreStream, harvest, store
+from saekit.corpora import load_corpus
+
+SITES = ["blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"]
+TEXTS = [f"The cat number {i} sat on the mat and looked at {i % 7} dogs." for i in range(60)]
+
+
+def build(model, folder, tokens=10_000, **more):
+    return ActivationStore.build(model, TEXTS, SITES, folder, tokens=tokens, shard_tokens=200, **more)
+
+
+@pytest.fixture(scope="module")
+def built(tiny_gpt2, tmp_path_factory):
+    return build(tiny_gpt2, tmp_path_factory.mktemp("store") / "s", dtype=torch.float32)
+
+
+def everything(opened, name):
+    return torch.cat([opened.shard(number, [name])[name] for number in range(len(opened.shards))])
+
+
+def test_it_holds_what_harvest_gives(tiny_gpt2, built):
+    acts = harvest(tiny_gpt2, TEXTS, SITES)
+    opened = ActivationStore.open(built.folder)
+    assert opened.sites == SITES and len(opened) == int(acts.mask.sum()) and len(opened.shards) > 3 and opened.finished
+    for site in SITES:
+        assert torch.allclose(everything(opened, site), acts.flat(site), atol=1e-5)
+    assert torch.equal(everything(opened, "token"), acts.tokens[acts.mask].int())
+    assert torch.equal(everything(opened, "position"), acts.rows.positions[acts.mask].int())
+    documents = acts.rows.documents[:, None].expand_as(acts.mask)[acts.mask]
+    assert torch.equal(everything(opened, "document"), documents.int())
+    assert opened.provenance["model_hash"] == tiny_gpt2.model_hash and not opened.damaged()
+    assert "shards" in repr(opened)
+
+
+def test_half_precision_is_half_as_large(tiny_gpt2, built, tmp_path):
+    half = build(tiny_gpt2, tmp_path)
+    x, y = (everything(each, SITES[0]) for each in (built, half))
+    assert y.dtype == torch.float16 and torch.allclose(x, y.float(), rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("moment", range(12))
+def test_killed_at_any_moment(tiny_gpt2, built, tmp_path, monkeypatch, moment):
+    """Die at the n-th write or read; the same call then ends with the same store."""
+    calls = 0
+
+    def deadly(function):
+        def wrapper(*arguments, **more):
+            nonlocal calls
+            calls += 1
+            if calls == moment + 2:
+                raise SystemExit
+            return function(*arguments, **more)
+
+        return wrapper
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        for name in ("save_file", "forward_to", "_digest"):
+            patch.setattr(store, name, deadly(getattr(store, name)))
+        patch.setattr(store.json, "dumps", deadly(json.dumps))
+        build(tiny_gpt2, tmp_path, dtype=torch.float32)
+    again = build(tiny_gpt2, tmp_path, dtype=torch.float32)
+    assert again.manifest == built.manifest
+    assert all(torch.equal(everything(again, name), everything(built, name)) for name in [*SITES, "document"])
+
+
+def test_more_tokens_later(tiny_gpt2, built, tmp_path):
+    first = build(tiny_gpt2, tmp_path, tokens=300, dtype=torch.float32)
+    assert 300 <= len(first) < len(built) and first.finished
+    more = build(tiny_gpt2, tmp_path, dtype=torch.float32)
+    assert len(more) == len(built) and torch.equal(everything(more, SITES[1]), everything(built, SITES[1]))
+
+
+def test_damage_is_named_and_the_rest_is_usable(tiny_gpt2, tmp_path):
+    whole = build(tiny_gpt2, tmp_path)
+    cut, flipped = (tmp_path / whole.shards[number]["file"] for number in (0, 2))
+    cut.write_bytes(cut.read_bytes()[:-40])
+    content = bytearray(flipped.read_bytes())
+    content[-5] ^= 64
+    flipped.write_bytes(content)
+    opened = ActivationStore.open(tmp_path)
+    assert opened.damaged() == [cut.name, flipped.name]
+    with pytest.raises(ValueError, match=f"shard .*{cut.name} is missing or damaged.*skip_damaged=True"):
+        opened.shard(0)
+    with pytest.warns(UserWarning, match=f"left out of .*: {cut.name}, {flipped.name}"):
+        rest = ActivationStore.open(tmp_path, skip_damaged=True)
+    assert len(rest) == len(whole) - whole.shards[0]["tokens"] - whole.shards[2]["tokens"]
+    sk.train(rest, SITES[0], sk.TopK(d_sae=20, k=2), tokens=400, batch_size=50, callback=lambda _: None)
+
+
+def test_a_stream_gives_everything_once_a_pass_in_an_order_of_its_seed(built):
+    n = len(built)
+    passes = {}
+    for seed in (0, 0, 1):
+        batches = iter(StoreStream(built, SITES[:1], 10, seed))
+        passes.setdefault(seed, []).append(torch.cat([next(batches)[SITES[0]] for _ in range(n // 10)]))
+    assert torch.equal(*passes[0]) and not torch.equal(passes[0][0], passes[1][0])
+    seen = {tuple(row.tolist()) for row in passes[0][0]}
+    assert len(seen & {tuple(row.tolist()) for row in everything(built, SITES[0])}) == len(seen)
+
+
+def test_a_stream_goes_on_from_its_state(built, monkeypatch):
+    monkeypatch.setattr("saekit.activations.shuffled.CHUNK_TOKENS", 250)
+    stream = StoreStream(built, SITES, 32, seed=5)
+    batches = [(batch, stream.state) for batch, _ in zip(stream, range(60), strict=False)]
+    for at in (0, 3, 7, 20, 41):
+        again = next(iter(StoreStream(built, SITES, 32, seed=5, state=batches[at][1])))
+        assert all(torch.equal(again[site], batches[at + 1][0][site]) for site in SITES)
+
+
+def test_training_on_a_store(tiny_gpt2, built, tmp_path):
+    quiet = {"tokens": 3_000, "batch_size": 100, "callback": lambda _: None}
+    run = sk.train(built, SITES[0], sk.TopK(d_sae=40, k=4), out=tmp_path / "run", **quiet)
+    assert run.dictionary.site == SITES[0] and run.dictionary.provenance.model_hash == tiny_gpt2.model_hash
+    assert run.metrics["loss"].iloc[-1] < run.metrics["loss"].iloc[0]
+    report = sk.evaluate(tiny_gpt2, run.dictionary, TEXTS)
+    assert report.explained_variance > 0.3
+    assert torch.isfinite(run.dictionary.latent_max).all() and run.dictionary.latent_max.max() > 0
+
+
+def test_refused(tiny_gpt2, built, tmp_path):
+    with pytest.raises(ValueError, match=r"is no activation store: its manifest\.json cannot be read"):
+        ActivationStore.open(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"format": "other"}')
+    with pytest.raises(ValueError, match=r"should hold 'saekit\.activations', version 1, found 'other'"):
+        ActivationStore.open(tmp_path)
+    with pytest.raises(ValueError, match="another store; it differs in dtype"):
+        build(tiny_gpt2, built.folder)
+    with pytest.raises(
+        ValueError, match=r"does not hold 'blocks\.0\.hook_mlp_out'; it holds blocks\.0\.hook_resid_post"
+    ):
+        sk.train(built, "blocks.0.hook_mlp_out", sk.TopK(d_sae=4, k=1))
+    with pytest.raises(ValueError, match="needs a site, and no corpus"):
+        sk.train(built, SITES[0], sk.TopK(d_sae=4, k=1), load_corpus("microworld"))
+    with pytest.raises(ValueError, match="no token to keep"):
+        ActivationStore.build(tiny_gpt2, ["", ""], SITES, tmp_path / "empty", tokens=10)
