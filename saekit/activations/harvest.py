@@ -17,7 +17,7 @@ from tqdm.std import tqdm
 from saekit.activations.fast import fast_path
 from saekit.activations.tokens import TokenRows, tokenize
 from saekit.corpora import Corpus, load_corpus
-from saekit.models import check_site, site_layer
+from saekit.models import check_site, load_model, site_layer
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -74,6 +74,8 @@ def harvest(
     tokens: int | None = None,
     long: Literal["window", "cut"] = "window",
     exclude: Sequence[str] = (),
+    engine: Literal["local", "ray"] = "local",
+    workers: int = 2,
 ) -> Activations:
     """Run the model over texts or tokens and keep its activations at ``hooks``, stopping after the last layer needed.
 
@@ -81,19 +83,27 @@ def harvest(
     tokens:  stop once this many tokens are counted (needed for an endless corpus).
     long:    what passes the context goes on in a further row ("window") or is dropped ("cut").
     exclude: special tokens that are not counted, by their text.
+    engine:  "local", or "ray": on `workers` processes of a Ray cluster, each of which loads the model by its name (the
+             activations are the same).
     Raises ValueError for an unknown hook (naming the closest), an empty source, an endless one without ``tokens``, and
     NaN or infinite activations (naming the batch).
     """
     hooks = [hooks] if isinstance(hooks, str) else list(hooks)
     for hook in hooks:
         check_site(model, hook)
+    if engine not in ("local", "ray"):
+        raise ValueError(f"engine is 'local' or 'ray', found {engine!r}.")
     rows, provenance = read_rows(model, source, tokens, long, exclude)
     kept: dict[str, Tensor] = {}
     starts = range(0, len(rows), ROWS_AT_ONCE)
+    parts = [rows.tokens[start : start + ROWS_AT_ONCE] for start in starts]
+    read = (
+        read_with_ray(model, parts, hooks, workers) if engine == "ray" else (forward_to(model, p, hooks) for p in parts)
+    )
     bar = tqdm(starts, "harvest", leave=False, file=sys.stdout, unit="batch", disable=len(starts) < 50, delay=2)
-    for start in bar:
+    for start, found in zip(bar, read, strict=True):
         part = slice(start, start + ROWS_AT_ONCE)
-        for hook, h in forward_to(model, rows.tokens[part], hooks).items():
+        for hook, h in found.items():
             check_finite(h, hook, start // ROWS_AT_ONCE)
             if hook not in kept:
                 kept[hook] = h.new_zeros(len(rows), *h.shape[1:], device="cpu")
@@ -157,6 +167,39 @@ def forward_to(model: TransformerBridge, tokens: Tensor, hooks: Sequence[str]) -
     path where it gives the same."""
     path = fast_path(model, hooks, through_bridge)
     return through_bridge(model, tokens, hooks) if path is None else path.read(tokens.to(model.cfg.device), hooks)
+
+
+def read_with_ray(
+    model: TransformerBridge, parts: Sequence[Tensor], hooks: Sequence[str], workers: int
+) -> Iterator[dict[str, Tensor]]:
+    """forward_to on a Ray cluster, the results in order."""
+    from saekit.engines.cluster import on_cluster
+
+    described = describe_model(model)
+    if described["model_hash"] is None:
+        raise ValueError("engine='ray' loads the model by its name in each worker: load it with sk.load_model first.")
+    dtype = model.cfg.dtype
+    arguments = {
+        "name": described["model"],
+        "model_hash": described["model_hash"],
+        "dtype": dtype,
+        "hooks": list(hooks),
+    }
+    for item in on_cluster([{"tokens": part.numpy()} for part in parts], RayReader, arguments, workers):
+        yield {hook: torch.from_numpy(item[hook].copy()).to(dtype) for hook in hooks}
+
+
+class RayReader:
+    """What a worker of the cluster does: load the model once, read batches of tokens."""
+
+    def __init__(self, name: str, model_hash: str, dtype: torch.dtype, hooks: list[str]) -> None:
+        self.model, self.hooks = load_model(name, dtype=dtype), hooks
+        if self.model.model_hash != model_hash:
+            raise ValueError(f"the worker's {name!r} has model_hash {self.model.model_hash}, not {model_hash}.")
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        read = forward_to(self.model, torch.from_numpy(item["tokens"].copy()), self.hooks)
+        return {hook: h.float().cpu().numpy() for hook, h in read.items()}  # numpy has no bfloat16
 
 
 def through_bridge(model: TransformerBridge, tokens: Tensor, hooks: Sequence[str]) -> dict[str, Tensor]:

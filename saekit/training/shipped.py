@@ -21,7 +21,7 @@ from saekit.models import load_model
 from saekit.training.loop import train
 
 FOLDER = Path(__file__).parents[1] / "dictionaries" / "shipped" / "micro"
-SITES = ("blocks.2.hook_resid_post",)
+SITES = tuple(f"blocks.{layer}.hook_resid_post" for layer in range(4))
 CONFIGURATION = TopK(d_sae=2048, k=16)
 
 
