@@ -59,6 +59,7 @@ class ActivationStream(ShuffledStream):
         if empty:
             raise ValueError("the corpus is empty: there is nothing to train on.")
         self.endless = isinstance(self.source, Corpus) and self.source.endless
+        self._reading: tuple[int, Iterator[Any]] | None = None  # an open source, and the document that comes next
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -71,7 +72,10 @@ class ActivationStream(ShuffledStream):
         counted, documents = 0, begun.documents
         most_empty = EMPTY_DOCUMENTS if self.endless else len(self.source)
         pending: list[Any] = []
-        for text in self._texts(begun.documents):
+        # Opening a source anew means to skip, that is to make again, everything before: so it stays open.
+        reading, self._reading = self._reading, None  # an interrupted reading must not be gone on with
+        texts = reading[1] if reading and reading[0] == begun.documents else self._texts(begun.documents)
+        for text in texts:
             pending.append(text)
             documents += 1
             if len(pending) == ROWS_AT_ONCE:
@@ -86,6 +90,7 @@ class ActivationStream(ShuffledStream):
         else:
             assert isinstance(self.source, Corpus)
             raise ValueError(f"corpus {self.source.name!r} calls itself endless but ended after {documents} documents.")
+        self._reading = (documents, texts)
         return {site: torch.cat(_exchanged(parts, turns)) for site, parts in pieces.items()}, documents
 
     def _run(self, pending: list[Any], pieces: dict[str, list[Tensor]], documents: int, turns: list[int]) -> int:

@@ -25,7 +25,7 @@ def on_cluster(items: Sequence[Item], worker: type[Worker], arguments: dict[str,
     except ImportError as error:
         raise ModuleNotFoundError("engine='ray' needs Ray: pip install 'saekit[ray]'.") from error
     if not ray.is_initialized():
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="error", num_cpus=max(workers, 1))
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level="error", num_cpus=workers + 1)
     ray.data.DataContext.get_current().enable_progress_bars = False
     rows = [{"number": number, **item} for number, item in enumerate(items)]
     data = ray.data.from_items(rows, override_num_blocks=len(rows)).map(

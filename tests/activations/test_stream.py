@@ -192,3 +192,27 @@ def test_provenance_and_state(tiny_gpt2):
     stream = ActivationStream(tiny_gpt2, [SITE], documents(3), 8, state=StreamState())
     assert stream.provenance["model_hash"] == tiny_gpt2.model_hash
     assert stream.provenance["corpus"]["fingerprint"] == stream.source.fingerprint
+
+
+def test_no_document_is_made_twice(tiny_gpt2, small_chunks):
+    """Each chunk goes on where the one before stopped, and does not make everything before it again."""
+    made = []
+
+    def endless():
+        for number in range(10**6):
+            made.append(number)
+            yield Document(documents(60)[number % 60])
+
+    stream = ActivationStream(tiny_gpt2, [SITE], Corpus(endless, name="endless"), 40)
+    take(stream, 40)  # 1,600 tokens, ten chunks of 16 documents
+    assert len(made) <= 162, "one look at the first document, then each once"
+
+
+def test_an_interrupted_chunk_is_read_again_from_its_begin(tiny_gpt2, small_chunks, monkeypatch):
+    whole = take(ActivationStream(tiny_gpt2, [SITE], documents(64), 160), 4)
+    stream = ActivationStream(tiny_gpt2, [SITE], documents(64), 160)
+    first = take(stream, 1)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("saekit.activations.stream.tokenize", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        take(stream, 1)
+    assert all(torch.equal(a, b) for a, b in zip(whole, [*first, *take(stream, 3)], strict=True))
