@@ -128,7 +128,20 @@ def strip_widgets(notebook: Any) -> None:
 def settle_progress(notebook: Any) -> None:
     """Of a line that was written again and again (a progress bar), keep what stood there last, as a terminal does."""
     for cell in notebook.cells:
+        joined: list[Any] = []
         for output in cell.get("outputs", []):
+            before = joined[-1] if joined else None
+            if (
+                before is not None
+                and output.output_type == before.output_type == "stream"
+                and output.name == before.name
+            ):
+                before.text += output.text  # a long bar may come in several pieces
+            else:
+                joined.append(output)
+        if "outputs" in cell:
+            cell.outputs = joined
+        for output in joined:
             if output.output_type == "stream":
                 lines = [line.rstrip("\r").split("\r")[-1] for line in output.text.split("\n")]
                 output.text = "\n".join(lines)

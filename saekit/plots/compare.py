@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from saekit.plots.charts import Chart
 
+MOST_POINTS = 40  # a curve with more is drawn without them
 DASHES = [[1, 0], [6, 3], [2, 2], [8, 2, 2, 2], [1, 3]]  # so that curves differ without colour too
 
 
@@ -33,9 +34,10 @@ def curves(
 
     _require(frame, [name for name in (x, y, by) if name is not None], "curves")
     enable_once()
-    scale = alt.Scale(type="log") if log else alt.Scale(zero=False)
+    scale = alt.Scale(type="log", nice=False, padding=10) if log else alt.Scale(zero=False)
+    axis = alt.Axis(tickCount=5, format="~g", labelOverlap="greedy", labelSeparation=6)
     encoding = {
-        "x": alt.X(x, type="quantitative", scale=scale),
+        "x": alt.X(x, type="quantitative", scale=scale, axis=axis if log else alt.Undefined),
         "y": alt.Y(y, type="quantitative", scale=alt.Scale(zero=zero), axis=alt.Axis(tickCount=5, grid=True)),
         "tooltip": [
             *([alt.Tooltip(by, type="nominal")] if by else []),
@@ -46,12 +48,16 @@ def curves(
     if by is not None:
         order = list(dict.fromkeys(frame[by].tolist()))
         colours = [ACCENT, ACT_INK, POS, NEG, GREY]
-        encoding["color"] = alt.Color(by, type="nominal", sort=order, scale=alt.Scale(domain=order, range=colours))
-        encoding["strokeDash"] = alt.StrokeDash(
-            by, type="nominal", sort=order, scale=alt.Scale(domain=order, range=DASHES), legend=None
+        encoding["color"] = alt.Color(
+            by, type="nominal", sort=order, scale=alt.Scale(domain=order, range=colours[: len(order)])
         )
+        encoding["strokeDash"] = alt.StrokeDash(
+            by, type="nominal", sort=order, scale=alt.Scale(domain=order, range=DASHES[: len(order)])
+        )
+    crowded = len(frame) > MOST_POINTS * (1 if by is None else frame[by].nunique())
+    point = False if crowded else alt.OverlayMarkDef(size=45, filled=True, opacity=1)
     chart = alt.Chart(frame[[name for name in (x, y, by) if name is not None]])
-    chart = chart.mark_line(point=alt.OverlayMarkDef(size=45, filled=True, opacity=1)).encode(**encoding)
+    chart = chart.mark_line(point=point).encode(**encoding)
     return chart.properties(height=190, title=alt.TitleParams(title, subtitle=[subtitle] if subtitle else []))
 
 
