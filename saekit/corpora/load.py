@@ -27,6 +27,7 @@ def load_corpus(
     seed: int = 0,
     kinds: Sequence[str] | None = None,
     correlation: float | None = None,
+    installed: bool = False,
     tokenizer: Any = None,
 ) -> Corpus:
     """A corpus of labelled documents, or of text of one's own.
@@ -43,6 +44,8 @@ def load_corpus(
     kinds: some kinds of the microworld only.
     correlation: share of the microworld's biographies, 0 to 1, whose profession is one that the microworld gives to
         their gender; default: .85 in train, none in the other splits.
+    installed: for "python", the library of the running interpreter in place of the frozen one, which is the same on
+        every machine.
     tokenizer: writes the chats of a data set by its chat template; default the template of micro.
 
     The same arguments give the same bytes on every Python and system.
@@ -60,7 +63,9 @@ def load_corpus(
             raise ValueError(
                 f"correlation is a share of the microworld's biographies, 0 to 1, found {correlation!r} for {source!r}."
             )
-        return _microworld(split, n, seed, chosen, correlation) if world else _python(split, n, seed)
+        if installed and world:
+            raise ValueError("installed=True is for 'python': the microworld is not installed anywhere.")
+        return _microworld(split, n, seed, chosen, correlation) if world else _python(split, n, seed, installed)
     if split != "train" or kinds is not None or correlation is not None:
         raise ValueError(
             f"text of one's own has no splits, kinds and correlation: leave out split={split!r}, kinds={kinds!r} and "
@@ -95,18 +100,21 @@ def _microworld(split: str, n: int | None, seed: int, kinds: tuple[str, ...], co
     return Corpus(documents, name="microworld", split=split, seed=seed, kinds=kinds)
 
 
-def _python(split: str, n: int | None, seed: int) -> Corpus:
+def _python(split: str, n: int | None, seed: int, installed: bool) -> Corpus:
     documents: Sequence[Document] | Callable[[], Iterator[Document]]
     if split == "train":
         documents = (
-            (lambda: python_library.stream(seed)) if n is None else tuple(islice(python_library.stream(seed), n))
+            (lambda: python_library.stream(seed, installed))
+            if n is None
+            else tuple(islice(python_library.stream(seed, installed), n))
         )
     else:
-        documents = python_library.finite(split, seed, PER_KIND)
+        documents = python_library.finite(split, seed, PER_KIND, installed)
         _check_room(n, len(documents), "python", split)
         documents = documents[:n]
     kinds = (python_library.KIND,)
-    return Corpus(documents, name="python", split=split, seed=seed, kinds=kinds, concepts=python_labels.CONCEPTS)
+    name = "python (installed)" if installed else "python"
+    return Corpus(documents, name=name, split=split, seed=seed, kinds=kinds, concepts=python_labels.CONCEPTS)
 
 
 def _check_kinds(kinds: Sequence[str], known: tuple[str, ...]) -> tuple[str, ...]:

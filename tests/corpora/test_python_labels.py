@@ -111,3 +111,17 @@ def test_snapshot_has_no_test_and_no_generated_file():
 def test_every_concept_occurs():
     found = {span.concept for name in ("queue", "argparse", "contextlib") for span in label(library()[name])}
     assert found == set(CONCEPTS)
+
+
+def test_the_running_interpreters_own_library():
+    from saekit.corpora import load_corpus
+
+    corpus = load_corpus("python", n=40, installed=True)
+    assert corpus.name == "python (installed)" and len(corpus) == 40 and corpus.concepts
+    heldout = load_corpus("python", split="heldout", n=20, installed=True)
+    assert all(document.text for document in heldout)
+    for document in corpus:
+        for span in document.spans:
+            assert 0 <= span.start < span.end <= len(document.text)
+    with pytest.raises(ValueError, match="installed=True is for 'python'"):
+        load_corpus("microworld", installed=True)

@@ -32,19 +32,19 @@ def labelled_pieces(source: str) -> list[Document]:
     return [Document(source[a:b], KIND, tuple(found)) for (a, b), found in zip(pieces, spans, strict=True)]
 
 
-def stream(seed: int) -> Iterator[Document]:
+def stream(seed: int, installed: bool = False) -> Iterator[Document]:
     """The endless training stream: each pass takes the modules in a new order and mixes the pieces of twelve at a time.
 
     Order within a module is kept: what a later piece refers to has been seen. Labelling is done as modules are
     opened."""
-    names = modules("train")
+    names, sources = modules("train", installed), library(installed)
     for turn in count():
         draw = Draw("python", seed, turn)
         waiting = iter(draw.shuffled(names))
         opened: list[Iterator[Document]] = []
         while True:
             while len(opened) < OPEN_AT_ONCE and (name := next(waiting, None)) is not None:
-                opened.append(iter(labelled_pieces(library()[name])))
+                opened.append(iter(labelled_pieces(sources[name])))
             if not opened:
                 break
             which = int(draw.uniform() * len(opened))
@@ -56,8 +56,9 @@ def stream(seed: int) -> Iterator[Document]:
 
 
 @lru_cache(maxsize=4)
-def finite(split: str, seed: int, limit: int) -> tuple[Document, ...]:
+def finite(split: str, seed: int, limit: int, installed: bool = False) -> tuple[Document, ...]:
     """At most `limit` documents of a split that is never trained, in a seeded order."""
     draw = Draw("python", split, seed)
-    found = [document for name in modules(split) for document in labelled_pieces(library()[name])]
+    sources = library(installed)
+    found = [document for name in modules(split, installed) for document in labelled_pieces(sources[name])]
     return tuple(draw.sample(found, min(limit, len(found))))

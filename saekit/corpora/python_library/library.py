@@ -1,24 +1,43 @@
-"""The frozen Python 3.11 standard library: modules, their split, and how a module is cut into documents."""
+"""The frozen Python 3.11 standard library, or that of the running interpreter: modules, their split, and how a module
+is cut into documents."""
 
 from __future__ import annotations
 
 import ast
 import json
 import lzma
+import sysconfig
 import warnings
 import zlib
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib.resources import files
+from pathlib import Path
 
 LONGEST = 1_500  # characters of a document
 SHORTEST = 20  # less is a lone bracket
 JOINED = 800  # neighbours are joined while they stay below
 
 
-@lru_cache(maxsize=1)
-def library() -> dict[str, str]:
-    """Source by dotted module name, in the order of the names. About 12 MB; read once."""
+SKIPPED_FOLDERS = {
+    "test",
+    "tests",
+    "idle_test",
+    "ensurepip",
+    "site-packages",
+    "dist-packages",
+    "lib-dynload",
+    "__pycache__",
+}
+SMALLEST = 500  # characters; what is shorter is mostly an import and a warning
+
+
+@lru_cache(maxsize=2)
+def library(installed: bool = False) -> dict[str, str]:
+    """Source by dotted module name, in the order of the names. About 12 MB; read once. `installed`: that of the running
+    interpreter, which differs from machine to machine."""
+    if installed:
+        return dict(collect(Path(sysconfig.get_path("stdlib"))))
     packed = (files("saekit.corpora.python_library") / "library.jsonl.xz").read_bytes()
     rows = (json.loads(line) for line in lzma.decompress(packed).splitlines())
     return {row["module"]: row["source"] for row in rows}
@@ -34,8 +53,25 @@ def split_of(module: str) -> str:
     return {0: "heldout", 1: "unseen_dev", 2: "unseen", 3: "heldout"}.get(zlib.crc32(module.encode()) % 20, "train")
 
 
-def modules(split: str) -> list[str]:
-    return [module for module in library() if split_of(module) == split]
+def collect(library: Path) -> list[tuple[str, str]]:
+    """(dotted module name, source) of every module of the library, sorted by name, without tests and generated
+    files."""
+    found = []
+    for path in library.rglob("*.py"):
+        parts = path.relative_to(library).parts
+        generated = parts[0].startswith(("_sysconfigdata", "config-"))
+        if generated or SKIPPED_FOLDERS & set(parts):
+            continue
+        source = path.read_text(encoding="utf-8").replace("\r\n", "\n")
+        if len(source) <= SMALLEST:
+            continue
+        parse(source)
+        found.append((".".join(parts)[: -len(".py")].removesuffix(".__init__"), source))
+    return sorted(found)
+
+
+def modules(split: str, installed: bool = False) -> list[str]:
+    return [module for module in library(installed) if split_of(module) == split]
 
 
 def parse(source: str) -> ast.Module:

@@ -5,45 +5,15 @@ Run once. It is kept so that anybody can see what stands in the file; the same L
 
 from __future__ import annotations
 
-import ast
 import json
 import lzma
 import shutil
 import sys
-import warnings
 from pathlib import Path
 
+from saekit.corpora.python_library.library import collect
+
 HERE = Path(__file__).parent
-SKIPPED_FOLDERS = {
-    "test",
-    "tests",
-    "idle_test",
-    "ensurepip",
-    "site-packages",
-    "dist-packages",
-    "lib-dynload",
-    "__pycache__",
-}
-SMALLEST = 500  # characters; what is shorter is mostly an import and a warning
-
-
-def collect(library: Path) -> list[tuple[str, str]]:
-    """(dotted module name, source) of every module of the library, sorted by name, without tests and generated
-    files."""
-    found = []
-    for path in library.rglob("*.py"):
-        parts = path.relative_to(library).parts
-        generated = parts[0].startswith(("_sysconfigdata", "config-"))
-        if generated or SKIPPED_FOLDERS & set(parts):
-            continue
-        source = path.read_text(encoding="utf-8").replace("\r\n", "\n")
-        if len(source) <= SMALLEST:
-            continue
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ast.parse(source)
-        found.append((".".join(parts)[: -len(".py")].removesuffix(".__init__"), source))
-    return sorted(found)
 
 
 def main() -> None:
