@@ -4,6 +4,7 @@ Without a cluster (`ray.init(address=…)` before the call) one is started on th
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -25,11 +26,12 @@ def on_cluster(items: Sequence[Item], worker: type[Worker], arguments: dict[str,
     except ImportError as error:
         raise ModuleNotFoundError("engine='ray' needs Ray: pip install 'saekit[ray]'.") from error
     if not ray.is_initialized():
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="error", num_cpus=workers + 1)
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, num_cpus=workers + 1)
     ray.data.DataContext.get_current().enable_progress_bars = False
     rows = [{"number": number, **item} for number, item in enumerate(items)]
+    numbered: Any = _Numbered  # Ray's types know functions only
     data = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-        _Numbered,
+        numbered,
         fn_constructor_kwargs={"worker": worker, "arguments": arguments},
         concurrency=workers,
         num_cpus=1,
