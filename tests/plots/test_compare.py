@@ -12,7 +12,7 @@ FRAME = pd.DataFrame({"method": ["a", "a", "b", "b"], "L0": [4, 8, 4, 8], "kept"
 
 def test_curves():
     chart = curves(FRAME, "L0", "kept", "method", log=True, title="T", subtitle="S").to_dict()
-    assert chart["encoding"]["x"]["scale"] ["type"] == "log" and chart["encoding"]["color"]["sort"] == ["a", "b"]
+    assert chart["encoding"]["x"]["scale"]["type"] == "log" and chart["encoding"]["color"]["sort"] == ["a", "b"]
     assert chart["encoding"]["strokeDash"]["field"] == "method", "told apart without colour too"
     (data,) = chart["datasets"].values()
     assert [row["kept"] for row in data] == [0.1, 0.2, 0.3, 0.4] and "other" not in data[0]
