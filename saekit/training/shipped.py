@@ -23,6 +23,7 @@ from saekit.training.loop import train
 FOLDER = Path(__file__).parents[1] / "dictionaries" / "shipped" / "micro"
 SITES = tuple(f"blocks.{layer}.hook_resid_post" for layer in range(4))
 CONFIGURATION = TopK(d_sae=2048, k=16)
+LEARNING_RATE, BATCH_SIZE = 6e-3, 1024  # more concepts with F1 ≥ .8 than with batches of 2,048 at 2.1e-3
 
 
 def both_corpora(seed: int = 0) -> Corpus:
@@ -40,14 +41,24 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python -m saekit.training.shipped", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--sites", nargs="+", default=SITES)
-    parser.add_argument("--tokens", type=int, default=3_000_000)
+    parser.add_argument("--tokens", type=int, default=2_500_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=FOLDER, help="where the dictionaries go")
     given = parser.parse_args(arguments)
     torch.set_num_threads(2)
     model = load_model("micro")
     for site in given.sites:
-        run = train(model, site, CONFIGURATION, both_corpora(given.seed), tokens=given.tokens, seed=given.seed)
+        corpus = both_corpora(given.seed)
+        run = train(
+            model,
+            site,
+            CONFIGURATION,
+            corpus,
+            tokens=given.tokens,
+            lr=LEARNING_RATE,
+            batch_size=BATCH_SIZE,
+            seed=given.seed,
+        )
         if not run.finished:
             return
         folder = run.dictionary.half().save(given.out / site)
