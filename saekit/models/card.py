@@ -21,7 +21,7 @@ import torch
 
 from saekit.corpora import load_corpus
 from saekit.corpora.microworld import KINDS
-from saekit.models.measure import ROWS, code_loss, induction, row_pairs, score, spelled
+from saekit.models.measure import ROWS, code_loss, induction, row_pairs, score
 
 MICRO = Path(str(files("saekit") / "models" / "micro"))
 STEPS_SHOWN = 8  # rows of the training log
@@ -39,10 +39,7 @@ def table(model: Any, tokenizer: Any, n: int, splits: tuple[str, ...]) -> list[s
         chance = 0.0
         for split in splits:
             pairs = row_pairs(tokenizer, row, n, split)
-            if row.name.startswith("sums"):
-                value = spelled(model, tokenizer, pairs)
-            else:
-                value, chance = score(model, tokenizer, pairs, row.kind)
+            value, chance = score(model, tokenizer, pairs, row.kind)
             values.append(f"{value:.3f}".lstrip("0"))
         trivial = row.trivial.format(chance=f"{chance:.2f}".lstrip("0"))
         name = row.name if n <= row.most else f"{row.name} ({row.most} items)"

@@ -16,7 +16,7 @@ from saekit.corpora.microworld import entities, requests, sums
 from saekit.corpora.microworld.chance import Draw
 from saekit.corpora.microworld.prompts import Prompts
 from saekit.corpora.pairs import TASKS, Pairs, draw_pairs
-from saekit.corpora.python_library.library import library, modules
+from saekit.corpora.python_library.sources import library, modules
 from saekit.models.ngram import WittenBell
 
 WINDOW = 128  # tokens of code that a prediction can see, at most; at least half of them
@@ -31,7 +31,8 @@ class Row:
     measured: str
     trivial: str
     make: Callable[[Draw, str], Prompts]
-    kind: str = "greedy"  # or "preferred": the right logit above the wrong ones; or "mass": probability on the answers
+    kind: str = "greedy"  # or "preferred": the right logit above the wrong ones; "mass": probability on the answers;
+    # "spelled": greedy at each token of the answer
     most: int = 10_000  # items that a split holds
 
 
@@ -93,7 +94,7 @@ ROWS = (
         partial(entities.prompts, stated=True),
         most=300,
     ),
-    Row("sums of two digits", "arg max at each token of the sum", "one of 179 .01", sums.prompts),
+    Row("sums of two digits", "arg max at each token of the sum", "one of 179 .01", sums.prompts, "spelled"),
 )
 
 
@@ -125,6 +126,9 @@ def next_token_logits(model: Any, tokenizer: Any, prompts: Sequence[str], batch:
 def score(model: Any, tokenizer: Any, pairs: Pairs, kind: str = "greedy") -> tuple[float, float]:
     """What `Row.kind` says, the mean over the pairs; and the mean share of right answers among right and wrong ones
     (chance)."""
+    if kind == "spelled":
+        chance = sum(len(pair.answers) / len(pair.answers + pair.wrong) for pair in pairs) / len(pairs)
+        return spelled(model, tokenizer, pairs), chance
     logits = next_token_logits(model, tokenizer, [pair.clean for pair in pairs])
     values, chances = [], []
 

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from saekit.corpora.python_library.labels import CONCEPTS, label
-from saekit.corpora.python_library.library import LONGEST, cut, library, modules, split_of
+from saekit.corpora.python_library.sources import LONGEST, cut, library, modules, split_of
 
 SNIPPET = '''"""Module."""
 import os.path as p

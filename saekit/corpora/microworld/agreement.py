@@ -12,13 +12,14 @@ from saekit.corpora.microworld.grammar import combined, slot
 from saekit.corpora.microworld.page import Fill, Page
 from saekit.corpora.microworld.phrases import (
     ADVERBS,
+    DONE_TO_THINGS,
     PLACING,
     SAYING,
     SPEAKERS,
     SURELY,
     TIMES,
     TOWARDS_PEOPLE,
-    TOWARDS_THINGS,
+    capitalised,
 )
 from saekit.corpora.microworld.prompts import Prompts
 from saekit.corpora.microworld.words import ADJECTIVES, NOUNS, OBJECTS, PEOPLE_NOUNS, PLACES, adjective, place, thing
@@ -35,10 +36,10 @@ WHEN = slot(
     "After the storm|In the story|Since last year",
     "During the night|In the north|From now on",
     more=[
-        *(phrase[0].upper() + phrase[1:] for phrase in (*TIMES, *SURELY)),
+        *capitalised((*TIMES, *SURELY)),
         *combined(
             "<near> the <place>|<near> our <place>|<near> this <place>|<near> that old <place>",
-            near=[phrase[0].upper() + phrase[1:] for phrase in PLACING],
+            near=capitalised(PLACING),
             place="valley|mountain|street|corner|fields|hill|sea|island|coast|desert|palace|yard|gate|theatre|village",
         ),
         *combined(
@@ -80,7 +81,7 @@ VERB = slot(
     "loved|ignored|repaired",
     more=[
         *TOWARDS_PEOPLE,
-        *(forms.split("/")[0] for forms in TOWARDS_THINGS),
+        *DONE_TO_THINGS,
         *combined("<often> <saw>", often=ADVERBS[::4], saw="saw|found|helped|followed|touched|drew|called|watched"),
         *combined(
             "<had> <seen>",

@@ -14,7 +14,15 @@ from saekit.corpora.documents import Document
 from saekit.corpora.microworld.chance import Draw, draw_fillers, draw_phrases
 from saekit.corpora.microworld.grammar import combined, slot
 from saekit.corpora.microworld.page import Fill, Page
-from saekit.corpora.microworld.phrases import CONNECTIVES, PLACING, SURELY, TIMES, TOWARDS_PEOPLE, TOWARDS_THINGS
+from saekit.corpora.microworld.phrases import (
+    CONNECTIVES,
+    DONE_TO_THINGS,
+    PLACING,
+    SURELY,
+    TIMES,
+    TOWARDS_PEOPLE,
+    capitalised,
+)
 from saekit.corpora.microworld.prompts import Prompts
 from saekit.corpora.microworld.words import (
     ADJECTIVES,
@@ -28,6 +36,8 @@ from saekit.corpora.microworld.words import (
     PROFESSIONS,
     adjective,
     city,
+    food,
+    gendered,
     person,
     place,
     profession,
@@ -106,7 +116,7 @@ WHEN = slot(
     "Before work|These days|At home|In summer",
     "Now and then|At night",
     "Year after year|In winter",
-    more=[phrase[0].upper() + phrase[1:] for phrase in (*TIMES, *SURELY, *CONNECTIVES)],
+    more=capitalised((*TIMES, *SURELY, *CONNECTIVES)),
 )
 DOES = slot(
     "goes to the {place}|reads a {adjective} book|likes to eat {food}|visits {his} friends|"
@@ -118,9 +128,7 @@ DOES = slot(
     "paints {his} {object}|drives to the {place}",
     "mends {his} {object}|stays at the {place}",
     more=[
-        *combined(
-            "<saw> {his} {object}|<saw> the {object}|<saw> {his} {place}", saw=[f.split("/")[0] for f in TOWARDS_THINGS]
-        ),
+        *combined("<saw> {his} {object}|<saw> the {object}|<saw> {his} {place}", saw=DONE_TO_THINGS),
         *combined(
             "<met> {his} <friend>",
             met=TOWARDS_PEOPLE[::3],
@@ -133,7 +141,7 @@ GENDER = slot(
     "{N} has {his} {object}.|"
     "{N} said {he} was {adjective}.|{N} smiled when {he} saw the {place}.",
     more=[
-        *combined("{N} <saw> {his} {object}.", saw=[f.split("/")[0] for f in TOWARDS_THINGS]),
+        *combined("{N} <saw> {his} {object}.", saw=DONE_TO_THINGS),
         *combined(
             "{N} <said> that {he} <was> {adjective}.|{N} <said> {he} <was> at the {place}.",
             said="said|thought|knew|felt|wrote|hoped|feared|forgot|believed|dreamed|swore|heard",
@@ -175,7 +183,6 @@ def draw_sentences(draw: Draw, split: str) -> tuple[str, str, str, str]:
 
 
 def draw_fills(draw: Draw, name: str, job: str, woman: bool) -> dict[str, Fill]:
-    gender = "female" if woman else "male"
     return {
         "N": person(name),
         "job": profession(job),
@@ -183,10 +190,8 @@ def draw_fills(draw: Draw, name: str, job: str, woman: bool) -> dict[str, Fill]:
         "adjective": adjective(draw.zipf(ADJECTIVES)),
         "place": place(draw.zipf(PLACES)),
         "object": thing(draw.zipf(OBJECTS)),
-        "food": (draw.zipf(FOODS), ("entity.food",)),
-        "he": ("she" if woman else "he", ("pronoun", f"pronoun.{gender}")),
-        "his": ("her" if woman else "his", ("pronoun", f"pronoun.{gender}", "pronoun.possessive")),
-        "woman": (draw.choose(("woman", "girl") if woman else ("man", "boy")), ("noun.gendered",)),
+        "food": food(draw.zipf(FOODS)),
+        **gendered(draw, woman),
     }
 
 

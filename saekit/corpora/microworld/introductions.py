@@ -15,11 +15,13 @@ from saekit.corpora.microworld.page import Page
 from saekit.corpora.microworld.phrases import (
     ADVERBS,
     CONNECTIVES,
+    DONE_TO_THINGS,
     PLACING,
     SURELY,
     TIMES,
     TOWARDS_PEOPLE,
     TOWARDS_THINGS,
+    capitalised,
 )
 from saekit.corpora.microworld.prompts import Prompts
 from saekit.corpora.microworld.words import ADJECTIVES, NAMES, OBJECTS, PLACES, adjective, person, place, thing
@@ -84,7 +86,7 @@ TOGETHER = slot(
             "spent a week|spent the night|lost a coin|found a cat",
             where="in|at|near|behind|inside|outside|beside|before|next to|by|in front of|close to",
         ),
-        *combined("<did> the {place}", did=[forms.split("/")[0] for forms in TOWARDS_THINGS]),
+        *combined("<did> the {place}", did=DONE_TO_THINGS),
         *combined(
             "were <sick> of the {place}|were <sick> in the {place}|were <sick> at the {place}",
             sick="sure|proud|afraid|fond|glad|sad|bored|lost|busy|alone|silent|ill|young|quiet|curious|rich|poor|"
@@ -98,7 +100,7 @@ TIME = slot(
     "Once more|That summer",
     "Every morning|By chance|Two years ago",
     "Last autumn|At dawn|For a while",
-    more=[phrase[0].upper() + phrase[1:] for phrase in (*TIMES, *SURELY)],
+    more=capitalised((*TIMES, *SURELY)),
 )
 LINK = slot(
     ". Then|. Later|, so|, and|. After that|. Today|. In the evening|. Soon|. At night|. As usual|; and|, but|"
@@ -108,16 +110,16 @@ LINK = slot(
     ". A year later|. Without warning|, and so",
     more=combined(
         ". <Then>|. <Then>,|, and <then>|, but <then>|; <then>|, so <then>|. And <then>|. So <then>",
-        Then=[phrase[0].upper() + phrase[1:] for phrase in CONNECTIVES],
+        Then=capitalised(CONNECTIVES),
         then=CONNECTIVES,
     )
     + combined(
         ". <When>|. <When>,",
-        When=[
-            phrase[0].upper() + phrase[1:]
+        When=capitalised(
+            phrase
             for phrase in TIMES
             if phrase.split()[-1] not in ("later", "ago") and not phrase.startswith("the same")
-        ],
+        ),
     ),
 )
 MEETS = slot(

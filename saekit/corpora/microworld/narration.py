@@ -8,7 +8,7 @@ from saekit.corpora.documents import Document
 from saekit.corpora.microworld.chance import Draw, draw_fillers, draw_phrases
 from saekit.corpora.microworld.grammar import Slot, combined, slot
 from saekit.corpora.microworld.page import Fill, Page
-from saekit.corpora.microworld.phrases import CONNECTIVES, SURELY, TIMES, TOWARDS_PEOPLE, TOWARDS_THINGS
+from saekit.corpora.microworld.phrases import CONNECTIVES, DONE_TO_THINGS, SURELY, TIMES, TOWARDS_PEOPLE, capitalised
 from saekit.corpora.microworld.words import (
     ADJECTIVES,
     CITIES,
@@ -21,6 +21,8 @@ from saekit.corpora.microworld.words import (
     PROFESSIONS,
     adjective,
     city,
+    food,
+    gendered,
     person,
     place,
     profession,
@@ -36,7 +38,7 @@ WHEN = slot(
     "Not long ago|At first|In the afternoon|This time|After the rain|On a cold day|All day",
     "For some reason|During the holidays",
     "With a smile|In the spring",
-    more=[phrase[0].upper() + phrase[1:] for phrase in (*TIMES, *SURELY, *CONNECTIVES)],
+    more=capitalised((*TIMES, *SURELY, *CONNECTIVES)),
 )
 ACTION = slot(
     "walked to the {place}|looked for a {object}|was {adjective} all day|had a {adjective} {object}|"
@@ -48,7 +50,7 @@ ACTION = slot(
     "played with the {noun}|drove from {city} to {town}|opened the {object} with care",
     "built a {place} with {M}|had to return to {city}|made a {object} out of wood",
     more=[
-        *combined("<saw> the {object}|<saw> a {adjective} {object}", saw=[f.split("/")[0] for f in TOWARDS_THINGS]),
+        *combined("<saw> the {object}|<saw> a {adjective} {object}", saw=DONE_TO_THINGS),
         *combined("<met> {M}|<met> {M} at the {place}|<met> the {noun}", met=TOWARDS_PEOPLE),
         *combined(
             "<ate> {food}|<ate> {food} for <dinner>|<ate> {food} and {meal}|had {food} for <dinner>|"
@@ -81,9 +83,7 @@ GENDERED = slot(
     "wondered where {his} {object} was|dropped {his} {object} when {he} fell",
     "kept {his} {object} where {he} slept|shut {his} eyes because {he} was {adjective}",
     more=[
-        *combined(
-            "<saw> {his} {object}|<saw> {his} {object} and {he} left", saw=[f.split("/")[0] for f in TOWARDS_THINGS]
-        ),
+        *combined("<saw> {his} {object}|<saw> {his} {object} and {he} left", saw=DONE_TO_THINGS),
         *combined("and {his} <friend> <met> {M}", friend="friend|brother|sister|mother|uncle", met=TOWARDS_PEOPLE[::4]),
         *combined(
             "<said> that {he} <was> {adjective}|<said> {he} <was> at the {place}|<said> that {he} <met> {M}",
@@ -94,7 +94,7 @@ GENDERED = slot(
         *combined(
             "<came>. <When> {he} <sang>|<came> and {he} <sang>|<came> before {he} <sang>",
             came="came|left|smiled|cried|laughed|waited|slept|ran|stopped|stayed|called|wept|danced",
-            When=[phrase[0].upper() + phrase[1:] for phrase in TIMES[::25]],
+            When=capitalised(TIMES[::25]),
             sang="sang|slept|smiled|was glad|went home|sat down|fell|cried|stayed|read|wrote",
         ),
     ],
@@ -103,8 +103,6 @@ GENDERED = slot(
 
 def draw_fills(draw: Draw, split: str) -> dict[str, Fill]:
     name, other = draw_fillers(split, KIND, lambda: draw.zipf_pair(NAMES))
-    woman = name in FEMALE_SET
-    gender = "female" if woman else "male"
     here, there = draw.zipf_pair(CITIES)
     return {
         "N": person(name, "role.subject"),
@@ -114,13 +112,11 @@ def draw_fills(draw: Draw, split: str) -> dict[str, Fill]:
         "adjective": adjective(draw.zipf(ADJECTIVES)),
         "noun": (draw.zipf(NOUNS), ("noun.singular",)),
         "job": profession(draw.zipf(PROFESSIONS)),
-        "food": (draw.zipf(FOODS), ("entity.food",)),
-        "meal": (draw.zipf(FOODS), ("entity.food",)),
+        "food": food(draw.zipf(FOODS)),
+        "meal": food(draw.zipf(FOODS)),
         "city": city(here),
         "town": city(there),
-        "he": ("she" if woman else "he", ("pronoun", f"pronoun.{gender}")),
-        "his": ("her" if woman else "his", ("pronoun", f"pronoun.{gender}", "pronoun.possessive")),
-        "woman": (draw.choose(("woman", "girl") if woman else ("man", "boy")), ("noun.gendered",)),
+        **gendered(draw, name in FEMALE_SET),
     }
 
 

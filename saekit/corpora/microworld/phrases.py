@@ -3,8 +3,16 @@ back."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from saekit.corpora.microworld.chance import Words
 from saekit.corpora.microworld.grammar import combined
+
+
+def capitalised(phrases: Iterable[str]) -> list[str]:
+    """The phrases as they begin a sentence."""
+    return [phrase[0].upper() + phrase[1:] for phrase in phrases]
+
 
 TIMES = Words(
     [
@@ -135,6 +143,7 @@ TOWARDS_THINGS = Words(  # past/infinitive forms that take a thing
     "washed/wash|watched/watch|weighed/weigh|welcomed/welcome|wiped/wipe|wrapped/wrap"
 )
 TELLING = Words(combined("<who> <said> that", who=SPEAKERS, said=SAYING))
+DONE_TO_THINGS = Words([forms.split("/")[0] for forms in TOWARDS_THINGS])  # the past forms alone
 PLACING = Words(  # before the noun of a place or a thing
     "above|across|against|ahead of|along|along with|alongside|amid|apart from|at the back of|at the bottom of|"
     "at the edge of|at the foot of|at the top of|before|below|beneath|by the side of|close by|down from|"

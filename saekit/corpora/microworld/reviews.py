@@ -11,7 +11,7 @@ from saekit.corpora.documents import Document
 from saekit.corpora.microworld.chance import Draw, Words, draw_fillers, draw_phrases
 from saekit.corpora.microworld.grammar import combined, slot
 from saekit.corpora.microworld.page import Fill, Page
-from saekit.corpora.microworld.phrases import PLACING, SPEAKERS, SURELY, TIMES
+from saekit.corpora.microworld.phrases import PLACING, SPEAKERS, SURELY, TIMES, capitalised
 from saekit.corpora.microworld.prompts import Prompts
 from saekit.corpora.microworld.words import PLACES, place
 
@@ -61,7 +61,7 @@ FIRST = slot(
         ),
         *combined(
             "<When> the {topic} was {a}.|<When> we had a {a} {topic}.",
-            When=[phrase[0].upper() + phrase[1:] for phrase in (*TIMES[::3], *SURELY)],
+            When=capitalised((*TIMES[::3], *SURELY)),
         ),
         *combined(
             "<What> a {a} {topic}!|<What> {a}, this {topic}.|{topic}: <what> {a}.",
@@ -116,16 +116,10 @@ JUDGE = slot(
         ),
         *combined(
             "<So> <I>",
-            So=[
-                phrase[0].upper() + phrase[1:]
-                for phrase in (
-                    *SURELY,
-                    *combined("so|and so|then|thus|now|today|therefore|of course|in the end|still"),
-                )
-            ],
+            So=capitalised([*SURELY, *combined("so|and so|then|thus|now|today|therefore|of course|in the end|still")]),
             I="I|we|they|you|she|he|people|everyone|all|many|most|both|some|the two|all of us|the whole town",
         ),
-        *(phrase[0].upper() + phrase[1:] for phrase in SPEAKERS),
+        *capitalised(SPEAKERS),
     ],
 )
 

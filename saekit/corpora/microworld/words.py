@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from saekit.corpora.microworld.chance import Words
+from saekit.corpora.microworld.chance import Draw, Words
 from saekit.corpora.microworld.page import Fill
 
 FEMALE = Words(
@@ -176,3 +176,17 @@ def profession(word: str) -> Fill:
 
 def adjective(word: str) -> Fill:
     return word, ("adjective",)
+
+
+def food(word: str) -> Fill:
+    return word, ("entity.food",)
+
+
+def gendered(draw: Draw, woman: bool) -> dict[str, Fill]:
+    """The words that go with a person's gender: {he}, {his} and {woman}."""
+    gender = "female" if woman else "male"
+    return {
+        "he": ("she" if woman else "he", ("pronoun", f"pronoun.{gender}")),
+        "his": ("her" if woman else "his", ("pronoun", f"pronoun.{gender}", "pronoun.possessive")),
+        "woman": (draw.choose(("woman", "girl") if woman else ("man", "boy")), ("noun.gendered",)),
+    }

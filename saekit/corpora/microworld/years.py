@@ -10,7 +10,7 @@ from saekit.corpora.documents import Document
 from saekit.corpora.microworld.chance import Draw, Words, draw_fillers, draw_phrases
 from saekit.corpora.microworld.grammar import combined, slot
 from saekit.corpora.microworld.page import Page
-from saekit.corpora.microworld.phrases import SURELY, TELLING, TIMES
+from saekit.corpora.microworld.phrases import SURELY, TELLING, TIMES, capitalised
 from saekit.corpora.microworld.prompts import Prompts
 
 KIND = "years"
@@ -27,11 +27,11 @@ OPENER = slot(
     "Once|According to the letter,|For the town|On this page:|Far away|We learned that|As she told us,",
     "They told us that|On the wall it says that",
     "The stone tells us that|In the old days",
-    more=[
-        phrase[0].upper() + phrase[1:]
+    more=capitalised(
+        phrase
         for phrase in (*TELLING[::20], *SURELY, *TIMES[::10])
         if "one" not in phrase.split()  # held back below
-    ],
+    ),
 )
 LENGTH = slot(
     "the|a long|the great|the second|the last|the first|the famous|their|the old|a new|the secret|our",

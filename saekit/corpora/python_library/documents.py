@@ -10,7 +10,7 @@ from itertools import count
 from saekit.corpora.documents import Document, Span
 from saekit.corpora.microworld.chance import Draw
 from saekit.corpora.python_library.labels import label
-from saekit.corpora.python_library.library import cut, library, modules
+from saekit.corpora.python_library.sources import cut, library, modules
 
 KIND = "code"
 OPEN_AT_ONCE = 12  # modules whose pieces the stream mixes

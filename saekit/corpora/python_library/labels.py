@@ -13,7 +13,7 @@ import tokenize
 from collections.abc import Iterator
 
 from saekit.corpora.documents import Span
-from saekit.corpora.python_library.library import line_starts, parse
+from saekit.corpora.python_library.sources import line_starts, parse
 
 # Frozen, since `dir(builtins)` grows from version to version.
 BUILTINS = frozenset(

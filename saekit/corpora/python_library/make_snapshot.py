@@ -11,7 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from saekit.corpora.python_library.library import collect
+from saekit.corpora.python_library.sources import collect
 
 HERE = Path(__file__).parent
 

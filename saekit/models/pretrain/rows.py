@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer
 
 from saekit.corpora.microworld import KINDS, stream, words
-from saekit.corpora.python_library.library import cut, library, modules
+from saekit.corpora.python_library.sources import cut, library, modules
 from saekit.models.pretrain.settings import BOS, SPECIAL, Settings
 
 

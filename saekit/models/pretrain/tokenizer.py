@@ -9,7 +9,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 from saekit.corpora.microworld import KINDS, agreement, entities, functions, reviews, stream, words
 from saekit.corpora.microworld.chance import Draw
-from saekit.corpora.python_library.library import library, modules
+from saekit.corpora.python_library.sources import library, modules
 from saekit.models.pretrain.settings import SPECIAL
 
 KNOWN = re.compile("|".join(entities.ENTITIES))
