@@ -17,6 +17,12 @@ from saekit.training.objectives import find_objective
 Batch = Mapping[str, Tensor]
 
 
+def default_rate(d_sae: int, steps: int) -> float:
+    """Adam's learning rate where none is given: 3e-3 · √(1024 / d_sae) for long runs, up to three times that for those
+    of fewer than 10,000 steps, which end before a small rate has arrived anywhere."""
+    return 3e-3 * (1024 / d_sae) ** 0.5 * min(3.0, max(1.0, (10_000 / steps) ** 0.5))
+
+
 class Learner:
     def __init__(
         self,
@@ -30,7 +36,7 @@ class Learner:
         dtype: torch.dtype,
     ) -> None:
         self.steps, self.batch_size = steps, batch_size
-        self.lr = lr if lr is not None else 3e-3 * (1024 / configuration.d_sae) ** 0.5
+        self.lr = lr if lr is not None else default_rate(configuration.d_sae, steps)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.dictionary: Dictionary = configuration.build(widths, widths).to(device, dtype)

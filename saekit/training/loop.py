@@ -1,8 +1,8 @@
 """train: the one loop. Adam with warm-up and decay on shuffled activations; unit-norm decoder rows; resumable.
 
 Inputs are scaled to mean square 1 a dimension and the scale is folded back into the weights, so that one learning rate
-serves any site. Adam's learning rate defaults to 3e-3 · √(1024 / d_sae), warmed up over 5 % of the run (200 steps at
-most) and brought to zero over its last fifth. A latent is dead when it has not fired for min(10M, 5 % of the run's)
+serves any site. Adam's learning rate defaults to 3e-3 · √(1024 / d_sae), three times as much in short runs
+(`default_rate`), warmed up over 5 % of the run (200 steps at most) and brought to zero over its last fifth. A latent is dead when it has not fired for min(10M, 5 % of the run's)
 tokens.
 """
 
@@ -41,7 +41,7 @@ def train(
     *,
     tokens: int | None = None,
     out: str | Path | None = None,
-    batch_size: int = 2048,
+    batch_size: int = 1024,
     lr: float | None = None,
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
