@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -63,11 +63,21 @@ class SparseCodes:
     @classmethod
     def from_topk(cls, values: Float[Tensor, "*shape k"], indices: Int[Tensor, "*shape k"], d_sae: int) -> SparseCodes:
         """From k (value, latent) pairs a row, in any order; every row keeps its k entries, zeros included."""
-        shape, k = tuple(values.shape[:-1]), values.shape[-1]
+        if values.shape != indices.shape:
+            raise ValueError(
+                f"values of shape {tuple(values.shape)} need as many indices, found {tuple(indices.shape)}."
+            )
         indices, order = indices.sort(dim=-1)
-        values = values.gather(-1, order)
+        return cls.from_sorted(values.gather(-1, order), indices.int(), d_sae)
+
+    @classmethod
+    def from_sorted(
+        cls, values: Float[Tensor, "*shape k"], indices: Int[Tensor, "*shape k"], d_sae: int
+    ) -> SparseCodes:
+        """From k (value, latent) pairs a row whose latents ascend already."""
+        shape, k = tuple(values.shape[:-1]), values.shape[-1]
         offsets = torch.arange(math.prod(shape) + 1, device=values.device) * k
-        return cls(values.reshape(-1), indices.reshape(-1).int(), offsets, d_sae, shape, k)
+        return cls(values.reshape(-1), indices.reshape(-1), offsets, d_sae, shape, k)
 
     @classmethod
     def cat(cls, parts: Sequence[SparseCodes]) -> SparseCodes:
@@ -138,6 +148,13 @@ class SparseCodes:
         entries = torch.arange(int(offsets[-1]), device=rows.device)
         entries = entries + torch.repeat_interleave(self.offsets[rows] - offsets[:-1], counts)
         return replace(self, values=self.values[entries], indices=self.indices[entries], offsets=offsets, shape=shape)
+
+    def keep(self, entries: Bool[Tensor, " entries"]) -> SparseCodes:
+        """The same rows with those entries alone for which the mask is true."""
+        counts = torch.zeros_like(self.counts).index_add_(0, self.rows[entries], torch.ones_like(self.rows[entries]))
+        return replace(
+            self, values=self.values[entries], indices=self.indices[entries], offsets=_offsets(counts), k=None
+        )
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -6,13 +6,12 @@ smallest entry kept: θ ← θ + 0.01 (min − θ). Afterwards every token stand
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from saekit_kernels import SparseCodes
+from saekit_kernels import SparseCodes, encode_above
 from torch import Tensor
 
 from saekit.dictionaries.contract import Activation, DictionaryConfiguration
@@ -20,6 +19,7 @@ from saekit.dictionaries.linear import LinearEncoderDictionary, check_size
 from saekit.engines import processes
 
 RATE = 0.01
+LOWER = 0.9  # entries below 0.9 θ are not looked at, as long as enough are above
 
 
 @dataclass(frozen=True)
@@ -51,18 +51,27 @@ class BatchTopKDictionary(LinearEncoderDictionary):
         self.register_buffer("threshold", torch.tensor(0.0))
 
     def encode(self, x: Activation) -> SparseCodes:
-        u = self.pre_activations(x)
+        x = self.join_reads(x)
         if not self.training:
-            return SparseCodes.from_dense(torch.where(u > self.threshold.clamp_min(0), u, 0))
-        codes = batch_top_k(u, self.configuration.k)
-        if torch.is_grad_enabled():
-            none = torch.tensor(torch.inf).to(self.threshold)
-            smallest = processes.smallest(codes.values.detach().min().to(self.threshold) if len(codes.values) else none)
-            if smallest == torch.inf:
-                return codes
-            first = self.threshold == 0
-            self.threshold.copy_(torch.where(first, smallest, self.threshold + RATE * (smallest - self.threshold)))
-        return codes
+            return self._above(x, self.threshold.clamp_min(0))
+        wanted = int(self.configuration.k * int(processes.summed(torch.tensor(x.numel() // x.shape[-1]))))
+        bound = LOWER * self.threshold.clamp_min(0)
+        candidates = self._above(x, bound)
+        if bound > 0 and int(processes.summed(torch.tensor(len(candidates.values)))) < wanted:
+            candidates = self._above(x, torch.zeros_like(bound))
+        return largest(candidates, wanted)
+
+    @torch.no_grad()
+    def observe(self, codes: SparseCodes) -> None:
+        none = torch.tensor(torch.inf).to(self.threshold)
+        smallest = processes.smallest(codes.values.detach().min().to(self.threshold) if len(codes.values) else none)
+        if smallest == torch.inf:
+            return
+        first = self.threshold == 0
+        self.threshold.copy_(torch.where(first, smallest, self.threshold + RATE * (smallest - self.threshold)))
+
+    def _above(self, x: Tensor, threshold: Tensor) -> SparseCodes:
+        return encode_above(x, self.encoder_directions, self.encoder_bias, threshold, self.centre)
 
     @torch.no_grad()
     def rescale(self, scale: float) -> None:
@@ -70,22 +79,21 @@ class BatchTopKDictionary(LinearEncoderDictionary):
         self.threshold.mul_(scale)
 
 
-def batch_top_k(u: Tensor, k: float) -> SparseCodes:
-    """The ⌊k · B⌋ largest positive entries of u [..., d_sae], B tokens; fewer where fewer are positive. Of processes
-    that train together the batch is that of all.
+def largest(codes: SparseCodes, wanted: int) -> SparseCodes:
+    """The ``wanted`` largest entries of positive codes, all where there are fewer; of equals at the border those that
+    come first. Of processes that train together the codes are those of all.
 
-    [[1, −2, 3, −4], [−5, 6, −7, 8]]: k = 2 keeps 1, 3, 6, 8; k = 1.5 keeps 3, 6, 8."""
-    shape, d_sae = tuple(u.shape[:-1]), u.shape[-1]
-    flat, tokens = u.reshape(-1), math.prod(shape)
-    with torch.no_grad():
-        wanted = int(k * int(processes.summed(torch.tensor(tokens))))
-        largest, kept = flat.topk(min(len(flat), wanted), sorted=False)
-        if processes.count() > 1:
-            padded = torch.full((wanted,), -torch.inf).to(flat)
-            padded[: len(largest)] = largest
-            least = processes.gathered(padded).topk(wanted, sorted=False).values.min()
-            kept = kept[largest >= least]
-        kept = kept[flat[kept] > 0].sort().values
-        rows, latents = kept // d_sae, kept % d_sae
-        offsets = torch.cat([kept.new_zeros(1), torch.bincount(rows, minlength=tokens).cumsum(0)])
-    return SparseCodes(flat[kept], latents.int(), offsets, d_sae, shape)
+    [[1, 0, 3, 0], [0, 6, 0, 8]]: 4 keeps all, 3 keeps 3, 6, 8."""
+    values = codes.values.detach()
+    if processes.count() == 1:
+        kept = torch.zeros_like(values, dtype=torch.bool)
+        if len(values) <= wanted:
+            return codes
+        least = values.topk(wanted, sorted=False).values.min()
+        kept = values > least
+        kept[(values == least).nonzero()[: wanted - int(kept.sum()), 0]] = True
+        return codes.keep(kept)
+    mine = torch.full((wanted,), -torch.inf).to(values)
+    strongest = values.topk(min(len(values), wanted), sorted=False).values
+    mine[: len(strongest)] = strongest
+    return codes.keep(values >= processes.gathered(mine).topk(wanted, sorted=False).values.min())

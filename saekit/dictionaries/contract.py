@@ -188,6 +188,9 @@ class Dictionary(nn.Module):
         """Look at the first activations before training: the decoder bias begins at their mean."""
         self.decoder_bias.copy_(self.join_writes(target).mean(0))
 
+    def observe(self, codes: SparseCodes) -> None:
+        """Look at the codes of a training batch after its loss: what a method follows beside its parameters."""
+
     @torch.no_grad()
     def rescale(self, scale: float) -> None:
         """Turn the dictionary of x into that of scale · x: biases and thresholds, the one-dimensional parameters, grow.

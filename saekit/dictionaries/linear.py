@@ -20,11 +20,16 @@ class LinearEncoderDictionary(Dictionary):
         super().__init__(configuration, reads, writes)
         self.encoder_bias = nn.Parameter(torch.zeros(configuration.d_sae))
 
+    @property
+    def centre(self) -> Tensor | None:
+        """What is subtracted before encoding."""
+        return self.decoder_bias if self.read_widths == self.write_widths else None
+
     def pre_activations(self, x: Activation, latents: Tensor | None = None) -> Float[Tensor, "*shape m"]:
         """u of all latents, or of a few."""
         x = self.join_reads(x)
-        if self.read_widths == self.write_widths:
-            x = x - self.decoder_bias
+        if self.centre is not None:
+            x = x - self.centre
         directions: Tensor = self.encoder_directions
         bias: Tensor = self.encoder_bias
         if latents is not None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from saekit_kernels import SparseCodes, top_k
+from saekit_kernels import SparseCodes, encode_top_k
 
 from saekit.dictionaries.contract import Activation, DictionaryConfiguration
 from saekit.dictionaries.linear import LinearEncoderDictionary, check_size
@@ -39,4 +39,5 @@ class TopKDictionary(LinearEncoderDictionary):
     configuration: TopK
 
     def encode(self, x: Activation) -> SparseCodes:
-        return top_k(self.pre_activations(x), self.configuration.k)
+        x, k = self.join_reads(x), self.configuration.k
+        return encode_top_k(x, self.encoder_directions, self.encoder_bias, k, self.centre)

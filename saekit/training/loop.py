@@ -1,9 +1,9 @@
 """train: the one loop. Adam with warm-up and decay on shuffled activations; unit-norm decoder rows; resumable.
 
 Inputs are scaled to mean square 1 a dimension and the scale is folded back into the weights, so that one learning rate
-serves any site. Adam's learning rate defaults to 3e-3 · √(1024 / d_sae), three times as much in short runs
-(`default_rate`), warmed up over 5 % of the run (200 steps at most) and brought to zero over its last fifth. A latent is dead when it has not fired for min(10M, 5 % of the run's)
-tokens.
+serves any site. Adam's learning rate defaults to 3e-3 · √(1024 / d_sae), up to three times that in short runs
+(`default_rate`), warmed up over 5 % of the run (200 steps at most) and brought to zero over its last fifth. A latent is
+dead when it has not fired for min(10M, 5 % of the run's) tokens.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from saekit_kernels import using
 from torch import Tensor
 
 from saekit.activations import ActivationStore, ActivationStream, ArrayStream, ShuffledStream, StoreStream
@@ -23,7 +24,7 @@ from saekit.dictionaries import Dictionary, DictionaryConfiguration, read_dictio
 from saekit.engines import processes
 from saekit.metrics import measure_latent_max
 from saekit.models.safely import write_atomically
-from saekit.training.learner import Learner
+from saekit.training.learner import Learner, default_dtype, weights_dtype
 from saekit.training.run import Progress, Run, read_records
 from saekit.training.session import Session
 
@@ -56,6 +57,10 @@ def train(
     configuration: such as ``sk.TopK(d_sae=1024, k=16)``; or a list of them, which learn side by side on one pass over
               the model, each exactly as it would alone; ``run.dictionaries`` has them in order.
     tokens:   counted tokens to train on (default: one pass over an array or a store).
+    dtype:    of products; torch.bfloat16 (weights and Adam's moments stay in float32) where the device multiplies it
+              natively, else torch.float32; torch.float64 for everything.
+    kernels:  "auto" takes the fastest way there is; "reference" plain torch, for comparison; "cpu" and "triton" are
+              kept to or refused.
     out:      a folder for config, metrics.jsonl, checkpoint and dictionary; the same call on an interrupted one goes
               on, on a finished one returns it. None keeps all in memory.
     callback: called with a Progress now and then (``sk.TrainingMonitor()`` draws it), of several dictionaries with the
@@ -68,8 +73,10 @@ def train(
             "train takes a configuration such as sk.TopK(d_sae=1024, k=16), or a list of them, "
             f"found {configuration!r}."
         )
-    if kernels not in ("auto", "reference"):
-        raise ValueError(f"kernels is 'auto' or 'reference', found {kernels!r}.")
+    with using(kernels):
+        pass  # another name is an error here
+    if dtype not in (None, torch.float32, torch.float64, torch.bfloat16):
+        raise ValueError(f"dtype is torch.float32, torch.float64 or torch.bfloat16, found {dtype}.")
     for name, value in {"tokens": tokens, "batch_size": batch_size}.items():
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, found {value}.")
@@ -95,9 +102,11 @@ def train(
         device = torch.device(device if device is not None else str(model.cfg.device))
     if batch_size < processes.count():
         raise ValueError(f"batch_size={batch_size} is less than a token for each of {processes.count()} processes.")
-    dtype = dtype or torch.float32
+    dtype = dtype or default_dtype(device)
     steps = max(1, tokens // batch_size)
-    learners = [Learner(each, stream.widths, steps, batch_size, lr, seed, device, dtype) for each in configurations]
+    learners = [
+        Learner(each, stream.widths, steps, batch_size, lr, seed, device, dtype, kernels) for each in configurations
+    ]
     session = Session(stream, learners, tokens, batch_size, seed)
     folder = None if out is None else Path(out)
     places = [] if folder is None else _places(folder, len(learners))
@@ -106,7 +115,7 @@ def train(
         config = _describe(session, configuration, dtype)
         whole = torch.tensor(processes.first() and _open(folder, config, resume, places)).int()
         if bool(processes.from_process(whole, 0)):
-            done = [read_dictionary(place, dtype).to(device) for place in places]
+            done = [read_dictionary(place, weights_dtype(dtype)).to(device) for place in places]
             return Run(done, read_records(folder / "metrics.jsonl"), folder)
         if (folder / "checkpoint.safetensors").is_file():
             session.resume(folder)

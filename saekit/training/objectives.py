@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from saekit_kernels import SparseCodes, decode, top_k
+from saekit_kernels import AuxK, SparseCodes, decode, path_for, reconstruction_loss, top_k
 from torch import Tensor
 
 from saekit.dictionaries import Dictionary
@@ -58,18 +58,38 @@ def reconstruction_auxk(x: Any, target: Any, dictionary: Any, dead: Tensor) -> L
     residual e = target − x̂ (no bias, no gradient through e), k_aux a power of two near d/2 (Gao 2024, arXiv
     2406.04093). The weight min(n_dead / k_aux, 1) is sparsify's and SAELens's, not the paper's.
     """
+    x, target = dictionary.join_reads(x), dictionary.join_writes(target)
+    n_dead = int(dead.sum())
+    k_aux = 2 ** round(max(target.shape[-1] / 2, 1)).bit_length() // 2
+    auxk = AuxK(dead.nonzero()[:, 0], min(k_aux, n_dead), AUXK_WEIGHT * min(n_dead / k_aux, 1.0)) if n_dead else None
+    if path_for(x) == "reference":
+        return _step_by_step(x, target, dictionary, auxk)
+    with torch.no_grad():
+        codes = dictionary.encode(x)
+    total, error = reconstruction_loss(
+        codes,
+        x,
+        target,
+        dictionary.encoder_directions,
+        dictionary.encoder_bias,
+        dictionary.decoder_directions,
+        dictionary.decoder_bias,
+        dictionary.centre is not None,
+        auxk,
+    )
+    return Loss(total, error, codes)
+
+
+def _step_by_step(x: Tensor, target: Tensor, dictionary: Any, auxk: AuxK | None) -> Loss:
+    """The same in plain torch, for comparison."""
     codes = dictionary.encode(x)
-    residual = dictionary.join_writes(target) - dictionary.join_writes(dictionary.decode(codes))
+    residual = target - dictionary.join_writes(dictionary.decode(codes))
     error = residual.square().sum(-1)
     total = error.mean() / residual.shape[-1]
-    n_dead = int(dead.sum())
-    if n_dead:
-        k_aux = 2 ** round(max(residual.shape[-1] / 2, 1)).bit_length() // 2
-        latents = dead.nonzero()[:, 0]
-        auxiliary = top_k(dictionary.pre_activations(x, latents), min(k_aux, n_dead))
-        revived = decode(auxiliary, dictionary.decoder_directions[latents])
-        missed = (residual.detach() - revived).square().sum(-1)
-        total = total + AUXK_WEIGHT * min(n_dead / k_aux, 1.0) * missed.mean() / residual.shape[-1]
+    if auxk is not None:
+        auxiliary = top_k(dictionary.pre_activations(x, auxk.latents), auxk.k)
+        missed = residual.detach() - decode(auxiliary, dictionary.decoder_directions[auxk.latents])
+        total = total + auxk.weight * missed.square().sum(-1).mean() / residual.shape[-1]
     return Loss(total, error.detach(), codes)
 
 

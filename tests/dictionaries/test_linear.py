@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
+from saekit_kernels import SparseCodes, encode_above
 
 import saekit as sk
-from saekit.dictionaries.batch_top_k import batch_top_k
+from saekit.dictionaries.batch_top_k import largest
 from saekit.training import OBJECTIVES
 
 U = torch.tensor([[1.0, -2, 3, -4], [-5, 6, -7, 8]])
+
+
+def batch_top_k(u: torch.Tensor, k: float) -> SparseCodes:
+    """Pre-activations u as the method selects them: those above zero, then the ⌊k · B⌋ largest."""
+    codes = encode_above(u, torch.eye(u.shape[-1]), torch.zeros(u.shape[-1]), 0.0)
+    return largest(codes, int(k * (u.numel() // u.shape[-1])))
 
 
 @pytest.mark.parametrize(
@@ -26,6 +33,7 @@ def test_batch_top_k_keeps_no_negative_and_no_zero():
     assert batch_top_k(torch.tensor([[0.0, -1.0], [2.0, -1.0]]), 2).to_dense().tolist() == [[0, 0], [2, 0]]
     assert len(batch_top_k(-torch.ones(3, 4), 2).values) == 0
     assert batch_top_k(torch.ones(2, 3, 5), 1).shape == (2, 3)
+    assert batch_top_k(torch.ones(2, 3), 1.5).to_dense().tolist() == [[1, 1, 1], [0, 0, 0]], "of equals the first"
 
 
 def test_batch_top_k_against_a_full_sort():
@@ -48,12 +56,11 @@ def identity(configuration):
 
 def test_the_threshold_follows_the_smallest_kept_and_then_decides():
     dictionary = identity(sk.BatchTopK(d_sae=4, k=1.5))
-    dictionary.encode(U)
+    dictionary.observe(dictionary.encode(U))
     assert float(dictionary.threshold) == 3
-    dictionary.encode(2 * U)
+    dictionary.observe(dictionary.encode(2 * U))
     assert float(dictionary.threshold) == pytest.approx(3 + 0.01 * (6 - 3))
-    with torch.no_grad():
-        dictionary.encode(100 * U)
+    dictionary.encode(100 * U)
     assert float(dictionary.threshold) == pytest.approx(3.03), "only training moves it"
     dictionary.eval()
     alone = dictionary.encode(U[:1]).to_dense()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from saekit_kernels import top_k
+from saekit_kernels.top_k import top_k_rows
 
 
 def slow_top_k(row: list[float], k: int) -> list[float]:
@@ -53,6 +54,24 @@ def test_gradients_reach_the_kept_positive_entries_and_no_others():
     (top_k(u, 2).to_dense() * weights).sum().backward()
     assert u.grad is not None and u.grad.tolist() == [[10, 0, 30, 0], [0, 0, 70, 0]]
     assert torch.autograd.gradcheck(lambda x: top_k(x, 2).values, u.detach().requires_grad_())
+
+
+@pytest.mark.parametrize(("d_sae", "k"), [(64, 1), (256, 1), (1024, 4), (1024, 5), (1000, 2), (2048, 7)])
+@pytest.mark.parametrize("kind", ["normal", "few groups", "equal", "bfloat16", "strided"])
+def test_long_rows_in_two_steps(d_sae, k, kind):
+    """Groups of 64 first: exact also where the largest stand in one group and where values repeat."""
+    u = torch.randn(33, d_sae, generator=torch.Generator().manual_seed(d_sae))
+    u = {
+        "normal": u,
+        "few groups": u + 10 * (torch.arange(d_sae) < 64),
+        "equal": u.round(),
+        "bfloat16": u.bfloat16(),
+        "strided": u.T.contiguous().T,
+    }[kind]
+    values, indices = top_k_rows(u, k)
+    assert torch.equal(values.sort(1).values, u.topk(k).values.sort(1).values)
+    assert torch.equal(u.gather(1, indices.long()), values)
+    assert indices.dtype == torch.int32 and bool((indices.diff(dim=1) > 0).all())
 
 
 @pytest.mark.parametrize("k", [0, -1, 5])

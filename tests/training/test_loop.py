@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import saekit as sk
 from saekit.activations import ArrayStream
 from saekit.metrics import explained_variance
-from saekit.training.learner import Learner
+from saekit.training.learner import Learner, default_rate
 from saekit.training.session import Session
 
 WIDTH, PLANTED, ACTIVE = 16, 32, 2
@@ -146,7 +146,13 @@ def test_the_optimizer_follows_the_schedule(x):
         state.update(batch, False)
         state.step += 1
         assert state.learners[0].optimizer.param_groups[0]["lr"] == pytest.approx(1e-2 * (step + 1) / 5)
-    assert trainer(x, lr=None).learners[0].lr == pytest.approx(3e-3 * (1024 / 48) ** 0.5)
+
+
+def test_the_default_rate_by_hand():
+    """3e-3 at 1,024 latents in long runs, twice that in runs of 2,500 steps, three times in shorter ones at most."""
+    wanted = {(1024, 10_000): 3e-3, (1024, 10**6): 3e-3, (4096, 20_000): 1.5e-3, (1024, 2_500): 6e-3, (1024, 100): 9e-3}
+    for (d_sae, steps), rate in wanted.items():
+        assert default_rate(d_sae, steps) == pytest.approx(rate)
 
 
 def test_the_step_along_a_decoder_row_is_removed(x, monkeypatch):

@@ -22,8 +22,12 @@ def test_bad_arguments(x, tiny_gpt2):
     site = "blocks.1.hook_resid_post"
     with pytest.raises(ValueError, match="k must be between 1 and d_sae = 8, found 9"):
         sk.TopK(d_sae=8, k=9)
-    with pytest.raises(ValueError, match="kernels is 'auto' or 'reference', found 'fast'"):
+    with pytest.raises(ValueError, match="kernels is 'auto', 'triton', 'cpu' or 'reference', found 'fast'"):
         train(x, None, CONFIGURATION, kernels="fast")
+    with pytest.raises(ValueError, match=r"dtype is .*float32, .*float64 or .*bfloat16, found torch.float16"):
+        train(x, None, CONFIGURATION, dtype=torch.float16)
+    with pytest.raises(ValueError, match="kernels='triton' was asked for, but the tensors are on cpu, not on a GPU"):
+        train(x, None, CONFIGURATION, kernels="triton", tokens=512)
     with pytest.raises(ValueError, match="takes a configuration such as"):
         train(x, None, "TopK")
     with pytest.raises(ValueError, match="say how many tokens"):

@@ -1,0 +1,258 @@
+"""How fast is the CPU path? Ratios beside named peers, each printed only after its correctness gate.
+
+    python kernels/benchmarks/cpu.py [step] [decode] [scaling]        (make bench runs all)
+
+step:    a whole training step (encoder, top-k, decoder, AuxK at 5 % dead, backward, Adam, unit norm) beside the same of
+         other libraries, in turns, and beside one product with the encoder alone, which no exact step can do without.
+decode:  decoding, and encoding and decoding, beside the dense products, over a grid of shapes.
+scaling: a step's time and peak memory over the number of latents and of tokens, with the fitted exponents.
+Writes cpu.json and cpu.md beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from peers import DEAD, REQUIREMENTS, Peer
+from saekit_kernels import decode, encode_top_k, using
+
+import saekit as sk
+from saekit.training.learner import Learner, default_dtype
+
+HERE = Path(__file__).parent
+CPU = torch.device("cpu")
+STEPS = [(1024, 256, 4096, 32), (2048, 512, 8192, 32), (2048, 768, 12288, 32)]
+GRID = [
+    (64, 128, 1024, 8),
+    (256, 256, 4096, 16),
+    (1024, 512, 8192, 32),
+    (1024, 768, 24576, 32),
+    (1024, 768, 24576, 128),
+]
+LATENTS = [2048, 4096, 8192, 16384, 32768, 65536]
+TOKENS = [256, 512, 1024, 2048, 4096]
+
+
+def milliseconds(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """The median of each way, timed in turns so that a slow moment falls on all."""
+    for way in ways.values():
+        way()
+    seen: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            began = time.perf_counter()
+            way()
+            seen[name].append(1000 * (time.perf_counter() - began))
+    return {name: statistics.median(each) for name, each in seen.items()}
+
+
+def learner_for(shape: tuple[int, int, int, int], dtype: torch.dtype, kernels: str = "auto") -> Learner:
+    n, d, f, k = shape
+    return Learner(sk.TopK(d_sae=f, k=k), {"x": d}, 10**5, n, 1e-4, 0, CPU, dtype, kernels)
+
+
+def stepper(shape: tuple[int, int, int, int], dtype: torch.dtype, kernels: str = "auto") -> Callable[[], object]:
+    learner = learner_for(shape, dtype, kernels)
+    x = {"x": torch.randn(shape[0], shape[1], generator=torch.Generator().manual_seed(0))}
+
+    def step() -> None:
+        learner.since_fired[: int(DEAD * shape[2])] = 10**9
+        learner.update(x, 1000, False)
+
+    return step
+
+
+def same_as_reference(shape: tuple[int, int, int, int]) -> float:
+    """The largest relative difference of any gradient between the fast and the plain path in float32, AuxK included."""
+    n, d, f, _ = shape
+    x = {"x": torch.randn(n, d, generator=torch.Generator().manual_seed(1))}
+    found = []
+    for kernels in ("cpu", "reference"):
+        learner = learner_for(shape, torch.float32, kernels)
+        dead = torch.arange(f) < int(DEAD * f)
+        with using(kernels):
+            learner.objective(x, x, learner.dictionary, dead).total.backward()
+        found.append([p.grad for p in learner.dictionary.parameters()])
+    return max(float((a - b).norm() / b.norm()) for a, b in zip(*found, strict=True))
+
+
+def steps() -> list[dict[str, Any]]:
+    rows = []
+    dtypes = {"float32": torch.float32, str(default_dtype(CPU)).removeprefix("torch."): default_dtype(CPU)}
+    for shape in STEPS:
+        n, d, f, _ = shape
+        difference = same_as_reference(shape)
+        assert difference < 1e-4, f"{shape}: gradients differ from the reference by {difference}"
+        peers = {name: Peer(name, shape) for name in REQUIREMENTS}
+        x, w = torch.randn(n, d), torch.randn(f, d)
+        ways: dict[str, Callable[[], object]] = {}
+        for name, dtype in dtypes.items():
+            ways[f"saekit, {name}"] = stepper(shape, dtype)
+            a, b = x.to(dtype), w.to(dtype).T
+            ways[f"encoder product alone, {name}"] = lambda a=a, b=b: a @ b
+        ways["saekit, plain torch"] = stepper(shape, torch.float32, "reference")
+        seen: dict[str, list[float]] = {}
+        for _ in range(7):
+            for name, ms in milliseconds(ways, 1).items():
+                seen.setdefault(name, []).append(ms)
+            for name, peer in peers.items():
+                seen.setdefault(name, []).append(peer.step())
+        for peer in peers.values():
+            peer.close()
+        median = {name: round(statistics.median(each), 1) for name, each in seen.items()}
+        rows.append({"shape": shape, "gradients_differ_by": difference, "ms": median})
+        print(shape, f"{difference:.1e}", median, flush=True)
+    return rows
+
+
+def decoding() -> list[dict[str, Any]]:
+    rows = []
+    for n, d, f, k in GRID:
+        x, w, b = torch.randn(n, d), torch.randn(f, d) / d**0.5, torch.zeros(f)
+        codes = encode_top_k(x, w, b, k)
+        dense = codes.to_dense()
+        difference = float((decode(codes, w) - dense @ w).norm() / (dense @ w).norm())
+        assert difference < 1e-5, f"decoding differs from the dense product by {difference}"
+
+        def densely(x=x, w=w, b=b, k=k) -> torch.Tensor:
+            u = torch.addmm(b, x, w.T)
+            values, indices = u.topk(k, sorted=False)
+            return torch.zeros_like(u).scatter_(1, indices, values.relu()) @ w
+
+        with torch.no_grad():
+            ms = milliseconds(
+                {
+                    "decode": lambda codes=codes, w=w: decode(codes, w),
+                    "dense decode": lambda dense=dense, w=w: dense @ w,
+                    "encode and decode": lambda x=x, w=w, b=b, k=k: decode(encode_top_k(x, w, b, k), w),
+                    "dense encode and decode": densely,
+                },
+                9,
+            )
+        rows.append({"shape": (n, d, f, k), "ms": {name: round(value, 2) for name, value in ms.items()}})
+        print(rows[-1], flush=True)
+    return rows
+
+
+def one_step_in_a_process(n: int, d: int, f: int, k: int) -> tuple[float, float]:
+    """Milliseconds of a step, and the MiB that training takes beside the weights, gradients and moments."""
+    code = f"import cpu; cpu.measured_alone(({n}, {d}, {f}, {k}))"
+    out = subprocess.run([sys.executable, "-c", code], cwd=HERE, capture_output=True, text=True, check=True)
+    return tuple(json.loads(out.stdout.splitlines()[-1]))  # type: ignore[return-value]
+
+
+def measured_alone(shape: tuple[int, int, int, int]) -> None:
+    torch.set_num_threads(2)
+    step = stepper(shape, torch.float32)
+    before = peak_mib()
+    step()
+    parameters = 2 * shape[1] * shape[2] * 4 / 2**20
+    beside = peak_mib() - before - 3 * parameters  # gradients and two moments come with the first step
+    ms = milliseconds({"step": step}, 5)["step"]
+    print(json.dumps((round(ms, 1), round(beside, 1))))
+
+
+def peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def scaling() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, shapes in {
+        "latents": [(1024, 256, f, 32) for f in LATENTS],
+        "tokens": [(n, 256, 8192, 32) for n in TOKENS],
+    }.items():
+        rows = [(shape, *one_step_in_a_process(*shape)) for shape in shapes]
+        sizes = [shape[2] if name == "latents" else shape[0] for shape in shapes]
+        exponent = np.polyfit(np.log(sizes), np.log([row[1] for row in rows]), 1)[0]
+        found[name] = {"rows": rows, "exponent": round(float(exponent), 2)}
+        print(name, found[name], flush=True)
+    return found
+
+
+def machine() -> str:
+    try:
+        model = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
+        name = model.split(":")[1].strip()
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    has = "bfloat16" if default_dtype(CPU) == torch.bfloat16 else "no bfloat16"
+    return f"{name}, {torch.get_num_threads()} cores, {has}, torch {torch.__version__.split('+')[0]}"
+
+
+def table(results: dict[str, Any]) -> str:
+    lines = [
+        "# The CPU path",
+        "",
+        f"Printed by `cpu.py` on {results['machine']}. Milliseconds are of this machine; ",
+        "",
+    ]
+    lines[2] = f"Printed by `cpu.py` on {results['machine']}; times in milliseconds, medians, all ways in turns."
+    if "step" in results:
+        lines += ["", "## A training step with AuxK at 5 % dead", "", "Gradients equal those of plain torch first."]
+        names = list(results["step"][0]["ms"])
+        lines += ["", "| N, D, F, k | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+        for row in results["step"]:
+            cells = [f"{row['ms'][name]:.0f}" for name in names]
+            lines.append(f"| {', '.join(map(str, row['shape']))} | " + " | ".join(cells) + " |")
+        lines += ["", "As ratios:", "", "| N, D, F, k | beside | float32 | fastest |", "|---|---|---|---|"]
+        for row in results["step"]:
+            ms = row["ms"]
+            exact, fastest = ms["saekit, float32"], min(v for n, v in ms.items() if n.startswith("saekit, "))
+            shape = ", ".join(map(str, row["shape"]))
+            for name in REQUIREMENTS:
+                lines.append(
+                    f"| {shape} | {name} | {ms[name] / exact:.1f} × faster | {ms[name] / fastest:.1f} × faster |"
+                )
+            product = ms["encoder product alone, float32"]
+            lines.append(f"| {shape} | the encoder product alone, float32 | {exact / product:.2f} of it | |")
+    if "decode" in results:
+        lines += ["", "## Decoding beside the dense products, float32", ""]
+        lines += [
+            "| N, D, F, k | decode | dense | ratio | encode and decode | dense | ratio |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        for row in results["decode"]:
+            ms = row["ms"]
+            a, b, c, e = (ms[n] for n in ("decode", "dense decode", "encode and decode", "dense encode and decode"))
+            shape = ", ".join(map(str, row["shape"]))
+            lines.append(f"| {shape} | {a} | {b} | {b / a:.1f} | {c} | {e} | {e / c:.2f} |")
+    for name in results.get("scaling", {}):
+        found = results["scaling"][name]
+        lines += ["", f"## A step over the number of {name}: time ∝ {name}^{found['exponent']}", ""]
+        lines += ["| N, D, F, k | ms | MiB beside weights, gradients and moments |", "|---|---|---|"]
+        lines += [f"| {', '.join(map(str, shape))} | {ms} | {mib} |" for shape, ms, mib in found["rows"]]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("parts", nargs="*", default=["step", "decode", "scaling"])
+    parts = parser.parse_args().parts
+    torch.set_num_threads(2)
+    torch.manual_seed(0)
+    file = HERE / "cpu.json"
+    results = json.loads(file.read_text()) if file.is_file() else {}
+    results["machine"] = machine()
+    ways: dict[str, Callable[[], Any]] = {"step": steps, "decode": decoding, "scaling": scaling}
+    for part in parts:
+        results[part] = ways[part]()
+        results = json.loads(json.dumps(results))
+        file.write_text(json.dumps(results, indent=1) + "\n")
+        (HERE / "cpu.md").write_text(table(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""Gradients of latents' rows: what each latent gathers from the tokens in which it fires.
+
+∂W[f] = Σ_t s_tf x_t, a sum over the entries of latent f. The same sum is the decoder's gradient, with the codes for s
+and the gradient of x̂ for x.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from saekit_kernels.dispatch import path_for
+from saekit_kernels.latent_gradients import cpu, reference
+from saekit_kernels.operations import operation
+
+__all__ = ["latent_sums", "weighted_rows"]
+
+
+def latent_rows(weights: Tensor, indices: Tensor, offsets: Tensor, x: Tensor, d_sae: int) -> Tensor:
+    """Σ over the entries of each latent of weight · x[row of the entry], [d_sae, d]; zero for unused latents."""
+    path = path_for(x)
+    if path == "triton":
+        from saekit_kernels.latent_gradients import triton
+        from saekit_kernels.latent_index.triton import by_latent
+
+        return triton.weighted_rows(by_latent(indices, offsets, d_sae), weights, x).to(x.dtype)
+    return (cpu if path == "cpu" else reference).weighted_rows(weights, indices, offsets, x, d_sae)
+
+
+def _like_rows(weights: Tensor, indices: Tensor, offsets: Tensor, x: Tensor, d_sae: int) -> Any:
+    return x.new_empty(d_sae, x.shape[1])
+
+
+weighted_rows = operation(latent_rows, _like_rows)
+
+
+def latent_sums(weights: Tensor, indices: Tensor, d_sae: int) -> Tensor:
+    """Σ over the entries of each latent of its weight, [d_sae]."""
+    return weights.new_zeros(d_sae).index_add_(0, indices.long(), weights)

@@ -1,0 +1,103 @@
+"""The loss and its whole gradient, against autograd through dense float64 tensors, one step after the other."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from saekit_kernels import AuxK, SparseCodes, encode_above, encode_top_k, reconstruction_loss, using
+from torch import Tensor
+
+N, D, LATENTS = 23, 6, 14
+DEAD = torch.tensor([1, 4, 5, 9])
+
+
+def example(d_out: int = D) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = {
+        "encoder": (LATENTS, D),
+        "encoder_bias": (LATENTS,),
+        "decoder": (LATENTS, d_out),
+        "decoder_bias": (d_out,),
+    }
+    return {name: torch.randn(*shape, generator=generator).double().requires_grad_() for name, shape in shapes.items()}
+
+
+def inputs(d_out: int = D) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(N, D, generator=generator).double(), torch.randn(N, d_out, generator=generator).double()
+
+
+def slowly(
+    x: Tensor, target: Tensor, p: dict[str, Tensor], support: Tensor, centred: bool, auxk: AuxK | None
+) -> Tensor:
+    """Everything dense: z = u on the support, the dead by a sort."""
+    u = (x - p["decoder_bias"] if centred else x) @ p["encoder"].T + p["encoder_bias"]
+    residual = target - (u * support).relu() @ p["decoder"] - p["decoder_bias"]
+    total = residual.square().sum(1).mean() / target.shape[1]
+    if auxk is not None:
+        of_dead = u[:, auxk.latents].relu()
+        kept = torch.zeros_like(of_dead).scatter(1, of_dead.sort(1, descending=True).indices[:, : auxk.k], 1.0)
+        missed = residual.detach() - (of_dead * kept) @ p["decoder"][auxk.latents]
+        total = total + auxk.weight * missed.square().sum(1).mean() / target.shape[1]
+    return total
+
+
+@pytest.mark.parametrize("path", ["cpu", "reference"])
+@pytest.mark.parametrize("auxk", [None, AuxK(DEAD, 1, 0.3), AuxK(DEAD, 3, 0.3), AuxK(DEAD, 4, 0.3)], ids=str)
+@pytest.mark.parametrize("kind", ["top-k", "ragged", "nothing fires", "a transcoder"])
+def test_value_and_gradients(kind, auxk, path):
+    d_out = 9 if kind == "a transcoder" else D
+    p, (x, target), centred = example(d_out), inputs(d_out), kind != "a transcoder"
+    centre = p["decoder_bias"].detach() if centred else None
+    encoder, bias = p["encoder"].detach(), p["encoder_bias"].detach()
+    with using(path):
+        if kind == "ragged":
+            codes = encode_above(x, encoder, bias, 1.5, centre)
+        elif kind == "nothing fires":
+            codes = SparseCodes.from_dense(torch.zeros(N, LATENTS).double())
+        else:
+            codes = encode_top_k(x, encoder, bias, 3, centre)
+        total, error = reconstruction_loss(codes, x, target, *p.values(), centred, auxk)
+        found = torch.autograd.grad(3 * total, list(p.values()))
+    support = (codes.to_dense() > 0).double()
+    expected = slowly(x, target, p, support, centred, auxk)
+    torch.testing.assert_close(total, expected)
+    x_hat = codes.to_dense() @ p["decoder"] + p["decoder_bias"]
+    torch.testing.assert_close(error, (target - x_hat).square().sum(1).detach())
+    assert not error.requires_grad
+    for name, a, b in zip(p, found, torch.autograd.grad(3 * expected, list(p.values())), strict=True):
+        torch.testing.assert_close(a, b, msg=name)
+
+
+def test_auxk_reaches_the_dead_alone():
+    """With codes that reconstruct nothing the other rows would have no gradient but for the bias they share."""
+    p, (x, target) = example(), inputs()
+    nothing = SparseCodes.from_dense(torch.zeros(N, LATENTS).double())
+    total, _ = reconstruction_loss(nothing, x, target, *p.values(), False, AuxK(DEAD, 2, 1.0))
+    total.backward()
+    alive = torch.ones(LATENTS, dtype=torch.bool).index_fill(0, DEAD, False)
+    for name in ("encoder", "decoder"):
+        assert p[name].grad[DEAD].any(1).all() and not p[name].grad[alive].any(), name
+
+
+def test_a_frozen_decoder_has_no_gradient():
+    p, (x, target) = example(), inputs()
+    p["decoder"].requires_grad_(False)
+    codes = encode_top_k(x, p["encoder"].detach(), p["encoder_bias"].detach(), 3)
+    reconstruction_loss(codes, x, target, *p.values(), False, AuxK(DEAD, 2, 1.0))[0].backward()
+    assert p["decoder"].grad is None and p["encoder"].grad.any()
+
+
+def test_products_in_bfloat16_are_near():
+    p = {name: tensor.detach().float().requires_grad_() for name, tensor in example().items()}
+    x, target = (tensor.float() for tensor in inputs())
+    codes = encode_top_k(x, p["encoder"].detach(), p["encoder_bias"].detach(), 3)
+    found = []
+    for mixed in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            total, _ = reconstruction_loss(codes, x, target, *p.values(), False, AuxK(DEAD, 2, 1.0))
+        found.append([total.detach(), *torch.autograd.grad(total, list(p.values()))])
+    for a, b in zip(*found, strict=True):
+        assert a.dtype == b.dtype == torch.float32
+        assert float((a - b).norm() / a.norm().clamp_min(1e-3)) < 0.01
+    assert not all(torch.equal(a, b) for a, b in zip(*found, strict=True))
