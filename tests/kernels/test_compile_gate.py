@@ -14,7 +14,9 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
@@ -30,21 +32,25 @@ class Case(NamedTuple):
     kernel: str
     constants: dict[str, Any]
     warps: int = 4
-    types: dict[str, str] = {}
+    types: Mapping[str, str] = MappingProxyType({})
 
 
 # The types of the kernels' arguments, by name. Sizes are int32; "/16" says divisible by 16, as launches find it.
 TYPES = {
-    **dict.fromkeys("values weights bias error out partials".split(), "*fp32/16"),
-    **dict.fromkeys("indices rows".split(), "*i32/16"),
-    **dict.fromkeys("offsets starts entries piece_starts".split(), "*i64/16"),
-    **dict.fromkeys("directions target g x".split(), "*bf16/16"),
-    **dict.fromkeys("D F".split(), "i32/16"),
-    **dict.fromkeys("latents".split(), "i32"),
+    **dict.fromkeys(["values", "weights", "bias", "error", "out", "partials"], "*fp32/16"),
+    **dict.fromkeys(["indices", "rows"], "*i32/16"),
+    **dict.fromkeys(["offsets", "starts", "entries", "piece_starts"], "*i64/16"),
+    **dict.fromkeys(["directions", "target", "g", "x", "u"], "*bf16/16"),
+    **dict.fromkeys(["D", "F"], "i32/16"),
+    **dict.fromkeys(["latents", "k", "groups"], "i32"),
+    **dict.fromkeys(["maxima", "keys", "places", "counts"], "*i32/16"),
 }
 ROWS = {"GROUP": 8, "BLOCK": 512}
 DECODE = {"HAS_BIAS": True, **ROWS}
 FP32 = {"directions": "*fp32/16", "target": "*fp32/16", "g": "*fp32/16", "x": "*fp32/16"}
+U32 = {"u": "*fp32/16"}
+COLLECT = {"WIDTH": 64, "GROUPS": 1024, "CAPACITY": 128, "BLOCK": 1024}
+SELECT = {"values": "*bf16/16", "indices": "*i32/16"}
 
 CASES = {
     "decode_rows": Case("decode", "decode_kernel", {"RESIDUAL": False, **DECODE}, types={"out": "*bf16/16"}),
@@ -56,6 +62,13 @@ CASES = {
     "weighted_rows": Case("latent_gradients", "weighted_rows_kernel", ROWS),
     "weighted_rows, float32": Case("latent_gradients", "weighted_rows_kernel", ROWS, types=FP32),
     "latent_sums": Case("latent_gradients", "latent_sums_kernel", {"WIDE": 64}, warps=1),
+    "group_maxima": Case("top_k", "group_maxima_kernel", {"WIDTH": 64, "BLOCK": 4096}),
+    "group_maxima, float32": Case("top_k", "group_maxima_kernel", {"WIDTH": 64, "BLOCK": 4096}, types=U32),
+    "collect": Case("top_k", "collect_kernel", COLLECT),
+    "collect, k = 512": Case("top_k", "collect_kernel", {**COLLECT, "WIDTH": 32, "GROUPS": 2048, "CAPACITY": 1024}),
+    "collect, 16,384 groups": Case("top_k", "collect_kernel", {**COLLECT, "GROUPS": 16_384, "CAPACITY": 2048}, warps=8),
+    "select": Case("top_k", "select_kernel", {"CAPACITY": 128, "BLOCK": 1024}, types=SELECT),
+    "select, k = 1,024": Case("top_k", "select_kernel", {"CAPACITY": 2048, "BLOCK": 1024}, types=SELECT),
 }
 
 
