@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
+from saekit_kernels.latent_gradients.reference import Moments, Parameters
 
 COUNTS = Path(__file__).with_name("compiled_sm90.json")
 MARGIN = 0.15
@@ -37,6 +38,9 @@ class Case(NamedTuple):
 
 # The types of the kernels' arguments, by name. Sizes are int32; "/16" says divisible by 16, as launches find it.
 TYPES = {
+    **dict.fromkeys(Moments._fields + Parameters._fields, "*fp32/16"),
+    **dict.fromkeys(["value_gradients", "decoder_partials", "encoder_partials"], "*fp32/16"),
+    **dict.fromkeys(["rate", "share1", "beta2", "share2", "root2", "epsilon"], "fp32"),
     **dict.fromkeys(["values", "weights", "bias", "error", "out", "partials"], "*fp32/16"),
     **dict.fromkeys(["indices", "rows"], "*i32/16"),
     **dict.fromkeys(["offsets", "starts", "entries", "piece_starts"], "*i64/16"),
@@ -49,26 +53,34 @@ ROWS = {"GROUP": 8, "BLOCK": 512}
 DECODE = {"HAS_BIAS": True, **ROWS}
 FP32 = {"directions": "*fp32/16", "target": "*fp32/16", "g": "*fp32/16", "x": "*fp32/16"}
 U32 = {"u": "*fp32/16"}
+UPDATE = {"WIDTHS": (2048, 256), "BEGINS": (0, 2048), "GROUPS": (2, 8)}
+UPDATE_4096 = {"WIDTHS": (4096,), "BEGINS": (0,), "GROUPS": (2,)}
 COLLECT = {"WIDTH": 64, "GROUPS": 1024, "CAPACITY": 128, "BLOCK": 1024}
 SELECT = {"values": "*bf16/16", "indices": "*i32/16"}
 
 CASES = {
-    "decode_rows": Case("decode", "decode_kernel", {"RESIDUAL": False, **DECODE}, types={"out": "*bf16/16"}),
-    "decode_residual": Case("decode", "decode_kernel", {"RESIDUAL": True, **DECODE}, types={"out": "*bf16/16"}),
-    "decode_residual, float32": Case("decode", "decode_kernel", {"RESIDUAL": True, **DECODE}, types=FP32),
-    "value_gradients": Case("decode", "value_gradients_kernel", ROWS),
-    "value_gradients, float32": Case("decode", "value_gradients_kernel", ROWS, types=FP32),
-    "partials": Case("latent_gradients", "partials_kernel", {"SEGMENT": 128, **ROWS}),
-    "weighted_rows": Case("latent_gradients", "weighted_rows_kernel", ROWS),
-    "weighted_rows, float32": Case("latent_gradients", "weighted_rows_kernel", ROWS, types=FP32),
-    "latent_sums": Case("latent_gradients", "latent_sums_kernel", {"WIDE": 64}, warps=1),
-    "group_maxima": Case("top_k", "group_maxima_kernel", {"WIDTH": 64, "BLOCK": 4096}),
-    "group_maxima, float32": Case("top_k", "group_maxima_kernel", {"WIDTH": 64, "BLOCK": 4096}, types=U32),
-    "collect": Case("top_k", "collect_kernel", COLLECT),
-    "collect, k = 512": Case("top_k", "collect_kernel", {**COLLECT, "WIDTH": 32, "GROUPS": 2048, "CAPACITY": 1024}),
-    "collect, 16,384 groups": Case("top_k", "collect_kernel", {**COLLECT, "GROUPS": 16_384, "CAPACITY": 2048}, warps=8),
-    "select": Case("top_k", "select_kernel", {"CAPACITY": 128, "BLOCK": 1024}, types=SELECT),
-    "select, k = 1,024": Case("top_k", "select_kernel", {"CAPACITY": 2048, "BLOCK": 1024}, types=SELECT),
+    "decode_rows": Case("decode.triton", "decode_kernel", {"RESIDUAL": False, **DECODE}, types={"out": "*bf16/16"}),
+    "decode_residual": Case("decode.triton", "decode_kernel", {"RESIDUAL": True, **DECODE}, types={"out": "*bf16/16"}),
+    "decode_residual, float32": Case("decode.triton", "decode_kernel", {"RESIDUAL": True, **DECODE}, types=FP32),
+    "value_gradients": Case("decode.triton", "value_gradients_kernel", ROWS),
+    "value_gradients, float32": Case("decode.triton", "value_gradients_kernel", ROWS, types=FP32),
+    "partials": Case("latent_gradients.triton_firings", "partials_kernel", {"SEGMENT": 128, **ROWS}),
+    "weighted_rows": Case("latent_gradients.triton", "weighted_rows_kernel", ROWS),
+    "weighted_rows, float32": Case("latent_gradients.triton", "weighted_rows_kernel", ROWS, types=FP32),
+    "latent_sums": Case("latent_gradients.triton", "latent_sums_kernel", {"WIDE": 64}, warps=1),
+    "latent_update": Case("latent_gradients.triton_update", "latent_update_kernel", UPDATE, warps=8),
+    "latent_update, D = 4096": Case("latent_gradients.triton_update", "latent_update_kernel", UPDATE_4096, warps=16),
+    "group_maxima": Case("top_k.triton", "group_maxima_kernel", {"WIDTH": 64, "BLOCK": 4096}),
+    "group_maxima, float32": Case("top_k.triton", "group_maxima_kernel", {"WIDTH": 64, "BLOCK": 4096}, types=U32),
+    "collect": Case("top_k.triton", "collect_kernel", COLLECT),
+    "collect, k = 512": Case(
+        "top_k.triton", "collect_kernel", {**COLLECT, "WIDTH": 32, "GROUPS": 2048, "CAPACITY": 1024}
+    ),
+    "collect, 16,384 groups": Case(
+        "top_k.triton", "collect_kernel", {**COLLECT, "GROUPS": 16_384, "CAPACITY": 2048}, warps=8
+    ),
+    "select": Case("top_k.triton", "select_kernel", {"CAPACITY": 128, "BLOCK": 1024}, types=SELECT),
+    "select, k = 1,024": Case("top_k.triton", "select_kernel", {"CAPACITY": 2048, "BLOCK": 1024}, types=SELECT),
 }
 
 
@@ -99,7 +111,7 @@ def compiled(case: Case, folder: Path) -> dict[str, int]:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    kernel = getattr(importlib.import_module(f"saekit_kernels.{case.module}.triton"), case.kernel)
+    kernel = getattr(importlib.import_module(f"saekit_kernels.{case.module}"), case.kernel)
     names = kernel.arg_names
     types = {n: "constexpr" if n in case.constants else {**TYPES, **case.types}[n] for n in names}
     source = ASTSource(
@@ -154,8 +166,8 @@ def test_no_count_is_left_over_and_every_kernel_has_a_case() -> None:
     assert set(json.loads(COUNTS.read_text(encoding="utf-8"))["kernels"]) == set(CASES)
     sources = Path(__file__).parents[2] / "kernels" / "saekit_kernels"
     kernels = {
-        (path.parent.name, name)
-        for path in sources.rglob("triton.py")
+        (f"{path.parent.name}.{path.stem}", name)
+        for path in sources.rglob("triton*.py")
         for name in re.findall(r"^def (\w+_kernel)\(", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     }
     assert kernels == {(case.module, case.kernel) for case in CASES.values()}
