@@ -39,11 +39,11 @@ class Case(NamedTuple):
 # The types of the kernels' arguments, by name. Sizes are int32; "/16" says divisible by 16, as launches find it.
 TYPES = {
     **dict.fromkeys(Moments._fields + Parameters._fields, "*fp32/16"),
-    **dict.fromkeys(["value_gradients", "decoder_partials", "encoder_partials"], "*fp32/16"),
+    **dict.fromkeys(["value_gradients", "decoder_partials", "encoder_partials", "bound"], "*fp32/16"),
     **dict.fromkeys(["rate", "share1", "beta2", "share2", "root2", "epsilon"], "fp32"),
     **dict.fromkeys(["values", "weights", "bias", "error", "out", "partials"], "*fp32/16"),
     **dict.fromkeys(["indices", "rows"], "*i32/16"),
-    **dict.fromkeys(["offsets", "starts", "entries", "piece_starts"], "*i64/16"),
+    **dict.fromkeys(["offsets", "starts", "entries", "piece_starts", "ends"], "*i64/16"),
     **dict.fromkeys(["directions", "target", "g", "x", "u"], "*bf16/16"),
     **dict.fromkeys(["D", "F"], "i32/16"),
     **dict.fromkeys(["latents", "k", "groups"], "i32"),
@@ -81,6 +81,19 @@ CASES = {
     ),
     "select": Case("top_k.triton", "select_kernel", {"CAPACITY": 128, "BLOCK": 1024}, types=SELECT),
     "select, k = 1,024": Case("top_k.triton", "select_kernel", {"CAPACITY": 2048, "BLOCK": 1024}, types=SELECT),
+}
+
+BATCH = {"GROUPED": True, "WIDTH": 256, "BLOCK": 1024}
+BATCH_TYPES = {"maxima": "*fp32/16", "places": "*i64/16"}
+CASES |= {
+    "positive_maxima": Case(
+        "batch_top_k.triton", "positive_maxima_kernel", {"WIDTH": 256, "BLOCK": 4096}, types=BATCH_TYPES
+    ),
+    "count": Case("batch_top_k.triton", "count_kernel", BATCH, types=BATCH_TYPES),
+    "collect, batch": Case("batch_top_k.triton", "collect_kernel", BATCH, types=BATCH_TYPES),
+    "collect, batch, no maxima": Case(
+        "batch_top_k.triton", "collect_kernel", {**BATCH, "GROUPED": False}, types={**BATCH_TYPES, "maxima": "*bf16/16"}
+    ),
 }
 
 
