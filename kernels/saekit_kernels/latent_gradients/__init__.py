@@ -12,6 +12,7 @@ from torch import Tensor
 
 from saekit_kernels.dispatch import path_for
 from saekit_kernels.latent_gradients import cpu, reference
+from saekit_kernels.latent_index import by_latent
 from saekit_kernels.operations import operation
 
 __all__ = ["latent_sums", "weighted_rows"]
@@ -20,12 +21,14 @@ __all__ = ["latent_sums", "weighted_rows"]
 def latent_rows(weights: Tensor, indices: Tensor, offsets: Tensor, x: Tensor, d_sae: int) -> Tensor:
     """Σ over the entries of each latent of weight · x[row of the entry], [d_sae, d]; zero for unused latents."""
     path = path_for(x)
+    if path == "cpu":
+        return cpu.weighted_rows(weights, indices, offsets, x, d_sae)
+    index = by_latent(indices, offsets, d_sae)
     if path == "triton":
         from saekit_kernels.latent_gradients import triton
-        from saekit_kernels.latent_index.triton import by_latent
 
-        return triton.weighted_rows(by_latent(indices, offsets, d_sae), weights, x).to(x.dtype)
-    return (cpu if path == "cpu" else reference).weighted_rows(weights, indices, offsets, x, d_sae)
+        return triton.weighted_rows(index, weights, x).to(x.dtype)
+    return reference.weighted_rows(index, weights, x).to(x.dtype)
 
 
 def _like_rows(weights: Tensor, indices: Tensor, offsets: Tensor, x: Tensor, d_sae: int) -> Any:

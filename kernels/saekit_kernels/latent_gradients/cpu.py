@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from saekit_kernels.latent_gradients import reference
+from saekit_kernels.latent_index import by_latent
 
 SUM_MODE = 0
 
@@ -14,7 +15,7 @@ SUM_MODE = 0
 def weighted_rows(weights: Tensor, indices: Tensor, offsets: Tensor, x: Tensor, d_sae: int) -> Tensor:
     backward = getattr(torch.ops.aten, "_embedding_bag_dense_backward", None)  # torch calls the name private
     if backward is None or not len(indices):
-        return reference.weighted_rows(weights, indices, offsets, x, d_sae)
+        return reference.weighted_rows(by_latent(indices, offsets, d_sae), weights, x).to(x.dtype)
     counts = offsets.diff()
     rows = torch.repeat_interleave(counts, output_size=len(indices))
     latents = indices.long()
