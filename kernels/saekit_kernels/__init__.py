@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from saekit_kernels.decode import decode
 from saekit_kernels.dispatch import path_for, using
-from saekit_kernels.encode import encode_above, encode_top_k
+from saekit_kernels.encode import encode_above, encode_batch_top_k, encode_top_k
 from saekit_kernels.reconstruction import AuxK, reconstruction_loss
 from saekit_kernels.sparse_codes import SparseCodes
 from saekit_kernels.top_k import top_k
@@ -14,6 +14,7 @@ __all__ = [
     "SparseCodes",
     "decode",
     "encode_above",
+    "encode_batch_top_k",
     "encode_top_k",
     "path_for",
     "reconstruction_loss",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from saekit_kernels import SparseCodes, encode_above
+from saekit_kernels import SparseCodes, encode_above, encode_batch_top_k
 from torch import Tensor
 
 from saekit.dictionaries.contract import Activation, DictionaryConfiguration
@@ -54,12 +54,14 @@ class BatchTopKDictionary(LinearEncoderDictionary):
         x = self.join_reads(x)
         if not self.training:
             return self._above(x, self.threshold.clamp_min(0))
+        bound = LOWER * float(self.threshold)
         wanted = int(self.configuration.k * int(processes.summed(torch.tensor(x.numel() // x.shape[-1]))))
-        bound = LOWER * self.threshold.clamp_min(0)
-        candidates = self._above(x, bound)
-        if bound > 0 and int(processes.summed(torch.tensor(len(candidates.values)))) < wanted:
-            candidates = self._above(x, torch.zeros_like(bound))
-        return largest(candidates, wanted)
+        if processes.count() == 1:
+            return self._largest(x, wanted, bound)
+        codes = self._above(x, torch.tensor(bound))
+        if bound <= 0 or int(processes.summed(torch.tensor(len(codes.values)))) < wanted:
+            codes = self._largest(x, wanted, 0.0)
+        return of_all(codes, wanted)
 
     @torch.no_grad()
     def observe(self, codes: SparseCodes) -> None:
@@ -70,6 +72,9 @@ class BatchTopKDictionary(LinearEncoderDictionary):
         first = self.threshold == 0
         self.threshold.copy_(torch.where(first, smallest, self.threshold + RATE * (smallest - self.threshold)))
 
+    def _largest(self, x: Tensor, wanted: int, bound: float) -> SparseCodes:
+        return encode_batch_top_k(x, self.encoder_directions, self.encoder_bias, wanted, bound, self.centre)
+
     def _above(self, x: Tensor, threshold: Tensor) -> SparseCodes:
         return encode_above(x, self.encoder_directions, self.encoder_bias, threshold, self.centre)
 
@@ -79,20 +84,9 @@ class BatchTopKDictionary(LinearEncoderDictionary):
         self.threshold.mul_(scale)
 
 
-def largest(codes: SparseCodes, wanted: int) -> SparseCodes:
-    """The ``wanted`` largest entries of positive codes, all where there are fewer; of equals at the border those that
-    come first. Of processes that train together the codes are those of all.
-
-    [[1, 0, 3, 0], [0, 6, 0, 8]]: 4 keeps all, 3 keeps 3, 6, 8."""
+def of_all(codes: SparseCodes, wanted: int) -> SparseCodes:
+    """Those of the ``wanted`` largest entries of all processes that train together which are this one's."""
     values = codes.values.detach()
-    if processes.count() == 1:
-        kept = torch.zeros_like(values, dtype=torch.bool)
-        if len(values) <= wanted:
-            return codes
-        least = values.topk(wanted, sorted=False).values.min()
-        kept = values > least
-        kept[(values == least).nonzero()[: wanted - int(kept.sum()), 0]] = True
-        return codes.keep(kept)
     mine = torch.full((wanted,), -torch.inf).to(values)
     strongest = values.topk(min(len(values), wanted), sorted=False).values
     mine[: len(strongest)] = strongest

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
-from saekit_kernels import SparseCodes, encode_above
+from saekit_kernels import SparseCodes, encode_batch_top_k
 
 import saekit as sk
-from saekit.dictionaries.batch_top_k import largest
 from saekit.training import OBJECTIVES
 
 U = torch.tensor([[1.0, -2, 3, -4], [-5, 6, -7, 8]])
 
 
 def batch_top_k(u: torch.Tensor, k: float) -> SparseCodes:
-    """Pre-activations u as the method selects them: those above zero, then the ⌊k · B⌋ largest."""
-    codes = encode_above(u, torch.eye(u.shape[-1]), torch.zeros(u.shape[-1]), 0.0)
-    return largest(codes, int(k * (u.numel() // u.shape[-1])))
+    """Pre-activations u as the method selects them: the ⌊k · B⌋ largest positive ones."""
+    wanted = int(k * (u.numel() // u.shape[-1]))
+    return encode_batch_top_k(u, torch.eye(u.shape[-1]), torch.zeros(u.shape[-1]), wanted)
 
 
 @pytest.mark.parametrize(

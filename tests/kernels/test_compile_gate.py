@@ -83,7 +83,7 @@ CASES = {
     "select, k = 1,024": Case("top_k.triton", "select_kernel", {"CAPACITY": 2048, "BLOCK": 1024}, types=SELECT),
 }
 
-BATCH = {"GROUPED": True, "WIDTH": 256, "BLOCK": 1024}
+BATCH = {"STRICT": False, "GROUPED": True, "WIDTH": 256, "BLOCK": 1024}
 BATCH_TYPES = {"maxima": "*fp32/16", "places": "*i64/16"}
 CASES |= {
     "positive_maxima": Case(
@@ -92,7 +92,10 @@ CASES |= {
     "count": Case("batch_top_k.triton", "count_kernel", BATCH, types=BATCH_TYPES),
     "collect, batch": Case("batch_top_k.triton", "collect_kernel", BATCH, types=BATCH_TYPES),
     "collect, batch, no maxima": Case(
-        "batch_top_k.triton", "collect_kernel", {**BATCH, "GROUPED": False}, types={**BATCH_TYPES, "maxima": "*bf16/16"}
+        "batch_top_k.triton",
+        "collect_kernel",
+        {**BATCH, "STRICT": True, "GROUPED": False},
+        types={**BATCH_TYPES, "maxima": "*bf16/16"},
     ),
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from saekit_kernels import SparseCodes, decode, encode_above, encode_top_k, using
+from saekit_kernels import SparseCodes, decode, encode_above, encode_batch_top_k, encode_top_k, using
 from saekit_kernels.encode import chunked
 from torch import Tensor
 
@@ -51,6 +51,31 @@ def test_above_equals_the_dense_way(which, centre):
     codes = encode_above(g["x"], g["directions"], g["bias"], THRESHOLDS[which], g["centre"] if centre else None)
     torch.testing.assert_close(codes.to_dense(), expected)
     same_gradients(codes.to_dense(), expected, g, centre)
+
+
+@pytest.mark.parametrize("bound", [0.0, 0.3, 1e6])
+@pytest.mark.parametrize("wanted", [1, 100, N * LATENTS])
+def test_batch_top_k_equals_the_dense_way(wanted, bound):
+    """A lower bound changes nothing, whether it lets enough entries pass or not."""
+    g = example(11)
+    u = slow(g, True)
+    least = u.detach().flatten().sort(descending=True).values[wanted - 1]
+    expected = torch.where((u >= least) & (u > 0), u, 0)
+    codes = encode_batch_top_k(g["x"], g["directions"], g["bias"], wanted, bound, g["centre"])
+    torch.testing.assert_close(codes.to_dense(), expected)
+    assert len(codes.values) == min(wanted, int((u > 0).sum()))
+    same_gradients(codes.to_dense(), expected, g, True)
+    with using("reference"):
+        plain = encode_batch_top_k(g["x"], g["directions"], g["bias"], wanted, bound, g["centre"])
+    torch.testing.assert_close(plain.to_dense(), expected)
+
+
+def test_of_equals_at_the_border_the_first_are_kept():
+    ones = torch.ones(3, 2, dtype=torch.float64)
+    codes = encode_batch_top_k(ones, torch.ones(4, 2).double(), torch.zeros(4).double(), 6)
+    assert codes.to_dense().tolist() == [[2, 2, 2, 2], [2, 2, 0, 0], [0, 0, 0, 0]]
+    with pytest.raises(ValueError, match="wanted must be at least 1 entry of the batch, found 0"):
+        encode_batch_top_k(ones, torch.ones(4, 2).double(), torch.zeros(4).double(), 0)
 
 
 def same_gradients(found: Tensor, expected: Tensor, g: dict[str, Tensor], centre: bool) -> None:
@@ -131,7 +156,9 @@ def test_autocast_makes_the_product_in_bfloat16():
             assert g["directions"].grad.dtype == torch.float32
 
 
-@pytest.mark.parametrize("make", [lambda *a: encode_top_k(*a, 3), lambda *a: encode_above(*a, 0.5)])
+@pytest.mark.parametrize(
+    "make", [lambda *a: encode_top_k(*a, 3), lambda *a: encode_above(*a, 0.5), lambda *a: encode_batch_top_k(*a, 40)]
+)
 def test_torch_compile_sees_one_graph(make):
     """Forward and backward as one graph, the operations whole in it; the "aot_eager" backend needs no compiler."""
     g = example(7)

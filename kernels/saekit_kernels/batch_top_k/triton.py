@@ -1,10 +1,10 @@
 """The largest pre-activations of a whole batch in Triton: collect the few above a lower bound, then sort those.
 
-The lower bound is the caller's (the threshold of the step before, a little lowered) or, where that lets too few pass,
-the `wanted`-th largest of the maxima of groups of W neighbours: as many numbers at least are that large. Either way
-only numbers above the bound are written down, counted first so that each block knows where it writes: in the order of
-the batch, without atomics. With the maxima at hand, groups below the bound are not read again. What is left is a
-little more than `wanted` numbers, and torch's sort of those is the vendor's radix sort: no kernel here would beat it.
+The lower bound is the caller's (the threshold of the step before, a little lowered), or the `wanted`-th largest of the
+maxima of groups of W neighbours: as many numbers at least are that large. Either way only numbers that reach the bound
+are written down, counted first so that each block knows where it writes: in the order of the batch, without atomics.
+With the maxima at hand, groups below the bound are not read again. What is left is a little more than `wanted` numbers,
+and torch's own selection among those is the vendor's radix sort: no kernel here would beat it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from saekit_kernels.batch_top_k.reference import check_wanted, largest
+from saekit_kernels.batch_top_k.reference import largest
 from saekit_kernels.launching import check_floats, check_rows, interpreted, on_device_of
 
 
@@ -31,22 +31,46 @@ def positive_maxima_kernel(u, maxima, F, groups, WIDTH: tl.constexpr, BLOCK: tl.
 
 
 @triton.jit
-def passing(u, maxima, bound, row, block, F, groups, GROUPED: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
-    """A block's numbers, their places in the row, and which are positive and not below the bound."""
+def passing(
+    u,
+    maxima,
+    bound,
+    row,
+    block,
+    F,
+    groups,
+    STRICT: tl.constexpr,
+    GROUPED: tl.constexpr,
+    WIDTH: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """A block's numbers, their places in the row, and which are positive and above the bound, or at it."""
     place = block * BLOCK + tl.arange(0, BLOCK)
     least = tl.load(bound)
     read = place < F
     if GROUPED:
         read = read & (tl.load(maxima + row * groups + place // WIDTH, mask=read, other=0.0) >= least)
     value = tl.load(u + row * F + place, mask=read, other=0.0).to(tl.float32)
-    return value, place, (value > 0.0) & (value >= least)
+    reaches = value > least if STRICT else value >= least
+    return value, place, (value > 0.0) & reaches
 
 
 @triton.jit
-def count_kernel(u, maxima, bound, counts, F, groups, GROUPED: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+def count_kernel(
+    u,
+    maxima,
+    bound,
+    counts,
+    F,
+    groups,
+    STRICT: tl.constexpr,
+    GROUPED: tl.constexpr,
+    WIDTH: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     row = tl.program_id(0).to(tl.int64)
     block = tl.program_id(1)
-    _, _, keep = passing(u, maxima, bound, row, block, F, groups, GROUPED, WIDTH, BLOCK)
+    _, _, keep = passing(u, maxima, bound, row, block, F, groups, STRICT, GROUPED, WIDTH, BLOCK)
     tl.store(counts + row * tl.num_programs(1) + block, tl.sum(keep.to(tl.int32), 0))
 
 
@@ -60,13 +84,14 @@ def collect_kernel(
     places,
     F,
     groups,
+    STRICT: tl.constexpr,
     GROUPED: tl.constexpr,
     WIDTH: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
     block = tl.program_id(1)
-    value, place, keep = passing(u, maxima, bound, row, block, F, groups, GROUPED, WIDTH, BLOCK)
+    value, place, keep = passing(u, maxima, bound, row, block, F, groups, STRICT, GROUPED, WIDTH, BLOCK)
     count = tl.cumsum(keep.to(tl.int32), 0)
     slot = tl.load(ends + row * tl.num_programs(1) + block) - tl.sum(keep.to(tl.int32), 0) + count - 1
     tl.store(values + slot, value, mask=keep)
@@ -92,14 +117,15 @@ def group_bound(u: Tensor, wanted: int) -> tuple[Tensor, Tensor]:
     return maxima, maxima.view(-1).sort().values[-wanted].view(1)
 
 
-def collected(u: Tensor, bound: Tensor, maxima: Tensor | None, width: int) -> tuple[Tensor, Tensor]:
-    """The positive numbers not below the bound (float32) and their flat places, ascending. Waits for their number."""
+def collected(u: Tensor, bound: Tensor, maxima: Tensor | None, width: int, strict: bool) -> tuple[Tensor, Tensor]:
+    """The positive numbers above the bound, or at it if not `strict`, in float32, and their flat places, ascending.
+    Waits for their number."""
     n, f = u.shape
     block = 256 if interpreted() else 1024
     grid = (n, triton.cdiv(f, block))
     counts = torch.empty(grid, dtype=torch.int32, device=u.device)
     groups = 1 if maxima is None else maxima.shape[1]
-    settings = {"GROUPED": maxima is not None, "WIDTH": width, "BLOCK": block, "num_warps": 4}
+    settings = {"STRICT": strict, "GROUPED": maxima is not None, "WIDTH": width, "BLOCK": block, "num_warps": 4}
     read = u if maxima is None else maxima  # a pointer must be passed; without GROUPED it is not read
     with on_device_of(u):
         count_kernel[grid](u, read, bound, counts, f, groups, **settings)
@@ -111,17 +137,26 @@ def collected(u: Tensor, bound: Tensor, maxima: Tensor | None, width: int) -> tu
     return values, places
 
 
-def batch_threshold(u: Tensor, wanted: int, lower_bound: float = 0.0) -> tuple[Tensor, Tensor]:
-    """The `wanted` largest positive numbers of the batch: (threshold, flat int64 places), as in reference.py."""
-    check_wanted(wanted)
-    check_floats(u=u)
-    check_rows(u=u)
+def above(u: Tensor, bound: float) -> tuple[Tensor, Tensor]:
+    """The numbers above the bound (0 or more) and their flat places, as in reference.py."""
+    _check(u)
     if u.numel() == 0:
-        return torch.full((), torch.inf, device=u.device), torch.zeros(0, dtype=torch.int64, device=u.device)
-    if lower_bound > 0:
-        values, places = collected(u, torch.full((1,), lower_bound, device=u.device), None, 1)
-        if len(values) >= wanted:
-            return largest(values, places, wanted)
+        return u.new_empty(0), torch.zeros(0, dtype=torch.int64, device=u.device)
+    values, places = collected(u, torch.full((1,), bound, device=u.device), None, 1, True)
+    return values.to(u.dtype), places
+
+
+def batch_top_k(u: Tensor, wanted: int) -> tuple[Tensor, Tensor]:
+    """The `wanted` largest positive numbers of the batch and their flat places, as in reference.py."""
+    _check(u)
+    if u.numel() == 0:
+        return u.new_empty(0), torch.zeros(0, dtype=torch.int64, device=u.device)
     n, f = u.shape
     maxima, bound = group_bound(u, wanted)
-    return largest(*collected(u, bound, maxima, group_width(n, f, wanted)), wanted)
+    values, places = largest(*collected(u, bound, maxima, group_width(n, f, wanted), False), wanted)
+    return values.to(u.dtype), places
+
+
+def _check(u: Tensor) -> None:
+    check_floats(u=u)
+    check_rows(u=u)

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from saekit_kernels.dispatch import path_for
 from saekit_kernels.encode import reference
-from saekit_kernels.encode.chunked import above, top_k_entries
+from saekit_kernels.encode.chunked import above, batch_top_k_entries, top_k_entries
 from saekit_kernels.sparse_codes import SparseCodes
 
-__all__ = ["encode_above", "encode_top_k"]
+__all__ = ["encode_above", "encode_batch_top_k", "encode_top_k"]
 
 
 def encode_top_k(
@@ -40,6 +40,32 @@ def encode_top_k(
     values, indices = top_k_entries(flat, directions, bias, centre, k, product_dtype(x))
     offsets = torch.arange(len(flat) + 1, device=x.device) * k
     return SparseCodes(values, indices, offsets, len(directions), tuple(x.shape[:-1]), k)
+
+
+def encode_batch_top_k(
+    x: Float[Tensor, "*shape d_in"],
+    directions: Float[Tensor, "d_sae d_in"],
+    bias: Float[Tensor, " d_sae"],
+    wanted: int,
+    lower_bound: float = 0.0,
+    centre: Float[Tensor, " d_in"] | None = None,
+) -> SparseCodes:
+    """The ``wanted`` largest positive entries of u over all tokens, u = W_enc (x − centre) + b, all where there are
+    fewer; of equals those that come first. Rows are ragged.
+
+    lower_bound: a guess that saves work and never changes the result, such as the smallest entry of the batch before,
+    a little lowered. Differentiable and refused as ``encode_top_k``; ValueError when wanted is below 1.
+    """
+    check(x, directions, bias, centre)
+    if wanted < 1:
+        raise ValueError(f"wanted must be at least 1 entry of the batch, found {wanted}.")
+    if path_for(x) == "reference":
+        return reference.encode_batch_top_k(x, directions, bias, wanted, centre)
+    flat = x.reshape(-1, x.shape[-1])
+    values, indices, offsets = batch_top_k_entries(
+        flat, directions, bias, centre, wanted, float(lower_bound), product_dtype(x)
+    )
+    return SparseCodes(values, indices, offsets, len(directions), tuple(x.shape[:-1]))
 
 
 def encode_above(

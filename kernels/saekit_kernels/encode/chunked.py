@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from saekit_kernels.batch_top_k import batch_above, batch_top_k, largest
 from saekit_kernels.decode import decode_entries
 from saekit_kernels.latent_gradients import latent_sums, weighted_rows
 from saekit_kernels.operations import operation
@@ -58,6 +59,43 @@ def encode_above_entries(
     return torch.cat(values), torch.cat(indices), torch.cat(counts).cumsum(0)
 
 
+def encode_batch_top_k_entries(
+    x: Tensor,
+    directions: Tensor,
+    bias: Tensor,
+    centre: Tensor | None,
+    wanted: int,
+    lower_bound: float,
+    product: torch.dtype,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """values and indices of the `wanted` largest positive pre-activations of all rows, and where each row begins.
+
+    Those above the lower bound are looked at first; where they are too few, a chunk's own largest."""
+    d_sae = len(directions)
+    found: list[tuple[Tensor, Tensor]] = []
+    if lower_bound > 0:
+        for rows, u in chunks(x, directions, bias, centre, product):
+            values, places = batch_above(u, lower_bound)
+            found.append((values, places + rows.start * d_sae))
+    if sum(len(values) for values, _ in found) < wanted:
+        found = []
+        for rows, u in chunks(x, directions, bias, centre, product):
+            values, places = batch_top_k(u, wanted)
+            found.append((values, places + rows.start * d_sae))
+    none = (x.new_empty(0), torch.empty(0, dtype=torch.int64, device=x.device))
+    values, places = (torch.cat(parts) for parts in zip(none, *found, strict=True))
+    values, places = largest(values, places, wanted)
+    counts = torch.bincount(places // d_sae, minlength=len(x))
+    offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    return values.to(x.dtype), (places % d_sae).int(), offsets
+
+
+def _like_batch(
+    x: Tensor, directions: Tensor, bias: Tensor, centre: Any, wanted: int, lower_bound: float, product: torch.dtype
+) -> Any:
+    return _like_above(x, directions, bias, centre, bias, product)
+
+
 def _like_above(
     x: Tensor, directions: Tensor, bias: Tensor, centre: Any, threshold: Tensor, product: torch.dtype
 ) -> Any:
@@ -97,8 +135,8 @@ def _setup_top_k(ctx: Any, inputs: Any, output: Any) -> None:
     ctx.mark_non_differentiable(indices)
 
 
-def _setup_above(ctx: Any, inputs: Any, output: Any) -> None:
-    x, directions, _, centre, _, _ = inputs
+def _setup_ragged(ctx: Any, inputs: Any, output: Any) -> None:
+    x, directions, _, centre, *_ = inputs
     ctx.save_for_backward(x, directions, centre, output[1], output[2], None)
     ctx.mark_non_differentiable(*output[1:])
 
@@ -114,10 +152,10 @@ def _backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         weighted_rows(s, indices, offsets, x if centre is None else x - centre, d_sae) if of_directions else None,
         sums if of_bias else None,
         -(sums @ directions) if of_centre and sums is not None else None,
-        None,
-        None,
+        *[None] * (len(ctx.needs_input_grad) - 4),
     )
 
 
 top_k_entries = operation(encode_top_k_entries, _like_top_k, _backward, _setup_top_k)
-above = operation(encode_above_entries, _like_above, _backward, _setup_above)
+above = operation(encode_above_entries, _like_above, _backward, _setup_ragged)
+batch_top_k_entries = operation(encode_batch_top_k_entries, _like_batch, _backward, _setup_ragged)

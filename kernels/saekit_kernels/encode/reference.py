@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from saekit_kernels.batch_top_k.reference import batch_top_k
 from saekit_kernels.sparse_codes import SparseCodes
 from saekit_kernels.top_k import top_k
 
@@ -14,13 +15,21 @@ def encode_top_k(x: Tensor, directions: Tensor, bias: Tensor, k: int, centre: Te
     return top_k(pre_activations(x, directions, bias, centre), k)
 
 
+def encode_batch_top_k(x: Tensor, directions: Tensor, bias: Tensor, wanted: int, centre: Tensor | None) -> SparseCodes:
+    u = pre_activations(x, directions, bias, centre)
+    places = batch_top_k(u.detach().reshape(-1, len(directions)), wanted)[1]
+    return _at(u, places // len(directions), places % len(directions))
+
+
 def encode_above(x: Tensor, directions: Tensor, bias: Tensor, threshold: Tensor, centre: Tensor | None) -> SparseCodes:
     u = pre_activations(x, directions, bias, centre)
-    rows, latents = (u.reshape(-1, len(directions)) > threshold).nonzero(as_tuple=True)
-    values = u.reshape(-1, len(directions))[rows, latents]
-    n = u.numel() // len(directions)
-    offsets = torch.cat([rows.new_zeros(1), torch.bincount(rows, minlength=n).cumsum(0)])
-    return SparseCodes(values, latents.int(), offsets, len(directions), tuple(x.shape[:-1]))
+    return _at(u, *(u.detach().reshape(-1, len(directions)) > threshold).nonzero(as_tuple=True))
+
+
+def _at(u: Tensor, rows: Tensor, latents: Tensor) -> SparseCodes:
+    flat = u.reshape(-1, u.shape[-1])
+    offsets = torch.cat([rows.new_zeros(1), torch.bincount(rows, minlength=len(flat)).cumsum(0)])
+    return SparseCodes(flat[rows, latents], latents.int(), offsets, u.shape[-1], tuple(u.shape[:-1]))
 
 
 def pre_activations(x: Tensor, directions: Tensor, bias: Tensor, centre: Tensor | None) -> Tensor:

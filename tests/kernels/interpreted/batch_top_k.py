@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from saekit_kernels.batch_top_k import reference, triton
@@ -14,20 +12,27 @@ def normal(n: int, f: int, seed: int = 0) -> Tensor:
     return torch.randn(n, f, generator=torch.Generator().manual_seed(seed))
 
 
-def exact(u: Tensor, wanted: int, lower_bound: float = 0.0) -> None:
+def exact(u: Tensor, wanted: int) -> None:
     flat = u.flatten().tolist()
     order = sorted((i for i, value in enumerate(flat) if value > 0), key=lambda i: (-flat[i], i))[:wanted]
-    smallest = min((flat[i] for i in order), default=math.inf)
-    for batch_threshold in (triton.batch_threshold, reference.batch_threshold):
-        threshold, places = batch_threshold(u, wanted, lower_bound)
+    for module in (triton, reference):
+        values, places = module.batch_top_k(u, wanted)
         assert places.dtype == torch.int64 and places.tolist() == sorted(order)
-        assert threshold.dtype == torch.float32 and threshold.shape == () and float(threshold) == smallest
+        assert values.dtype == u.dtype and torch.equal(values, u.flatten()[places])
 
 
-@pytest.mark.parametrize("lower_bound", [0.0, -math.inf, 1.0, 2.0, 100.0])  # the last two let too few pass
 @pytest.mark.parametrize(("n", "f", "wanted"), [(1, 1000, 7), (7, 300, 70)])
-def test_the_largest_of_the_batch(n, f, wanted, lower_bound):
-    exact(normal(n, f), wanted, lower_bound)
+def test_the_largest_of_the_batch(n, f, wanted):
+    exact(normal(n, f), wanted)
+
+
+@pytest.mark.parametrize("bound", [0.0, 0.5, 2.0, 100.0])
+def test_what_is_above_a_bound(bound):
+    u = normal(7, 300).mul(2).round().div(2)  # many stand at the bound itself
+    for module in (triton, reference):
+        values, places = module.above(u, bound)
+        assert places.tolist() == [i for i, value in enumerate(u.flatten().tolist()) if value > bound]
+        assert torch.equal(values, u.flatten()[places])
 
 
 def test_a_bound_from_group_maxima_leaves_little_more_than_is_wanted():
@@ -36,15 +41,14 @@ def test_a_bound_from_group_maxima_leaves_little_more_than_is_wanted():
     width = triton.group_width(8, 1000, 40)
     assert width == 32 and maxima.shape == (8, 32)
     assert torch.equal(maxima[:, :31], u[:, :992].view(8, 31, 32).amax(2).relu())
-    values, places = triton.collected(u, bound, maxima, width)
+    values, places = triton.collected(u, bound, maxima, width, False)
     assert 40 <= len(values) <= 60 and torch.equal(values, u.flatten()[places])
 
 
-@pytest.mark.parametrize("lower_bound", [0.0, 0.25])
-def test_ties_go_to_the_lower_places(lower_bound):
-    exact(torch.full((3, 100), 0.5), 123, lower_bound)
-    exact(normal(5, 90).mul(2).round().div(2), 50, lower_bound)
-    exact(normal(5, 90).bfloat16(), 50, lower_bound)
+def test_ties_go_to_the_lower_places():
+    exact(torch.full((3, 100), 0.5), 123)
+    exact(normal(5, 90).mul(2).round().div(2), 50)
+    exact(normal(5, 90).bfloat16(), 50)
 
 
 def test_fewer_positives_than_wanted_are_all_kept():
@@ -74,13 +78,10 @@ def test_nan_is_not_kept_and_infinity_is():
 
 def test_the_same_bits_twice():
     u = normal(3, 400)
-    for one, other in zip(triton.batch_threshold(u, 30, 0.5), triton.batch_threshold(u, 30, 0.5), strict=True):
+    for one, other in zip(triton.batch_top_k(u, 30), triton.batch_top_k(u, 30), strict=True):
         assert torch.equal(one, other)
 
 
 def test_what_is_refused():
-    for batch_threshold in (triton.batch_threshold, reference.batch_threshold):
-        with pytest.raises(ValueError, match="wanted must be 1 or more entries of the batch, found 0"):
-            batch_threshold(normal(2, 3), 0)
     with pytest.raises(ValueError, match="u of shape"):
-        triton.batch_threshold(normal(3, 2).T, 1)
+        triton.batch_top_k(normal(3, 2).T, 1)
