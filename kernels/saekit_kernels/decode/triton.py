@@ -55,7 +55,6 @@ def decode_kernel(
             x_hat += tl.load(bias + d, mask=inside, other=0.0).to(tl.float32)
         if RESIDUAL:
             residual = tl.load(target + row * D + d, mask=inside, other=0.0).to(tl.float32) - x_hat
-            residual = tl.where(inside, residual, 0.0)
             squares += residual * residual
             tl.store(out + row * D + d, residual.to(out.dtype.element_ty), mask=inside)
         else:

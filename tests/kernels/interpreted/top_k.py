@@ -69,7 +69,7 @@ def test_half_precision_has_many_ties(dtype):
 @pytest.mark.parametrize("equal", [False, True])
 def test_nan_is_the_largest_and_nothing_is_written_out_of_bounds(equal):
     u = torch.ones(3, 200) if equal else normal(3, 200)
-    u[0, [5, 17]] = torch.nan
+    u[0, 5], u[0, 17] = torch.nan, torch.tensor([-1], dtype=torch.int32).view(torch.float32)[0]  # NaN of either sign
     u[1] = torch.nan
     values, indices = top_k_rows(u, 7)
     assert {5, 17} <= set(indices[0].tolist()) and bool(values[0].isnan().sum() == 2)
