@@ -26,7 +26,7 @@ from saekit.activations.harvest import ROWS_AT_ONCE, check_finite, describe_mode
 from saekit.activations.tokens import TokenRows, tokenize
 from saekit.corpora import Corpus, load_corpus
 from saekit.models import check_site, site_width
-from saekit.models.safely import write_atomically
+from saekit.models.safely import remove_leftovers, write_atomically
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -143,6 +143,7 @@ class ActivationStore:
                     f"{folder} holds another store; it differs in {', '.join(differ)}: choose another folder."
                 )
             manifest["wanted"] = tokens
+        remove_leftovers(folder)
         store = cls(folder, manifest)
         each = sum(widths.values()) * dtype.itemsize + 4 * len(PER_TOKEN)
         print(f"{tokens:,} tokens of {each:,} bytes: {tokens * each / 1e9:.2f} GB in {folder}")

@@ -33,6 +33,15 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of ``write_atomically`` from a folder whose process was killed. Only for a folder that
+    one process writes at a time."""
+    for ending in ("json", "jsonl", "safetensors"):
+        for path in folder.glob(f".*.{ending}.*"):
+            if path.suffix[1:].isdigit():
+                path.unlink(missing_ok=True)
+
+
 def _umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)

@@ -2,8 +2,8 @@
 
 Inputs are scaled to mean square 1 a dimension and the scale is folded back into the weights, so that one learning rate
 serves any site. Adam's learning rate defaults to 3e-3 · √(1024 / d_sae), three times as much in short runs
-(`default_rate`), warmed up over 5 % of the run (200 steps at most) and brought to zero over its last fifth. A latent is dead when it has not fired for min(10M, 5 % of the run's)
-tokens.
+(`default_rate`), warmed up over 5 % of the run (200 steps at most) and brought to zero over its last fifth. A latent is
+dead when it has not fired for min(10M, 5 % of the run's) tokens.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from saekit.corpora import Corpus
 from saekit.dictionaries import Dictionary, DictionaryConfiguration, read_dictionary
 from saekit.engines import processes
 from saekit.metrics import measure_latent_max
-from saekit.models.safely import write_atomically
+from saekit.models.safely import remove_leftovers, write_atomically
 from saekit.training.learner import Learner
 from saekit.training.run import Progress, Run, read_records
 from saekit.training.session import Session
@@ -106,6 +106,8 @@ def train(
         config = _describe(session, configuration, dtype)
         whole = torch.tensor(processes.first() and _open(folder, config, resume, places)).int()
         if bool(processes.from_process(whole, 0)):
+            if processes.first():  # a run that was killed right after its dictionary was saved
+                (folder / "checkpoint.safetensors").unlink(missing_ok=True)
             done = [read_dictionary(place, dtype).to(device) for place in places]
             return Run(done, read_records(folder / "metrics.jsonl"), folder)
         if (folder / "checkpoint.safetensors").is_file():
@@ -185,5 +187,7 @@ def _open(folder: Path, config: dict[str, Any], resume: bool, places: list[Path]
             return True
     elif file.is_file() or any(place.exists() for place in places):
         raise ValueError(f"{folder} holds a run already and resume=False would overwrite it: choose another out=.")
+    for place in (folder, *places):
+        remove_leftovers(place)
     write_atomically(file, lambda path: path.write_text(text, encoding="utf-8"))
     return False

@@ -143,3 +143,12 @@ def test_refused(tiny_gpt2, built, tmp_path):
         sk.train(built, SITES[0], sk.TopK(d_sae=4, k=1), load_corpus("microworld"))
     with pytest.raises(ValueError, match="no token to keep"):
         ActivationStore.build(tiny_gpt2, ["", ""], SITES, tmp_path / "empty", tokens=10)
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tiny_gpt2, built, tmp_path):
+    (tmp_path / ".shard-00000.safetensors.1234").write_bytes(b"half")
+    (tmp_path / ".own.txt").write_text("kept")
+    build(tiny_gpt2, tmp_path, dtype=torch.float32)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [".own.txt", *(path.name for path in built.folder.iterdir())]
+    )
