@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 import time
@@ -16,7 +15,15 @@ from tqdm.std import tqdm
 from saekit.activations import ArrayStream, ShuffledStream, StreamState
 from saekit.dictionaries import Dictionary
 from saekit.engines import processes
-from saekit.models.safely import below, read_tensors, whole_step, write_atomically, write_tensors
+from saekit.models.safely import (
+    NotWritten,
+    append_lines,
+    below,
+    read_tensors,
+    whole_step,
+    write_atomically,
+    write_tensors,
+)
 from saekit.training.learner import Learner
 from saekit.training.run import Progress, read_records
 
@@ -33,6 +40,7 @@ class Session:
         self.step, self.scale, self.seconds = 0, 0.0, 0.0
         self.taken = stream.state  # where the stream stood after the last whole step
         self.records: list[dict[str, float]] = []
+        self.saved: int | None = None  # tokens of the checkpoint on the disk
 
     def resume(self, folder: Path) -> None:
         tensors, numbers = read_tensors(folder / "checkpoint.safetensors")
@@ -42,19 +50,32 @@ class Session:
             numbers["documents"], numbers["chunk"], numbers["batches"], below(tensors, "carried/")
         )
         self.step, self.scale, self.seconds = numbers["step"], numbers["scale"], numbers["seconds"]
-        self.records = read_records(folder / "metrics.jsonl", numbers["step"] * self.batch_size)
+        self.saved = self.step * self.batch_size
+        self.records = read_records(folder / "metrics.jsonl", self.saved)
         lines = "".join(json.dumps(record) + "\n" for record in self.records)
         if not processes.first():
             return
         write_atomically(folder / "metrics.jsonl", lambda path: path.write_text(lines, encoding="utf-8"))
 
     def save(self, folder: Path) -> None:
+        """Write a checkpoint in place of the former one. Raises NotWritten, which says what is left."""
         tensors = {f"carried/{site}": x for site, x in self.taken.carried.items()}
         for number, learner in enumerate(self.learners):
             tensors |= learner.tensors(f"{number}/")
         state = {"documents": self.taken.documents, "chunk": self.taken.chunk, "batches": self.taken.batches}
         numbers = {"step": self.step, "scale": self.scale, "seconds": self.seconds}
-        write_tensors(folder / "checkpoint.safetensors", tensors, state | numbers)
+        try:
+            write_tensors(folder / "checkpoint.safetensors", tensors, state | numbers)
+        except NotWritten as error:
+            raise NotWritten(error.file, error.cause, self.left()) from error
+        self.saved = self.step * self.batch_size
+
+    def left(self) -> str:
+        """What a run that cannot write leaves behind, and what to do."""
+        again = "make room there and call train again, which"
+        if self.saved is None:
+            return f"there is no former checkpoint; {again} begins anew"
+        return f"the former checkpoint of {self.saved:,} tokens is kept; {again} goes on from it"
 
     def run(self, folder: Path | None, callback: Callable[[Progress], Any] | None) -> bool:
         """Train to the end; False when it was interrupted, with a checkpoint left behind. Of processes that train
@@ -71,10 +92,7 @@ class Session:
             file=sys.stdout,
             disable=callback is not None,
         )
-        with contextlib.ExitStack() as stack, bar:
-            file = None
-            if folder is not None:
-                file = stack.enter_context(open(folder / "metrics.jsonl", "a", encoding="utf-8"))
+        with bar:
             try:
                 for batch in self.stream if self.step < self.steps else ():
                     with whole_step():
@@ -82,9 +100,8 @@ class Session:
                         self.step, self.taken = self.step + 1, self.stream.state
                         self.seconds = time.monotonic() - began
                         self.records += self.named(measured)
-                        if file is not None and measured:
-                            file.writelines(json.dumps(record) + "\n" for record in self.records[-len(measured) :])
-                            file.flush()
+                        if folder is not None and measured:
+                            self.write_records(folder, self.records[-len(measured) :])
                     bar.update()
                     if measured and callback is not None:
                         callback(self.progress(measured[0], self.step >= self.steps))
@@ -96,13 +113,19 @@ class Session:
                 if folder is not None:
                     self.save(folder)  # what follows the last step may be stopped too
             except KeyboardInterrupt:
+                if folder is not None:
+                    self.save(folder)
                 if processes.first():
                     done = self.step * self.batch_size
                     print(f"stopped after {done:,} of {self.tokens:,} tokens; the dictionary is kept.")
-                if folder is not None:
-                    self.save(folder)
                 return False
         return True
+
+    def write_records(self, folder: Path, records: list[dict[str, float]]) -> None:
+        try:
+            append_lines(folder / "metrics.jsonl", [json.dumps(record) for record in records])
+        except NotWritten as error:
+            raise NotWritten(error.file, error.cause, self.left()) from error
 
     def update(self, batch: Any, measure: bool) -> list[dict[str, float]]:
         """One step of every learner; a measurement of each when they are asked for."""

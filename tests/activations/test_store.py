@@ -146,7 +146,8 @@ def test_refused(tiny_gpt2, built, tmp_path):
 
 
 def test_what_a_killed_process_left_half_written_is_removed(tiny_gpt2, built, tmp_path):
-    (tmp_path / ".shard-00000.safetensors.1234").write_bytes(b"half")
+    (tmp_path / ".shard-00000.safetensors.1234").mkdir()
+    (tmp_path / ".shard-00000.safetensors.1234" / ".tmpAbCdEf").write_bytes(b"half")
     (tmp_path / ".own.txt").write_text("kept")
     build(tiny_gpt2, tmp_path, dtype=torch.float32)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(

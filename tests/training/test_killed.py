@@ -78,7 +78,7 @@ def drive(folder: Path, which: str) -> list[str]:
             wait(lambda before=before: written() != before)
             time.sleep(chance.uniform(0, 0.03))
             if number % 2:
-                wait(lambda child=child: list(killed.glob(f".checkpoint.safetensors.{child}")))
+                wait(lambda child=child: list(killed.glob(f".checkpoint.safetensors.{child}/*")))
         os.kill(child, signal.SIGKILL)
         status = os.waitpid(child, 0)[1]
         assert os.WIFSIGNALED(status), f"run {number} ended before it was killed: {status}"
