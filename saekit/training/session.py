@@ -41,6 +41,7 @@ class Session:
         self.taken = stream.state  # where the stream stood after the last whole step
         self.records: list[dict[str, float]] = []
         self.saved: int | None = None  # tokens of the checkpoint on the disk
+        self.stepped = 0  # learners that have made the present step, before the one whose turn it is
 
     def resume(self, folder: Path) -> None:
         tensors, numbers = read_tensors(folder / "checkpoint.safetensors")
@@ -119,7 +120,22 @@ class Session:
                     done = self.step * self.batch_size
                     print(f"stopped after {done:,} of {self.tokens:,} tokens; the dictionary is kept.")
                 return False
+            except ValueError as error:  # the loss, or activations, are not finite
+                if folder is None:
+                    raise
+                raise ValueError(f"{error} {self.keep_last_good(folder)}") from error
         return True
+
+    def keep_last_good(self, folder: Path) -> str:
+        """Save the state before a step that failed, and say what there is to go on from. A learner's loss is looked at
+        before it steps; where others have stepped already, or weights are not finite, the former checkpoint stays."""
+        weights = [p for learner in self.learners for p in learner.dictionary.parameters()]
+        if self.step and not self.stepped and all(bool(torch.isfinite(p).all()) for p in weights):
+            self.save(folder)
+        if self.saved is None:
+            return "No checkpoint was written before it."
+        file = folder / "checkpoint.safetensors"
+        return f"The last good state, of {self.saved:,} tokens, is in {file}; the same call goes on from there."
 
     def write_records(self, folder: Path, records: list[dict[str, float]]) -> None:
         try:
@@ -137,7 +153,11 @@ class Session:
             for learner in self.learners:
                 learner.dictionary.initialise(*[{site: x / self.scale for site, x in batch.items()}] * 2)
         batch = {site: x / self.scale for site, x in batch.items()}
-        measured = [learner.update(batch, self.step, measure) for learner in self.learners]
+        measured = []
+        for number, learner in enumerate(self.learners):
+            self.stepped = number
+            measured.append(learner.update(batch, self.step, measure))
+        self.stepped = 0
         return [numbers for numbers in measured if numbers is not None]
 
     def named(self, measured: list[dict[str, float]]) -> list[dict[str, float]]:
