@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,6 +99,7 @@ def train(
     dtype = dtype or torch.float32
     steps = max(1, tokens // batch_size)
     learners = [Learner(each, stream.widths, steps, batch_size, lr, seed, device, dtype) for each in configurations]
+    _warn_of_narrow(configurations, stream.widths)
     session = Session(stream, learners, tokens, batch_size, seed)
     folder = None if out is None else Path(out)
     places = [] if folder is None else _places(folder, len(learners))
@@ -128,6 +130,18 @@ def train(
         print("stopped while latent_max was measured; what was trained is kept.")
         finished = False
     return Run(dictionaries, session.records, folder, finished)
+
+
+def _warn_of_narrow(configurations: list[DictionaryConfiguration], widths: dict[str, int]) -> None:
+    """Say once that a dictionary has fewer latents than its site has dimensions."""
+    site, width = max(widths.items(), key=lambda item: item[1])
+    narrow = [each.d_sae for each in configurations if each.d_sae < width]
+    if narrow and processes.first():
+        warnings.warn(
+            f"d_sae = {min(narrow)} is less than the width of {site!r}, {width}: so few latents cannot span it "
+            f"(d_sae is mostly 4 to 32 times the width, here {4 * width} or more).",
+            stacklevel=3,
+        )
 
 
 def _measure_latent_max(model: Any, dictionary: Dictionary, corpus: Any, tokens: int) -> None:
