@@ -12,7 +12,7 @@ import itertools
 import json
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from saekit.activations.tokens import TokenRows, tokenize
 from saekit.corpora import Corpus, load_corpus
 from saekit.models import check_site, site_width
 from saekit.models.safely import remove_leftovers, write_atomically
+from saekit.models.spoken import LONG, TimeLeft, spoken_bytes, spoken_duration
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -146,22 +147,30 @@ class ActivationStore:
         remove_leftovers(folder)
         store = cls(folder, manifest)
         each = sum(widths.values()) * dtype.itemsize + 4 * len(PER_TOKEN)
-        print(f"{tokens:,} tokens of {each:,} bytes: {tokens * each / 1e9:.2f} GB in {folder}")
+        print(f"{tokens:,} tokens of {each:,} bytes: {spoken_bytes(tokens * each)} in {folder}")
         bar = tqdm(
             total=tokens, initial=len(store), desc="store", unit="token", unit_scale=True, file=sys.stdout, delay=2
         )
+        time_left = TimeLeft(tokens)
+
+        def read(counted: int) -> None:
+            bar.update(counted)
+            if (seconds := time_left.after(bar.n)) and seconds >= LONG:
+                tqdm.write(spoken_duration(seconds), file=sys.stdout)
+
         with bar:
             documents = itertools.islice(iter(corpus), manifest["documents"], None)
-            while not store.finished and (tensors := store._read(model, documents, dtype)):
+            while not store.finished and (tensors := store._read(model, documents, dtype, read)):
                 store._add(tensors)
-                bar.update(len(tensors["document"]))
         if not store.shards:
             raise ValueError("there is no token to keep: the corpus is empty.")
         manifest["wanted"] = min(tokens, len(store))
         store._write_manifest()
         return store
 
-    def _read(self, model: TransformerBridge, documents: Iterator[Any], dtype: torch.dtype) -> dict[str, Tensor]:
+    def _read(
+        self, model: TransformerBridge, documents: Iterator[Any], dtype: torch.dtype, told: Callable[[int], object]
+    ) -> dict[str, Tensor]:
         """The tensors of one shard: whole documents until it is full; {} where there are no more."""
         parts: dict[str, list[Tensor]] = {name: [] for name in (*self.sites, *PER_TOKEN)}
         counted = 0
@@ -172,7 +181,9 @@ class ActivationStore:
             rows = tokenize(model, texts, first_document=self.manifest["documents"])
             self.manifest["documents"] += len(texts)
             for start in range(0, len(rows), ROWS_AT_ONCE):
-                counted += self._read_rows(model, rows, slice(start, start + ROWS_AT_ONCE), dtype, parts)
+                more = self._read_rows(model, rows, slice(start, start + ROWS_AT_ONCE), dtype, parts)
+                counted += more
+                told(more)
         return {name: torch.cat(part) for name, part in parts.items()} if counted else {}
 
     def _read_rows(

@@ -24,6 +24,7 @@ from saekit.models.safely import (
     write_atomically,
     write_tensors,
 )
+from saekit.training.estimate import Pace
 from saekit.training.learner import Learner
 from saekit.training.run import Progress, read_records
 
@@ -93,9 +94,12 @@ class Session:
             file=sys.stdout,
             disable=callback is not None,
         )
+        pace = Pace(self)
         with bar:
             try:
                 for batch in self.stream if self.step < self.steps else ():
+                    if not pace.said:
+                        pace.read()
                     with whole_step():
                         measured = self.update(batch, self.step % every == 0 or self.step + 1 == self.steps)
                         self.step, self.taken = self.step + 1, self.stream.state
@@ -104,6 +108,8 @@ class Session:
                         if folder is not None and measured:
                             self.write_records(folder, self.records[-len(measured) :])
                     bar.update()
+                    if not pace.said and (line := pace.learnt(folder is not None)) and processes.first():
+                        tqdm.write(line, file=sys.stdout)
                     if measured and callback is not None:
                         callback(self.progress(measured[0], self.step >= self.steps))
                     if self.step >= self.steps:
