@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from saekit.activations.chat import chat_texts
 from saekit.activations.harvest import Activations, harvest
 from saekit.activations.shuffled import ShuffledStream, StreamState
 from saekit.activations.store import ActivationStore
@@ -18,6 +19,7 @@ __all__ = [
     "StoreStream",
     "StreamState",
     "TokenRows",
+    "chat_texts",
     "concept_mask",
     "concept_masks",
     "harvest",

@@ -82,7 +82,7 @@ def harvest(
     source:  a corpus, a list of strings, or a token tensor [row, position] (taken as it is, nothing added).
     tokens:  stop once this many tokens are counted (needed for an endless corpus).
     long:    what passes the context goes on in a further row ("window") or is dropped ("cut").
-    exclude: special tokens that are not counted, by their text.
+    exclude: special tokens that are not counted, by their text; "special": all that the tokenizer has.
     engine:  "local", or "ray": on `workers` processes of a Ray cluster, each of which loads the model by its name (the
              activations are the same).
     Raises ValueError for an unknown hook (naming the closest), an empty source, an endless one without ``tokens``, and
