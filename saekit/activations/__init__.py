@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from saekit.activations.chat import chat_texts
 from saekit.activations.harvest import Activations, harvest
+from saekit.activations.modules import ModuleActivations, harvest_module
 from saekit.activations.shuffled import ShuffledStream, StreamState
 from saekit.activations.store import ActivationStore
 from saekit.activations.store_stream import StoreStream
@@ -15,6 +16,7 @@ __all__ = [
     "ActivationStream",
     "Activations",
     "ArrayStream",
+    "ModuleActivations",
     "ShuffledStream",
     "StoreStream",
     "StreamState",
@@ -23,6 +25,7 @@ __all__ = [
     "concept_mask",
     "concept_masks",
     "harvest",
+    "harvest_module",
     "token_strings",
     "tokenize",
 ]

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.std import tqdm
 
-from saekit.activations.harvest import ROWS_AT_ONCE, check_finite, describe_model, forward_to
+from saekit.activations.forward import ROWS_AT_ONCE, check_finite, describe_model, forward_to
 from saekit.activations.tokens import TokenRows, tokenize
 from saekit.corpora import Corpus, load_corpus
 from saekit.models import check_site, site_width
