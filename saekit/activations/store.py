@@ -14,7 +14,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,8 +22,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.std import tqdm
 
-from saekit.activations.forward import ROWS_AT_ONCE, check_finite, describe_model, forward_to
+from saekit.activations.forward import ROWS_AT_ONCE, check_finite, describe_model
 from saekit.activations.tokens import TokenRows, tokenize
+from saekit.activations.with_ray import check_engine, read_parts
 from saekit.corpora import Corpus, load_corpus
 from saekit.models import check_site, site_width
 from saekit.models.safely import remove_leftovers, write_atomically
@@ -115,12 +116,16 @@ class ActivationStore:
         tokens: int,
         dtype: torch.dtype = torch.float16,
         shard_tokens: int = SHARD_TOKENS,
+        engine: Literal["local", "ray"] = "local",
+        workers: int = 2,
     ) -> ActivationStore:
         """Read the model on text and keep its activations; the same call on an unfinished store goes on with it.
 
         tokens: counted tokens, at least so many; a finite corpus that holds fewer is read once.
+        engine: "local", or "ray": each shard is read on `workers` processes of a Ray cluster (see harvest).
         Raises ValueError for a folder that holds another store (naming the fields), NaN or infinite activations, and
         values that the dtype cannot hold."""
+        check_engine(engine)
         sites = [sites] if isinstance(sites, str) else list(sites)
         corpus = source if isinstance(source, Corpus) else load_corpus(source)
         widths = {check_site(model, site): site_width(model, site) for site in sites}
@@ -153,26 +158,25 @@ class ActivationStore:
         )
         time_left = TimeLeft(tokens)
 
-        def read(counted: int) -> None:
+        def told(counted: int) -> None:
             bar.update(counted)
             if (seconds := time_left.after(bar.n)) and seconds >= LONG:
                 tqdm.write(spoken_duration(seconds), file=sys.stdout)
 
         with bar:
             documents = itertools.islice(iter(corpus), manifest["documents"], None)
-            while not store.finished and (tensors := store._read(model, documents, dtype, read)):
-                store._add(tensors)
+            while not store.finished and (batches := store._tokenize(model, documents)):
+                found = read_parts(model, [batch.tokens for batch in batches], store.sites, engine, workers)
+                store._add(store._read(batches, found, dtype, told))
         if not store.shards:
             raise ValueError("there is no token to keep: the corpus is empty.")
         manifest["wanted"] = min(tokens, len(store))
         store._write_manifest()
         return store
 
-    def _read(
-        self, model: TransformerBridge, documents: Iterator[Any], dtype: torch.dtype, told: Callable[[int], object]
-    ) -> dict[str, Tensor]:
-        """The tensors of one shard: whole documents until it is full; {} where there are no more."""
-        parts: dict[str, list[Tensor]] = {name: [] for name in (*self.sites, *PER_TOKEN)}
+    def _tokenize(self, model: TransformerBridge, documents: Iterator[Any]) -> list[TokenRows]:
+        """The batches of one shard: whole documents until it is full; [] where there are no more."""
+        batches: list[TokenRows] = []
         counted = 0
         while counted < self.manifest["shard_tokens"] and counted + len(self) < self.manifest["wanted"]:
             texts = [document.text for document in itertools.islice(documents, ROWS_AT_ONCE)]
@@ -180,28 +184,37 @@ class ActivationStore:
                 break
             rows = tokenize(model, texts, first_document=self.manifest["documents"])
             self.manifest["documents"] += len(texts)
-            for start in range(0, len(rows), ROWS_AT_ONCE):
-                more = self._read_rows(model, rows, slice(start, start + ROWS_AT_ONCE), dtype, parts)
-                counted += more
-                told(more)
-        return {name: torch.cat(part) for name, part in parts.items()} if counted else {}
+            counted += int(rows.mask.sum())
+            parts = [slice(start, start + ROWS_AT_ONCE) for start in range(0, len(rows), ROWS_AT_ONCE)]
+            batches += [
+                TokenRows(rows.tokens[part], rows.mask[part], rows.documents[part], rows.positions[part], None, {})
+                for part in parts
+                if rows.mask[part].any()
+            ]
+        return batches
 
-    def _read_rows(
-        self, model: TransformerBridge, rows: TokenRows, part: slice, dtype: torch.dtype, parts: dict[str, list[Tensor]]
-    ) -> int:
-        mask = rows.mask[part]
-        if not mask.any():
-            return 0
-        for site, h in forward_to(model, rows.tokens[part], self.sites).items():
-            check_finite(h, site, self.manifest["documents"] // ROWS_AT_ONCE)
-            kept = h.cpu()[mask].to(dtype)
-            if not bool(torch.isfinite(kept).all()):
-                raise ValueError(f"activations at {site!r} are too large for {dtype}: give dtype=torch.bfloat16.")
-            parts[site].append(kept)
-        where = rows.documents[part][:, None].expand_as(mask)
-        for name, values in (("document", where), ("position", rows.positions[part]), ("token", rows.tokens[part])):
-            parts[name].append(values[mask].int())
-        return int(mask.sum())
+    def _read(
+        self,
+        batches: list[TokenRows],
+        found: Iterator[dict[str, Tensor]],
+        dtype: torch.dtype,
+        told: Callable[[int], object],
+    ) -> dict[str, Tensor]:
+        """The tensors of one shard."""
+        parts: dict[str, list[Tensor]] = {name: [] for name in (*self.sites, *PER_TOKEN)}
+        for rows, activations in zip(batches, found, strict=True):
+            mask = rows.mask
+            for site, h in activations.items():
+                check_finite(h, site, int(rows.documents[0]) // ROWS_AT_ONCE)
+                kept = h.cpu()[mask].to(dtype)
+                if not bool(torch.isfinite(kept).all()):
+                    raise ValueError(f"activations at {site!r} are too large for {dtype}: give dtype=torch.bfloat16.")
+                parts[site].append(kept)
+            where = rows.documents[:, None].expand_as(mask)
+            for name, values in (("document", where), ("position", rows.positions), ("token", rows.tokens)):
+                parts[name].append(values[mask].int())
+            told(int(mask.sum()))
+        return {name: torch.cat(part) for name, part in parts.items()}
 
     def _add(self, tensors: dict[str, Tensor]) -> None:
         """Write a shard, then name it in the manifest."""
