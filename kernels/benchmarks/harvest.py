@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 import saekit as sk
-from saekit.activations.harvest import forward_to, through_bridge
+from saekit.activations.forward import forward_to, through_bridge
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
 ROWS, LENGTH, ROUNDS = 16, 256, 9

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from saekit.activations.chat import chat_texts
 from saekit.activations.harvest import Activations, harvest
+from saekit.activations.modules import ModuleActivations, harvest_module
 from saekit.activations.shuffled import ShuffledStream, StreamState
 from saekit.activations.store import ActivationStore
 from saekit.activations.store_stream import StoreStream
@@ -14,13 +16,16 @@ __all__ = [
     "ActivationStream",
     "Activations",
     "ArrayStream",
+    "ModuleActivations",
     "ShuffledStream",
     "StoreStream",
     "StreamState",
     "TokenRows",
+    "chat_texts",
     "concept_mask",
     "concept_masks",
     "harvest",
+    "harvest_module",
     "token_strings",
     "tokenize",
 ]

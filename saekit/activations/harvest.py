@@ -5,25 +5,22 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.std import tqdm
 
-from saekit.activations.fast import fast_path
+from saekit.activations.forward import ROWS_AT_ONCE, check_finite, describe_model
+from saekit.activations.modules import ModuleActivations, harvest_module
 from saekit.activations.tokens import TokenRows, tokenize
+from saekit.activations.with_ray import check_engine, read_parts
 from saekit.corpora import Corpus, load_corpus
-from saekit.models import check_site, load_model, site_layer
+from saekit.models import check_site
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
-
-ROWS_AT_ONCE = 16
-"""Rows in one forward pass: on a CPU larger batches are no faster, since rows are padded to the longest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +63,8 @@ class Activations(Mapping[str, Tensor]):
         return f"Activations({shapes}; {int(self.mask.sum())} counted tokens)"
 
 
-def harvest(
+@overload
+def harvest(  # type: ignore[overload-overlap]  # a bridge is a module too
     model: TransformerBridge,
     source: Corpus | Sequence[str] | Tensor,
     hooks: Sequence[str] | str,
@@ -76,30 +74,53 @@ def harvest(
     exclude: Sequence[str] = (),
     engine: Literal["local", "ray"] = "local",
     workers: int = 2,
-) -> Activations:
+) -> Activations: ...
+
+
+@overload
+def harvest(
+    model: nn.Module, source: Tensor, hooks: Sequence[str] | str, *, batch_size: int = ..., channels: int = -1
+) -> ModuleActivations: ...
+
+
+def harvest(
+    model: Any,
+    source: Any,
+    hooks: Sequence[str] | str,
+    *,
+    tokens: int | None = None,
+    long: Literal["window", "cut"] = "window",
+    exclude: Sequence[str] = (),
+    engine: Literal["local", "ray"] = "local",
+    workers: int = 2,
+    **of_modules: int,
+) -> Activations | ModuleActivations:
     """Run the model over texts or tokens and keep its activations at ``hooks``, stopping after the last layer needed.
 
     source:  a corpus, a list of strings, or a token tensor [row, position] (taken as it is, nothing added).
     tokens:  stop once this many tokens are counted (needed for an endless corpus).
     long:    what passes the context goes on in a further row ("window") or is dropped ("cut").
-    exclude: special tokens that are not counted, by their text.
+    exclude: special tokens that are not counted, by their text; "special": all that the tokenizer has.
     engine:  "local", or "ray": on `workers` processes of a Ray cluster, each of which loads the model by its name (the
              activations are the same).
+    Any other ``torch.nn.Module`` is read too, on a tensor of inputs [n, …], at the names of its submodules: see
+    ``harvest_module``, which takes batch_size= and channels=.
     Raises ValueError for an unknown hook (naming the closest), an empty source, an endless one without ``tokens``, and
     NaN or infinite activations (naming the batch).
     """
+    if isinstance(model, nn.Module) and not hasattr(model, "hook_dict"):
+        return harvest_module(model, source, hooks, **of_modules)
+    if of_modules:
+        raise TypeError(f"{', '.join(of_modules)} is for modules without hooks; this model has them.")
     hooks = [hooks] if isinstance(hooks, str) else list(hooks)
     for hook in hooks:
         check_site(model, hook)
-    if engine not in ("local", "ray"):
-        raise ValueError(f"engine is 'local' or 'ray', found {engine!r}.")
+    check_engine(engine)
     rows, provenance = read_rows(model, source, tokens, long, exclude)
     kept: dict[str, Tensor] = {}
     starts = range(0, len(rows), ROWS_AT_ONCE)
     parts = [rows.tokens[start : start + ROWS_AT_ONCE] for start in starts]
-    read = (
-        read_with_ray(model, parts, hooks, workers) if engine == "ray" else (forward_to(model, p, hooks) for p in parts)
-    )
+    read = read_parts(model, parts, hooks, engine, workers)
     bar = tqdm(starts, "harvest", leave=False, file=sys.stdout, unit="batch", disable=len(starts) < 50, delay=2)
     for start, found in zip(bar, read, strict=True):
         part = slice(start, start + ROWS_AT_ONCE)
@@ -160,91 +181,3 @@ def _first(rows: TokenRows, tokens: int) -> TokenRows:
     special = int(((positions >= 0) & ~rows.mask[part]).sum())
     excluded = {"bos": bos, "special": special, "cut": rows.excluded["cut"]}
     return TokenRows(rows.tokens[part], mask, rows.documents[part], positions, spans, excluded)
-
-
-def forward_to(model: TransformerBridge, tokens: Tensor, hooks: Sequence[str]) -> dict[str, Tensor]:
-    """One forward pass that keeps the activations at ``hooks`` and stops after the last layer they need; on the fast
-    path where it gives the same."""
-    path = fast_path(model, hooks, through_bridge)
-    return through_bridge(model, tokens, hooks) if path is None else path.read(tokens.to(model.cfg.device), hooks)
-
-
-def read_with_ray(
-    model: TransformerBridge, parts: Sequence[Tensor], hooks: Sequence[str], workers: int
-) -> Iterator[dict[str, Tensor]]:
-    """forward_to on a Ray cluster, the results in order."""
-    from saekit.engines.cluster import on_cluster
-
-    described = describe_model(model)
-    if described["model_hash"] is None:
-        raise ValueError("engine='ray' loads the model by its name in each worker: load it with sk.load_model first.")
-    dtype = model.cfg.dtype
-    arguments = {
-        "name": described["model"],
-        "model_hash": described["model_hash"],
-        "dtype": dtype,
-        "hooks": list(hooks),
-    }
-    for item in on_cluster([{"tokens": part.numpy()} for part in parts], RayReader, arguments, workers):
-        yield {hook: torch.from_numpy(item[hook].copy()).to(dtype) for hook in hooks}
-
-
-class RayReader:
-    """What a worker of the cluster does: load the model once, read batches of tokens."""
-
-    def __init__(self, name: str, model_hash: str, dtype: torch.dtype, hooks: list[str]) -> None:
-        self.model, self.hooks = load_model(name, dtype=dtype), hooks
-        if self.model.model_hash != model_hash:
-            raise ValueError(f"the worker's {name!r} has model_hash {self.model.model_hash}, not {model_hash}.")
-
-    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
-        read = forward_to(self.model, torch.from_numpy(item["tokens"].copy()), self.hooks)
-        return {hook: h.float().cpu().numpy() for hook, h in read.items()}  # numpy has no bfloat16
-
-
-def through_bridge(model: TransformerBridge, tokens: Tensor, hooks: Sequence[str]) -> dict[str, Tensor]:
-    seen: dict[str, Tensor] = {}
-
-    def keep(name: str):
-        return lambda h, hook: seen.__setitem__(name, h.detach())
-
-    layers = [site_layer(hook) for hook in hooks]
-    last = max((layer for layer in layers if layer is not None), default=0)
-    inside = all(layer is not None for layer in layers) and last + 1 < model.cfg.n_layers
-    with evaluation(model), torch.no_grad(), model.hooks(fwd_hooks=[(hook, keep(hook)) for hook in hooks]):
-        model(tokens.to(model.cfg.device), return_type=None, stop_at_layer=last + 1 if inside else None)
-    for hook in hooks:
-        if hook not in seen:
-            raise ValueError(f"hook {hook!r} did not fire in a forward pass of this model: choose another one.")
-    return {hook: seen[hook] for hook in hooks}
-
-
-def describe_model(model: TransformerBridge) -> dict[str, Any]:
-    """Name, hash and processing of a model, as they stand in every provenance; None where it was not loaded here."""
-    name = getattr(model, "model_name", None) or model.cfg.model_name
-    return {
-        "model": name,
-        "model_hash": getattr(model, "model_hash", None),
-        "processing": getattr(model, "processing", "none"),
-    }
-
-
-def check_finite(h: Tensor, site: str, batch: int) -> None:
-    """Raise ValueError naming the batch when an activation is NaN or infinite."""
-    if not bool(torch.isfinite(h).all()):
-        kind = "NaN" if bool(torch.isnan(h).any()) else "infinite"
-        raise ValueError(
-            f"{kind} activations at {site!r} in batch {batch}: check the model's dtype (float16 overflows; bfloat16 or "
-            f"float32 do not) and its weights."
-        )
-
-
-@contextmanager
-def evaluation(model: TransformerBridge) -> Iterator[None]:
-    """Dropout off while we read; the model's mode is put back."""
-    was = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was)

@@ -12,9 +12,9 @@ import itertools
 import json
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,11 +22,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.std import tqdm
 
-from saekit.activations.harvest import ROWS_AT_ONCE, check_finite, describe_model, forward_to
+from saekit.activations.forward import ROWS_AT_ONCE, check_finite, describe_model
 from saekit.activations.tokens import TokenRows, tokenize
+from saekit.activations.with_ray import check_engine, read_parts
 from saekit.corpora import Corpus, load_corpus
 from saekit.models import check_site, site_width
-from saekit.models.safely import write_atomically
+from saekit.models.safely import remove_leftovers, write_atomically
+from saekit.models.spoken import LONG, TimeLeft, spoken_bytes, spoken_duration
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -114,12 +116,16 @@ class ActivationStore:
         tokens: int,
         dtype: torch.dtype = torch.float16,
         shard_tokens: int = SHARD_TOKENS,
+        engine: Literal["local", "ray"] = "local",
+        workers: int = 2,
     ) -> ActivationStore:
         """Read the model on text and keep its activations; the same call on an unfinished store goes on with it.
 
         tokens: counted tokens, at least so many; a finite corpus that holds fewer is read once.
+        engine: "local", or "ray": each shard is read on `workers` processes of a Ray cluster (see harvest).
         Raises ValueError for a folder that holds another store (naming the fields), NaN or infinite activations, and
         values that the dtype cannot hold."""
+        check_engine(engine)
         sites = [sites] if isinstance(sites, str) else list(sites)
         corpus = source if isinstance(source, Corpus) else load_corpus(source)
         widths = {check_site(model, site): site_width(model, site) for site in sites}
@@ -143,26 +149,34 @@ class ActivationStore:
                     f"{folder} holds another store; it differs in {', '.join(differ)}: choose another folder."
                 )
             manifest["wanted"] = tokens
+        remove_leftovers(folder)
         store = cls(folder, manifest)
         each = sum(widths.values()) * dtype.itemsize + 4 * len(PER_TOKEN)
-        print(f"{tokens:,} tokens of {each:,} bytes: {tokens * each / 1e9:.2f} GB in {folder}")
+        print(f"{tokens:,} tokens of {each:,} bytes: {spoken_bytes(tokens * each)} in {folder}")
         bar = tqdm(
             total=tokens, initial=len(store), desc="store", unit="token", unit_scale=True, file=sys.stdout, delay=2
         )
+        time_left = TimeLeft(tokens)
+
+        def told(counted: int) -> None:
+            bar.update(counted)
+            if (seconds := time_left.after(bar.n)) and seconds >= LONG:
+                tqdm.write(spoken_duration(seconds), file=sys.stdout)
+
         with bar:
             documents = itertools.islice(iter(corpus), manifest["documents"], None)
-            while not store.finished and (tensors := store._read(model, documents, dtype)):
-                store._add(tensors)
-                bar.update(len(tensors["document"]))
+            while not store.finished and (batches := store._tokenize(model, documents)):
+                found = read_parts(model, [batch.tokens for batch in batches], store.sites, engine, workers)
+                store._add(store._read(batches, found, dtype, told))
         if not store.shards:
             raise ValueError("there is no token to keep: the corpus is empty.")
         manifest["wanted"] = min(tokens, len(store))
         store._write_manifest()
         return store
 
-    def _read(self, model: TransformerBridge, documents: Iterator[Any], dtype: torch.dtype) -> dict[str, Tensor]:
-        """The tensors of one shard: whole documents until it is full; {} where there are no more."""
-        parts: dict[str, list[Tensor]] = {name: [] for name in (*self.sites, *PER_TOKEN)}
+    def _tokenize(self, model: TransformerBridge, documents: Iterator[Any]) -> list[TokenRows]:
+        """The batches of one shard: whole documents until it is full; [] where there are no more."""
+        batches: list[TokenRows] = []
         counted = 0
         while counted < self.manifest["shard_tokens"] and counted + len(self) < self.manifest["wanted"]:
             texts = [document.text for document in itertools.islice(documents, ROWS_AT_ONCE)]
@@ -170,26 +184,37 @@ class ActivationStore:
                 break
             rows = tokenize(model, texts, first_document=self.manifest["documents"])
             self.manifest["documents"] += len(texts)
-            for start in range(0, len(rows), ROWS_AT_ONCE):
-                counted += self._read_rows(model, rows, slice(start, start + ROWS_AT_ONCE), dtype, parts)
-        return {name: torch.cat(part) for name, part in parts.items()} if counted else {}
+            counted += int(rows.mask.sum())
+            parts = [slice(start, start + ROWS_AT_ONCE) for start in range(0, len(rows), ROWS_AT_ONCE)]
+            batches += [
+                TokenRows(rows.tokens[part], rows.mask[part], rows.documents[part], rows.positions[part], None, {})
+                for part in parts
+                if rows.mask[part].any()
+            ]
+        return batches
 
-    def _read_rows(
-        self, model: TransformerBridge, rows: TokenRows, part: slice, dtype: torch.dtype, parts: dict[str, list[Tensor]]
-    ) -> int:
-        mask = rows.mask[part]
-        if not mask.any():
-            return 0
-        for site, h in forward_to(model, rows.tokens[part], self.sites).items():
-            check_finite(h, site, self.manifest["documents"] // ROWS_AT_ONCE)
-            kept = h.cpu()[mask].to(dtype)
-            if not bool(torch.isfinite(kept).all()):
-                raise ValueError(f"activations at {site!r} are too large for {dtype}: give dtype=torch.bfloat16.")
-            parts[site].append(kept)
-        where = rows.documents[part][:, None].expand_as(mask)
-        for name, values in (("document", where), ("position", rows.positions[part]), ("token", rows.tokens[part])):
-            parts[name].append(values[mask].int())
-        return int(mask.sum())
+    def _read(
+        self,
+        batches: list[TokenRows],
+        found: Iterator[dict[str, Tensor]],
+        dtype: torch.dtype,
+        told: Callable[[int], object],
+    ) -> dict[str, Tensor]:
+        """The tensors of one shard."""
+        parts: dict[str, list[Tensor]] = {name: [] for name in (*self.sites, *PER_TOKEN)}
+        for rows, activations in zip(batches, found, strict=True):
+            mask = rows.mask
+            for site, h in activations.items():
+                check_finite(h, site, int(rows.documents[0]) // ROWS_AT_ONCE)
+                kept = h.cpu()[mask].to(dtype)
+                if not bool(torch.isfinite(kept).all()):
+                    raise ValueError(f"activations at {site!r} are too large for {dtype}: give dtype=torch.bfloat16.")
+                parts[site].append(kept)
+            where = rows.documents[:, None].expand_as(mask)
+            for name, values in (("document", where), ("position", rows.positions), ("token", rows.tokens)):
+                parts[name].append(values[mask].int())
+            told(int(mask.sum()))
+        return {name: torch.cat(part) for name, part in parts.items()}
 
     def _add(self, tensors: dict[str, Tensor]) -> None:
         """Write a shard, then name it in the manifest."""

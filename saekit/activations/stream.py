@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saekit.activations.harvest import ROWS_AT_ONCE, check_finite, describe_model, forward_to
+from saekit.activations.forward import ROWS_AT_ONCE, check_finite, describe_model, forward_to
 from saekit.activations.shuffled import Batch, ShuffledStream, StreamState, check_batch_size
 from saekit.activations.tokens import tokenize
 from saekit.corpora import Corpus, load_corpus

@@ -54,13 +54,12 @@ def tokenize(
     """Turn texts into rows of at most ``context`` tokens (default: the model's), BOS included.
 
     A token tensor is taken as it is, nothing added; a BOS at its first position is not counted.
-    exclude: special tokens (by their text) that are not counted either.
+    exclude: special tokens (by their text) that are not counted either; "special": all that the tokenizer has.
     Raises ValueError for a token that is not the tokenizer's, an unknown ``long``, a context without room for a token,
     token ids outside the vocabulary, or a token tensor longer than the model's context.
     """
     tokenizer = model.tokenizer
-    exclude = [exclude] if isinstance(exclude, str) else exclude
-    special = torch.tensor([_token_id(tokenizer, token) for token in exclude], dtype=torch.long)
+    special = torch.tensor(_excluded(tokenizer, exclude), dtype=torch.long)
     if isinstance(texts, Tensor):
         return _from_tensor(texts, tokenizer, model.cfg, special, first_document)
     if long not in ("window", "cut"):
@@ -122,6 +121,14 @@ def _from_tensor(tokens: Tensor, tokenizer: Any, cfg: Any, special: Tensor, firs
     documents = torch.arange(first_document, first_document + len(tokens))
     excluded = {"bos": int(is_bos.sum()), "special": int(is_special.sum()), "cut": 0}
     return TokenRows(tokens, ~is_bos & ~is_special, documents, positions, None, excluded)
+
+
+def _excluded(tokenizer: Any, exclude: Sequence[str]) -> list[int]:
+    """The ids of tokens that are not counted."""
+    if exclude == "special":  # some tokenizers name those of their chat format as added tokens alone
+        added = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+        return sorted(added | set(tokenizer.all_special_ids))
+    return [_token_id(tokenizer, token) for token in ([exclude] if isinstance(exclude, str) else exclude)]
 
 
 def _token_id(tokenizer: Any, token: str) -> int:

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
 
 Item = dict[str, np.ndarray]
+FAILED = "the worker's error: "
 
 
 class Worker(Protocol):
@@ -45,14 +47,28 @@ def on_cluster(items: Sequence[Item], worker: type[Worker], arguments: dict[str,
                 yield waiting.pop(wanted)
                 wanted += 1
     except ray.exceptions.RayError as error:
-        cause = str(error).strip().splitlines()[-1]
+        lines = str(error).strip().splitlines()
+        # Ray puts words of its own around the worker's, and which come last depends on where it failed.
+        told = [line.partition(FAILED)[2] for line in lines if FAILED in line]
+        cause = (told or lines or [type(error).__name__])[-1]
         raise RuntimeError(f"a worker of the cluster failed: {cause}") from error
 
 
 class _Numbered:
     def __init__(self, worker: type[Worker], arguments: dict[str, Any]) -> None:
-        self.worker = worker(**arguments)
+        with _telling():
+            self.worker = worker(**arguments)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         number = row.pop("number")
-        return {"number": number, **self.worker(row)}
+        with _telling():
+            return {"number": number, **self.worker(row)}
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """An error of the worker in one line that can be found again among Ray's."""
+    try:
+        yield
+    except Exception as error:
+        raise RuntimeError(f"{FAILED}{type(error).__name__}: {' '.join(str(error).split())}") from None

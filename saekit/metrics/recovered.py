@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from saekit.activations import TokenRows
-from saekit.activations.harvest import ROWS_AT_ONCE, evaluation
+from saekit.activations.forward import ROWS_AT_ONCE, evaluation
 from saekit.dictionaries import Dictionary
 from saekit.models import check_edit_site
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -19,18 +20,57 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 
+class NotWritten(OSError):
+    """A file that could not be written: its path, the system's reason, and what that means."""
+
+    def __init__(self, file: Path, cause: str, meaning: str = "what it held before is kept; make room there") -> None:
+        super().__init__(f"{file} could not be written ({cause}): {meaning}.")
+        self.file, self.cause = file, cause
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call ``write`` on a temporary file in the same folder, flush it to the disk, rename it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Call ``write`` on a file in a temporary folder beside ``path``, flush it to the disk, rename it into place.
+
+    Raises NotWritten, an OSError, where the disk is full or refuses; nothing temporary stays behind then."""
+    room = path.with_name(f".{path.name}.{os.getpid()}")  # a folder, since safetensors makes a temporary file beside
+    temporary = room / path.name
     try:
+        room.mkdir(parents=True, exist_ok=True)
         write(temporary)
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())  # safetensors writes for its owner alone
         os.replace(temporary, path)
+    except NotWritten:
+        raise
+    except (OSError, SafetensorError) as error:
+        raise NotWritten(path, _cause(error)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(room, ignore_errors=True)
+
+
+def _cause(error: Exception) -> str:
+    """The system's own words, such as "No space left on device"."""
+    words = getattr(error, "strerror", None) or str(error)
+    return words.rpartition("I/O error: ")[2]
+
+
+def append_lines(file: Path, lines: list[str]) -> None:
+    """Raises NotWritten where the disk is full or refuses; the last line may then be cut."""
+    try:
+        with open(file, "a", encoding="utf-8") as opened:
+            opened.writelines(line + "\n" for line in lines)
+    except OSError as error:
+        raise NotWritten(file, _cause(error)) from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what ``write_atomically`` left in a folder when its process was killed. Only for a folder that one process
+    writes at a time."""
+    for ending in ("json", "jsonl", "safetensors"):
+        for path in folder.glob(f".*.{ending}.*"):
+            if path.suffix[1:].isdigit():
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _umask() -> int:

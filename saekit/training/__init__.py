@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from saekit.training.callbacks import TensorBoard, WeightsAndBiases
 from saekit.training.loop import train
 from saekit.training.objectives import OBJECTIVES, Loss, objective
 from saekit.training.run import Progress, Run
 
-__all__ = ["OBJECTIVES", "Loss", "Progress", "Run", "objective", "train"]
+__all__ = ["OBJECTIVES", "Loss", "Progress", "Run", "TensorBoard", "WeightsAndBiases", "objective", "train"]

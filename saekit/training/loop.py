@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from saekit.corpora import Corpus
 from saekit.dictionaries import Dictionary, DictionaryConfiguration, read_dictionary
 from saekit.engines import processes
 from saekit.metrics import measure_latent_max
-from saekit.models.safely import write_atomically
+from saekit.models.safely import remove_leftovers, write_atomically
 from saekit.training.learner import Learner, default_dtype, weights_dtype
 from saekit.training.run import Progress, Run, read_records
 from saekit.training.session import Session
@@ -107,6 +108,7 @@ def train(
     learners = [
         Learner(each, stream.widths, steps, batch_size, lr, seed, device, dtype, kernels) for each in configurations
     ]
+    _warn_of_narrow(configurations, stream.widths)
     session = Session(stream, learners, tokens, batch_size, seed)
     folder = None if out is None else Path(out)
     places = [] if folder is None else _places(folder, len(learners))
@@ -115,6 +117,8 @@ def train(
         config = _describe(session, configuration, dtype)
         whole = torch.tensor(processes.first() and _open(folder, config, resume, places)).int()
         if bool(processes.from_process(whole, 0)):
+            if processes.first():  # a run that was killed right after its dictionary was saved
+                (folder / "checkpoint.safetensors").unlink(missing_ok=True)
             done = [read_dictionary(place, weights_dtype(dtype)).to(device) for place in places]
             return Run(done, read_records(folder / "metrics.jsonl"), folder)
         if (folder / "checkpoint.safetensors").is_file():
@@ -135,6 +139,18 @@ def train(
         print("stopped while latent_max was measured; what was trained is kept.")
         finished = False
     return Run(dictionaries, session.records, folder, finished)
+
+
+def _warn_of_narrow(configurations: list[DictionaryConfiguration], widths: dict[str, int]) -> None:
+    """Say once that a dictionary has fewer latents than its site has dimensions."""
+    site, width = max(widths.items(), key=lambda item: item[1])
+    narrow = [each.d_sae for each in configurations if each.d_sae < width]
+    if narrow and processes.first():
+        warnings.warn(
+            f"d_sae = {min(narrow)} is less than the width of {site!r}, {width}: so few latents cannot span it "
+            f"(d_sae is mostly 4 to 32 times the width, here {4 * width} or more).",
+            stacklevel=3,
+        )
 
 
 def _measure_latent_max(model: Any, dictionary: Dictionary, corpus: Any, tokens: int) -> None:
@@ -194,5 +210,7 @@ def _open(folder: Path, config: dict[str, Any], resume: bool, places: list[Path]
             return True
     elif file.is_file() or any(place.exists() for place in places):
         raise ValueError(f"{folder} holds a run already and resume=False would overwrite it: choose another out=.")
+    for place in (folder, *places):
+        remove_leftovers(place)
     write_atomically(file, lambda path: path.write_text(text, encoding="utf-8"))
     return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 import time
@@ -16,7 +15,16 @@ from tqdm.std import tqdm
 from saekit.activations import ArrayStream, ShuffledStream, StreamState
 from saekit.dictionaries import Dictionary
 from saekit.engines import processes
-from saekit.models.safely import below, read_tensors, whole_step, write_atomically, write_tensors
+from saekit.models.safely import (
+    NotWritten,
+    append_lines,
+    below,
+    read_tensors,
+    whole_step,
+    write_atomically,
+    write_tensors,
+)
+from saekit.training.estimate import Pace
 from saekit.training.learner import Learner
 from saekit.training.run import Progress, read_records
 
@@ -33,6 +41,8 @@ class Session:
         self.step, self.scale, self.seconds = 0, 0.0, 0.0
         self.taken = stream.state  # where the stream stood after the last whole step
         self.records: list[dict[str, float]] = []
+        self.saved: int | None = None  # tokens of the checkpoint on the disk
+        self.stepped = 0  # learners that have made the present step, before the one whose turn it is
 
     def resume(self, folder: Path) -> None:
         tensors, numbers = read_tensors(folder / "checkpoint.safetensors")
@@ -42,19 +52,32 @@ class Session:
             numbers["documents"], numbers["chunk"], numbers["batches"], below(tensors, "carried/")
         )
         self.step, self.scale, self.seconds = numbers["step"], numbers["scale"], numbers["seconds"]
-        self.records = read_records(folder / "metrics.jsonl", numbers["step"] * self.batch_size)
+        self.saved = self.step * self.batch_size
+        self.records = read_records(folder / "metrics.jsonl", self.saved)
         lines = "".join(json.dumps(record) + "\n" for record in self.records)
         if not processes.first():
             return
         write_atomically(folder / "metrics.jsonl", lambda path: path.write_text(lines, encoding="utf-8"))
 
     def save(self, folder: Path) -> None:
+        """Write a checkpoint in place of the former one. Raises NotWritten, which says what is left."""
         tensors = {f"carried/{site}": x for site, x in self.taken.carried.items()}
         for number, learner in enumerate(self.learners):
             tensors |= learner.tensors(f"{number}/")
         state = {"documents": self.taken.documents, "chunk": self.taken.chunk, "batches": self.taken.batches}
         numbers = {"step": self.step, "scale": self.scale, "seconds": self.seconds}
-        write_tensors(folder / "checkpoint.safetensors", tensors, state | numbers)
+        try:
+            write_tensors(folder / "checkpoint.safetensors", tensors, state | numbers)
+        except NotWritten as error:
+            raise NotWritten(error.file, error.cause, self.left()) from error
+        self.saved = self.step * self.batch_size
+
+    def left(self) -> str:
+        """What a run that cannot write leaves behind, and what to do."""
+        again = "make room there and call train again, which"
+        if self.saved is None:
+            return f"there is no former checkpoint; {again} begins anew"
+        return f"the former checkpoint of {self.saved:,} tokens is kept; {again} goes on from it"
 
     def run(self, folder: Path | None, callback: Callable[[Progress], Any] | None) -> bool:
         """Train to the end; False when it was interrupted, with a checkpoint left behind. Of processes that train
@@ -71,21 +94,22 @@ class Session:
             file=sys.stdout,
             disable=callback is not None,
         )
-        with contextlib.ExitStack() as stack, bar:
-            file = None
-            if folder is not None:
-                file = stack.enter_context(open(folder / "metrics.jsonl", "a", encoding="utf-8"))
+        pace = Pace(self)
+        with bar:
             try:
                 for batch in self.stream if self.step < self.steps else ():
+                    if not pace.said:
+                        pace.read()
                     with whole_step():
                         measured = self.update(batch, self.step % every == 0 or self.step + 1 == self.steps)
                         self.step, self.taken = self.step + 1, self.stream.state
                         self.seconds = time.monotonic() - began
                         self.records += self.named(measured)
-                        if file is not None and measured:
-                            file.writelines(json.dumps(record) + "\n" for record in self.records[-len(measured) :])
-                            file.flush()
+                        if folder is not None and measured:
+                            self.write_records(folder, self.records[-len(measured) :])
                     bar.update()
+                    if not pace.said and (line := pace.learnt(folder is not None)) and processes.first():
+                        tqdm.write(line, file=sys.stdout)
                     if measured and callback is not None:
                         callback(self.progress(measured[0], self.step >= self.steps))
                     if self.step >= self.steps:
@@ -96,13 +120,34 @@ class Session:
                 if folder is not None:
                     self.save(folder)  # what follows the last step may be stopped too
             except KeyboardInterrupt:
+                if folder is not None:
+                    self.save(folder)
                 if processes.first():
                     done = self.step * self.batch_size
                     print(f"stopped after {done:,} of {self.tokens:,} tokens; the dictionary is kept.")
-                if folder is not None:
-                    self.save(folder)
                 return False
+            except ValueError as error:  # the loss, or activations, are not finite
+                if folder is None:
+                    raise
+                raise ValueError(f"{error} {self.keep_last_good(folder)}") from error
         return True
+
+    def keep_last_good(self, folder: Path) -> str:
+        """Save the state before a step that failed, and say what there is to go on from. A learner's loss is looked at
+        before it steps; where others have stepped already, or weights are not finite, the former checkpoint stays."""
+        weights = [p for learner in self.learners for p in learner.dictionary.parameters()]
+        if self.step and not self.stepped and all(bool(torch.isfinite(p).all()) for p in weights):
+            self.save(folder)
+        if self.saved is None:
+            return "No checkpoint was written before it."
+        file = folder / "checkpoint.safetensors"
+        return f"The last good state, of {self.saved:,} tokens, is in {file}; the same call goes on from there."
+
+    def write_records(self, folder: Path, records: list[dict[str, float]]) -> None:
+        try:
+            append_lines(folder / "metrics.jsonl", [json.dumps(record) for record in records])
+        except NotWritten as error:
+            raise NotWritten(error.file, error.cause, self.left()) from error
 
     def update(self, batch: Any, measure: bool) -> list[dict[str, float]]:
         """One step of every learner; a measurement of each when they are asked for."""
@@ -114,7 +159,11 @@ class Session:
             for learner in self.learners:
                 learner.dictionary.initialise(*[{site: x / self.scale for site, x in batch.items()}] * 2)
         batch = {site: x / self.scale for site, x in batch.items()}
-        measured = [learner.update(batch, self.step, measure) for learner in self.learners]
+        measured = []
+        for number, learner in enumerate(self.learners):
+            self.stepped = number
+            measured.append(learner.update(batch, self.step, measure))
+        self.stepped = 0
         return [numbers for numbers in measured if numbers is not None]
 
     def named(self, measured: list[dict[str, float]]) -> list[dict[str, float]]:

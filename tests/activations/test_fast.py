@@ -9,7 +9,7 @@ import torch
 
 import saekit as sk
 from saekit.activations import fast
-from saekit.activations.harvest import forward_to, through_bridge
+from saekit.activations.forward import forward_to, through_bridge
 
 NAMES = ("hook_resid_pre", "hook_resid_post", "hook_attn_out", "mlp.hook_in", "hook_mlp_out")
 FAMILIES = {

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from saekit.activations import harvest
-from saekit.activations.harvest import forward_to
+from saekit.activations.forward import forward_to
 from saekit.corpora import Corpus, Document, load_corpus
 from saekit.models import check_site, load_model
 

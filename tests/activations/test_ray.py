@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 
 import saekit as sk
+from saekit.activations import ActivationStore, with_ray
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'saekit[ray]'")
 SITES = ["blocks.1.hook_resid_post", "blocks.0.attn.hook_z"]
@@ -37,6 +40,43 @@ def test_equal_to_the_local_engine(model):
     assert all(torch.equal(ray[site], local[site]) for site in SITES)
 
 
+def test_a_store_holds_the_bytes_of_the_local_one_and_goes_on_after_a_failure(model, tmp_path, monkeypatch):
+    """A worker fails in the second shard; the first one is kept, and the same call ends with the same files."""
+    corpus = sk.load_corpus("microworld", split="heldout", n=70)
+    build = functools.partial(
+        ActivationStore.build, model, corpus, SITES, tokens=700, shard_tokens=400, dtype=torch.float32
+    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in a worker
+    try:
+        local = build(folder=tmp_path / "local")
+    finally:
+        torch.set_num_threads(threads)
+    assert len(local.shards) >= 2
+
+    class Failing(with_ray.RayReader):
+        def __call__(self, item):
+            raise FloatingPointError("the worker's memory is worn out")
+
+    add, reader = ActivationStore._add, with_ray.RayReader
+
+    def then_fail(self, tensors):
+        add(self, tensors)
+        monkeypatch.setattr(with_ray, "RayReader", Failing)
+
+    monkeypatch.setattr(ActivationStore, "_add", then_fail)
+    with pytest.raises(RuntimeError, match=r"cluster failed: FloatingPointError: the worker's memory is worn out$"):
+        build(folder=tmp_path / "ray", engine="ray", workers=2)
+    monkeypatch.undo()
+    assert with_ray.RayReader is reader and len(ActivationStore.open(tmp_path / "ray").shards) == 1
+    first = (tmp_path / "ray" / local.shards[0]["file"]).stat().st_mtime_ns
+    build(folder=tmp_path / "ray", engine="ray", workers=2)
+    assert (tmp_path / "ray" / local.shards[0]["file"]).stat().st_mtime_ns == first, "what was there is not read again"
+    for path in (tmp_path / "local").iterdir():
+        assert (tmp_path / "ray" / path.name).read_bytes() == path.read_bytes(), path.name
+    assert len(list((tmp_path / "ray").iterdir())) == len(list((tmp_path / "local").iterdir()))
+
+
 def test_a_failing_worker_ends_in_a_message(model):
     class Elsewhere:
         """The same model, said to be another."""
@@ -44,10 +84,14 @@ def test_a_failing_worker_ends_in_a_message(model):
         def __getattr__(self, name):
             return "0" * 64 if name == "model_hash" else getattr(model, name)
 
-    with pytest.raises(RuntimeError, match=r"a worker of the cluster failed: .*model_hash"):
+    with pytest.raises(
+        RuntimeError, match=r"a worker of the cluster failed: ValueError: the worker's 'micro' has model_hash"
+    ):
         sk.activations.harvest(Elsewhere(), ["The cat."], SITES[:1], engine="ray", workers=1)
 
 
 def test_refused(model):
     with pytest.raises(ValueError, match="engine is 'local' or 'ray', found 'dask'"):
         sk.activations.harvest(model, ["The cat."], SITES, engine="dask")
+    with pytest.raises(ValueError, match="engine is 'local' or 'ray', found 'dask'"):
+        ActivationStore.build(model, ["The cat."], SITES, "nowhere", tokens=10, engine="dask")

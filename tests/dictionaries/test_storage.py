@@ -148,7 +148,7 @@ def test_write_atomically(tmp_path: Path) -> None:
 
     def stop(path: Path) -> None:
         path.write_text("new, half", encoding="utf-8")
-        assert path.parent == file.parent  # the same file system, so that the rename is atomic
+        assert file.parent in path.parents  # the same file system, so that the rename is atomic
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -62,7 +62,7 @@ def normal(*shape: int) -> Tensor:
 
 @pytest.mark.parametrize(("n", "d_sae", "d", "k"), SIZES)
 def test_every_launcher_compiles(launched: list[str], n: int, d_sae: int, d: int, k: int) -> None:
-    from saekit_kernels.batch_top_k.triton import batch_threshold
+    from saekit_kernels.batch_top_k.triton import above, batch_top_k
     from saekit_kernels.decode.triton import decode_residual, decode_rows, value_gradients
     from saekit_kernels.latent_gradients.reference import AdamStep, Moments, Parameters
     from saekit_kernels.latent_gradients.triton import latent_sums, latent_update, weighted_rows
@@ -84,8 +84,8 @@ def test_every_launcher_compiles(launched: list[str], n: int, d_sae: int, d: int
     latent_update(index, values, values, x, x, parameters, Moments.zeros(parameters), AdamStep(1, 1e-3))
     top_k_rows(u, k)
     top_k_rows(u.bfloat16(), k)
-    batch_threshold(u, n * k)
-    batch_threshold(u.bfloat16(), n * k, 0.5)
+    batch_top_k(u, n * k)
+    above(u.bfloat16(), 0.5)
     kernels = {
         *("decode_kernel", "value_gradients_kernel", "weighted_rows_kernel", "latent_sums_kernel"),
         *("latent_update_kernel", "group_maxima_kernel", "collect_kernel", "select_kernel"),

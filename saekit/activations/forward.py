@@ -1,0 +1,75 @@
+"""One forward pass that keeps the activations at some hooks, and what every reading of a model needs around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from saekit.activations.fast import fast_path
+from saekit.models import site_layer
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+ROWS_AT_ONCE = 16
+"""Rows in one forward pass: on a CPU larger batches are no faster, since rows are padded to the longest."""
+
+
+def forward_to(model: TransformerBridge, tokens: Tensor, hooks: Sequence[str]) -> dict[str, Tensor]:
+    """One forward pass that keeps the activations at ``hooks`` and stops after the last layer they need; on the fast
+    path where it gives the same."""
+    path = fast_path(model, hooks, through_bridge)
+    return through_bridge(model, tokens, hooks) if path is None else path.read(tokens.to(model.cfg.device), hooks)
+
+
+def through_bridge(model: TransformerBridge, tokens: Tensor, hooks: Sequence[str]) -> dict[str, Tensor]:
+    seen: dict[str, Tensor] = {}
+
+    def keep(name: str):
+        return lambda h, hook: seen.__setitem__(name, h.detach())
+
+    layers = [site_layer(hook) for hook in hooks]
+    last = max((layer for layer in layers if layer is not None), default=0)
+    inside = all(layer is not None for layer in layers) and last + 1 < model.cfg.n_layers
+    with evaluation(model), torch.no_grad(), model.hooks(fwd_hooks=[(hook, keep(hook)) for hook in hooks]):
+        model(tokens.to(model.cfg.device), return_type=None, stop_at_layer=last + 1 if inside else None)
+    for hook in hooks:
+        if hook not in seen:
+            raise ValueError(f"hook {hook!r} did not fire in a forward pass of this model: choose another one.")
+    return {hook: seen[hook] for hook in hooks}
+
+
+def describe_model(model: TransformerBridge) -> dict[str, Any]:
+    """Name, hash and processing of a model, as they stand in every provenance; None where it was not loaded here."""
+    name = getattr(model, "model_name", None) or model.cfg.model_name
+    return {
+        "model": name,
+        "model_hash": getattr(model, "model_hash", None),
+        "processing": getattr(model, "processing", "none"),
+    }
+
+
+def check_finite(h: Tensor, site: str, batch: int) -> None:
+    """Raise ValueError naming the batch when an activation is NaN or infinite."""
+    if not bool(torch.isfinite(h).all()):
+        kind = "NaN" if bool(torch.isnan(h).any()) else "infinite"
+        raise ValueError(
+            f"{kind} activations at {site!r} in batch {batch}: check the model's dtype (float16 overflows; bfloat16 or "
+            f"float32 do not) and its weights."
+        )
+
+
+@contextmanager
+def evaluation(model: nn.Module) -> Iterator[None]:
+    """Dropout off while we read; the mode of every part of the model is put back."""
+    were = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, was in were.items():
+            module.training = was

@@ -1,0 +1,62 @@
+"""Reading a model on a Ray cluster: each worker loads it by its name and gives the activations that it has here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from saekit.activations.forward import describe_model, forward_to
+from saekit.models import load_model
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+
+def read_parts(
+    model: TransformerBridge, parts: Sequence[Tensor], hooks: Sequence[str], engine: str, workers: int
+) -> Iterator[dict[str, Tensor]]:
+    """forward_to on each part, here or (engine "ray") on a cluster."""
+    if engine == "ray":
+        return read_with_ray(model, parts, hooks, workers)
+    return (forward_to(model, part, hooks) for part in parts)
+
+
+def check_engine(engine: str) -> None:
+    if engine not in ("local", "ray"):
+        raise ValueError(f"engine is 'local' or 'ray', found {engine!r}.")
+
+
+def read_with_ray(
+    model: TransformerBridge, parts: Sequence[Tensor], hooks: Sequence[str], workers: int
+) -> Iterator[dict[str, Tensor]]:
+    """forward_to on a Ray cluster, the results in order."""
+    from saekit.engines.cluster import on_cluster
+
+    described = describe_model(model)
+    if described["model_hash"] is None:
+        raise ValueError("engine='ray' loads the model by its name in each worker: load it with sk.load_model first.")
+    dtype = model.cfg.dtype
+    arguments = {
+        "name": described["model"],
+        "model_hash": described["model_hash"],
+        "dtype": dtype,
+        "hooks": list(hooks),
+    }
+    for item in on_cluster([{"tokens": part.numpy()} for part in parts], RayReader, arguments, workers):
+        yield {hook: torch.from_numpy(item[hook].copy()).to(dtype) for hook in hooks}
+
+
+class RayReader:
+    """What a worker of the cluster does: load the model once, read batches of tokens."""
+
+    def __init__(self, name: str, model_hash: str, dtype: torch.dtype, hooks: list[str]) -> None:
+        self.model, self.hooks = load_model(name, dtype=dtype), hooks
+        if self.model.model_hash != model_hash:
+            raise ValueError(f"the worker's {name!r} has model_hash {self.model.model_hash}, not {model_hash}.")
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        read = forward_to(self.model, torch.from_numpy(item["tokens"].copy()), self.hooks)
+        return {hook: h.float().cpu().numpy() for hook, h in read.items()}  # numpy has no bfloat16

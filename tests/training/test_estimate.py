@@ -1,0 +1,158 @@
+"""The line before long work: times from a clock that we move, bytes counted by hand."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import torch
+
+import saekit as sk
+from saekit.activations import ActivationStore, ArrayStream
+from saekit.models.spoken import TimeLeft, spoken_bytes, spoken_duration
+from saekit.training import estimate, session
+from saekit.training.learner import Learner
+from saekit.training.session import Session
+
+D, D_SAE, BATCH = 16, 40, 64
+TEXTS = [f"the cat {'sat and ' * (n % 7)}ran to the {n} mats in the garden of number {n * n}" for n in range(40)]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def a_session(steps: int = 1000, stream=None) -> Session:
+    stream = stream or ArrayStream(torch.randn(700, D, generator=torch.Generator().manual_seed(0)), BATCH)
+    learner = Learner(
+        sk.TopK(d_sae=D_SAE, k=3), stream.widths, steps, BATCH, 1e-2, 0, torch.device("cpu"), torch.float32
+    )
+    return Session(stream, [learner], BATCH * steps, BATCH, 0)
+
+
+def test_bytes_by_hand(tmp_path):
+    ours = a_session()
+    learned = 4 * (D_SAE * D + D_SAE * D + D_SAE + D)  # encoder, decoder, their biases
+    latent_max, since_fired = 4 * D_SAE, 8 * D_SAE
+    state = 3 * learned + latent_max + since_fired  # weights and two moments
+    assert estimate.learned_bytes(ours.learners[0]) == learned
+    assert estimate.state_bytes(ours.learners[0]) == state
+    assert estimate.memory_bytes(ours) == state + learned + 2 * 4 * BATCH * (D + D_SAE)
+    assert estimate.disk_bytes(ours) == 2 * (state + 4 * BATCH * D)
+    for batch, _ in zip(ours.stream, range(3), strict=False):
+        ours.update(batch, False)
+    ours.save(tmp_path)
+    written = (tmp_path / "checkpoint.safetensors").stat().st_size
+    assert state <= written <= state + 4_000, "the names and numbers at the head of the file come on top"
+
+
+def test_a_chunk_of_activations_counts_twice(tiny_gpt2):
+    stream = sk.activations.ActivationStream(tiny_gpt2, ["blocks.1.hook_resid_post"], TEXTS, BATCH)
+    array = estimate.memory_bytes(a_session())
+    assert estimate.memory_bytes(a_session(stream=stream)) - array == 2 * 2**15 * D * 4
+
+
+@pytest.mark.parametrize(("chunk_tokens", "seconds"), [(None, 995 * 0.5), (BATCH * 100, 995 * 0.5 + 8.95 * 20)])
+def test_time_by_hand(monkeypatch, chunk_tokens, seconds):
+    """The first batch waits 20 s for its chunk and its step takes 5 s; every other step takes 0.5 s with its batch.
+    Four of these make two seconds; 995 are left then, which need 9.95 chunks, one of which is there."""
+    clock = Clock()
+    monkeypatch.setattr(estimate, "clock", clock)
+    monkeypatch.setattr(estimate, "spoken_duration", lambda seconds: f"{seconds:.2f} s")
+    ours = a_session()
+    if chunk_tokens:
+        ours.stream.chunk_tokens = chunk_tokens
+    pace, lines = estimate.Pace(ours), []
+    for reading, learning in [(20, 5)] + [(0.125, 0.375)] * 4:
+        clock.now += reading
+        pace.read()
+        clock.now += learning
+        ours.step += 1
+        lines.append(pace.learnt(on_disk=True))
+    assert lines[:4] == [None] * 4 and pace.said
+    sizes = (spoken_bytes(estimate.memory_bytes(ours)), spoken_bytes(estimate.disk_bytes(ours)))
+    assert lines[4] == f"{seconds:.2f} s; {sizes[0]} of memory beside the model, {sizes[1]} on disk"
+
+
+@pytest.mark.parametrize("callback", [None, lambda progress: None])
+def test_long_runs_say_it_once_and_short_ones_do_not(monkeypatch, capsys, tmp_path, callback):
+    x = torch.randn(700, D, generator=torch.Generator().manual_seed(0))
+    train = functools.partial(
+        sk.train, x, None, sk.TopK(d_sae=D_SAE, k=3), tokens=BATCH * 100, batch_size=BATCH, callback=callback
+    )
+    train()
+    assert "of memory beside the model" not in capsys.readouterr().out
+    clock = Clock()
+    monkeypatch.setattr(estimate, "clock", clock)
+    update = session.Session.update
+
+    def slow(self, *arguments):
+        clock.now += 3.0
+        return update(self, *arguments)
+
+    monkeypatch.setattr(session.Session, "update", slow)
+    train(out=tmp_path)
+    said = capsys.readouterr().out
+    assert said.count("of memory beside the model") == 1
+    assert "about 5 minutes; 51 kB of memory beside the model, 41 kB on disk" in said  # 98 steps of 3 s
+    train()
+    assert "beside the model\n" in capsys.readouterr().out, "in memory nothing is said of the disk"
+
+
+def test_a_store_says_how_long(monkeypatch, capsys, tiny_gpt2, tmp_path):
+    """Two readings of the model tell: 4 tokens a second here."""
+    clock = Clock()
+
+    class Slow(TimeLeft):
+        def __init__(self, total):
+            super().__init__(total, clock)
+
+        def after(self, done):
+            clock.now = done / 4
+            return super().after(done)
+
+    monkeypatch.setattr("saekit.activations.store.TimeLeft", Slow)
+    site = "blocks.0.hook_resid_post"
+    twice = int(sk.activations.harvest(tiny_gpt2, ["the cat sat and the dog"] * 32, site).mask.sum())
+    texts = ["the cat sat and the dog"] * 1000
+    ActivationStore.build(tiny_gpt2, texts, site, tmp_path, tokens=twice + 4 * 600)
+    said = capsys.readouterr().out
+    assert said.count("about") == 1 and "about 10 minutes\n" in said, said
+
+
+def test_time_left_by_hand():
+    clock = Clock()
+    time_left = TimeLeft(1000, clock)
+    clock.now = 50.0  # the first piece warms up
+    assert time_left.after(100) is None
+    clock.now = 51.0
+    assert time_left.after(110) is None, "a second says too little"
+    clock.now = 53.0
+    assert time_left.after(130) == pytest.approx(870 / 10)
+    clock.now = 60.0
+    assert time_left.after(200) is None, "once is enough"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.2, "about 1 second"),
+        (31, "about 31 seconds"),
+        (700, "about 12 minutes"),
+        (7200, "about 2.0 hours"),
+        (200_000, "about 2.3 days"),
+    ],
+)
+def test_durations(seconds, words):
+    assert spoken_duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("size", "words"), [(12, "12 bytes"), (1_500, "1.5 kB"), (310_400_000, "310 MB"), (1_240_000_000, "1.2 GB")]
+)
+def test_sizes(size, words):
+    assert spoken_bytes(size) == words
