@@ -75,7 +75,7 @@ class ShuffledStream(ABC):
                 rest = order[whole * self.batch_size :]
                 carried = {site: x[site][rest].clone() for site in self.sites}
                 self.state = StreamState(documents, begun.chunk + 1, 0, carried)
-            yield {site: x[site][picked] for site in self.sites}
+            yield {site: x[site].index_select(0, picked).float() for site in self.sites}
 
 
 def check_batch_size(batch_size: int) -> int:

@@ -38,13 +38,15 @@ class StoreStream(ShuffledStream):
         return self.store.provenance
 
     def read(self, begun: StreamState) -> tuple[dict[str, Tensor], int]:
-        """`documents` counts shards here, passes and all."""
-        pieces = {site: [begun.carried[site]] if site in begun.carried else [] for site in self.sites}
+        """In the store's own precision: a batch becomes float32 when it is taken. `documents` counts shards here,
+        passes and all."""
+        dtype = getattr(torch, self.store.manifest["dtype"])
+        pieces = {site: [begun.carried[site].to(dtype)] if site in begun.carried else [] for site in self.sites}
         counted, taken = 0, begun.documents
         while counted < self.chunk_tokens:
             shard = self.store.shard(self._number(taken), self.sites)
             for site in self.sites:
-                pieces[site].append(shard[site].float())
+                pieces[site].append(shard[site])
             counted += len(shard[self.sites[0]])
             taken += 1
         return {site: torch.cat(parts) for site, parts in pieces.items()}, taken

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import saekit as sk
-from saekit.activations import ActivationStore, StoreStream, harvest, store, with_ray
+from saekit.activations import ActivationStore, StoreStream, StreamState, harvest, store, with_ray
 from saekit.corpora import load_corpus
 
 SITES = ["blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"]
@@ -153,3 +153,18 @@ def test_what_a_killed_process_left_half_written_is_removed(tiny_gpt2, built, tm
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         [".own.txt", *(path.name for path in built.folder.iterdir())]
     )
+
+
+def test_a_stream_of_half_precision_gives_float32_and_goes_on_from_any_state(tiny_gpt2, tmp_path, monkeypatch):
+    monkeypatch.setattr("saekit.activations.shuffled.CHUNK_TOKENS", 250)
+    half = build(tiny_gpt2, tmp_path)
+    rows = {tuple(row.tolist()) for row in everything(half, SITES[0]).float()}
+    stream = StoreStream(half, SITES[:1], 32, seed=5)
+    batches = [(batch[SITES[0]], stream.state) for batch, _ in zip(stream, range(40), strict=False)]
+    assert all(x.dtype == torch.float32 and {tuple(row.tolist()) for row in x} <= rows for x, _ in batches)
+    for at in (0, 7, 20, 38):
+        state = batches[at][1]
+        carried = {site: x.float() for site, x in state.carried.items()}  # as in checkpoints of before
+        for begun in (state, StreamState(state.documents, state.chunk, state.batches, carried)):
+            again = next(iter(StoreStream(half, SITES[:1], 32, seed=5, state=begun)))
+            assert torch.equal(again[SITES[0]], batches[at + 1][0])
