@@ -38,8 +38,8 @@ class StoreStream(ShuffledStream):
         return self.store.provenance
 
     def read(self, begun: StreamState) -> tuple[dict[str, Tensor], int]:
-        """In the store's own precision: a batch becomes float32 when it is taken. `documents` counts the shards of all
-        passes here."""
+        """In the store's own precision: a batch becomes float32 when it is taken. `documents` counts shards here,
+        passes and all."""
         dtype = getattr(torch, self.store.manifest["dtype"])
         pieces = {site: [begun.carried[site].to(dtype)] if site in begun.carried else [] for site in self.sites}
         counted, taken = 0, begun.documents
