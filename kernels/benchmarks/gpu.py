@@ -1,7 +1,6 @@
 """How fast are the Triton kernels? Correctness first, then milliseconds beside torch; what it printed last is gpu.md.
 
-    python kernels/benchmarks/gpu.py                 on a machine with CUDA: writes gpu.json and gpu.md beside this file
-    python kernels/benchmarks/gpu.py --not-measured  writes gpu.md with the same rows and no number
+    python kernels/benchmarks/gpu.py        on a machine with CUDA: writes gpu.json and gpu.md beside this file
 
 roof: the least time that the memory traffic (or the products) of an operation can take on this card, by the speed of a
       copy and of an 8192³ bfloat16 product measured in the same run, over the time that it took. 1 is the limit.
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gpu_operations import NAMES, Inputs, Operation, Shape, draw, operations
+from gpu_operations import Inputs, Operation, Shape, draw, operations
 from torch import Tensor
 
 FOLDER = Path(__file__).parent
@@ -125,20 +124,7 @@ def markdown(rows: list[dict[str, Any]], machine: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def not_measured() -> list[dict[str, Any]]:
-    return [
-        {**dict.fromkeys(COLUMNS, "not measured"), "operation": name, "n × D × F, k": str(shape),
-         "popularity": "Zipf" if shape.zipf else "uniform"}
-        for shape in SHAPES
-        for name in NAMES
-    ]  # fmt: skip
-
-
-def main(arguments: list[str]) -> None:
-    if arguments == ["--not-measured"]:
-        text = markdown(not_measured(), "It has not yet run on a machine with CUDA.")
-        (FOLDER / "gpu.md").write_text(text, encoding="utf-8")
-        return
+def main() -> None:
     if not torch.cuda.is_available():
         sys.exit("The Triton kernels can be timed only where torch finds a CUDA device, and here it finds none.")
     import triton
@@ -160,4 +146,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 NAMES = ["decode_rows", "decode_residual", "value_gradients", "by_latent", "weighted_rows", "latent_update"]
-NAMES += ["bias_gradient", "top_k_rows", "batch_threshold"]
+NAMES += ["top_k_rows", "batch_top_k"]
 
 
 class Shape(NamedTuple):
@@ -79,7 +79,6 @@ def distance(found: Tensor, wanted: Tensor) -> float:
 def operations(shape: Shape, device: str) -> Iterator[Operation]:
     from saekit_kernels.batch_top_k import reference as batch_reference
     from saekit_kernels.batch_top_k import triton as batch
-    from saekit_kernels.bias_gradient import bias_gradient
     from saekit_kernels.decode import triton as decode
     from saekit_kernels.latent_gradients import reference as gradients_reference
     from saekit_kernels.latent_gradients import triton as gradients
@@ -192,15 +191,6 @@ def operations(shape: Shape, device: str) -> Iterator[Operation]:
     )
     del parameters, moments
     yield Operation(
-        "bias_gradient",
-        lambda i: bias_gradient(gradients.latent_sums(i.index, i.s), directions),
-        {"dense": lambda i: -(torch.zeros(n, d_sae, device=device).scatter_(
-            1, i.indices.view(n, k).long(), i.s.view(n, k)) @ directions).sum(0)},
-        lambda out, i: distance(out, -(i.s[:, None] * directions[i.indices.long()]).double().sum(0)),
-        1e-3,
-        4.0 * d_sae * d + 12.0 * entries,
-    )  # fmt: skip
-    yield Operation(
         "top_k_rows",
         lambda i: top_k.top_k_rows(i.u, k),
         {"topk": lambda i: i.u.topk(k, dim=1), "topk, not sorted": lambda i: i.u.topk(k, dim=1, sorted=False)},
@@ -210,13 +200,11 @@ def operations(shape: Shape, device: str) -> Iterator[Operation]:
         recall=lambda out, i: float((out[0] >= i.u.topk(k, dim=1).values[:, -1:]).float().mean()),
     )
     yield Operation(
-        "batch_threshold",
-        lambda i: batch.batch_threshold(i.u, entries),
+        "batch_top_k",
+        lambda i: batch.batch_top_k(i.u, entries),
         {"flat topk": lambda i: i.u.view(-1).topk(entries, sorted=False)},
-        lambda out, i: float(not torch.equal(out[0], batch_reference.batch_threshold(i.u, entries)[0])),
+        lambda out, i: float(not torch.equal(out[0], batch_reference.batch_top_k(i.u, entries)[0])),
         0.0,
         2.0 * n * d_sae + 12.0 * entries,
-        recall=lambda out, i: float(
-            torch.isin(batch_reference.batch_threshold(i.u, entries)[1], out[1]).float().mean()
-        ),
+        recall=lambda out, i: float(torch.isin(batch_reference.batch_top_k(i.u, entries)[1], out[1]).float().mean()),
     )

@@ -13,17 +13,18 @@ FOLDER = Path(__file__).parents[3] / "kernels" / "benchmarks"
 def test_every_operation_is_right_before_it_is_timed(zipf, monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
     import gpu
+    import gpu_operations
 
     rows = list(gpu.measured(gpu.Shape(6, 32, 40, 4, zipf), "cpu", *gpu.ceilings("cpu", side=8)))
-    assert [row["operation"] for row in rows] == gpu.NAMES
+    assert [row["operation"] for row in rows] == gpu_operations.NAMES
     for row in rows:
         assert float(row["ms"]) > 0 and set(row) <= set(gpu.COLUMNS), row
-    assert len(gpu.not_measured()) == len(gpu.SHAPES) * len(gpu.NAMES)
 
 
 def test_a_wrong_result_is_not_timed(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
     import gpu
+    import gpu_operations
     from saekit_kernels.decode import triton as decode
 
     right = decode.value_gradients
@@ -36,7 +37,8 @@ def test_a_wrong_result_is_not_timed(monkeypatch):
 def test_without_a_gpu_it_says_so_and_ends_with_1(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
     import gpu
+    import gpu_operations
 
     monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit, match="only where torch finds a CUDA device"):
-        gpu.main([])
+        gpu.main()

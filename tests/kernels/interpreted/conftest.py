@@ -31,7 +31,7 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def poisoned(*arguments, **settings) -> Tensor:
         made = empty(*arguments, **settings)
-        return made.fill_(float("nan") if made.is_floating_point() else ODD)
+        return made.fill_(float("nan") if made.is_floating_point() else 255 if made.dtype == torch.uint8 else ODD)
 
     monkeypatch.setattr(torch, "empty", poisoned)
 
