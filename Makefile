@@ -16,7 +16,7 @@ RUN := .venv/bin/python
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo lab test curriculum micro dictionaries card lock lint wheel clean
+.PHONY: help environment demo lab test curriculum bench micro dictionaries card lock lint wheel clean
 
 help: ## list these targets
 	@echo "saekit: first make demo, then make test"
@@ -47,6 +47,9 @@ test: environment ## every test that can run here
 
 curriculum: environment ## every notebook, executed, with seconds for each
 	@$(RUN) notebooks/run.py curriculum
+
+bench: environment ## the CPU path beside other libraries (in environments of their own, build/peers) and its ceilings
+	@$(RUN) kernels/benchmarks/cpu.py $(ARGS)
 
 micro: environment ## train the embedded model again
 	@$(RUN) -m saekit.models.pretrain --width $(SIZE)

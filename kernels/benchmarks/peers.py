@@ -73,6 +73,7 @@ def saelens(n: int, d: int, f: int, k: int, autocast: bool = False) -> Callable[
     config = SAETrainerConfig(
         total_training_samples=10**9,
         train_batch_size_samples=n,
+        lr_end=3e-5,
         autocast=autocast,
         logger=LoggingConfig(log_to_wandb=False),
     )

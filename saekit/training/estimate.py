@@ -26,8 +26,9 @@ def state_bytes(learner: Learner) -> int:
 
 
 def memory_bytes(session: Session) -> int:
-    """The learners' states and gradients; a chunk of activations (float32, twice: its pieces are joined); a batch, as
-    it comes and scaled, with the pre-activations and their gradient of the largest dictionary."""
+    """At most: the learners' states and gradients; a chunk of activations (float32, twice: its pieces are joined); a
+    batch, as it comes and scaled, with the pre-activations and their gradient of the largest dictionary (TopK and
+    BatchTopK make a part of them at a time)."""
     width, chunk = sum(session.stream.widths.values()), getattr(session.stream, "chunk_tokens", 0)
     largest = max(learner.dictionary.d_sae for learner in session.learners)
     item = max(p.element_size() for learner in session.learners for p in learner.dictionary.parameters())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from saekit_kernels import SparseCodes, decode, encode_above, encode_batch_top_k, encode_top_k, using
+from saekit_kernels import SparseCodes, decode, encode, encode_above, encode_batch_top_k, encode_top_k, using
 from saekit_kernels.encode import chunked
 from torch import Tensor
 
@@ -22,6 +22,7 @@ def example(seed: int = 0) -> dict[str, Tensor]:
 def chunk(request, monkeypatch):
     rows = {"all rows": N, "a row": 1, "five rows": 5}[request.param]
     monkeypatch.setitem(chunked.CHUNK_BYTES, "cpu", rows * LATENTS * 8)
+    monkeypatch.setattr(encode, "FEW", 0)
 
 
 def slow(g: dict[str, Tensor], centre: bool) -> Tensor:

@@ -16,6 +16,9 @@ from saekit_kernels.encode import reference
 from saekit_kernels.encode.chunked import above, batch_top_k_entries, top_k_entries
 from saekit_kernels.sparse_codes import SparseCodes
 
+FEW = 2**17
+"""Pre-activations below which a chunk, an operation of its own, costs more than it saves."""
+
 __all__ = ["encode_above", "encode_batch_top_k", "encode_top_k"]
 
 
@@ -34,7 +37,7 @@ def encode_top_k(
     check(x, directions, bias, centre)
     if not 1 <= k <= len(directions):
         raise ValueError(f"k must be between 1 and the {len(directions)} latents there are, found {k}.")
-    if path_for(x) == "reference":
+    if _plain(x, directions):
         return reference.encode_top_k(x, directions, bias, k, centre)
     flat = x.reshape(-1, x.shape[-1])
     values, indices = top_k_entries(flat, directions, bias, centre, k, product_dtype(x))
@@ -59,7 +62,7 @@ def encode_batch_top_k(
     check(x, directions, bias, centre)
     if wanted < 1:
         raise ValueError(f"wanted must be at least 1 entry of the batch, found {wanted}.")
-    if path_for(x) == "reference":
+    if _plain(x, directions):
         return reference.encode_batch_top_k(x, directions, bias, wanted, centre)
     flat = x.reshape(-1, x.shape[-1])
     values, indices, offsets = batch_top_k_entries(
@@ -81,11 +84,17 @@ def encode_above(
     """
     check(x, directions, bias, centre)
     threshold = torch.as_tensor(threshold, dtype=x.dtype, device=x.device).detach()
-    if path_for(x) == "reference":
+    if _plain(x, directions):
         return reference.encode_above(x, directions, bias, threshold, centre)
     flat = x.reshape(-1, x.shape[-1])
     values, indices, offsets = above(flat, directions, bias, centre, threshold, product_dtype(x))
     return SparseCodes(values, indices, offsets, len(directions), tuple(x.shape[:-1]))
+
+
+def _plain(x: Tensor, directions: Tensor) -> bool:
+    """Whether all pre-activations are made at once: when asked for, and on a CPU where they are few."""
+    path = path_for(x)
+    return path == "reference" or (path == "cpu" and x.numel() // x.shape[-1] * len(directions) <= FEW)
 
 
 def product_dtype(x: Tensor) -> torch.dtype:

@@ -29,12 +29,13 @@ def encode_top_k_entries(
     x: Tensor, directions: Tensor, bias: Tensor, centre: Tensor | None, k: int, product: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """values and indices [n · k] of the k largest pre-activations of each row, after a ReLU; ascending in a row."""
-    values = x.new_empty(len(x), k)
-    indices = torch.empty(len(x), k, dtype=torch.int32, device=x.device)
-    for rows, u in chunks(x, directions, bias, centre, product):
-        kept, latents = top_k_rows(u, k)
-        values[rows], indices[rows] = kept.relu_().to(x.dtype), latents
-    return values.view(-1), indices.view(-1)
+    parts = [top_k_rows(u, k) for _, u in chunks(x, directions, bias, centre, product)]
+    if len(parts) == 1:
+        values, indices = parts[0]
+    else:
+        none = (x.new_empty(0, k), torch.empty(0, k, dtype=torch.int32, device=x.device))
+        values, indices = (torch.cat(part) for part in zip(*(parts or [none]), strict=True))
+    return values.relu_().view(-1).to(x.dtype), indices.view(-1)
 
 
 def _like_top_k(
