@@ -1,12 +1,13 @@
 """How good are the defaults? Prints a table; what it printed last stands in training_quality.md.
 
-    python kernels/benchmarks/training_quality.py [stories] [toy]
+    python kernels/benchmarks/training_quality.py [stories] [toy] [engine]
 
 stories: three sites of stories260K, a real language model, with `sk.train`'s defaults, beside a sweep of six runs
          (learning rates 1e-3, 3e-3, 6e-3 × batches of 512 and 1,024 tokens). 900 stories to train on, 1M tokens; held
          out the first 511 tokens of each of 100 others, BOS not counted.
 toy:     256 planted features in 64 dimensions (see saekit.corpora.planted), ReLU, one λ for all, chosen on a sixth
          seed; MCC of five seeds.
+engine:  the fast path beside plain torch, and products in bfloat16 beside float32, at equal tokens and seed.
 """
 
 from __future__ import annotations
@@ -72,6 +73,32 @@ def on_stories(sweep: bool = True) -> None:
     print(f"\n{len(held_out):,} held-out tokens")
 
 
+def on_engine(tokens: int = 300_000) -> None:
+    print("| model, site | way | explained variance | seconds |\n|---|---|---|---|")
+    train_texts, held_texts = stories()
+    cases = {
+        "stories260K": (sk.load_model(REAL / "stories260K", device="cpu"), train_texts, held_texts),
+        "micro": (sk.load_model("micro"), sk.load_corpus("microworld"), None),
+    }
+    for name, (model, texts, held_out) in cases.items():
+        site = "blocks.2.hook_resid_post"
+        if held_out is None:
+            x = sk.activations.harvest(model, sk.load_corpus("microworld", split="heldout"), site, tokens=40_000)
+        else:
+            x = sk.activations.harvest(model, held_out, site, long="cut")
+        ways = {
+            "fast, float32": {"dtype": torch.float32},
+            "plain torch, float32": {"dtype": torch.float32, "kernels": "reference"},
+            "fast, products in bfloat16": {"dtype": torch.bfloat16},
+        }
+        for way, settings in ways.items():
+            began = time.perf_counter()
+            run = sk.train(model, site, sk.TopK(d_sae=1024, k=16), texts, tokens=tokens, callback=quiet, **settings)
+            seconds = time.perf_counter() - began
+            variance, _ = judged(run.dictionary, x.flat(site))
+            print(f"| {name}, {site} | {way} | {variance:.4f} | {seconds:.0f} |", flush=True)
+
+
 def toy_mcc(seed: int, weight: float, samples: int = 3_000_000) -> float:
     world = superposition(seed=seed)
     x = world.sample(min(samples, 1_000_000), seed=seed)
@@ -92,8 +119,10 @@ def on_toy() -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(2)
-    wanted = sys.argv[1:] or ["stories", "toy"]
+    wanted = sys.argv[1:] or ["stories", "toy", "engine"]
     if "stories" in wanted:
         on_stories()
     if "toy" in wanted:
         on_toy()
+    if "engine" in wanted:
+        on_engine()
