@@ -33,6 +33,7 @@ from saekit.training.learner import Learner, default_dtype
 
 HERE = Path(__file__).parent
 CPU = torch.device("cpu")
+Shape = tuple[int, int, int, int]  # N, D, F, k
 STEPS = [(1024, 256, 4096, 32), (2048, 512, 8192, 32), (2048, 768, 12288, 32)]
 GRID = [
     (64, 128, 1024, 8),
@@ -58,31 +59,36 @@ def milliseconds(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str
     return {name: statistics.median(each) for name, each in seen.items()}
 
 
-def learner_for(shape: tuple[int, int, int, int], dtype: torch.dtype, kernels: str = "auto") -> Learner:
+def learner_for(shape: Shape, dtype: torch.dtype, kernels: str, device: torch.device) -> Learner:
     n, d, f, k = shape
-    return Learner(sk.TopK(d_sae=f, k=k), {"x": d}, 10**5, n, 1e-4, 0, CPU, dtype, kernels)
+    return Learner(sk.TopK(d_sae=f, k=k), {"x": d}, 10**5, n, 1e-4, 0, device, dtype, kernels)
 
 
-def stepper(shape: tuple[int, int, int, int], dtype: torch.dtype, kernels: str = "auto") -> Callable[[], object]:
-    learner = learner_for(shape, dtype, kernels)
-    x = {"x": torch.randn(shape[0], shape[1], generator=torch.Generator().manual_seed(0))}
+def stepper(
+    shape: Shape, dtype: torch.dtype, kernels: str = "auto", device: torch.device = CPU
+) -> Callable[[], object]:
+    """A whole training step on a batch of the shape, with a share of the latents held dead."""
+    learner = learner_for(shape, dtype, kernels, device)
+    x = {"x": torch.randn(shape[0], shape[1], generator=torch.Generator().manual_seed(0)).to(device)}
 
     def step() -> None:
         learner.since_fired[: int(DEAD * shape[2])] = 10**9
         learner.update(x, 1000, False)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
 
     return step
 
 
-def same_as_reference(shape: tuple[int, int, int, int]) -> float:
+def same_as_reference(shape: Shape, kernels: str = "cpu", device: torch.device = CPU) -> float:
     """The largest relative difference of any gradient between the fast and the plain path in float32, AuxK included."""
     n, d, f, _ = shape
-    x = {"x": torch.randn(n, d, generator=torch.Generator().manual_seed(1))}
+    x = {"x": torch.randn(n, d, generator=torch.Generator().manual_seed(1)).to(device)}
     found = []
-    for kernels in ("cpu", "reference"):
-        learner = learner_for(shape, torch.float32, kernels)
-        dead = torch.arange(f) < int(DEAD * f)
-        with using(kernels):
+    for path in (kernels, "reference"):
+        learner = learner_for(shape, torch.float32, path, device)
+        dead = torch.arange(f, device=device) < int(DEAD * f)
+        with using(path):
             learner.objective(x, x, learner.dictionary, dead).total.backward()
         found.append([p.grad for p in learner.dictionary.parameters()])
     return max(float((a - b).norm() / b.norm()) for a, b in zip(*found, strict=True))

@@ -14,6 +14,8 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -35,6 +37,7 @@ SHAPES = [
     for zipf in (True, False)
 ]
 SHAPES.append(Shape(8192, 4096, 131072, 64, True))
+STEPS = [(4096, 768, 24576, 32), (8192, 2304, 65536, 64)]
 
 
 def milliseconds(run: Callable[[Inputs], Any], sets: list[Inputs]) -> float:
@@ -112,15 +115,57 @@ def measured(shape: Shape, device: str, flops: float, bandwidth: float) -> Itera
         yield row
 
 
-def markdown(rows: list[dict[str, Any]], machine: str) -> str:
+def training_steps(shapes: list[tuple[int, int, int, int]], device: str) -> list[dict[str, Any]]:
+    """Milliseconds of a whole training step with AuxK at 5 % dead, ours and the other libraries', in turns; a library
+    that cannot be installed here is named. Gradients are compared with plain torch first."""
+    from cpu import same_as_reference, stepper
+    from peers import REQUIREMENTS, Peer
+
+    rows = []
+    where = torch.device(device)
+    for shape in shapes:
+        difference = same_as_reference(shape, "auto", where)
+        row: dict[str, Any] = {"N, D, F, k": ", ".join(map(str, shape)), "gradients differ by": f"{difference:.1e}"}
+        rows.append(row)
+        if difference > 1e-3:
+            row["saekit, bfloat16"] = "wrong, so not timed"
+            continue
+        ways: dict[str, Callable[[], Any]] = {
+            "saekit, bfloat16": stepper(shape, torch.bfloat16, device=where),
+            "saekit, float32": stepper(shape, torch.float32, device=where),
+            "saekit, plain torch": stepper(shape, torch.float32, "reference", where),
+        }
+        seen: dict[str, list[float]] = {}
+        for name in REQUIREMENTS:
+            try:
+                ways[name] = Peer(name, shape, device).step
+            except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
+                row[name] = f"not measured ({type(error).__name__})"
+        for number in range(8):
+            for name, way in ways.items():
+                began = time.perf_counter()
+                ms = way() or 1e3 * (time.perf_counter() - began)
+                if number:  # the first ones compile and allocate
+                    seen.setdefault(name, []).append(ms)
+        row |= {name: f"{statistics.median(each):.2f}" for name, each in seen.items()}
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    return lines + [f"| {' | '.join(str(row.get(column, '')) for column in columns)} |" for row in rows]
+
+
+def markdown(rows: list[dict[str, Any]], steps: list[dict[str, Any]], machine: str) -> str:
     lines = [
         "# The Triton kernels on a GPU",
         "",
         f"Printed by `gpu.py`, which says what the columns mean. {machine}",
         "",
     ]
-    lines += [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
-    lines += [f"| {' | '.join(str(row.get(column, '')) for column in COLUMNS)} |" for row in rows]
+    lines += table([dict.fromkeys(COLUMNS, "") | row for row in rows])
+    lines += ["", "## A training step, milliseconds", "", *table(steps)]
     return "\n".join(lines) + "\n"
 
 
@@ -141,8 +186,10 @@ def main() -> None:
             print(*(f"{name} {value}" for name, value in row.items()), sep="  ", flush=True)
             rows.append(row)
         torch.cuda.empty_cache()
-    (FOLDER / "gpu.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n", encoding="utf-8")
-    (FOLDER / "gpu.md").write_text(markdown(rows, machine), encoding="utf-8")
+    steps = training_steps(STEPS, "cuda")
+    results = {"machine": machine, "rows": rows, "steps": steps}
+    (FOLDER / "gpu.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    (FOLDER / "gpu.md").write_text(markdown(rows, steps, machine), encoding="utf-8")
 
 
 if __name__ == "__main__":

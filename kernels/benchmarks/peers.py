@@ -1,6 +1,6 @@
 """The other libraries' training step, each in an environment of its own, timed on demand.
 
-    python peers.py NAME N D F K        (started by cpu.py with the peer's own Python)
+    python peers.py NAME N D F K        (started by cpu.py and gpu.py with the peer's own Python; DEVICE is cpu or cuda)
 
 Reads a line, makes one training step on a batch [N, D] with 5 % of the latents held dead, and answers with its
 milliseconds as JSON; so several peers can be timed in turns, and a slow moment of the machine falls on all of them.
@@ -24,14 +24,17 @@ REQUIREMENTS = {
 }
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "peers"
 DEAD = 0.05
+DEVICE = os.environ.get("DEVICE", "cpu")
 
 
 class Peer:
     """A peer's process: ``step()`` makes it take one training step and returns the milliseconds."""
 
-    def __init__(self, name: str, shape: tuple[int, int, int, int]) -> None:
+    def __init__(self, name: str, shape: tuple[int, int, int, int], device: str = "cpu") -> None:
         command = [environment(name), __file__, name, *map(str, shape)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "DEVICE": device}
+        )
         self.step()  # the first one allocates
 
     def step(self) -> float:
@@ -68,11 +71,12 @@ def saelens(n: int, d: int, f: int, k: int, autocast: bool = False) -> Callable[
     from sae_lens.saes.topk_sae import TopKTrainingSAE, TopKTrainingSAEConfig
     from sae_lens.training.sae_trainer import SAETrainer
 
-    sae = TopKTrainingSAE(TopKTrainingSAEConfig(d_in=d, d_sae=f, k=k, device="cpu"))
-    x = torch.randn(n, d)
+    sae = TopKTrainingSAE(TopKTrainingSAEConfig(d_in=d, d_sae=f, k=k, device=DEVICE))
+    x = torch.randn(n, d, device=DEVICE)
     config = SAETrainerConfig(
         total_training_samples=10**9,
         train_batch_size_samples=n,
+        device=DEVICE,
         lr_end=3e-5,
         autocast=autocast,
         logger=LoggingConfig(log_to_wandb=False),
@@ -90,8 +94,8 @@ def dictionary_learning(n: int, d: int, f: int, k: int) -> Callable[[], object]:
     import torch
     from dictionary_learning.trainers.top_k import TopKTrainer
 
-    trainer = TopKTrainer(10**5, d, f, k, layer=0, lm_name="none", device="cpu")
-    x = torch.randn(n, d)
+    trainer = TopKTrainer(10**5, d, f, k, layer=0, lm_name="none", device=DEVICE)
+    x = torch.randn(n, d, device=DEVICE)
 
     def step() -> None:
         trainer.num_tokens_since_fired[: int(DEAD * f)] = 10**9
@@ -104,10 +108,10 @@ def sparsify(n: int, d: int, f: int, k: int) -> Callable[[], object]:
     import torch
     from sparsify import SparseCoder, SparseCoderConfig
 
-    sae = SparseCoder(d, SparseCoderConfig(num_latents=f, k=k), device="cpu")
+    sae = SparseCoder(d, SparseCoderConfig(num_latents=f, k=k), device=DEVICE)
     optimizer = torch.optim.Adam(sae.parameters(), lr=1e-4)
-    x = torch.randn(n, d)
-    dead = torch.arange(f) < int(DEAD * f)
+    x = torch.randn(n, d, device=DEVICE)
+    dead = torch.arange(f, device=DEVICE) < int(DEAD * f)
 
     def step() -> None:
         out = sae(x, dead_mask=dead)
@@ -121,7 +125,8 @@ def sparsify(n: int, d: int, f: int, k: int) -> Callable[[], object]:
 
 
 def main(name: str, shape: list[int]) -> None:
-    os.environ["SPARSIFY_DISABLE_TRITON"] = "1"  # its Triton kernels need a GPU
+    if DEVICE == "cpu":
+        os.environ["SPARSIFY_DISABLE_TRITON"] = "1"  # its Triton kernels need a GPU
     import torch
 
     torch.set_num_threads(int(os.environ.get("THREADS", "2")))
@@ -136,6 +141,8 @@ def main(name: str, shape: list[int]) -> None:
     for _ in sys.stdin:
         began = time.perf_counter()
         step()
+        if DEVICE != "cpu":
+            torch.cuda.synchronize()
         print(json.dumps({"ms": 1000 * (time.perf_counter() - began)}), flush=True)
 
 
