@@ -59,6 +59,7 @@ def path_for(tensor: Tensor) -> str:
 
 
 def checked(name: str, choices: tuple[str, ...], what: str) -> str:
+    """The name, if it is among the choices; else ValueError."""
     if name not in choices:
         raise ValueError(f"{what} is {', '.join(map(repr, choices[:-1]))} or {choices[-1]!r}, found {name!r}.")
     return name

@@ -57,8 +57,8 @@ class SparseCodes:
         """Keep the non-zeros of a dense code; rows are ragged."""
         flat = dense.reshape(-1, dense.shape[-1])
         rows, latents = flat.nonzero(as_tuple=True)  # row-major, so latents ascend within a row
-        counts = torch.bincount(rows, minlength=len(flat))
-        return cls(flat[rows, latents], latents.int(), _offsets(counts), dense.shape[-1], tuple(dense.shape[:-1]))
+        offsets = offsets_of(rows, len(flat))
+        return cls(flat[rows, latents], latents.int(), offsets, dense.shape[-1], tuple(dense.shape[:-1]))
 
     @classmethod
     def from_topk(cls, values: Float[Tensor, "*shape k"], indices: Int[Tensor, "*shape k"], d_sae: int) -> SparseCodes:
@@ -112,9 +112,7 @@ class SparseCodes:
     @property
     def rows(self) -> Int[Tensor, " entries"]:
         """The row of each entry."""
-        return torch.repeat_interleave(
-            torch.arange(len(self.offsets) - 1, device=self.values.device), self.counts, output_size=len(self.values)
-        )
+        return rows_of(self.offsets, len(self.values))
 
     @property
     def l0(self) -> Int[Tensor, "*shape"]:
@@ -151,10 +149,8 @@ class SparseCodes:
 
     def keep(self, entries: Bool[Tensor, " entries"]) -> SparseCodes:
         """The same rows with those entries alone for which the mask is true."""
-        counts = torch.zeros_like(self.counts).index_add_(0, self.rows[entries], torch.ones_like(self.rows[entries]))
-        return replace(
-            self, values=self.values[entries], indices=self.indices[entries], offsets=_offsets(counts), k=None
-        )
+        offsets = offsets_of(self.rows[entries], len(self.offsets) - 1)
+        return replace(self, values=self.values[entries], indices=self.indices[entries], offsets=offsets, k=None)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -182,7 +178,7 @@ class SparseCodes:
         indices = torch.cat([self.indices[keep].long(), wanted.repeat(n)])
         entries = torch.cat([self.values[keep], values.reshape(-1).to(self.values.dtype)])
         order = (rows * self.d_sae + indices).argsort()
-        offsets = _offsets(torch.bincount(rows, minlength=n))
+        offsets = offsets_of(rows, n)
         return replace(self, values=entries[order], indices=indices[order].int(), offsets=offsets, k=None)
 
     def view(self, *shape: int) -> SparseCodes:
@@ -213,6 +209,16 @@ class SparseCodes:
         if len(wrong):
             raise IndexError(f"latent {int(wrong[0])} is not in 0 … {self.d_sae - 1}.")
         return wanted
+
+
+def rows_of(offsets: Int[Tensor, " rows_and_one"], entries: int) -> Int[Tensor, " entries"]:
+    """The row of each entry; their number is given so that a GPU need not be asked."""
+    return torch.repeat_interleave(offsets.diff(), output_size=entries)
+
+
+def offsets_of(rows: Int[Tensor, " entries"], n: int) -> Int[Tensor, " rows_and_one"]:
+    """Where each of n rows begins, from the row of each entry."""
+    return _offsets(torch.bincount(rows, minlength=n))
 
 
 def _offsets(counts: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from saekit_kernels import using
+from saekit_kernels.dispatch import CHOICES, checked
 from torch import Tensor
 
 from saekit.activations import ActivationStore, ActivationStream, ArrayStream, ShuffledStream, StoreStream
@@ -74,8 +74,7 @@ def train(
             "train takes a configuration such as sk.TopK(d_sae=1024, k=16), or a list of them, "
             f"found {configuration!r}."
         )
-    with using(kernels):
-        pass  # another name is an error here
+    checked(kernels, CHOICES, "kernels")
     if dtype not in (None, torch.float32, torch.float64, torch.bfloat16):
         raise ValueError(f"dtype is torch.float32, torch.float64 or torch.bfloat16, found {dtype}.")
     for name, value in {"tokens": tokens, "batch_size": batch_size}.items():

@@ -66,7 +66,7 @@ def test_every_launcher_compiles(launched: list[str], n: int, d_sae: int, d: int
     from saekit_kernels.decode.triton import decode_residual, decode_rows, value_gradients
     from saekit_kernels.latent_gradients.reference import AdamStep, Moments, Parameters
     from saekit_kernels.latent_gradients.triton import latent_sums, latent_update, weighted_rows
-    from saekit_kernels.latent_index.triton import by_latent
+    from saekit_kernels.latent_index import by_latent
     from saekit_kernels.top_k.triton import top_k_rows
 
     indices = torch.randint(0, d_sae, (n, k), generator=torch.Generator().manual_seed(0), dtype=torch.int32)

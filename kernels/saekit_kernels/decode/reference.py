@@ -1,11 +1,12 @@
 """Decoding in plain torch: an embedding bag over the entries, so that no [n, d_sae] tensor is ever made. It is also the
-fastest way on a CPU, more than a hundred times that of the dense product."""
+fastest way on a CPU, some fifty times that of the dense product."""
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from saekit_kernels.sparse_codes import rows_of
 
 
 def decode_entries(values: Tensor, indices: Tensor, offsets: Tensor, directions: Tensor) -> Tensor:
@@ -15,5 +16,5 @@ def decode_entries(values: Tensor, indices: Tensor, offsets: Tensor, directions:
 
 
 def value_gradients(indices: Tensor, offsets: Tensor, directions: Tensor, gradient: Tensor) -> Tensor:
-    rows = torch.repeat_interleave(offsets.diff(), output_size=len(indices))
+    rows = rows_of(offsets, len(indices))
     return (directions[indices.long()] * gradient[rows]).sum(1)

@@ -18,6 +18,7 @@ from saekit_kernels.batch_top_k import batch_above, batch_top_k, largest
 from saekit_kernels.decode import decode_entries
 from saekit_kernels.latent_gradients import latent_sums, weighted_rows
 from saekit_kernels.operations import operation
+from saekit_kernels.sparse_codes import offsets_of
 from saekit_kernels.top_k import top_k_rows
 
 CHUNK_BYTES = {"cpu": 32 * 2**20, "cuda": 2**30}
@@ -86,9 +87,7 @@ def encode_batch_top_k_entries(
     none = (x.new_empty(0), torch.empty(0, dtype=torch.int64, device=x.device))
     values, places = (torch.cat(parts) for parts in zip(none, *found, strict=True))
     values, places = largest(values, places, wanted)
-    counts = torch.bincount(places // d_sae, minlength=len(x))
-    offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    return values.to(x.dtype), (places % d_sae).int(), offsets
+    return values.to(x.dtype), (places % d_sae).int(), offsets_of(places // d_sae, len(x))
 
 
 def _like_batch(

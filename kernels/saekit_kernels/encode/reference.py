@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from saekit_kernels.batch_top_k.reference import batch_top_k
-from saekit_kernels.sparse_codes import SparseCodes
+from saekit_kernels.sparse_codes import SparseCodes, offsets_of
 from saekit_kernels.top_k import top_k
 
 
@@ -28,7 +27,7 @@ def encode_above(x: Tensor, directions: Tensor, bias: Tensor, threshold: Tensor,
 
 def _at(u: Tensor, rows: Tensor, latents: Tensor) -> SparseCodes:
     flat = u.reshape(-1, u.shape[-1])
-    offsets = torch.cat([rows.new_zeros(1), torch.bincount(rows, minlength=len(flat)).cumsum(0)])
+    offsets = offsets_of(rows, len(flat))
     return SparseCodes(flat[rows, latents], latents.int(), offsets, u.shape[-1], tuple(u.shape[:-1]))
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from saekit_kernels.latent_gradients import reference
 from saekit_kernels.latent_index import by_latent
+from saekit_kernels.sparse_codes import rows_of
 
 SUM_MODE = 0
 
@@ -16,7 +17,5 @@ def weighted_rows(weights: Tensor, indices: Tensor, offsets: Tensor, x: Tensor, 
     backward = getattr(torch.ops.aten, "_embedding_bag_dense_backward", None)  # torch calls the name private
     if backward is None or not len(indices):
         return reference.weighted_rows(by_latent(indices, offsets, d_sae), weights, x).to(x.dtype)
-    counts = offsets.diff()
-    rows = torch.repeat_interleave(counts, output_size=len(indices))
-    latents = indices.long()
-    return backward(x, latents, rows, counts, latents.new_empty(0), d_sae, False, SUM_MODE, weights)
+    rows, latents = rows_of(offsets, len(indices)), indices.long()
+    return backward(x, latents, rows, offsets.diff(), latents.new_empty(0), d_sae, False, SUM_MODE, weights)

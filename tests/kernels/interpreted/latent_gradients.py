@@ -7,7 +7,7 @@ import torch
 from saekit_kernels.latent_gradients import reference
 from saekit_kernels.latent_gradients.triton import latent_sums, weighted_rows
 from saekit_kernels.latent_gradients.triton_firings import SEGMENT, heavy_pieces
-from saekit_kernels.latent_index.triton import by_latent
+from saekit_kernels.latent_index import by_latent
 
 SHAPES = [(1, 40, 48, 9.0), (63, 100, 96, 7.0), (31, 30, 200, 3.0)]  # n, d_sae, D, mean L0
 

@@ -8,7 +8,7 @@ from saekit_kernels.latent_gradients import reference
 from saekit_kernels.latent_gradients.reference import AdamStep, Moments, Parameters
 from saekit_kernels.latent_gradients.triton import latent_update
 from saekit_kernels.latent_gradients.triton_update import parts
-from saekit_kernels.latent_index.triton import by_latent
+from saekit_kernels.latent_index import by_latent
 from torch import Tensor
 
 
