@@ -37,7 +37,7 @@ def test_equals_a_dense_product(kind, path, monkeypatch):
         found = weighted_rows(codes.values, codes.indices, codes.offsets, x, 30)
     torch.testing.assert_close(found, codes.to_dense().T @ x)
     assert not found[7].any()
-    torch.testing.assert_close(latent_sums(codes.values, codes.indices, 30), codes.to_dense().sum(0))
+    torch.testing.assert_close(latent_sums(codes.values, codes.indices, codes.offsets, 30), codes.to_dense().sum(0))
 
 
 def test_the_reference_is_the_same_in_float32():
@@ -56,4 +56,4 @@ def test_by_hand():
     weights, x = torch.tensor([2.0, 3.0, -1.0]), torch.tensor([[1.0, 10.0], [5.0, 7.0]])
     found: Tensor = weighted_rows(weights, indices, offsets, x, 3)
     assert found.tolist() == [[17, 41], [0, 0], [-5, -7]]
-    assert latent_sums(weights, indices, 3).tolist() == [5, 0, -1]
+    assert latent_sums(weights, indices, offsets, 3).tolist() == [5, 0, -1]

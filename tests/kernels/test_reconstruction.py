@@ -69,6 +69,22 @@ def test_value_and_gradients(kind, auxk, path):
         torch.testing.assert_close(a, b, msg=name)
 
 
+@pytest.mark.parametrize("path", ["cpu", "reference"])
+def test_signed_codes(path):
+    """z = u on the two entries of largest |u|, negative ones too: their gradients are not cut off."""
+    p, (x, target) = example(), inputs()
+    u = x @ p["encoder"].T + p["encoder_bias"]
+    support = torch.zeros_like(u).scatter(1, u.detach().abs().topk(2).indices, 1.0)
+    codes = SparseCodes.from_dense((u * support).detach())
+    assert bool((codes.values < 0).any()) and bool((codes.values > 0).any())
+    expected = (target - (u * support) @ p["decoder"] - p["decoder_bias"]).square().mean()
+    with using(path):
+        total, _ = reconstruction_loss(codes, x, target, *p.values(), False)
+        found = torch.autograd.grad(total, list(p.values()))
+    for name, a, b in zip(p, found, torch.autograd.grad(expected, list(p.values())), strict=True):
+        torch.testing.assert_close(a, b, msg=name)
+
+
 def test_auxk_reaches_the_dead_alone():
     """With codes that reconstruct nothing the other rows would have no gradient but for the bias they share."""
     p, (x, target) = example(), inputs()

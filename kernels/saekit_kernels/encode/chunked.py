@@ -146,7 +146,7 @@ def _backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
     s = gradient if passed is None else torch.where(passed, gradient, 0)
     of_x, of_directions, of_bias, of_centre = ctx.needs_input_grad[:4]
     d_sae = len(directions)
-    sums = latent_sums(s, indices, d_sae) if of_bias or of_centre else None
+    sums = latent_sums(s, indices, offsets, d_sae) if of_bias or of_centre else None
     return (
         decode_entries(s, indices, offsets, directions) if of_x else None,
         weighted_rows(s, indices, offsets, x if centre is None else x - centre, d_sae) if of_directions else None,

@@ -35,9 +35,18 @@ def _like_rows(weights: Tensor, indices: Tensor, offsets: Tensor, x: Tensor, d_s
     return x.new_empty(d_sae, x.shape[1])
 
 
-weighted_rows = operation(latent_rows, _like_rows)
-
-
-def latent_sums(weights: Tensor, indices: Tensor, d_sae: int) -> Tensor:
+def latent_totals(weights: Tensor, indices: Tensor, offsets: Tensor, d_sae: int) -> Tensor:
     """Σ over the entries of each latent of its weight, [d_sae]."""
+    if path_for(weights) == "triton":  # on a GPU index_add adds in any order: not the same bits twice
+        from saekit_kernels.latent_gradients import triton
+
+        return triton.latent_sums(by_latent(indices, offsets, d_sae), weights).to(weights.dtype)
     return weights.new_zeros(d_sae).index_add_(0, indices.long(), weights)
+
+
+def _like_totals(weights: Tensor, indices: Tensor, offsets: Tensor, d_sae: int) -> Any:
+    return weights.new_empty(d_sae)
+
+
+weighted_rows = operation(latent_rows, _like_rows)
+latent_sums = operation(latent_totals, _like_totals)

@@ -85,8 +85,8 @@ class _Loss(torch.autograd.Function):
         read, residual, encoder, decoder, values, indices, offsets, dead, missed = ctx.saved_tensors
         scale = -2 / residual.numel() * of_total
         g = residual * scale
-        s = value_gradients(indices, offsets, decoder, g).masked_fill_(values <= 0, 0)
-        sums = latent_sums(s, indices, len(encoder))
+        s = value_gradients(indices, offsets, decoder, g).masked_fill_(values == 0, 0)  # a stored zero is off
+        sums = latent_sums(s, indices, offsets, len(encoder))
         frozen = not ctx.needs_input_grad[4]
         of_decoder = None if frozen else weighted_rows(values, indices, offsets, g, len(decoder))
         of_encoder = weighted_rows(s, indices, offsets, read, len(encoder))
