@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol, TypedDict
+
+import numpy as np
 
 
 class TrainingProgress(Protocol):
@@ -28,3 +30,108 @@ class TrainingProgress(Protocol):
     @property
     def finished(self) -> bool:
         """True in the last call of a run, at its end or when it was stopped."""
+
+
+Number = float | None
+"""a measured number; None where it was not measured or does not exist"""
+
+
+class Example(TypedDict):
+    """A stretch of text around one token, the peak. Pieces are what a reader sees: the tokens of one character that
+    takes several (byte fallback) are one piece. Lists have an entry a piece."""
+
+    value: float  # activation at the peak; for a near miss how far it is below the weakest firing (negative)
+    document: int
+    position: int  # of the peak in its document, in tokens
+    peak: int  # index of the peak's piece
+    pieces: list[str]
+    tokens: list[list[int]]  # token ids of each piece
+    values: list[float]  # activation, 0 where silent
+    logit_effect: list[Number]  # on the token that really follows
+    loss_effect: list[Number]  # nats
+    copies: int  # further examples with the same text, which are not shown
+
+
+class Band(TypedDict):
+    """One of the equal-width (intervals) or equal-count (quantiles) parts of a feature's firings."""
+
+    low: float
+    high: float
+    count: int
+    examples: list[Example]
+
+
+class FeatureView(TypedDict):
+    """Everything that a browser shows of one feature; None where the store has no such thing, with `absent` saying why
+    by the name of the panel."""
+
+    latent: int
+    firings: int
+    density: float
+    maximum: float
+    minimum: float  # below 0 only for signed codes
+    mean: Number  # of the firings, as are the moments below
+    std: Number
+    skewness: Number
+    kurtosis: Number
+    decoder_norm: float
+    loss_effect: Number  # mean over `loss_tokens` firings drawn at random
+    loss_tokens: int
+    concepts: list[dict[str, Any]]  # concept, f1, precision, recall, threshold; best first
+    histogram: dict[str, Any] | None  # edges (bins + 1), counts (bins): of non-zero activations
+    logits: dict[str, Any] | None  # top, bottom: [piece, value] pairs; edges, counts: over the vocabulary
+    neighbours: list[dict[str, Any]]  # latent, cosine, phi (None: not measured); the union of the nearest by either
+    examples: dict[str, Any]  # top, random, near: list[Example]; interval, quantile: list[Band], strongest first
+    explanations: list[dict[str, Any]]  # text, author, detection, fuzzing
+    next_alive: int | None  # the next latent that fires, for a dead one
+    absent: dict[str, str]  # histogram, logits, neighbours, examples, loss_effect, concepts → one sentence
+
+
+class Listing(TypedDict):
+    """What a browser needs of all features at once. Arrays are little-endian, one entry a latent."""
+
+    title: str  # the store's folder as it was given
+    model: str
+    site: str
+    facts: str  # "TopK k = 32 · 500,000 tokens of microworld/train"
+    d_sae: int
+    columns: dict[str, np.ndarray]  # float32: density, max, f1, loss_effect, detection; nan where not measured
+    concept: np.ndarray  # int16, index into `concepts` of the best match, −1 for none
+    concepts: list[str]
+    hints: list[str]  # for each latent its strongest tokens, spaces as ␣: shown where there is no label
+    labels: dict[int, dict[str, Any]]  # latent → label, star, note, saved (ISO 8601, local time)
+    definitions: dict[str, dict[str, str]]  # panel → title, text, code: what its "?" opens
+
+
+class PromptView(TypedDict):
+    """Features on a prompt of the reader's own."""
+
+    pieces: list[str]  # BOS first, where the model has one
+    counted: list[bool]
+    latents: list[int]  # that fire anywhere, the strongest relative to their maximum first
+    values: np.ndarray  # float32 [latent, piece]
+    maxima: list[float]  # of each latent in the store
+    cut: int  # tokens that did not fit the context
+    seconds: float
+
+
+class FeatureSource(Protocol):
+    """What the feature browser shows: a feature store, or anything of this shape."""
+
+    def listing(self) -> Listing: ...
+
+    def view(self, latent: int) -> FeatureView:
+        """Raises ValueError with a sentence to show when it cannot be read."""
+
+    def on_prompt(self, model: Any, text: str) -> PromptView: ...
+
+    def set_label(
+        self, latent: int, *, label: str | None = None, star: bool | None = None, note: str | None = None
+    ) -> dict[str, Any]:
+        """Change what is given, keep the rest; returns what is now stored: label, star, note, saved."""
+
+    def labels_since(self, version: int) -> tuple[int, dict[int, dict[str, Any]]]:
+        """The labels' version now, and those changed after `version` (by anybody who has the store open)."""
+
+    def card(self, latent: int) -> str:
+        """One feature as static HTML, for a notebook without a kernel."""

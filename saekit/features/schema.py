@@ -1,0 +1,102 @@
+"""The tables of a feature store, their columns and what these mean; version 1.
+
+A folder of Parquet files in parts, with manifest.json, the dictionary it was made from and labels.sqlite:
+
+  latents/part-*.parquet      a row a latent
+  examples/part-*.parquet     a row an example: which token of the corpus shows what of a latent
+  activations/part-*.parquet  a row a firing, sorted by latent; all of them, or a sample of those of very active latents
+  tokens/part-*.parquet       a row a token, in the order they were read; padding is left out, BOS is not
+  concepts/part-*.parquet     a row a labelled token and concept (only of a labelled corpus)
+  documents/part-*.parquet    a row a document
+  vocabulary.parquet          the bytes of each token id, so that text can be read without the model
+
+`place` numbers the rows of tokens from 0 and joins them with activations, examples and concepts. All strengths are
+|z|, which is z but for signed codes; a firing is a counted token with z ≠ 0.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+FORMAT, VERSION = "saekit.features", 1
+INTERVALS = QUANTILES = 5
+KINDS = ("top", "interval", "quantile", "random", "near")
+
+LATENTS = pa.schema(
+    [
+        ("latent", pa.int32()),
+        ("firings", pa.int64()),  # counted tokens with z ≠ 0
+        ("density", pa.float64()),  # firings / counted tokens
+        ("max_activation", pa.float32()),  # 0 where it never fires
+        ("min_activation", pa.float32()),  # the least z, 0 where none is negative
+        ("mean", pa.float64()),  # of the firings; null where there is none, as are the next three
+        ("std", pa.float64()),  # population
+        ("skewness", pa.float64()),  # null where std is 0
+        ("kurtosis", pa.float64()),  # of a normal distribution: 3
+        ("histogram", pa.list_(pa.int64())),  # 40 equal bins from min(0, least z) to max(0, largest z)
+        ("quantiles", pa.list_(pa.float32())),  # of strengths: 0, 20, 40, 60, 80, 100 %, linear interpolation
+        ("intervals", pa.list_(pa.int64())),  # firings in five equal parts of (0, largest strength]
+        ("decoder_norm", pa.float32()),
+        ("top_tokens", pa.list_(pa.int32())),  # ids with the largest logit effect at the largest strength
+        ("top_logits", pa.list_(pa.float32())),
+        ("bottom_tokens", pa.list_(pa.int32())),
+        ("bottom_logits", pa.list_(pa.float32())),
+        ("logit_low", pa.float32()),  # the histogram of the logit effect over the vocabulary: 60 equal bins
+        ("logit_high", pa.float32()),
+        ("logit_histogram", pa.list_(pa.int32())),
+        ("similar", pa.list_(pa.int32())),  # nearest by cosine of decoder rows, strongest first
+        ("cosine", pa.list_(pa.float32())),
+        ("coactive", pa.list_(pa.int32())),  # nearest by φ of "both fire on this token"
+        ("phi", pa.list_(pa.float32())),
+        ("concept", pa.list_(pa.string())),  # best matches of a labelled corpus
+        ("concept_f1", pa.list_(pa.float32())),
+        ("concept_precision", pa.list_(pa.float32())),
+        ("concept_recall", pa.list_(pa.float32())),
+        ("concept_threshold", pa.list_(pa.float32())),
+        ("loss_effect", pa.float32()),  # nats a random firing saves: loss without the latent − loss with it
+        ("loss_tokens", pa.int32()),  # firings it is the mean of
+    ]
+)
+EXAMPLES = pa.schema(
+    [
+        ("latent", pa.int32()),
+        ("kind", pa.string()),  # one of KINDS
+        ("band", pa.int8()),  # of intervals and quantiles: 0 the weakest; 0 else
+        ("rank", pa.int16()),
+        ("place", pa.int64()),  # of the peak
+        ("value", pa.float32()),  # z; of near misses the pre-activation minus that of the weakest firing
+        ("copies", pa.int32()),  # examples with the same text that are not shown
+    ]
+)
+ACTIVATIONS = pa.schema(
+    [
+        ("latent", pa.int32()),
+        ("place", pa.int64()),
+        ("value", pa.float32()),
+        ("logit_effect", pa.float32()),  # on the token that follows; null outside of examples
+        ("loss_effect", pa.float32()),  # nats; null where it was not measured
+    ]
+)
+TOKENS = pa.schema(
+    [
+        ("place", pa.int64()),
+        ("token", pa.int32()),
+        ("document", pa.int32()),
+        ("position", pa.int32()),  # in its document; −1 at BOS
+        ("row", pa.int32()),  # of the model's input: a long document takes several
+        ("counted", pa.bool_()),
+    ]
+)
+CONCEPTS = pa.schema([("place", pa.int64()), ("concept", pa.string())])
+DOCUMENTS = pa.schema([("document", pa.int32()), ("kind", pa.string()), ("tokens", pa.int32())])
+VOCABULARY = pa.schema([("token", pa.int32()), ("bytes", pa.binary()), ("special", pa.bool_())])
+
+TABLES = {
+    "latents": LATENTS,
+    "examples": EXAMPLES,
+    "activations": ACTIVATIONS,
+    "tokens": TOKENS,
+    "concepts": CONCEPTS,
+    "documents": DOCUMENTS,
+    "vocabulary": VOCABULARY,
+}
