@@ -51,6 +51,7 @@ class FastPath:
         if not blocks:
             raise ValueError("no list of blocks was found.")
         self.blocks = blocks[0]
+        self.tuples = False  # whether blocks give a tuple, of which the residual stream is the first
         self.places: dict[str, tuple[nn.Module, str] | None] = {}
 
     def place(self, model: TransformerBridge, site: str, through_bridge: Callable[..., dict[str, Tensor]]) -> bool:
@@ -80,7 +81,8 @@ class FastPath:
         """One forward pass that ends where the last site is seen."""
         seen: dict[str, Tensor] = {}
 
-        def keep(site: str, value: Any) -> None:
+        def keep(site: str, value: Any, of_block: bool = False) -> None:
+            self.tuples |= of_block and isinstance(value, tuple)
             seen[site] = (value[0] if isinstance(value, tuple) else value).detach()
             if len(seen) == len(sites):
                 raise _Done
@@ -89,7 +91,9 @@ class FastPath:
         for site in sites:
             module, end = self.places[site]  # type: ignore[misc]
             if end == "out":
-                hook = module.register_forward_hook(lambda m, given, out, site=site: keep(site, out))
+                hook = module.register_forward_hook(
+                    lambda m, given, out, site=site, of_block=module in set(self.blocks): keep(site, out, of_block)
+                )
             else:
                 hook = module.register_forward_pre_hook(
                     lambda m, given, more, site=site: keep(site, given[0] if given else more["hidden_states"]),
@@ -103,6 +107,31 @@ class FastPath:
             for handle in handles:
                 handle.remove()
         return {site: seen[site] for site in sites}
+
+    @torch.no_grad()
+    def logits(self, tokens: Tensor, layer: int, h: Tensor, change: tuple[str, Tensor] | None, where: Tensor) -> Tensor:
+        """Logits [n, d_vocab] at the n positions of `where` [row, position], of a pass that begins with the residual
+        stream `h` [row, position, d] before block `layer` ≥ 1, and to which `change` adds something at a site."""
+        hooks = [self.plain.get_output_embeddings().register_forward_pre_hook(lambda m, given: given[0][where][None])]
+        if change is not None:
+            module, end = self.places[change[0]]  # type: ignore[misc]
+            if end != "out":
+                raise ValueError(f"{change[0]!r} is the input of a module: give its change with h.")
+            hooks.append(module.register_forward_hook(lambda m, given, out: _added(out, change[1])))
+        skipped = self.blocks[:layer]
+        try:
+            for block in skipped:  # what they would give is h
+                block.forward = lambda *given, **more: (h,) if self.tuples else h
+            return self.plain(tokens, use_cache=False).logits[0]
+        finally:
+            for block in skipped:
+                block.__dict__.pop("forward", None)
+            for hook in hooks:
+                hook.remove()
+
+
+def _added(out: Any, change: Tensor) -> Any:
+    return (out[0] + change.to(out[0]), *out[1:]) if isinstance(out, tuple) else out + change.to(out)
 
 
 _paths: WeakKeyDictionary[object, FastPath | None] = WeakKeyDictionary()

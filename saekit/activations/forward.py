@@ -43,6 +43,26 @@ def through_bridge(model: TransformerBridge, tokens: Tensor, hooks: Sequence[str
     return {hook: seen[hook] for hook in hooks}
 
 
+def logits_at(
+    model: TransformerBridge, tokens: Tensor, h: Tensor, hook: str, change: tuple[str, Tensor] | None, where: Tensor
+) -> Tensor:
+    """Logits [n, d_vocab] at the n positions of `where` [row, position], of a pass in which the residual stream at
+    `hook` (of the residual stream) is `h` [row, position, d], and `change` is added at a later site of its block or the
+    next. On the fast path what comes before `hook` is not run."""
+    layer = site_layer(hook)
+    assert layer is not None
+    begin = layer + hook.endswith("hook_resid_post")
+    tokens, where = tokens.to(model.cfg.device), where.to(model.cfg.device)
+    path = fast_path(model, [hook, *([change[0]] if change else [])], through_bridge) if begin else None
+    if path is not None:
+        return path.logits(tokens, begin, h, change, where)
+    hooks: list[Any] = [(hook, lambda old, hook: h.to(old))]
+    if change is not None:
+        hooks.append((change[0], lambda old, hook: old + change[1].to(old)))
+    with evaluation(model), torch.no_grad(), model.hooks(fwd_hooks=hooks):
+        return model(tokens, return_type="logits")[where]
+
+
 def describe_model(model: TransformerBridge) -> dict[str, Any]:
     """Name, hash and processing of a model, as they stand in every provenance; None where it was not loaded here."""
     name = getattr(model, "model_name", None) or model.cfg.model_name

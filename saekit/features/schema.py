@@ -37,6 +37,7 @@ LATENTS = pa.schema(
         ("quantiles", pa.list_(pa.float32())),  # of strengths: 0, 20, 40, 60, 80, 100 %, linear interpolation
         ("intervals", pa.list_(pa.int64())),  # firings in five equal parts of (0, largest strength]
         ("decoder_norm", pa.float32()),
+        ("peak_tokens", pa.list_(pa.int32())),  # the commonest at the peaks of the top examples
         ("top_tokens", pa.list_(pa.int32())),  # ids with the largest logit effect at the largest strength
         ("top_logits", pa.list_(pa.float32())),
         ("bottom_tokens", pa.list_(pa.int32())),
@@ -44,10 +45,9 @@ LATENTS = pa.schema(
         ("logit_low", pa.float32()),  # the histogram of the logit effect over the vocabulary: 60 equal bins
         ("logit_high", pa.float32()),
         ("logit_histogram", pa.list_(pa.int32())),
-        ("similar", pa.list_(pa.int32())),  # nearest by cosine of decoder rows, strongest first
-        ("cosine", pa.list_(pa.float32())),
-        ("coactive", pa.list_(pa.int32())),  # nearest by φ of "both fire on this token"
-        ("phi", pa.list_(pa.float32())),
+        ("neighbours", pa.list_(pa.int32())),  # the 8 nearest by cosine and the 8 by φ, by cosine
+        ("cosine", pa.list_(pa.float32())),  # of decoder rows
+        ("phi", pa.list_(pa.float32())),  # correlation of "both fire on this token"; null where either never fires
         ("concept", pa.list_(pa.string())),  # best matches of a labelled corpus
         ("concept_f1", pa.list_(pa.float32())),
         ("concept_precision", pa.list_(pa.float32())),

@@ -1,0 +1,76 @@
+"""What a store answers about one latent: named results that draw themselves and say how they are defined."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from saekit.plots import concordance, html_table
+
+if TYPE_CHECKING:
+    import pandas
+    from saekit_widgets.protocols import Example
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Rows of one question about one latent."""
+
+    latent: int
+    rows: list[dict[str, Any]]
+    definition: str
+
+    def frame(self) -> pandas.DataFrame:
+        import pandas
+
+        return pandas.DataFrame(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def _repr_html_(self) -> str:
+        return html_table(self.rows, caption=f"latent {self.latent}", header=self.definition)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Examples of one kind. `examples`: as a browser gets them (see saekit_widgets.protocols.Example)."""
+
+    latent: int
+    kind: str
+    examples: Sequence[Example]
+    bands: Sequence[int]
+    maximum: float
+    definition: str
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __iter__(self) -> Any:
+        return iter(self.examples)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.examples[index]
+
+    def frame(self) -> pandas.DataFrame:
+        """A row an example: value, document, position, band, token at the peak, text."""
+        import pandas
+
+        rows = [
+            {
+                "value": example["value"],
+                "document": example["document"],
+                "position": example["position"],
+                "band": band,
+                "token": example["pieces"][example["peak"]],
+                "text": "".join(example["pieces"]),
+                "copies": example["copies"],
+            }
+            for example, band in zip(self.examples, self.bands, strict=True)
+        ]
+        return pandas.DataFrame(rows, columns=["value", "document", "position", "band", "token", "text", "copies"])
+
+    def _repr_html_(self) -> str:
+        rows = [(example["pieces"], example["values"], example["peak"]) for example in self.examples]
+        return concordance(rows, maximum=self.maximum).html + html_table([], header=self.definition)

@@ -1,0 +1,92 @@
+"""What a direction written at a site does to the logits on the model's own way out.
+
+The direct path: the direction joins the residual stream, passes the final norm and the unembedding; no later attention
+or MLP. The final norm is linear once its scale is known, N(d) = γ ⊙ C(d) / s with C the centring of a LayerNorm (none
+for RMSNorm); γ is folded in, and s is held at its mean over counted tokens of the corpus. Then
+
+    effect_v(f) = z_f · (U(N(d_f)) − U(0))_v,
+
+with d_f the decoder row and U the model's own unembedding module. A soft cap on the logits is not applied.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saekit.activations import TokenRows
+from saekit.activations.forward import evaluation, forward_to
+from saekit.models import site_layer
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+WRITES = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_attn_out", "hook_mlp_out", "mlp.hook_out")
+"""Sites whose activation is the residual stream, or what is added to it."""
+FAR = 1e4  # a direction this many times larger than the norm's epsilon knows of
+ROWS = 16
+
+
+def writes_residual(site: str) -> bool:
+    layer = site_layer(site)
+    return layer is not None and site.removeprefix(f"blocks.{layer}.") in WRITES
+
+
+@dataclass(frozen=True)
+class OutputPath:
+    """The linear map from directions [n, d_model] to logits [n, d_vocab] per unit of activation."""
+
+    model: TransformerBridge
+    scale: float
+    centred: bool
+
+    @classmethod
+    def of(cls, model: TransformerBridge, rows: TokenRows) -> OutputPath:
+        """`rows`: tokens of the corpus, of which the first few rows give the norm's mean scale."""
+        d_model = model.cfg.d_model
+        last = f"blocks.{model.cfg.n_layers - 1}.hook_resid_post"
+        h = forward_to(model, rows.tokens[:ROWS], [last])[last].float()
+        norm = getattr(model, "ln_final", None)
+        ones = torch.ones(1, 1, d_model, device=h.device, dtype=_dtype(model))
+        with torch.no_grad(), evaluation(model):
+            # A LayerNorm takes the mean away, so that a constant vector leaves nothing but its bias.
+            centred = norm is not None and _close(norm(ones * FAR), norm(ones * 0))
+        scale = 1.0 if norm is None else float(_rms(h, centred)[rows.mask[:ROWS].to(h.device)].mean())
+        return cls(model, scale, centred)
+
+    @torch.no_grad()
+    def __call__(self, directions: Float[Tensor, "n d_model"]) -> Float[Tensor, "n d_vocab"]:
+        model = self.model
+        d = directions.to(device=model.cfg.device, dtype=torch.float32)[None]
+        norm = getattr(model, "ln_final", None)
+        with evaluation(model):
+            if norm is not None:
+                size = _rms(d, self.centred)
+                unit = (d * (FAR / size.clamp_min(1e-30))[..., None]).to(_dtype(model))
+                d = (norm(unit) - norm(torch.zeros_like(unit))).float() * (size / self.scale)[..., None]
+            d = d.to(_dtype(model))
+            return (model.unembed(d) - model.unembed(torch.zeros_like(d[:, :1])))[0].float().cpu()
+
+    @property
+    def definition(self) -> str:
+        return (
+            "decoder row × activation through the final norm (its weights folded in, its scale held at "
+            f"{self.scale:.4g}, the mean over tokens of the corpus) and the unembedding; no later layer, no soft cap"
+        )
+
+
+def _rms(x: Tensor, centred: bool) -> Tensor:
+    x = x - x.mean(-1, keepdim=True) if centred else x
+    return x.pow(2).mean(-1).sqrt()
+
+
+def _dtype(model: TransformerBridge) -> torch.dtype:
+    return next(model.original_model.parameters()).dtype
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    return bool((a - b).abs().max() <= 1e-2 * max(1.0, float(b.abs().max())))

@@ -1,0 +1,183 @@
+"""One feature as a browser or a card shows it: read from the tables of a store, in the shape of `FeatureView`."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from saekit_widgets.protocols import Band, Example, FeatureView
+
+from saekit.features.part import AFTER, BEFORE, LOGIT_BINS
+from saekit.features.pieces import pieces
+from saekit.features.schema import INTERVALS, KINDS, QUANTILES
+from saekit.features.statistics import histogram_edges
+
+if TYPE_CHECKING:
+    from saekit.features.store import FeatureStore
+
+
+def feature_view(store: FeatureStore, latent: int) -> FeatureView:
+    """Raises IndexError for a latent that is not there, ValueError naming a file that cannot be read."""
+    row = store.row(latent)
+    absent = _absent(store, row)
+    return FeatureView(
+        latent=latent,
+        firings=row["firings"],
+        density=row["density"],
+        maximum=row["max_activation"],
+        minimum=row["min_activation"],
+        mean=row["mean"],
+        std=row["std"],
+        skewness=row["skewness"],
+        kurtosis=row["kurtosis"],
+        decoder_norm=row["decoder_norm"],
+        loss_effect=row["loss_effect"],
+        loss_tokens=row["loss_tokens"],
+        concepts=concepts(row),
+        histogram=_histogram(row),
+        logits=_logits(store, row),
+        neighbours=neighbours(row),
+        examples=_examples(store, row),
+        explanations=store.labels.explanations(latent),
+        next_alive=None if row["firings"] else store.next_alive(latent),
+        absent=absent,
+    )
+
+
+def concepts(row: dict[str, Any]) -> list[dict[str, Any]]:
+    names = ("f1", "precision", "recall", "threshold")
+    columns = zip(*(row[f"concept_{name}"] or [] for name in names), strict=True)
+    return [
+        {"concept": concept, **dict(zip(names, numbers, strict=True))}
+        for concept, numbers in zip(row["concept"] or [], columns, strict=True)
+    ]
+
+
+def neighbours(row: dict[str, Any]) -> list[dict[str, Any]]:
+    columns = (row["neighbours"] or [], row["cosine"] or [], row["phi"] or [])
+    return [{"latent": n, "cosine": cosine, "phi": phi} for n, cosine, phi in zip(*columns, strict=True)]
+
+
+def _histogram(row: dict[str, Any]) -> dict[str, Any] | None:
+    if not row["firings"]:
+        return None
+    edges = histogram_edges(row["min_activation"], row["max_activation"])
+    return {"edges": edges.tolist(), "counts": row["histogram"]}
+
+
+def _logits(store: FeatureStore, row: dict[str, Any]) -> dict[str, Any] | None:
+    if row["top_tokens"] is None:
+        return None
+    sides = {
+        side: [
+            [store.text_of(token), value]
+            for token, value in zip(row[f"{side}_tokens"], row[f"{side}_logits"], strict=True)
+        ]
+        for side in ("top", "bottom")
+    }
+    edges = np.linspace(row["logit_low"], row["logit_high"], LOGIT_BINS + 1).tolist()
+    return {**sides, "edges": edges, "counts": row["logit_histogram"]}
+
+
+def _examples(store: FeatureStore, row: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {kind: [] for kind in KINDS}
+    for shown, kind, band in examples(store, row["latent"], KINDS):
+        found[kind].append((band, shown))
+    result: dict[str, Any] = {kind: [shown for _, shown in found[kind]] for kind in ("top", "random", "near")}
+    result["random"].sort(key=lambda example: -abs(example["value"]))
+    strongest = max(abs(row["max_activation"]), abs(row["min_activation"]))
+    if row["firings"]:
+        edges = [strongest * i / INTERVALS for i in range(INTERVALS + 1)]
+        result["interval"] = _bands(found["interval"], edges, row["intervals"])
+        ranks = [-(-row["firings"] * i // QUANTILES) for i in range(QUANTILES + 1)]
+        result["quantile"] = _bands(found["quantile"], row["quantiles"], np.diff(ranks).tolist())
+    else:
+        result |= {"interval": [], "quantile": []}
+    return result
+
+
+def _bands(found: list[tuple[int, Example]], edges: list[float], counts: list[int]) -> list[Band]:
+    bands = []
+    for i in reversed(range(len(counts))):
+        own = sorted((example for band, example in found if band == i), key=lambda example: -abs(example["value"]))
+        bands.append(Band(low=edges[i], high=edges[i + 1], count=counts[i], examples=own))
+    return bands
+
+
+def examples(store: FeatureStore, latent: int, kinds: tuple[str, ...]) -> list[tuple[Example, str, int]]:
+    """Examples with their kind and band, in the order of kind, band and rank."""
+    query = "select kind, band, place, value, copies from examples where latent = ? order by kind, band, rank"
+    rows = [row for row in store.database.rows(query, [latent]) if row["kind"] in kinds]
+    if not rows:
+        return []
+    places = np.array([row["place"] for row in rows])
+    around = np.unique(places[:, None] + np.arange(-BEFORE, AFTER + 1))
+    tokens = store.database.tokens_at(around[around >= 0])
+    at = {int(place): i for i, place in enumerate(tokens["place"])}
+    query = "select place, value, logit_effect, loss_effect from activations where latent = ?"
+    columns = store.database.columns(query, [latent])
+    where = {int(place): i for i, place in enumerate(columns["place"])}
+    found = []
+    for row in rows:
+        peak = at[row["place"]]
+        same = [at.get(p) for p in range(row["place"] - BEFORE, row["place"] + AFTER + 1)]
+        window = [i for i in same if i is not None and tokens["row"][i] == tokens["row"][peak]]
+        entries = [where.get(int(tokens["place"][i])) for i in window]
+        example = _example(store, tokens, window, peak, entries, columns)
+        found.append((example | {"value": row["value"], "copies": row["copies"]}, row["kind"], row["band"]))
+    return found  # type: ignore[return-value]
+
+
+def _example(
+    store: FeatureStore,
+    tokens: dict[str, np.ndarray],
+    window: list[int],
+    peak: int,
+    entries: list[int | None],
+    columns: dict[str, np.ndarray],
+) -> dict[str, Any]:
+    ids = [int(tokens["token"][i]) for i in window]
+
+    def of(name: str, start: int, stop: int) -> float | None:
+        """That of the strongest of a piece's tokens; effects are of the last firing."""
+        values = [float(columns[name][e]) for e in entries[start:stop] if e is not None]
+        values = [value for value in values if math.isfinite(value)]
+        if name == "value":
+            return max(values, key=abs, default=0.0)
+        return values[-1] if values else None
+
+    shown = pieces([store.bytes_of(token) for token in ids])
+    return {
+        "document": int(tokens["document"][peak]),
+        "position": int(tokens["position"][peak]),
+        "peak": next(n for n, piece in enumerate(shown) if piece.start <= window.index(peak) < piece.stop),
+        "pieces": [piece.text for piece in shown],
+        "tokens": [ids[piece.start : piece.stop] for piece in shown],
+        "values": [of("value", piece.start, piece.stop) for piece in shown],
+        "logit_effect": [of("logit_effect", piece.start, piece.stop) for piece in shown],
+        "loss_effect": [of("loss_effect", piece.start, piece.stop) for piece in shown],
+    }
+
+
+def _absent(store: FeatureStore, row: dict[str, Any]) -> dict[str, str]:
+    writes = ", ".join(store.manifest["dictionary"]["writes"])
+    absent = {}
+    if not row["firings"]:
+        never = f"It never fired in {store.tokens:,} counted tokens."
+        absent |= {"histogram": never, "examples": never, "loss_effect": never}
+    elif row["loss_effect"] is None:
+        measured = store.manifest["settings"]["loss_examples"]
+        why = "no firing drawn at random is followed by a token" if measured else "the store was built without it"
+        absent["loss_effect"] = f"Not measured: {why}, or edits are not offered at {writes}."
+    if row["top_tokens"] is None:
+        absent["logits"] = f"{writes} is not the residual stream and not added to it: no direct path to the logits."
+    if not row["neighbours"]:
+        absent["neighbours"] = "It has no neighbours: the dictionary has no other latent."
+    if not store.manifest["concepts"]:
+        absent["concepts"] = "The corpus has no labels."
+    elif not row["concept"]:
+        absent["concepts"] = "No labelled concept is found by it."
+    if any(".attn.hook_z" in site for site in store.manifest["dictionary"]["reads"]):
+        absent["sources"] = "Which earlier tokens an attention latent reads from is not shown yet."
+    return absent
