@@ -236,7 +236,7 @@ def _line(tokens: tuple[str, ...], values: tuple[float, ...], peak: int, maximum
         right.append(_token(tokens[i], values[i], maximum, peak=i == peak, breaks=False))
     number = f"{values[peak]:.2f}".replace("-", "−")
     return (
-        f'<div class="row text" role="listitem"><b>{number}</b><span class="left">{"".join(reversed(left))}</span>'
+        f'<div class="row text" role="listitem"><b>{number}</b> <span class="left">{"".join(reversed(left))}</span>'
         f'<span class="right">{"".join(right)}</span></div>'
     )
 

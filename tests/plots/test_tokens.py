@@ -64,7 +64,7 @@ def test_concordance_puts_peaks_in_one_column_with_whole_tokens() -> None:
     row = re.findall(r'<div class="row.*?</div>', html)[0]
     before, after = row.split('<span class="right">')
     assert [before.count(f'class="k{extra}"') for extra in ("", " f2", " f3")] == [3, 3, 2]
-    assert Parsed(row).text == "3.00" + " word" * 8 + " PEAK after"
+    assert Parsed(row).text == "3.00 " + " word" * 8 + " PEAK after"
     assert 'class="k peak" style="--a:1.000"' in after
     assert html.count('role="listitem"') == 2
     assert "--a:0.250" in html  # the second row shares the first's maximum: 0.1 + 0.9 · 0.5/3

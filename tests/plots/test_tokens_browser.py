@@ -75,7 +75,7 @@ def test_whole_tokens_with_peaks_in_one_column(page, width) -> None:
 def test_a_page_without_styles_still_reads_in_order(page) -> None:
     html = concordance([(["a ", "b ", "c ", "d"], [0, 1, 0, 0], 1)]).html.split("</style>")[1]
     page.set_content(html)
-    assert page.locator(".row").inner_text() == "1.00a b c d"
+    assert page.locator(".row").inner_text() == "1.00 a b c d"
 
 
 @pytest.mark.parametrize("words", [[" it", " was", " consider", "able", "\n"], ["漢字", "かな", "交じり"]])
