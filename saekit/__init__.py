@@ -20,6 +20,7 @@ _HOMES = {
     "saekit.formats": ["load_dictionary"],
     "saekit.interventions": ["Edit", "edited"],
     "saekit.metrics": ["Report", "evaluate", "match_concepts", "measure_latent_max"],
+    "saekit.plots": ["tokens_view"],
     "saekit.training": ["Run", "train"],
     "saekit_widgets": ["TrainingMonitor"],
 }
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from saekit.metrics import match_concepts as match_concepts
     from saekit.metrics import measure_latent_max as measure_latent_max
     from saekit.models import load_model as load_model
+    from saekit.plots import tokens_view as tokens_view
     from saekit.training import Run as Run
     from saekit.training import train as train
 

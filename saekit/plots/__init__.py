@@ -10,11 +10,11 @@ from saekit.plots.charts import concept_scores, density_histogram, next_token_ch
 from saekit.plots.compare import bars, curves
 from saekit.plots.table import html_table
 from saekit.plots.theme import enable
-from saekit.plots.tokens import Concordance, TokenStrip, concordance, token_strip
+from saekit.plots.tokens import Concordance, TokensView, concordance, tokens_view
 
 __all__ = [
     "Concordance",
-    "TokenStrip",
+    "TokensView",
     "bars",
     "concept_scores",
     "concordance",
@@ -23,6 +23,6 @@ __all__ = [
     "enable",
     "html_table",
     "next_token_change",
-    "token_strip",
+    "tokens_view",
     "training_curve",
 ]

@@ -1,6 +1,6 @@
 """Tokens drawn as text: the stronger a latent fires on a token, the fuller the colour behind it.
 
-`token_strip` draws one text, `concordance` many, one a line, with the peak tokens in one column. The background is
+`tokens_view` draws one text, `concordance` many, one a line, with the peak tokens in one column. The background is
 10 % + 90 % × (value / maximum) of the activation colour, and zero is bare, so that the weakest firing is still seen and
 silence is never mistaken for one. Tokens come from models and files: they are escaped, control characters and the
 characters that turn the reading direction are shown as their code. Colours follow JupyterLab's theme and fall back to
@@ -29,7 +29,7 @@ background:color-mix(in oklab,var(--act) calc(var(--a,0)*100%),transparent)}
 .saekit-tokens .minus{background:color-mix(in oklab,var(--neg) calc(var(--a,0)*100%),transparent);
 border-bottom:2px dotted var(--ink)}
 .saekit-tokens .label{border-bottom:2px solid var(--grey)}
-.saekit-tokens .peak{outline:1px solid var(--ink);outline-offset:-1px}
+.saekit-tokens .peak{font-weight:inherit;outline:1px solid var(--ink);outline-offset:-1px}
 .saekit-tokens .sign{color:var(--grey)}
 .saekit-tokens .k[style] .sign{color:inherit}
 .saekit-tokens p{margin:4px 0 0;font-size:11px;color:var(--grey)}
@@ -71,8 +71,8 @@ def _sign(c: str, spaces: bool) -> str | None:
 
 
 @dataclass(frozen=True, repr=False)
-class TokenStrip:
-    """One text, its tokens coloured by value; made by `token_strip`, drawn by a notebook. `.html` is what it draws."""
+class TokensView:
+    """One text, its tokens coloured by value; made by `tokens_view`, drawn by a notebook. `.html` is what it draws."""
 
     tokens: tuple[str, ...]
     values: tuple[float, ...]
@@ -100,7 +100,7 @@ class TokenStrip:
         return self.html
 
     def __repr__(self) -> str:
-        return f"<TokenStrip: {len(self.tokens)} tokens, maximum {self.maximum:.4g}>"
+        return f"<TokensView: {len(self.tokens)} tokens, maximum {self.maximum:.4g}>"
 
 
 @dataclass(frozen=True, repr=False)
@@ -122,33 +122,33 @@ class Concordance:
         return f"<Concordance: {len(self.rows)} examples, maximum {self.maximum:.4g}>"
 
 
-def token_strip(
+def tokens_view(
     tokens: Sequence[str],
     values: Sequence[float],
     *,
     maximum: float | None = None,
     peak: int | None = None,
     labels: Sequence[str | None] | None = None,
-) -> TokenStrip:
+) -> TokensView:
     """A text with a coloured background behind each token, as strong as its value.
 
     Args:
         tokens: the tokens' text; together they are the text. Escaped, whatever they hold.
         values: one number a token, such as a latent's activation. Negative ones are rust with a dotted underline.
-        maximum: the value of the fullest colour; by default the largest |value| here. Give it to compare strips.
+        maximum: the value of the fullest colour; by default the largest |value| here. Give it to compare views.
         peak: index of a token to outline.
         labels: one name (such as a labelled concept) or None a token; labelled tokens are underlined.
 
     Raises:
         ValueError: lengths differ, a value is not finite, `peak` is not an index, or `maximum` is negative.
     """
-    kept, numbers = _checked("token_strip", tokens, values, peak)
+    kept, numbers = _checked("tokens_view", tokens, values, peak)
     if labels is not None and len(labels) != len(kept):
         raise ValueError(
-            f"token_strip got {len(kept)} tokens and {len(labels)} labels; give one label (or None) a token."
+            f"tokens_view got {len(kept)} tokens and {len(labels)} labels; give one label (or None) a token."
         )
     names = None if labels is None else tuple(labels)
-    return TokenStrip(kept, numbers, _maximum("token_strip", [numbers], maximum), peak, names)
+    return TokensView(kept, numbers, _maximum("tokens_view", [numbers], maximum), peak, names)
 
 
 def concordance(
@@ -215,7 +215,8 @@ def _token(
     number = f"{value:.4g}".replace("-", "−")
     title = escape(f"{shown(token, spaces=True)}   {number}" + (f"   {label}" if label else ""), quote=True)
     style = f' style="--a:{0.1 + 0.9 * share:.3f}"' if share else ""
-    return f'<span class="{classes}"{style} title="{title}">{text}</span>'
+    tag = "b" if peak else "span"  # so that the peak is seen where styles are stripped
+    return f'<{tag} class="{classes}"{style} title="{title}">{text}</{tag}>'
 
 
 def _line(tokens: tuple[str, ...], values: tuple[float, ...], peak: int, maximum: float) -> str:
@@ -235,7 +236,7 @@ def _line(tokens: tuple[str, ...], values: tuple[float, ...], peak: int, maximum
         right.append(_token(tokens[i], values[i], maximum, peak=i == peak, breaks=False))
     number = f"{values[peak]:.2f}".replace("-", "−")
     return (
-        f'<div class="row text" role="listitem"><b>{number}</b><span class="left">{"".join(reversed(left))}</span>'
+        f'<div class="row text" role="listitem"><b>{number}</b> <span class="left">{"".join(reversed(left))}</span>'
         f'<span class="right">{"".join(right)}</span></div>'
     )
 

@@ -51,7 +51,7 @@ plots.next_token_change(pd.DataFrame(change))
 """,
     """
 text, values = ["Once", " there", " was", " Zig", "zag", "<script>alert(1)</script>"], [0, 0, 0.5, 4.0, 2.0, 1.0]
-plots.token_strip(text, values, peak=3)
+plots.tokens_view(text, values, peak=3)
 """,
     "plots.concordance([(text, values, 3), (text[2:], values[2:], 1)])",
 ]

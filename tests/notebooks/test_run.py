@@ -71,7 +71,7 @@ def test_html_opens_from_a_file_without_a_request(run, write_notebook, tmp_path,
     path = write_notebook(
         "# Title with $a^2$ and a diagram\n\n```mermaid\ngraph LR; a-->b\n```",
         "import saekit.plots\nsaekit.plots.density_histogram([0.1, 0.02, 0.0])",
-        "import saekit.plots\nsaekit.plots.token_strip(['<script>alert(1)</script>'], [1.0])",
+        "import saekit.plots\nsaekit.plots.tokens_view(['<script>alert(1)</script>'], [1.0])",
         widget,
     )
     notebook = run.run_notebook(path, output=tmp_path / "page.ipynb")

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from saekit.plots import concordance, token_strip
+from saekit.plots import concordance, tokens_view
 from saekit.plots.tokens import shown
 
 
@@ -32,29 +32,29 @@ class Parsed(HTMLParser):
 
 def test_text_survives_and_nothing_of_it_becomes_a_tag() -> None:
     tokens = ["Hi", " <script>alert(1)</script>", " \"quoted\" & 'single'", "</span>", " Борис", "🐻"]
-    page = Parsed(token_strip(tokens, [0, 1, 2, 3, 0, 0], labels=[None, "<b>x</b>", None, None, None, None]).html)
+    page = Parsed(tokens_view(tokens, [0, 1, 2, 3, 0, 0], labels=[None, "<b>x</b>", None, None, None, None]).html)
     assert page.text.startswith("".join(tokens))
     assert set(page.tags) == {"style", "div", "span", "wbr", "p"}
     assert page.titles[1] == "␣<script>alert(1)</script>   1   <b>x</b>"
 
 
 def test_background_is_a_tenth_plus_nine_tenths_of_the_share_and_zero_is_bare() -> None:
-    html = token_strip(["a", "b", "c", "d"], [0.0, 2.0, 4.0, 1e-9]).html
+    html = tokens_view(["a", "b", "c", "d"], [0.0, 2.0, 4.0, 1e-9]).html
     assert re.findall(r'<span class="k[^>]*?>', html) == [
         '<span class="k" title="a   0">',
         '<span class="k" style="--a:0.550" title="b   2">',
         '<span class="k" style="--a:1.000" title="c   4">',
         '<span class="k" style="--a:0.100" title="d   1e-09">'.replace("1e-09", "1e−09"),
     ]
-    assert "--a:0.325" in token_strip(["a"], [1.0], maximum=4.0).html  # 0.1 + 0.9 · 1/4
-    assert "--a:" not in token_strip(["a"], [0.0]).html.split("</style>")[1]
+    assert "--a:0.325" in tokens_view(["a"], [1.0], maximum=4.0).html  # 0.1 + 0.9 · 1/4
+    assert "--a:" not in tokens_view(["a"], [0.0]).html.split("</style>")[1]
 
 
 def test_signs_for_what_cannot_be_seen() -> None:
     assert shown("a\n\tb c") == "a↵⇥b c"
     assert shown(" a", spaces=True) == "␣a"
     assert shown("\u202ex\x1b\x00") == "⟨202E⟩x⟨001B⟩⟨0000⟩"
-    page = Parsed(token_strip(["x", "\n", "  ", "  "], [0, 0, 0, 1]).html)
+    page = Parsed(tokens_view(["x", "\n", "  ", "  "], [0, 0, 0, 1]).html)
     assert page.text == "x↵\n  ␣␣"  # blank tokens show their spaces only where they fire
 
 
@@ -64,7 +64,7 @@ def test_concordance_puts_peaks_in_one_column_with_whole_tokens() -> None:
     row = re.findall(r'<div class="row.*?</div>', html)[0]
     before, after = row.split('<span class="right">')
     assert [before.count(f'class="k{extra}"') for extra in ("", " f2", " f3")] == [3, 3, 2]
-    assert Parsed(row).text == "3.00" + " word" * 8 + " PEAK after"
+    assert Parsed(row).text == "3.00 " + " word" * 8 + " PEAK after"
     assert 'class="k peak" style="--a:1.000"' in after
     assert html.count('role="listitem"') == 2
     assert "--a:0.250" in html  # the second row shares the first's maximum: 0.1 + 0.9 · 0.5/3
@@ -87,9 +87,9 @@ def test_wide_characters_take_two_columns() -> None:
 )
 def test_bad_input_is_one_sentence(tokens: list[str], values: list[float], more: dict, says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        token_strip(tokens, values, **more)
+        tokens_view(tokens, values, **more)
 
 
 def test_nothing_to_draw_is_said() -> None:
     assert "no examples" in concordance([]).html
-    assert repr(token_strip([], [])) == "<TokenStrip: 0 tokens, maximum 0>"
+    assert repr(tokens_view([], [])) == "<TokensView: 0 tokens, maximum 0>"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from saekit.plots import concordance, html_table, token_strip
+from saekit.plots import concordance, html_table, tokens_view
 
 DARK = ' data-jp-theme-light="false" style="background:#111;--jp-layout-color0:#111;--jp-content-font-color1:#fff"'
 LIGHT = ' data-jp-theme-light="true" style="--jp-layout-color0:#fff;--jp-content-font-color1:rgba(0,0,0,.87)"'
@@ -43,7 +43,7 @@ def page(browser):
 def test_text_has_contrast_on_every_colour(page, body) -> None:
     tokens = ["zero", " weak", " full", " minus", "\n", "<script>alert(1)</script>", "\t"]
     values = [0, 0.1, 10, -10, 10, 5, 0]
-    strip = token_strip(tokens, values, peak=2, labels=["entity.person", *[None] * 6]).html
+    strip = tokens_view(tokens, values, peak=2, labels=["entity.person", *[None] * 6]).html
     table = html_table([{"name": "loss", "value": 1.5}], caption="caption", header="header")
     page.set_content(f"<!doctype html><body{body}>{strip}{concordance([(tokens, values, 2)]).html}{table}")
     measured = page.evaluate(CONTRAST)
@@ -75,13 +75,13 @@ def test_whole_tokens_with_peaks_in_one_column(page, width) -> None:
 def test_a_page_without_styles_still_reads_in_order(page) -> None:
     html = concordance([(["a ", "b ", "c ", "d"], [0, 1, 0, 0], 1)]).html.split("</style>")[1]
     page.set_content(html)
-    assert page.locator(".row").inner_text() == "1.00a b c d"
+    assert page.locator(".row").inner_text() == "1.00 a b c d"
 
 
 @pytest.mark.parametrize("words", [[" it", " was", " consider", "able", "\n"], ["漢字", "かな", "交じり"]])
 def test_a_strip_breaks_before_tokens_and_never_overflows(page, words) -> None:
     page.set_viewport_size({"width": 400, "height": 600})
-    page.set_content(f"<!doctype html><body>{token_strip(words * 20, [1.0] * 20 * len(words)).html}")
+    page.set_content(f"<!doctype html><body>{tokens_view(words * 20, [1.0] * 20 * len(words)).html}")
     lines = page.evaluate("[...document.querySelectorAll('.k')].map(token => token.getClientRects().length)")
     assert set(lines) <= {1, 2} and lines.count(2) <= words.count("\n") * 20  # only a newline makes two boxes
     assert page.evaluate("document.querySelector('.text').scrollWidth <= document.querySelector('.text').clientWidth")

@@ -1,0 +1,155 @@
+"""The card of a feature: every number of the view is there as text, nothing of it is a tag, an address or a script."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+
+from saekit.features.card import Card, feature_card
+
+PLAIN = {"div", "h4", "h5", "p", "b", "i", "code", "small", "span", "table", "tr", "td", "th", "svg", "rect", "style"}
+
+
+class Parsed(HTMLParser):
+    """The tags of the HTML, its attributes, and its text without the style sheets."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: list[tuple[str, str]] = []
+        self.text, self.inside = "", ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.inside = tag
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.inside != "style":
+            self.text += data
+
+
+def test_every_number_is_there_as_text(make_view: Callable[..., Any]) -> None:
+    text = Parsed(feature_card(make_view(), "stores/first", "TopK k = 32", "a name")).text
+    for said in [
+        "4217 a name",
+        "alive · density 0.5 % · max 8 · concept intro.name F1 0.83 · loss effect +0.117 nats",
+        "stores/first · TopK k = 32",
+        "8.00 Once upon a time, a boy named Tim and Jack. They ran",
+        "7.50 ↵ there was a girl named Борис. Борис had a 🐻.",
+        "99.50 % at zero",
+        "0mean 3.5max 8",
+        "␣Lily+2.31␣the−1.42",
+        "↵+0.25␣went−0.25",
+        "90340.710.18",
+        "188−0.44–",
+    ]:
+        assert said in text, said
+
+
+def test_nothing_of_the_data_becomes_markup(make_view: Callable[..., Any]) -> None:
+    page = Parsed(feature_card(make_view(), "<img src=x onerror=alert(1)>", '"><a href="http://x">', "<u>x</u>"))
+    assert page.tags <= PLAIN
+    assert "<u>x</u>" in page.text and "<img src=x onerror=alert(1)>" in page.text and " <script>alert(1)" in page.text
+    assert {name for name, _ in page.attributes} & {"href", "src", "onerror", "onclick", "id"} == set()
+    assert not any("url(" in value or "://" in value for _, value in page.attributes)
+
+
+def test_style_sheets_have_no_address_and_stay_inside(make_view: Callable[..., Any]) -> None:
+    html = feature_card(make_view(), "", "")
+    sheets = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
+    assert len(sheets) == 2 and not re.search(r"url\(|@import|://", "".join(sheets))
+    for selector in re.findall(r"(?:^|\})\s*([^{}@]+)\{", "".join(sheets)):
+        assert all("saekit-" in part for part in selector.split(",")), selector
+
+
+def test_histogram_bars_have_the_tokens_colours_and_log_heights(make_view: Callable[..., Any]) -> None:
+    html = feature_card(make_view(), "", "")
+    bars = re.findall(r'<rect class="plus" x="([\d.]+)"[^>]*? height="([\d.]+)"[^>]*fill-opacity="([\d.]+)"', html)
+    # 4 bins of 73; the third is empty; log(7)/log(10) and log(6)/log(10) of 60; 0.1 + 0.9 · 1/8, 3/8, 7/8
+    expected = [[0, 60, 0.2125], [73, 50.71, 0.4375], [219, 46.69, 0.8875]]
+    assert np.array(bars, dtype=float) == pytest.approx(np.array(expected), abs=0.001)
+
+
+def test_signed_codes_are_drawn_by_their_size(make_view: Callable[..., Any]) -> None:
+    view = make_view(minimum=-10.0, histogram={"edges": [-10.0, 0.0, 10.0], "counts": [3, 3]}, maximum=8.0)
+    html = feature_card(view, "", "")
+    assert re.findall(r'class="(plus|minus)"[^>]*opacity="([\d.]+)"', html) == [("minus", "0.550"), ("plus", "0.550")]
+    assert "max 8 · min −10" in html
+    assert "--a:0.820" in html  # the strongest token, 8, against the strongest firing, −10: 0.1 + 0.9 · 0.8
+
+
+def test_a_dead_feature_is_said_in_words(make_view: Callable[..., Any]) -> None:
+    empty = {"top": [], "random": [], "near": [], "interval": [], "quantile": []}
+    view = make_view(
+        firings=0, density=0.0, maximum=0.0, mean=None, histogram=None, examples=empty, loss_effect=None, concepts=[],
+        next_alive=4219, absent={"histogram": "It never fires.", "examples": "It never fires."},
+    )  # fmt: skip
+    text = Parsed(feature_card(view, "stores/first", "facts")).text
+    assert "dead: it never fires" in text and "This feature never fired" in text
+    assert "The next feature that fires is 4219." in text
+    assert "␣Lily+2.31" in text and "90340.71" in text
+    assert "nan" not in text.lower() and "None" not in text
+
+
+def test_an_absent_panel_says_why(make_view: Callable[..., Any]) -> None:
+    absent = {
+        "histogram": "The histogram <was> not kept.",
+        "logits": "It reads no stream.",
+        "neighbours": "Not measured.",
+        "examples": "The examples' file is damaged.",
+    }
+    view = make_view(histogram=None, logits=None, neighbours=[], examples={"top": []}, absent=absent, loss_effect=None)
+    text = Parsed(feature_card(view, "", "")).text
+    for sentence in absent.values():
+        assert sentence in text
+    assert "loss effect" not in text
+
+
+def test_the_wrapper_draws_the_card(make_view: Callable[..., Any]) -> None:
+    card = Card(make_view(), "stores/first", "facts", "a name")
+    assert card._repr_html_() == card.html == feature_card(make_view(), "stores/first", "facts", "a name")
+    assert repr(card) == (
+        "<Card: feature 4217 'a name' of stores/first, alive · density 0.5 % · max 8 · concept intro.name F1 0.83 · "
+        "loss effect +0.117 nats>"
+    )
+
+
+# -- in a browser ----------------------------------------------------------------------------------------------------
+
+LIGHT = ' data-jp-theme-light="true" style="--jp-layout-color0:#fff;--jp-content-font-color1:rgba(0,0,0,.87)"'
+DARK = ' data-jp-theme-light="false" style="background:#111;--jp-layout-color0:#111;--jp-content-font-color1:#fff"'
+CUT = """() => [...document.querySelectorAll('.saekit-feature :is(td, th, h4, h5, p)')].filter(node =>
+    node.scrollWidth > node.clientWidth + 1 && getComputedStyle(node).textOverflow !== 'ellipsis')
+    .map(node => node.textContent)"""
+
+OVERLAP = """() => [...document.querySelectorAll('.side .panel')].filter(panel =>
+    [...panel.querySelectorAll('table, svg')].some(inside =>
+        inside.getBoundingClientRect().right > panel.getBoundingClientRect().right + 1))
+    .map(panel => panel.innerText)"""
+
+
+@pytest.mark.parametrize("width", [900, 600, 400])
+@pytest.mark.parametrize("body", [LIGHT, DARK, ""], ids=["light", "dark", "saved file"])
+def test_it_fits_its_cell(browser: Any, make_view: Callable[..., Any], width: int, body: str) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 700})
+    html = feature_card(make_view(), "stores/first", "TopK k = 32 · 500,000 tokens of microworld/train", "a name " * 20)
+    page.set_content(f"<!doctype html><body{body}>{html}")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate(CUT) == []
+    assert page.evaluate(OVERLAP) == []
+    beside = page.evaluate(
+        "document.querySelector('.side').getBoundingClientRect().left"
+        " > document.querySelector('.main').getBoundingClientRect().right - 1"
+    )
+    assert beside is (width == 900)
+    page.close()
