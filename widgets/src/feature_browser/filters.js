@@ -89,7 +89,7 @@ export function filters(app) {
       starred.setAttribute("aria-pressed", String(Boolean(filter.starred)));
       dead.setAttribute("aria-pressed", String(Boolean(filter.dead)));
       sort.value = app.model.get("sort")[0];
-      count.textContent = `${app.shown.length.toLocaleString("en-US")} of ${listing.size.toLocaleString("en-US")}`;
+      count.replaceChildren(app.shown.length.toLocaleString("en-US"), element("span.total", {}, ` of ${listing.size.toLocaleString("en-US")}`));
       nothing.hidden = app.shown.length > 0;
       if (!app.shown.length) explain();
     },

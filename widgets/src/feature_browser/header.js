@@ -49,7 +49,7 @@ export function header(app) {
     });
 
   /** @param {string} name @param {import("../shared/dom.js").Child[]} value @param {Node | null} [after] */
-  const fact = (name, value, after) => element("div", {}, element("dt", {}, name), element("dd", {}, value), after);
+  const fact = (name, value, after) => element("div", {}, name && element("dt", {}, name), element("dd", {}, value), after);
 
   function facts() {
     const { view, latent } = app;
@@ -66,7 +66,6 @@ export function header(app) {
       !dead && best && fact("concept", [element("span.mono.concept", { title: visible(best.concept) }, visible(best.concept)), " F1 ", share(best.f1)],
         question(app, "concept", () => best.precision !== undefined ? `Precision ${share(best.precision)}, recall ${share(best.recall)}, threshold ${fixed(best.threshold)}.` : undefined)),
       !dead && (measured || view?.absent?.loss_effect) && fact("loss effect", [measured ? `${signed(effect, 3)} nats` : "–"], question(app, "loss_effect", why)),
-      view && fact("decoder norm", [fixed(view.decoder_norm)]),
     ];
   }
 

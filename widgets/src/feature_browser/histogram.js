@@ -18,7 +18,7 @@ export function heights(counts) {
 /** @param {import("./app.js").App} app */
 export function histogram(app) {
   const { view } = app;
-  const silent = `${(100 * (1 - view.density)).toFixed(view.density < 0.0005 ? 3 : 2)} % at zero`;
+  const silent = view.firings > 0 && `${(100 * (1 - view.density)).toFixed(view.density < 0.0005 ? 3 : 2)} % at zero`;
   const drawn = view.histogram;
   if (!drawn?.counts?.length || !view.firings)
     return panelOf(app, "histogram", "Activation histogram", silent, absent(app, "histogram") ?? element("p.dim.absent", {}, "Nothing to draw."));

@@ -3,7 +3,7 @@
 import { element } from "../shared/dom.js";
 import { absent, panelOf } from "./definitions.js";
 import { nameOf } from "./listing.js";
-import { share } from "./words.js";
+import { fixed, share } from "./words.js";
 
 /** @param {{latent: number, cosine: number, phi: number | null}[]} rows @param {"cosine" | "phi"} by */
 export const ranked = (rows, by) => [...rows].sort((a, b) => (b[by] ?? -Infinity) - (a[by] ?? -Infinity) || a.latent - b.latent);
@@ -37,5 +37,5 @@ function panel(app, by, sortBy) {
   }
 
   draw();
-  return panelOf(app, "neighbours", "Neighbours", null, element("table", {}, element("thead", {}, heads), body), why);
+  return panelOf(app, "neighbours", "Neighbours", `decoder norm ${fixed(app.view.decoder_norm)}`, element("table", {}, element("thead", {}, heads), body), why);
 }

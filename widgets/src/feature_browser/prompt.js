@@ -40,7 +40,7 @@ export function prompt(app) {
   let wanted = ""; // the text that it should have
 
   async function run() {
-    wanted = field.value;
+    wanted = field.value.replaceAll("↵", "\n").replaceAll("⇥", "\t");
     if (running || !wanted) return wanted || clear();
     running = wanted;
     status.textContent = "running …";
@@ -101,6 +101,13 @@ export function prompt(app) {
   field.addEventListener("input", () => {
     clearTimeout(timer);
     timer = setTimeout(run, REST);
+  });
+  field.addEventListener("paste", (/** @type {ClipboardEvent} */ event) => {
+    const text = event.clipboardData?.getData("text") ?? "";
+    if (!/[\n\t]/.test(text)) return;
+    event.preventDefault(); // one line cannot hold line ends: their signs stand for them
+    field.setRangeText(text.replace(/\r?\n/g, "↵").replaceAll("\t", "⇥"), field.selectionStart, field.selectionEnd, "end");
+    field.dispatchEvent(new Event("input"));
   });
   field.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
     if (event.key !== "Enter" || event.isComposing) return;

@@ -23,8 +23,8 @@ export function share(value) {
 export function percent(value) {
   const of = 100 * value;
   if (of === 0) return "0";
-  if (of < 0.001) return of.toExponential(1).replace("-", MINUS);
-  return of.toFixed(of < 0.1 ? 3 : of < 10 ? 2 : 1);
+  if (of < 0.0001) return of.toExponential(0).replace("-", MINUS);
+  return of.toFixed(of < 0.001 ? 4 : of < 0.1 ? 3 : of < 10 ? 2 : 1);
 }
 
 /** One end of a filter, in the unit that its label names. @param {string} name @param {number} value */
