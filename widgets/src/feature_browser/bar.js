@@ -2,7 +2,7 @@
 
 import { button, iconButton } from "../shared/controls.js";
 import { bytes } from "../shared/buffers.js";
-import { element } from "../shared/dom.js";
+import { element, fill } from "../shared/dom.js";
 import { visible } from "../shared/tokens.js";
 import { KEYS } from "./keys.js";
 import { counted, python } from "./words.js";
@@ -68,7 +68,7 @@ export function bar(app, host) {
 
   /** @param {string} text */
   function say(text) {
-    failure.replaceChildren(element("span", {}, text), element("span.grow"), button("Close", () => { failure.hidden = true; }));
+    fill(failure, element("span", {}, text), element("span.grow"), button("Close", () => { failure.hidden = true; }));
     failure.hidden = false;
   }
 
@@ -90,7 +90,7 @@ export function bar(app, host) {
       dot.setAttribute("aria-label", connected ? (app.listing ? "ready" : "loading") : "the kernel does not answer");
       connection.hidden = connected;
       if (!connected)
-        connection.replaceChildren(element("span", {}, element("b.strong", {}, "The kernel does not answer: it is busy or gone. "),
+        fill(connection, element("span", {}, element("b.strong", {}, "The kernel does not answer: it is busy or gone. "),
           element("span.dim", {}, `What is loaded stays readable.${edits ? ` ${counted(edits, "edit is", "edits are")} kept here until it returns.` : ""}`)),
           element("span.grow"), button("Try again", () => app.messages.pulse()));
     },

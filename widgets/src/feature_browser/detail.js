@@ -1,7 +1,7 @@
 // Everything about the chosen feature: header, examples, prompt, and the panels beside them.
 
 import { button } from "../shared/controls.js";
-import { element } from "../shared/dom.js";
+import { element, fill } from "../shared/dom.js";
 import { examples } from "./examples.js";
 import { header } from "./header.js";
 import { histogram } from "./histogram.js";
@@ -22,7 +22,7 @@ export function detail(app, say) {
   const node = element("div.detail", {}, head.node, body, side, sheet.node);
 
   function drawSide() {
-    if (app.view) side.replaceChildren(histogram(app), logits(app), near());
+    if (app.view) fill(side, histogram(app), logits(app), near());
   }
 
   return {
@@ -32,11 +32,11 @@ export function detail(app, say) {
       head.draw();
       sheet.draw();
       if (!app.view) {
-        body.replaceChildren(waiting);
-        side.replaceChildren();
+        fill(body, waiting);
+        fill(side);
         return;
       }
-      if (body.firstChild !== text.node) body.replaceChildren(text.node);
+      if (body.firstChild !== text.node) fill(body, text.node);
       text.draw();
       drawSide();
     },
@@ -46,11 +46,11 @@ export function detail(app, say) {
     },
     /** @param {Error & {details?: string}} error @param {() => void} again */
     unreadable(error, again) {
-      trouble.replaceChildren(element("b", {}, "This feature could not be read"), element("p", {}, error.message), element("p", {}, "The list, the prompt and the other features do not need it."),
+      fill(trouble, element("b", {}, "This feature could not be read"), element("p", {}, error.message), element("p", {}, "The list, the prompt and the other features do not need it."),
         element("div.row", {}, button("Try again", again), error.details && button("Copy traceback", () =>
           navigator.clipboard?.writeText(error.details ?? "").catch(() => say(error.details ?? "")))));
-      body.replaceChildren(trouble);
-      side.replaceChildren();
+      fill(body, trouble);
+      fill(side);
     },
     /** @param {number[]} latents */
     relabel(latents) {

@@ -1,7 +1,7 @@
 // Examples of a feature as a concordance: one line each, whole tokens, the peaks in one column; `t` shows all the text.
 
 import { button } from "../shared/controls.js";
-import { element } from "../shared/dom.js";
+import { element, fill } from "../shared/dom.js";
 import { escaped, token } from "../shared/tokens.js";
 import { absent, question } from "./definitions.js";
 import { around, positionOf, tokenOf } from "./tokens.js";
@@ -91,18 +91,18 @@ export function examples(app) {
     });
     cursor = null;
     places = new WeakMap();
-    readout.replaceChildren();
+    fill(readout);
     if (!view) return;
     const all = /** @type {any[]} */ (view.examples[tab] ?? []);
     const flat = all.flatMap((one) => one.examples ?? [one]);
     const scale = scaleOf(flat, view);
     caption.hidden = readout.hidden = !flat.length;
     caption.textContent = caption.title = captionOf(tab, view, all, flat);
-    if (!flat.length) body.replaceChildren(view.firings ? absent(app, "examples") ?? element("p.dim.absent", {}, "The store has no examples of this kind.") : nothingFired());
+    if (!flat.length) fill(body, view.firings ? absent(app, "examples") ?? element("p.dim.absent", {}, "The store has no examples of this kind.") : nothingFired());
     else if (all[0].examples)
-      body.replaceChildren(...all.flatMap((band, k) => [bandHead(band, k, all.length, tab === "quantile"),
+      fill(body, ...all.flatMap((band, k) => [bandHead(band, k, all.length, tab === "quantile"),
         ...(band.examples.length ? band.examples.map((/** @type {Example} */ one) => row(one, scale, false)) : [element("p.dim.absent", {}, "No example here.")])]));
-    else body.replaceChildren(...flat.map((one) => row(one, scale, tab === "near")));
+    else fill(body, ...flat.map((one) => row(one, scale, tab === "near")));
     body.scrollTop = 0;
     body.setAttribute("data-tab", tab);
     const peak = body.querySelector(".peak");
@@ -123,7 +123,7 @@ export function examples(app) {
     const [example, i] = place;
     const part = (/** @type {string} */ name, /** @type {string} */ value) => element("span", {}, `${name} `, element("b", {}, value));
     const ids = example.tokens[i];
-    readout.replaceChildren(element("b.word", {}, token(example.pieces[i])),
+    fill(readout, element("b.word", {}, token(example.pieces[i])),
       part(ids.length > 1 ? "ids" : "id", ids.join(" ")), part("doc", `${example.document} : ${positionOf(example, i)}`),
       part("z", fixed(example.values[i])), part("Δ logit", signed(example.logitEffect[i])),
       part("Δ loss", Number.isNaN(example.lossEffect[i]) ? "–" : `${signed(example.lossEffect[i], 3)} nats`),

@@ -1,7 +1,7 @@
 // Search, the histograms that filter, concept and switches, and how many features are left.
 
 import { button } from "../shared/controls.js";
-import { element } from "../shared/dom.js";
+import { element, fill } from "../shared/dom.js";
 import { question } from "./definitions.js";
 import { RANGES, matching, nearestLabel } from "./filtering.js";
 import { SORTS } from "./list.js";
@@ -71,7 +71,7 @@ export function filters(app) {
       max: "the range of max", f1: "the range of F1", loss_effect: "the range of loss effect" };
     const ways = Object.keys(filter).map((key) => ({ key, left: matching(listing, { ...filter, [key]: undefined }, sorting).length })).filter(({ left }) => left > 0);
     const near = filter.search ? nearestLabel(listing, filter.search) : -1;
-    nothing.replaceChildren(element("b", {}, "No feature matches"),
+    fill(nothing, element("b", {}, "No feature matches"),
       ways.length > 0 && element("p.dim", {}, ways.map(({ key, left }) => `Without ${said[/** @type {keyof typeof said} */ (key)]}: ${left.toLocaleString("en-US")}. `).join("")),
       element("div.row.wrap", {}, ways.map(({ key }) => button(`Drop ${key === "search" ? "the search" : key.replace("_", " ")}`, () => app.filter({ [key]: undefined }))),
         button("Show all", () => app.set("filter", {})),
@@ -89,7 +89,7 @@ export function filters(app) {
       starred.setAttribute("aria-pressed", String(Boolean(filter.starred)));
       dead.setAttribute("aria-pressed", String(Boolean(filter.dead)));
       sort.value = app.model.get("sort")[0];
-      count.replaceChildren(app.shown.length.toLocaleString("en-US"), element("span.total", {}, ` of ${listing.size.toLocaleString("en-US")}`));
+      fill(count, app.shown.length.toLocaleString("en-US"), element("span.total", {}, ` of ${listing.size.toLocaleString("en-US")}`));
       nothing.hidden = app.shown.length > 0;
       if (!app.shown.length) explain();
     },

@@ -1,7 +1,7 @@
 // The chosen feature: star, number, label and note to write, and its numbers.
 
 import { icon, iconButton } from "../shared/controls.js";
-import { element } from "../shared/dom.js";
+import { element, fill } from "../shared/dom.js";
 import { visible } from "../shared/tokens.js";
 import { question } from "./definitions.js";
 import { isDead } from "./listing.js";
@@ -82,13 +82,13 @@ export function header(app) {
       shown = app.latent;
       const fields = /** @type {[any, string | undefined][]} */ ([[label, own.label], [note, own.note]]);
       for (const [field, text] of fields) if (other || !field.matches(":focus")) field.value = text ?? "";
-      star.replaceChildren(icon("star", Boolean(own.star)));
+      fill(star, icon("star", Boolean(own.star)));
       star.setAttribute("aria-pressed", String(Boolean(own.star)));
       number.textContent = String(app.latent);
       saved.textContent = app.pending(app.latent) ? "not saved yet" : own.saved && (own.label || own.note || own.star) ? `yours, saved ${savedAt(own.saved)}` : "";
       label.placeholder = own.label ? "" : isDead(listing, app.latent) ? "no label" : `label · ${visible(listing.hints[app.latent] ?? "").slice(0, 80)}`;
-      numbers.replaceChildren(...facts().filter(Boolean));
-      explanations.replaceChildren(...(app.view?.explanations ?? []).map((/** @type {any} */ one) =>
+      fill(numbers, ...facts().filter(Boolean));
+      fill(explanations, ...(app.view?.explanations ?? []).map((/** @type {any} */ one) =>
         element("p", { title: visible(one.text).slice(0, 1000) }, element("span.text", {}, visible(one.text).slice(0, 1000)),
           element("span.dim.small", {}, [one.author && ` · ${visible(one.author)}`, ` · detection ${share(one.detection)} · fuzzing ${share(one.fuzzing)}`]), question(app, "explanations"))));
     },

@@ -3,7 +3,7 @@
 
 import { popover } from "../shared/controls.js";
 import controls from "../shared/controls.css";
-import { element, isDark, shadow, watchTheme } from "../shared/dom.js";
+import { element, fill, isDark, shadow, watchTheme } from "../shared/dom.js";
 import { messenger } from "../shared/messages.js";
 import theme from "../shared/theme.css";
 import { bar } from "./bar.js";
@@ -82,8 +82,8 @@ function render({ model, el }) {
     sieve = filters(app);
     rows = list(app);
     chosen = detail(app, top.say);
-    left.replaceChildren(sieve.node, rows.node);
-    right.replaceChildren(chosen.node);
+    fill(left, sieve.node, rows.node);
+    fill(right, chosen.node);
     top.loaded();
     connection(connected);
     keyboard(app, {
@@ -175,8 +175,8 @@ function render({ model, el }) {
   watchTheme(look, signal);
   load().catch((error) => {
     if (signal.aborted) return;
-    right.replaceChildren(element("div.big", { role: "alert" }, element("b", {}, "The list of features could not be read"), element("p", {}, error.message)));
-    left.replaceChildren();
+    fill(right, element("div.big", { role: "alert" }, element("b", {}, "The list of features could not be read"), element("p", {}, error.message)));
+    fill(left);
   });
 
   return () => {

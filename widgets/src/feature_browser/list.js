@@ -1,7 +1,7 @@
 // The list of features: only the rows in sight exist, so that 131,072 scroll like ten.
 
 import { icon } from "../shared/controls.js";
-import { element } from "../shared/dom.js";
+import { element, fill } from "../shared/dom.js";
 import { axis } from "./filtering.js";
 import { isDead, nameOf } from "./listing.js";
 import { fixed, percent, share, signed } from "./words.js";
@@ -35,7 +35,7 @@ export function list(app) {
       element(`div.${kind}`, { role: "columnheader", "aria-sort": name !== column ? "none" : descending ? "descending" : "ascending" },
         element("button", { type: "button", onclick: () => app.set("sort", [name, name === column ? !descending : name !== "latent"]) },
           SORTS[name] + (name === column ? (descending ? " ↓" : " ↑") : "")));
-    heads.replaceChildren(element("div"), head("latent", "index"), element("div.name", { role: "columnheader" }, "label"), head("density", "density"), head(last(), "last"));
+    fill(heads, element("div"), head("latent", "index"), element("div.name", { role: "columnheader" }, "label"), head("density", "density"), head(last(), "last"));
   }
 
   /** @param {number} at  index in the list */
@@ -64,7 +64,7 @@ export function list(app) {
     sight.setAttribute("aria-rowcount", String(app.shown.length));
     const rows = [];
     for (let at = from; at < to; at++) rows.push(row(at));
-    pad.replaceChildren(...rows);
+    fill(pad, ...rows);
     if (app.shown.subarray(from, to).includes(app.latent)) sight.setAttribute("aria-activedescendant", `f${app.latent}`);
     else sight.removeAttribute("aria-activedescendant");
   }
@@ -75,7 +75,7 @@ export function list(app) {
     const top = at * height();
     if (at >= 0 && sight.clientHeight && (top < sight.scrollTop || top + height() > sight.scrollTop + sight.clientHeight)) {
       const far = Math.abs(top - sight.scrollTop - sight.clientHeight / 2) > sight.clientHeight;
-      if (far) sight.scrollTop = top - sight.clientHeight / 2;
+      if (far) sight.scrollTop = Math.max(0, at - Math.floor(sight.clientHeight / height() / 2)) * height();
       else sight.scrollTop = top < sight.scrollTop ? top : top + height() - sight.clientHeight;
     }
     draw();

@@ -1,6 +1,6 @@
 // Features that point the same way (cosine of decoder rows) and features that fire on the same tokens (φ).
 
-import { element } from "../shared/dom.js";
+import { element, fill } from "../shared/dom.js";
 import { absent, panelOf } from "./definitions.js";
 import { nameOf } from "./listing.js";
 import { fixed, share } from "./words.js";
@@ -28,8 +28,8 @@ function panel(app, by, sortBy) {
     const head = (/** @type {"cosine" | "phi"} */ name, /** @type {string} */ title) =>
       element("th", { scope: "col", "aria-sort": by() === name ? "descending" : "none" },
         element("button.link", { type: "button", onclick: () => { sortBy(name); draw(); } }, title + (by() === name ? " ↓" : "")));
-    heads.replaceChildren(element("th", { scope: "col" }, "#"), element("th.name", { scope: "col" }, "label"), head("cosine", "cos"), head("phi", "φ"));
-    body.replaceChildren(...ranked(rows, by()).map(({ latent, cosine, phi }) => {
+    fill(heads, element("th", { scope: "col" }, "#"), element("th.name", { scope: "col" }, "label"), head("cosine", "cos"), head("phi", "φ"));
+    fill(body, ...ranked(rows, by()).map(({ latent, cosine, phi }) => {
       const { text, own } = nameOf(app.listing, latent);
       return element("tr", {}, element("td", {}, element("button.link.mono", { type: "button", "aria-label": `open feature ${latent}`, onclick: () => app.select(latent) }, latent)),
         element(`td.name${own ? "" : ".mono.dim"}`, { title: text.slice(0, 300) }, text.slice(0, 300)), cell(cosine), cell(phi));

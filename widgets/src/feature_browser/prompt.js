@@ -1,6 +1,6 @@
 // A prompt of the reader's own, as a score sheet: tokens across, features down, the activation in each cell.
 
-import { element } from "../shared/dom.js";
+import { element, fill } from "../shared/dom.js";
 import { float32 } from "../shared/buffers.js";
 import { escaped, tokenNodes } from "../shared/tokens.js";
 import { question } from "./definitions.js";
@@ -55,7 +55,7 @@ export function prompt(app) {
     } catch (error) {
       status.textContent = "";
       body.hidden = false;
-      body.replaceChildren(element("p.failed", { role: "alert" }, /** @type {Error} */ (error).message));
+      fill(body, element("p.failed", { role: "alert" }, /** @type {Error} */ (error).message));
     } finally {
       clearTimeout(late);
       const done = running;
@@ -94,7 +94,7 @@ export function prompt(app) {
         }));
     };
     body.hidden = false;
-    body.replaceChildren(element("table", {}, element("thead", {}, head), element("tbody", {}, rows.map(line))),
+    fill(body, element("table", {}, element("thead", {}, head), element("tbody", {}, rows.map(line))),
       !latents.length && element("p.dim.absent", {}, "No feature fires on this text."), left > 0 && element("p.dim.small", {}, `${counted(left, "more feature fires", "more features fire")}; choose a token to see its own.`));
   }
 

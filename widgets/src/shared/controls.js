@@ -1,6 +1,6 @@
 // Small controls that the widgets share: icons, buttons, and the box that a "?" opens in place.
 
-import { element } from "./dom.js";
+import { element, fill } from "./dom.js";
 
 const ICONS = {
   star: "M8 1.7l1.9 4 4.4.6-3.2 3.1.8 4.4L8 11.700l-3.900 2.100.8-4.400L1.700 6.300l4.400-.6z",
@@ -51,7 +51,7 @@ export function popover(frame) {
     close();
     opener = by;
     by.setAttribute("aria-expanded", "true");
-    box.replaceChildren(element("div", {}, content));
+    fill(box, element("div", {}, content));
     box.hidden = false;
     const [around, at] = [frame.getBoundingClientRect(), by.getBoundingClientRect()];
     const left = Math.min(at.left - around.left - 8, around.width - box.offsetWidth - 10);

@@ -21,8 +21,18 @@ export function element(name, attributes = {}, ...children) {
     else if (value === true) node.setAttribute(key, "");
     else if (value !== null && value !== undefined && value !== false) node.setAttribute(key, String(value));
   }
-  for (const child of children.flat()) if (child || child === "" || child === 0) node.append(typeof child === "number" ? String(child) : child);
+  node.append(...present(children));
   return node;
+}
+
+/** Children that are there: nothing and `false` are not. @param {(Child | Child[])[]} children @returns {(Node | string)[]} */
+function present(children) {
+  return children.flat().filter((child) => child || child === "" || child === 0).map((child) => (child instanceof Node ? child : String(child)));
+}
+
+/** Put these children in place of all others. @param {Element} node @param {...(Child | Child[])} children */
+export function fill(node, ...children) {
+  node.replaceChildren(...present(children));
 }
 
 /**
