@@ -12,20 +12,32 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 STATIC = REPOSITORY / "widgets" / "saekit_widgets" / "static"
 
 # The model has the part of anywidget's interface that widgets use; `fromPython` plays the kernel, `sent` what it hears.
+# Where a test exposes a function `kernel`, it gets every message and every change of a trait, and what it returns is
+# delivered; `away` makes it deaf.
 _PAGE = """<!doctype html><meta charset="utf-8"><body>
 <script type="module">
   const widget = (await import(URL.createObjectURL(new Blob([%(module)s], {type: "text/javascript"})))).default;
   const listeners = new Map(), state = %(state)s;
   const fire = (name, ...values) => [...(listeners.get(name) ?? [])].forEach((call) => call(...values));
+  const bytes = (text) => new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
+  let changed = {};
   window.sent = [];
+  window.away = false;
   window.saved = 0;
   window.model = {
     get: (name) => state[name],
-    set: (name, value) => { state[name] = value; },
-    save_changes: () => { window.saved += 1; },
+    set: (name, value) => {
+      if (JSON.stringify(state[name]) === JSON.stringify(value)) return;
+      state[name] = changed[name] = value;
+      fire("change:" + name);
+    },
+    save_changes: () => { window.saved += 1; toPython({traits: changed}); changed = {}; },
     on: (name, call) => listeners.set(name, [...(listeners.get(name) ?? []), call]),
     off: (name, call) => listeners.set(name, (listeners.get(name) ?? []).filter((one) => one !== call)),
-    send: (content) => window.sent.push(content),
+    send: (content) => { window.sent.push(content); toPython({content}); },
+  };
+  const toPython = (said) => {
+    if (window.kernel && !window.away) window.kernel(said).then((all) => all.forEach(window.fromPython.deliver));
   };
   window.fromPython = {
     traits: (values) => {
@@ -35,6 +47,8 @@ _PAGE = """<!doctype html><meta charset="utf-8"><body>
       const buffers = numbers ? [new DataView(Float64Array.from(numbers, (n) => n ?? NaN).buffer)] : [];
       fire("msg:custom", content, buffers);
     },
+    deliver: ({content, buffers, traits}) =>
+      traits ? window.fromPython.traits(traits) : fire("msg:custom", content, buffers.map(bytes)),
     listeners: () => [...listeners.values()].flat().length,
   };
   // As a front end does: the element is still detached when render is called.
@@ -43,6 +57,7 @@ _PAGE = """<!doctype html><meta charset="utf-8"><body>
     document.body.append(el);
     return {el, end};
   };
+  window.began = performance.now();
   window.first = window.view();
   window.ready = true;
 </script>"""
@@ -50,16 +65,23 @@ _PAGE = """<!doctype html><meta charset="utf-8"><body>
 
 @pytest.fixture
 def host(browser: Any, tmp_path: Path) -> Iterator[Any]:
-    """host(name, state, width=800): the widget's bundle on an offline page, rendered once; returns the page."""
+    """host(name, state, width=800): the widget's bundle on an offline page, rendered once; returns the page.
+
+    `kernel(said)` plays Python: it gets {"content": …} or {"traits": …} and returns what to deliver.
+    """
     import json
 
     pages = []
 
-    def open_page(name: str, state: dict[str, Any], width: int = 800, motion: str = "reduce") -> Any:
+    def open_page(
+        name: str, state: dict[str, Any], width: int = 800, motion: str = "reduce", kernel: Any = None
+    ) -> Any:
         module = json.dumps((STATIC / f"{name}.js").read_text(encoding="utf-8")).replace("</", "<\\/")
         path = tmp_path / f"{len(pages)}.html"
         path.write_text(_PAGE % {"module": module, "state": json.dumps(state)}, encoding="utf-8")
         page = browser.new_page(viewport={"width": width, "height": 600}, reduced_motion=motion)
+        if kernel is not None:
+            page.expose_function("kernel", kernel)
         page.problems, page.outside = [], []
         page.on("pageerror", lambda error: page.problems.append(str(error)))
         page.on("console", lambda said: page.problems.append(said.text) if said.type == "error" else None)

@@ -259,7 +259,13 @@ class FeatureBrowser(anywidget.AnyWidget):
         starred = np.zeros(size, bool)
         starred[self.starred] = True
         wanted = self.filter
-        keep = dead if wanted.get("dead") else (~dead | starred if wanted.get("starred") else ~dead)
+        words = _searchable(wanted.get("search", "")).strip()
+        listed = ~dead  # dead ones only where something asks for them: the switch, a star, their own number
+        if wanted.get("starred"):
+            listed = listed | starred
+        if words.isdecimal() and int(words) < size:
+            listed[int(words)] = True
+        keep = dead if wanted.get("dead") else listed
         if wanted.get("starred"):
             keep = keep & starred
         for name in RANGES:
@@ -270,10 +276,8 @@ class FeatureBrowser(anywidget.AnyWidget):
                 keep = keep & (values <= (math.inf if high is None else high))
         if "concept" in wanted:
             keep = keep & (np.asarray(self._listing["concept"]) == self._listing["concepts"].index(wanted["concept"]))
-        if "search" in wanted:
-            words = _searchable(wanted["search"])
-            found = [words in self._text(latent) for latent in range(size)]
-            keep = keep & np.array(found)
+        if words:
+            keep = keep & np.array([self._found(words, latent) for latent in range(size)], bool)
         name, descending = self.sort
         values = np.arange(size, dtype=float) if name == "latent" else np.asarray(columns[name], dtype=float)
         order = np.argsort(-values if descending else values, kind="stable")  # nan last, either way
@@ -296,9 +300,9 @@ class FeatureBrowser(anywidget.AnyWidget):
     def _listed(self, latents: Iterable[int]) -> list[dict[str, Any]]:
         return [{"latent": int(latent), **_plain(self._labels[latent])} for latent in latents]
 
-    def _text(self, latent: int) -> str:
-        entry = self._labels.get(latent, {})
-        return _searchable(f"{latent} {entry.get('label') or ''} {self._listing['hints'][latent]}")
+    def _found(self, words: str, latent: int) -> bool:
+        texts = (self._listing["hints"][latent], self._labels.get(latent, {}).get("label") or "", str(latent))
+        return any(words in _searchable(text) for text in texts)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The live view, and beside it the feature as static HTML for whatever shows the notebook without a kernel."""

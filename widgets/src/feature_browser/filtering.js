@@ -8,7 +8,7 @@ import { isDead } from "./listing.js";
 export const RANGES = ["density", "max", "f1", "loss_effect"];
 
 /** @type {WeakMap<Listing, Map<string, Uint32Array>>} */ const orders = new WeakMap();
-/** @type {WeakMap<Listing, string[]>} */ const texts = new WeakMap();
+/** @type {WeakMap<Listing, {hints: string[], labels: Map<number, string>}>} */ const texts = new WeakMap();
 
 /** As search sees text: no case, no sign for a space. @param {string} text */
 export const searchable = (text) => text.replaceAll("␣", "").toLowerCase();
@@ -22,33 +22,48 @@ export function sorted(listing, column, descending) {
   const known = /** @type {Map<string, Uint32Array>} */ (orders.get(listing));
   const key = `${column} ${descending}`;
   let order = known.get(key);
-  if (order) return order;
-  order = Uint32Array.from({ length: listing.size }, (_, i) => i);
-  if (column === "latent") {
-    if (descending) order.reverse();
-  } else {
-    const values = listing.columns[column] ?? new Float32Array(listing.size);
-    const keys = Float64Array.from(values, (value) => (Number.isNaN(value) ? Infinity : descending ? -value : value));
-    order.sort((a, b) => (keys[a] < keys[b] ? -1 : keys[a] > keys[b] ? 1 : a - b));
-  }
-  known.set(key, order);
+  if (!order) known.set(key, (order = sortedAnew(listing, column, descending)));
   return order;
 }
 
-/** @param {Listing} listing @param {number} latent */
-const textOf = (listing, latent) => searchable(`${latent} ${listing.labels.get(latent)?.label ?? ""} ${listing.hints[latent]}`);
+/**
+ * One number a latent holds its value's bits, turned so that they count upwards, above its own number: such numbers
+ * sort without a comparator, which is several times faster.
+ * @param {Listing} listing @param {string} column @param {boolean} descending
+ */
+function sortedAnew(listing, column, descending) {
+  const { size } = listing;
+  const values = new Float32Array(size);
+  const bits = new Uint32Array(values.buffer);
+  const keys = new Float64Array(size);
+  const given = listing.columns[column];
+  for (let i = 0; i < size; i++) {
+    const value = given ? given[i] : i;
+    values[i] = descending ? 0 - value : value + 0; // no −0
+    const upwards = Number.isNaN(value) ? 0xffffffff : bits[i] >>> 31 ? ~bits[i] >>> 0 : (bits[i] | 0x80000000) >>> 0;
+    keys[i] = upwards * 2 ** 20 + i;
+  }
+  keys.sort();
+  const order = new Uint32Array(size);
+  for (let i = 0; i < size; i++) order[i] = keys[i] % 2 ** 20;
+  return order;
+}
 
-/** The text that search looks at, a latent. Built when first asked for. @param {Listing} listing @returns {string[]} */
-function index(listing) {
+/** The texts that search looks at, made when first asked for. @param {Listing} listing */
+export function index(listing) {
   let made = texts.get(listing);
-  if (!made) texts.set(listing, (made = listing.hints.map((_, latent) => textOf(listing, latent))));
+  if (!made) {
+    // All hints at once: far faster than one by one.
+    made = { hints: listing.hints.join("\0").toLowerCase().split("\0"), labels: new Map() };
+    texts.set(listing, made);
+    for (const latent of listing.labels.keys()) reindex(listing, latent);
+  }
   return made;
 }
 
 /** A label changed: search must see it. @param {Listing} listing @param {number} latent */
 export function reindex(listing, latent) {
-  const made = texts.get(listing);
-  if (made) made[latent] = textOf(listing, latent);
+  texts.get(listing)?.labels.set(latent, searchable(listing.labels.get(latent)?.label ?? ""));
 }
 
 /**
@@ -60,9 +75,10 @@ export function matching(listing, filter, [column, descending]) {
   const order = sorted(listing, column, descending);
   const out = new Uint32Array(listing.size);
   const words = searchable(filter.search ?? "").trim();
-  const searched = words ? index(listing) : [];
+  const { hints, labels } = words ? index(listing) : { hints: [], labels: new Map() };
+  const spaced = words.replaceAll(" ", " ␣"); // as hints write spaces; stripping theirs would be slow
   const number = /^\d+$/.test(words) ? Number(words) : -1;
-  const concept = filter.concept ? listing.concepts.indexOf(filter.concept) : -1;
+  const concept = filter.concept && listing.concepts.includes(filter.concept) ? listing.concepts.indexOf(filter.concept) : NaN;
   const ranges = RANGES.filter((name) => filter[name] && listing.columns[name]).map((name) => ({
     values: listing.columns[name], low: filter[name][0] ?? -Infinity, high: filter[name][1] ?? Infinity,
   }));
@@ -74,7 +90,7 @@ export function matching(listing, filter, [column, descending]) {
     if (filter.dead ? !dead : dead && !star && latent !== number) continue;
     if (filter.concept && listing.concept[latent] !== concept) continue;
     for (const { values, low, high } of ranges) if (!(values[latent] >= low && values[latent] <= high)) continue next;
-    if (words && !searched[latent].includes(words)) continue;
+    if (words && !(hints[latent].includes(words) || (spaced !== words && hints[latent].includes(spaced)) || labels.get(latent)?.includes(words) || (number >= 0 && String(latent).includes(words)))) continue;
     out[count++] = latent;
   }
   return out.subarray(0, count);

@@ -11,7 +11,7 @@ import { detail } from "./detail.js";
 import { edits } from "./edits.js";
 import { features } from "./features.js";
 import { filters } from "./filters.js";
-import { matching } from "./filtering.js";
+import { index, matching } from "./filtering.js";
 import { keyboard } from "./keys.js";
 import { list } from "./list.js";
 import { decodeListing } from "./listing.js";
@@ -92,6 +92,7 @@ function render({ model, el }) {
     });
     sift();
     open();
+    setTimeout(() => index(app.listing), 1000); // so that the first keystroke of a search need not wait for it
   }
 
   /** Filter and sort again. */

@@ -31,7 +31,7 @@ export function rangeFilter(listing, name, label, changed) {
   const fields = [field(0), field(1)];
   const node = element("div.range", { role: "group", "aria-label": `filter by ${label}` },
     element("svg", { viewBox: "0 0 140 22", preserveAspectRatio: "none", "aria-hidden": "true" }, bars),
-    element("div.handles", {}, handles), element("div.ends", {}, element("span", {}, label), element("span.grow"), fields[0], "–", fields[1]));
+    element("div.handles", {}, handles), element("div.ends", {}, element("span.grow.cut", {}, label), fields[0], "–", fields[1]));
 
   /** @type {[number | null, number | null]} */ let now = [null, null];
 
