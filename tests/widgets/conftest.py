@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # fake_store.py, for the tests beside it
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STATIC = REPOSITORY / "widgets" / "saekit_widgets" / "static"
@@ -47,8 +51,12 @@ _PAGE = """<!doctype html><meta charset="utf-8"><body>
       const buffers = numbers ? [new DataView(Float64Array.from(numbers, (n) => n ?? NaN).buffer)] : [];
       fire("msg:custom", content, buffers);
     },
-    deliver: ({content, buffers, traits}) =>
-      traits ? window.fromPython.traits(traits) : fire("msg:custom", content, buffers.map(bytes)),
+    deliver: ({content, buffers, traits}) => {
+      if (traits) return window.fromPython.traits(traits);
+      const views = buffers.map(bytes);
+      window.arrived ??= performance.now(); // the first message
+      fire("msg:custom", content, views);
+    },
     listeners: () => [...listeners.values()].flat().length,
   };
   // As a front end does: the element is still detached when render is called.
@@ -58,6 +66,7 @@ _PAGE = """<!doctype html><meta charset="utf-8"><body>
     return {el, end};
   };
   window.began = performance.now();
+  requestAnimationFrame(() => setTimeout(() => { window.painted = performance.now(); }));
   window.first = window.view();
   window.ready = true;
 </script>"""
@@ -97,3 +106,49 @@ def host(browser: Any, tmp_path: Path) -> Iterator[Any]:
     for page in pages:
         assert page.problems == [] and page.outside == []
         page.close()
+
+
+class Kernel:
+    """Python's side of one widget on a host page: what the page says goes to the widget, what that says goes back."""
+
+    def __init__(self, widget: Any) -> None:
+        self.widget, self._out = widget, []
+        widget.send = lambda content, buffers=None: self._out.append(
+            {"content": content, "buffers": [base64.b64encode(buffer).decode() for buffer in buffers or []]}
+        )
+        widget.observe(lambda change: self._out.append({"traits": {change["name"]: change["new"]}}), self.names)
+
+    @property
+    def names(self) -> list[str]:
+        """The traits that travel."""
+        return [name for name in self.widget.keys if not name.startswith("_") and name not in ("layout", "tabbable", "tooltip")]
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return {name: getattr(self.widget, name) for name in self.names}
+
+    def hear(self, said: dict[str, Any]) -> list[Any]:
+        """From the page: a message, or traits that it set."""
+        for name, value in said.get("traits", {}).items():
+            setattr(self.widget, name, value)
+        if "content" in said:
+            self.widget._handle_custom_msg(said["content"], [])
+        return self.take()
+
+    def take(self) -> list[Any]:
+        out, self._out = self._out, []
+        return out
+
+
+@pytest.fixture
+def live(host: Any) -> Any:
+    """live(name, widget, **host's): the widget on a page, with itself as the kernel; `page.push()` brings the page what
+    Python said meanwhile."""
+
+    def open_live(name: str, widget: Any, **more: Any) -> Any:
+        kernel = Kernel(widget)
+        page = host(name, kernel.state, kernel=kernel.hear, **more)
+        page.push = lambda: page.evaluate("all => all.forEach(fromPython.deliver)", kernel.take())
+        return page
+
+    return open_live

@@ -44,7 +44,7 @@ class FakeStore:
         self.concept = np.where(self.f1 > 0.2, random.integers(0, 3, size), -1).astype("i2")
         self.labels: dict[int, dict[str, Any]] = {
             latent: {"label": NAMES[latent % 4], "star": False, "note": "", "saved": "2026-01-02T14:02:00"}
-            for latent in range(0, size, 3)
+            for latent in range(0, min(size, 1500), 3)
         }
         self.labels[NASTY] = {"label": "<img src=x onerror=alert(1)>\u202egnp.exe", "star": True, "note": "<b>n</b>"}
         self.labels[SIGNED] = {"label": LONG, "star": False, "note": ""}
