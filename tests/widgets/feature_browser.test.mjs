@@ -75,6 +75,8 @@ test("filters, alone and together", () => {
   assert.deepEqual(list({ search: "dragon" }), [1]);
   assert.deepEqual(list({ search: "BIG TALL" }), [0]); // as in the hint, without its signs
   assert.deepEqual(list({ search: "борис" }), [2]);
+  assert.deepEqual(list({ search: "␣y" }), [4]); // the last but one, then the last
+  assert.deepEqual(list({ search: "4" }), [4, 5]); // by its number, by its hint
   assert.deepEqual(list({ search: "14" }), [5]);
   assert.deepEqual(list({ concept: "bracket" }), [1, 5]);
   assert.deepEqual(list({ concept: "gone" }), []);

@@ -443,18 +443,23 @@ def test_131_072_latents_are_listed_opened_filtered_and_scrolled_fast(opened) ->
     drawn(page, 12)
     painted = page.evaluate("painted - began")
     root = "first.el.firstChild.shadowRoot"
-    opening = f"""async (at) => {{
-      const row = {root}.querySelectorAll('.item')[at], began = performance.now();
-      const latent = row.querySelector('.index').textContent;
-      row.click();
-      while ({root}.querySelector('.header .number').textContent !== latent || !{root}.querySelector('.neighbours'))
-        await new Promise(requestAnimationFrame);
-      return performance.now() - began;
-    }}"""
-    click = page.evaluate(opening, 2)
-    page.evaluate(opening, 4)
-    kept = page.evaluate(opening, 2)
     page.wait_for_timeout(1500)  # the search index is made when nothing else is to do
+    clicks = page.evaluate(
+        f"""async () => {{
+          const out = [];
+          for (const at of [1, 3, 5, 1, 3, 5]) {{
+            const row = {root}.querySelectorAll('.item')[at], began = performance.now();
+            const latent = row.querySelector('.index').textContent;
+            row.click();
+            while ({root}.querySelector('.header .number').textContent !== latent || !{root}.querySelector('.neighbours'))
+              await new Promise(requestAnimationFrame);
+            out.push(performance.now() - began);
+            await new Promise(done => setTimeout(done, 200));
+          }}
+          return out;
+        }}"""
+    )
+    click, kept = min(clicks[:3]), min(clicks[3:])  # the machine may be busy with other things
     *filters, scroll = page.evaluate(
         f"""async () => {{
           const out = [], frame = () => new Promise(requestAnimationFrame);

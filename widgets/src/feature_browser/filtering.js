@@ -8,7 +8,7 @@ import { isDead } from "./listing.js";
 export const RANGES = ["density", "max", "f1", "loss_effect"];
 
 /** @type {WeakMap<Listing, Map<string, Uint32Array>>} */ const orders = new WeakMap();
-/** @type {WeakMap<Listing, {hints: string[], labels: Map<number, string>}>} */ const texts = new WeakMap();
+/** @type {WeakMap<Listing, {hints: string, starts: Uint32Array, labels: Map<number, string>}>} */ const texts = new WeakMap();
 
 /** As search sees text: no case, no sign for a space. @param {string} text */
 export const searchable = (text) => text.replaceAll("␣", "").toLowerCase();
@@ -49,16 +49,40 @@ function sortedAnew(listing, column, descending) {
   return order;
 }
 
-/** The texts that search looks at, made when first asked for. @param {Listing} listing */
+/**
+ * The texts that search looks at, made when first asked for: all hints as one string, far faster to search than many.
+ * @param {Listing} listing
+ */
 export function index(listing) {
   let made = texts.get(listing);
   if (!made) {
-    // All hints at once: far faster than one by one.
-    made = { hints: listing.hints.join("\0").toLowerCase().split("\0"), labels: new Map() };
-    texts.set(listing, made);
+    const hints = listing.hints.join("\0").toLowerCase();
+    const starts = new Uint32Array(listing.size + 1);
+    for (let latent = 1; latent < listing.size; latent++) starts[latent] = hints.indexOf("\0", starts[latent - 1]) + 1;
+    starts[listing.size] = hints.length + 1;
+    texts.set(listing, (made = { hints, starts, labels: new Map() }));
     for (const latent of listing.labels.keys()) reindex(listing, latent);
   }
   return made;
+}
+
+/**
+ * For each latent 1 where its hint, label or number holds the words.
+ * @param {Listing} listing @param {string} words  searchable
+ */
+function holding(listing, words) {
+  const { hints, starts, labels } = index(listing);
+  const found = new Uint8Array(listing.size);
+  for (const needle of new Set([words, words.replaceAll(" ", " ␣")])) { // hints write a space as a sign
+    let latent = 0;
+    for (let at = hints.indexOf(needle); at >= 0; at = hints.indexOf(needle, starts[latent])) {
+      while (starts[latent + 1] <= at) latent++;
+      found[latent++] = 1;
+    }
+  }
+  for (const [latent, label] of labels) if (label.includes(words)) found[latent] = 1;
+  if (/^\d+$/.test(words)) for (let latent = 0; latent < listing.size; latent++) if (String(latent).includes(words)) found[latent] = 1;
+  return found;
 }
 
 /** A label changed: search must see it. @param {Listing} listing @param {number} latent */
@@ -75,8 +99,7 @@ export function matching(listing, filter, [column, descending]) {
   const order = sorted(listing, column, descending);
   const out = new Uint32Array(listing.size);
   const words = searchable(filter.search ?? "").trim();
-  const { hints, labels } = words ? index(listing) : { hints: [], labels: new Map() };
-  const spaced = words.replaceAll(" ", " ␣"); // as hints write spaces; stripping theirs would be slow
+  const found = words ? holding(listing, words) : null;
   const number = /^\d+$/.test(words) ? Number(words) : -1;
   const concept = filter.concept && listing.concepts.includes(filter.concept) ? listing.concepts.indexOf(filter.concept) : NaN;
   const ranges = RANGES.filter((name) => filter[name] && listing.columns[name]).map((name) => ({
@@ -90,7 +113,7 @@ export function matching(listing, filter, [column, descending]) {
     if (filter.dead ? !dead : dead && !star && latent !== number) continue;
     if (filter.concept && listing.concept[latent] !== concept) continue;
     for (const { values, low, high } of ranges) if (!(values[latent] >= low && values[latent] <= high)) continue next;
-    if (words && !(hints[latent].includes(words) || (spaced !== words && hints[latent].includes(spaced)) || labels.get(latent)?.includes(words) || (number >= 0 && String(latent).includes(words)))) continue;
+    if (found && !found[latent]) continue;
     out[count++] = latent;
   }
   return out.subarray(0, count);
