@@ -24,6 +24,7 @@ _PAGE = """<!doctype html><meta charset="utf-8"><body>
   const listeners = new Map(), state = %(state)s;
   const fire = (name, ...values) => [...(listeners.get(name) ?? [])].forEach((call) => call(...values));
   const bytes = (text) => new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
+  const differs = (name, value) => JSON.stringify(state[name]) !== JSON.stringify(value);
   let changed = {};
   window.sent = [];
   window.away = false;
@@ -31,7 +32,7 @@ _PAGE = """<!doctype html><meta charset="utf-8"><body>
   window.model = {
     get: (name) => state[name],
     set: (name, value) => {
-      if (JSON.stringify(state[name]) === JSON.stringify(value)) return;
+      if (!differs(name, value)) return; // as Backbone has it
       state[name] = changed[name] = value;
       fire("change:" + name);
     },
@@ -45,7 +46,10 @@ _PAGE = """<!doctype html><meta charset="utf-8"><body>
   };
   window.fromPython = {
     traits: (values) => {
-      for (const [name, value] of Object.entries(values)) { state[name] = value; fire("change:" + name); }
+      for (const [name, value] of Object.entries(values)) if (differs(name, value)) {
+        state[name] = value;
+        fire("change:" + name);
+      }
     },
     message: (content, numbers) => {
       const buffers = numbers ? [new DataView(Float64Array.from(numbers, (n) => n ?? NaN).buffer)] : [];
