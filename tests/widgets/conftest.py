@@ -125,7 +125,11 @@ class Kernel:
     @property
     def names(self) -> list[str]:
         """The traits that travel."""
-        return [name for name in self.widget.keys if not name.startswith("_") and name not in ("layout", "tabbable", "tooltip")]
+        return [
+            name
+            for name in self.widget.keys
+            if not name.startswith("_") and name not in ("layout", "tabbable", "tooltip")
+        ]
 
     @property
     def state(self) -> dict[str, Any]:

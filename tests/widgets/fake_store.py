@@ -71,7 +71,9 @@ class FakeStore:
             "concepts": ["intro.name", "code.bracket", "syntax.question"],
             "hints": hints,
             "labels": dict(self.labels),
-            "definitions": {name: dict(zip(("title", "text", "code"), text, strict=True)) for name, text in PANELS.items()},
+            "definitions": {
+                name: dict(zip(("title", "text", "code"), text, strict=True)) for name, text in PANELS.items()
+            },
         }
 
     def example(self, latent: int, value: float, at: int, *, silent: bool = False) -> Example:
@@ -160,19 +162,42 @@ class FakeStore:
             "logits": None
             if absent
             else {
-                "top": [[p, scale * v] for p, v in zip([" Lily", " Tim", " Борис", "<|eot|>", " 🐻", "\u202e"], (2.31, 2.2, 1.96, 1.88, 1.7, 1.5), strict=True)],
-                "bottom": [[p, -scale * v] for p, v in zip([" the", "\n\n", " very", "\t", "<b>", " went"], (1.42, 1.37, 1.1, 0.9, 0.8, 0.7), strict=True)],
+                "top": [
+                    [p, scale * v]
+                    for p, v in zip(
+                        [" Lily", " Tim", " Борис", "<|eot|>", " 🐻", "\u202e"],
+                        (2.31, 2.2, 1.96, 1.88, 1.7, 1.5),
+                        strict=True,
+                    )
+                ],
+                "bottom": [
+                    [p, -scale * v]
+                    for p, v in zip(
+                        [" the", "\n\n", " very", "\t", "<b>", " went"], (1.42, 1.37, 1.1, 0.9, 0.8, 0.7), strict=True
+                    )
+                ],
                 "edges": np.linspace(-2, 3, 61).tolist(),
                 "counts": [int(400 * math.exp(-((k - 24) ** 2) / 90)) for k in range(60)],
             },
             "neighbours": []
             if absent
             else [
-                {"latent": (latent * 7 + 13 * k) % self.size, "cosine": 0.71 - 0.12 * k, "phi": None if dead else 0.1 + 0.09 * ((k * 5) % 7)}
+                {
+                    "latent": (latent * 7 + 13 * k) % self.size,
+                    "cosine": 0.71 - 0.12 * k,
+                    "phi": None if dead else 0.1 + 0.09 * ((k * 5) % 7),
+                }
                 for k in range(7)
             ],
             "examples": examples,
-            "explanations": [{"text": "names of <b>people</b> after a verb of naming", "author": "rule", "detection": 0.93, "fuzzing": 0.88}]
+            "explanations": [
+                {
+                    "text": "names of <b>people</b> after a verb of naming",
+                    "author": "rule",
+                    "detection": 0.93,
+                    "fuzzing": 0.88,
+                }
+            ]
             if latent % 2 == 0 and plain
             else [],
             "next_alive": latent + 1 if dead else None,

@@ -115,7 +115,10 @@ def test_a_view_goes_as_json_and_one_buffer(store, made) -> None:
     reply, (numbers,) = ask(made, "feature", latent=12)
     values = np.frombuffer(numbers, "<f4")
     original = store.view(12)
-    one, packed = original["examples"]["interval"][2]["examples"][1], reply["view"]["examples"]["interval"][2]["examples"][1]
+    one, packed = (
+        original["examples"]["interval"][2]["examples"][1],
+        reply["view"]["examples"]["interval"][2]["examples"][1],
+    )
     count = len(one["pieces"])
     activation, logit, loss = values[packed["at"] : packed["at"] + 3 * count].reshape(3, count)
     assert np.array_equal(activation, np.array(one["values"], "f4"))

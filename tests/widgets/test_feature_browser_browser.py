@@ -14,7 +14,9 @@ from saekit_widgets import FeatureBrowser
 def opened(live: Any) -> Any:
     """opened(feature=…, width=…): the browser on a page, drawn; the page has `store` and `widget`."""
 
-    def open_browser(*, size: int = 400, width: int = 1280, wait: bool = True, model: Any = "model", **arguments: Any) -> Any:
+    def open_browser(
+        *, size: int = 400, width: int = 1280, wait: bool = True, model: Any = "model", **arguments: Any
+    ) -> Any:
         store = FakeStore(size)
         widget = FeatureBrowser(store, model=model, **{"feature": 12, **arguments})
         page = live("feature_browser", widget, width=width)
@@ -428,13 +430,16 @@ def test_before_any_answer_there_is_a_frame(host) -> None:
 
 
 def test_an_error_of_the_browser_is_drawn_and_told_to_python(host) -> None:
-    page = host("feature_browser", {"feature": 0, "filter": {}, "sort": ["max", True], "tab": "top", "starred": [], "error": ""})
+    page = host(
+        "feature_browser", {"feature": 0, "filter": {}, "sort": ["max", True], "tab": "top", "starred": [], "error": ""}
+    )
     assert [one["kind"] for one in page.evaluate("sent")] == ["listing"]
     page.evaluate("fromPython.message({kind: 'listing', id: sent[0].id, columns: ['density'], d_sae: 3}, [1])")
     page.locator("[role=alert]", has_text="density has 2 entries for 3 latents").wait_for()
 
 
 # -- speed: budgets are 100 ms to a first paint, 1 s to a list, 100 ms a click, 50 ms a filter; three times are allowed --
+
 
 def test_131_072_latents_are_listed_opened_filtered_and_scrolled_fast(opened) -> None:
     page = opened(size=131_072, wait=False)
@@ -446,11 +451,10 @@ def test_131_072_latents_are_listed_opened_filtered_and_scrolled_fast(opened) ->
     page.wait_for_timeout(1500)  # the search index is made when nothing else is to do
     clicks = page.evaluate(
         f"""async () => {{
-          const out = [];
-          for (const at of [1, 3, 5, 1, 3, 5]) {{
-            const row = {root}.querySelectorAll('.item')[at], began = performance.now();
-            const latent = row.querySelector('.index').textContent;
-            row.click();
+          const out = [], latents = [...{root}.querySelectorAll('.item .index')].slice(0, 3).map(one => one.textContent);
+          for (const latent of [...latents, ...latents]) {{
+            const row = {root}.querySelector('#f' + latent), began = performance.now();
+            if (row) row.click(); else model.set('feature', Number(latent));
             while ({root}.querySelector('.header .number').textContent !== latent || !{root}.querySelector('.neighbours'))
               await new Promise(done => setTimeout(done));
             {root}.querySelector('.rows').getBoundingClientRect(); // and laid out; frames wait for a busy machine
@@ -478,7 +482,7 @@ def test_131_072_latents_are_listed_opened_filtered_and_scrolled_fast(opened) ->
     )
     print(
         f"\n131,072 latents: painted after {painted:.0f} ms, listed {listed:.0f} ms after the answer, a click {click:.0f}"
-        f" ms ({kept:.0f} ms where kept), filters {[round(t) for t in filters]} ms, a frame of scrolling {scroll:.1f} ms"
+        f" ms with Python's answer, {kept:.0f} ms where it is kept, filters {[round(t) for t in filters]} ms, a frame of scrolling {scroll:.1f} ms"
     )
     assert painted < 3 * 100 and listed < 3 * 1000 and click < 3 * 100 and kept < 3 * 100
     assert max(filters) < 3 * 50 and scroll < 3 * 17
@@ -532,4 +536,6 @@ def test_the_exported_file_opens_offline(file_page) -> None:
 def test_the_exported_file_follows_the_dark_scheme(file_page) -> None:
     page = file_page(FeatureBrowser(FakeStore(), feature=12), color_scheme="dark")
     drawn(page, 12)
-    assert page.evaluate("document.querySelector('main > div').shadowRoot.querySelector('.sk').hasAttribute('data-dark')")
+    assert page.evaluate(
+        "document.querySelector('main > div').shadowRoot.querySelector('.sk').hasAttribute('data-dark')"
+    )
