@@ -10,8 +10,8 @@ from saekit_widgets.protocols import Band, Example, FeatureView, Listing, Prompt
 
 DEAD, NASTY, ABSENT, BROKEN, SIGNED = 5, 7, 8, 9, 11
 LONG = "long " * 2000  # 10,000 characters
-WORDS = " the| little| girl| named| Борис| 🐻|,| who|\n\n|\t|<script>alert(1)</script>| said|\u202eevil\u202c| café|x\u200by| 你好|."
-PIECES = WORDS.split("|")
+PIECES = [" the", " little", " girl", " named", " Борис", " 🐻", ",", " who", "\n\n", "\t", "<script>alert(1)</script>"]
+PIECES += [" said", "\u202eevil\u202c", " café", "x\u200by", " 你好", "."]
 NAMES = ["a name is introduced", "past tense of a motion verb", "closing bracket of a call", "sharing with a friend"]
 PANELS = {
     "list": ("Feature list", "All latents of the dictionary.", "store.latents()"),

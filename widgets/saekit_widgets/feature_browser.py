@@ -7,6 +7,7 @@ import math
 import pathlib
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Real
 from typing import Any
 
 import anywidget
@@ -278,8 +279,8 @@ class FeatureBrowser(anywidget.AnyWidget):
             keep = keep & (np.asarray(self._listing["concept"]) == self._listing["concepts"].index(wanted["concept"]))
         if words:
             keep = keep & np.array([self._found(words, latent) for latent in range(size)], bool)
-        name, descending = self.sort
-        values = np.arange(size, dtype=float) if name == "latent" else np.asarray(columns[name], dtype=float)
+        column, descending = self.sort
+        values = np.arange(size, dtype=float) if column == "latent" else np.asarray(columns[column], dtype=float)
         order = np.argsort(-values if descending else values, kind="stable")  # nan last, either way
         return [int(latent) for latent in order if keep[latent]]
 
@@ -360,14 +361,13 @@ def _plain(value: Any) -> Any:
 
 def _range(key: str, value: Any) -> list[float | None]:
     sides = list(value) if isinstance(value, list | tuple) else []
-    if len(sides) != 2 or not all(
-        side is None or (isinstance(side, int | float) and not isinstance(side, bool) and math.isfinite(side))
-        for side in sides
-    ):
+    numbers = [side for side in sides if isinstance(side, Real) and not isinstance(side, bool)]
+    given = [side for side in sides if side is not None]
+    if len(sides) != 2 or len(numbers) != len(given) or not all(map(math.isfinite, numbers)):
         raise ValueError(f"filter[{key!r}] is [low, high], numbers or None; it is not {value!r}.")
-    if None not in sides and sides[0] > sides[1]:
-        raise ValueError(f"filter[{key!r}] goes from {sides[0]} down to {sides[1]}: give the lower number first.")
-    return sides
+    if len(given) == 2 and given[0] > given[1]:
+        raise ValueError(f"filter[{key!r}] goes from {given[0]} down to {given[1]}: give the lower number first.")
+    return [None if side is None else float(side) for side in sides]
 
 
 def _unknown(what: str, given: Any, known: Iterable[str]) -> str:

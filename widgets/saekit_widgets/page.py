@@ -1,4 +1,4 @@
-"""One widget as a page of its own: bundle, state and the answers a kernel would give, in one file that opens offline."""
+"""One widget as a page of its own: bundle, state and a kernel's answers, in one file that opens offline."""
 
 from __future__ import annotations
 

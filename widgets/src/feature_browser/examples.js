@@ -21,11 +21,21 @@ export function examples(app) {
   const body = element("div.rows", { role: "tabpanel", tabindex: 0, "aria-label": "examples" });
   const readout = element("div.readout", { "aria-live": "polite" });
   const node = element("section.examples", { "aria-label": "examples" },
-    element("div.tabs", {}, element("div.row.list", { role: "tablist", "aria-label": "examples" }, tabs), element("span.grow"), wholeText, question(app, "examples")),
+    element("div.tabs", {}, element("div.row.list", { role: "tablist", "aria-label": "examples", onkeydown: turn }, tabs), element("span.grow"), wholeText, question(app, "examples")),
     caption, body, readout);
   let full = false;
   /** @type {WeakMap<Element, [Example, number]>} */ let places = new WeakMap();
   /** @type {HTMLElement | null} */ let cursor = null; // the token that arrows move and the readout returns to
+
+  /** Arrows on the tabs turn them. @param {KeyboardEvent} event */
+  function turn(event) {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!step) return;
+    event.stopPropagation();
+    const at = (TABS.findIndex(([name]) => name === app.model.get("tab")) + step + TABS.length) % TABS.length;
+    app.set("tab", TABS[at][0]);
+    tabs[at].focus();
+  }
 
   /** @param {boolean} on */
   function showFull(on) {

@@ -26,7 +26,7 @@ export function rangeFilter(listing, name, label, changed) {
   const handle = (/** @type {number} */ side) =>
     element("input", { type: "range", min: 0, max: STEPS, step: 1, "aria-label": `${label} ${side ? "at most" : "at least"}`, oninput: () => moved(side) });
   const field = (/** @type {number} */ side) =>
-    element("input.number", { type: "text", inputmode: "decimal", "aria-label": `${label} ${side ? "at most" : "at least"}, number`, onchange: () => typed(side) });
+    element("input.end", { type: "text", inputmode: "decimal", "aria-label": `${label} ${side ? "at most" : "at least"}, number`, onchange: () => typed(side) });
   const handles = [handle(0), handle(1)];
   const fields = [field(0), field(1)];
   const node = element("div.range", { role: "group", "aria-label": `filter by ${label}` },
