@@ -158,7 +158,7 @@ test("numbers, times and Python as written here", () => {
   assert.deepEqual([signed(2.314), signed(-0.1, 3), signed(NaN), fixed(-0.5)], ["+2.31", "−0.100", "–", "−0.50"]);
   assert.deepEqual([0, 0.0048, 0.00035, 0.000004, 2e-7, 0.32].map(percent), ["0", "0.48", "0.035", "0.0004", "2e−5", "32.0"]);
   assert.deepEqual([parsed("density", "0.5 %"), parsed("max", "−1,5"), parsed("max", ""), parsed("f1", "x")], [0.005, -1.5, null, null]);
-  assert.deepEqual([range("density", 0.0837), range("max", 3.14159), range("max", 16.2), range("f1", 0.5)], ["8.40", "3.1", "16", ".50"]);
+  assert.deepEqual([range("density", 0.0837), range("density", 8.7e-6), range("max", 3.14159), range("max", 16.2), range("f1", 0.5)], ["8.4", "0.0009", "3.1", "16", ".50"]);
   const now = new Date(2026, 0, 2, 15, 0);
   assert.deepEqual([savedAt("2026-01-02T14:02:11", now), savedAt("2025-12-31T10:00:00", now), savedAt(undefined, now)], ["14:02", "2025-12-31", ""]);
   assert.equal(python({ dead: true, max: [1, null], search: 'a"b' }), '{"dead": True, "max": [1, None], "search": "a\\"b"}');

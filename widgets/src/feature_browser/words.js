@@ -29,7 +29,7 @@ export function percent(value) {
 
 /** One end of a filter, in the unit that its label names. @param {string} name @param {number} value */
 export function range(name, value) {
-  if (name === "density") return percent(Number(value.toPrecision(2)));
+  if (name === "density") return value < 1e-6 ? percent(value) : String(Number((100 * value).toPrecision(value < 1e-5 ? 1 : 2)));
   return name === "max" ? (Math.abs(value) < 10 ? fixed(value, 1) : fixed(value, 0)) : share(value);
 }
 
