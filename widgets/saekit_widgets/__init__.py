@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from saekit_widgets.feature_browser import FeatureBrowser
 from saekit_widgets.training_monitor import TrainingMonitor
 
-__all__ = ["TrainingMonitor"]
+__all__ = ["FeatureBrowser", "TrainingMonitor"]

@@ -1,21 +1,38 @@
 // Building DOM without ever parsing text as markup, and finding out whether the page is dark.
 
-const SVG = new Set(["svg", "path", "line", "g", "text", "circle", "rect", "title"]);
+const SVG = new Set(["svg", "path", "line", "g", "text", "circle", "rect", "title", "polygon"]);
+
+/** @typedef {Node | string | number | null | undefined | false} Child */
 
 /**
- * An element with attributes and children; strings become text nodes. "div.row" gives the class "row".
+ * An element with attributes and children; strings become text nodes. "div.row" gives the class "row"; a function is a
+ * listener ("onclick"), `true` an attribute without a value, `false` and nothing no attribute.
  * @param {string} name
  * @param {Record<string, unknown>} [attributes]
- * @param {...(Node | string | null | undefined | false)} children
+ * @param {...(Child | Child[])} children
  * @returns {any} HTMLElement or SVGElement
  */
 export function element(name, attributes = {}, ...children) {
   const [tag, ...classes] = name.split(".");
   const node = SVG.has(tag) ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
   if (classes.length) node.setAttribute("class", classes.join(" "));
-  for (const [key, value] of Object.entries(attributes)) if (value !== null && value !== undefined) node.setAttribute(key, String(value));
-  for (const child of children) if (child || child === "") node.append(child);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (typeof value === "function") node.addEventListener(key.slice(2), /** @type {EventListener} */ (value));
+    else if (value === true) node.setAttribute(key, "");
+    else if (value !== null && value !== undefined && value !== false) node.setAttribute(key, String(value));
+  }
+  node.append(...present(children));
   return node;
+}
+
+/** Children that are there: nothing and `false` are not. @param {(Child | Child[])[]} children @returns {(Node | string)[]} */
+function present(children) {
+  return children.flat().filter((child) => child || child === "" || child === 0).map((child) => (child instanceof Node ? child : String(child)));
+}
+
+/** Put these children in place of all others. @param {Element} node @param {...(Child | Child[])} children */
+export function fill(node, ...children) {
+  node.replaceChildren(...present(children));
 }
 
 /**
@@ -41,4 +58,15 @@ export function isDark(node) {
   if (!parts || parts.length < 3 || parts[3] === 0) return false;
   const [r, g, b] = parts;
   return 0.2126 * r + 0.7152 * g + 0.0722 * b < 128;
+}
+
+/**
+ * Call `changed` whenever the page may have another theme; `signal` ends it.
+ * @param {() => void} changed @param {AbortSignal} signal
+ */
+export function watchTheme(changed, signal) {
+  const observer = new MutationObserver(changed);
+  observer.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-name", "data-jp-theme-light", "class"] });
+  signal.addEventListener("abort", () => observer.disconnect());
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changed, { signal });
 }

@@ -5,7 +5,7 @@
 // the thread that last wrote to it, which is the one that trains). The notebook's own stop button interrupts it.
 
 import { columns, float64 } from "../shared/buffers.js";
-import { element, isDark, shadow } from "../shared/dom.js";
+import { element, isDark, shadow, watchTheme } from "../shared/dom.js";
 import { compact, duration, number } from "../shared/numbers.js";
 import theme from "../shared/theme.css";
 import { curve } from "./curve.js";
@@ -14,17 +14,7 @@ import style from "./style.css";
 const CURVES = /** @type {const} */ ([["loss", "loss"], ["explained_variance", "explained variance"]]);
 const NAMES = { l0: "L0", ce_recovered: "loss recovered" };
 
-/**
- * @typedef {object} Model  the part of anywidget's model that is used
- * @property {(name: string) => any} get
- * @property {(name: string, value: unknown) => void} set
- * @property {() => void} save_changes
- * @property {(event: string, callback: (...args: any[]) => void) => void} on
- * @property {(event: string, callback: (...args: any[]) => void) => void} off
- * @property {(content: object) => void} send
- */
-
-/** @param {{model: Model, el: HTMLElement}} context */
+/** @param {{model: import("../shared/messages.js").Model, el: HTMLElement}} context */
 function render({ model, el }) {
   const ending = new AbortController();
   const { signal } = ending;
@@ -106,15 +96,13 @@ function render({ model, el }) {
   // The element is attached and sized only later, and the theme may change: both redraw.
   const resized = new ResizeObserver(drawAll);
   resized.observe(box);
-  const themed = new MutationObserver(drawAll);
-  themed.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-name", "data-jp-theme-light", "class"] });
+  watchTheme(drawAll, signal);
   drawState();
   ask();
 
   return () => {
     ending.abort();
     resized.disconnect();
-    themed.disconnect();
     for (const name of traits) model.off(`change:${name}`, drawState);
     model.off("msg:custom", receive);
     host.remove();

@@ -1,0 +1,242 @@
+"""A small deterministic feature source for tests of the browser: no model, awkward text, every kind of gap."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from saekit_widgets.protocols import Band, Example, FeatureView, Listing, PromptView
+
+DEAD, NASTY, ABSENT, BROKEN, SIGNED = 5, 7, 8, 9, 11
+LONG = "long " * 2000  # 10,000 characters
+PIECES = [" the", " little", " girl", " named", " Борис", " 🐻", ",", " who", "\n\n", "\t", "<script>alert(1)</script>"]
+PIECES += [" said", "\u202eevil\u202c", " café", "x\u200by", " 你好", "."]
+NAMES = ["a name is introduced", "past tense of a motion verb", "closing bracket of a call", "sharing with a friend"]
+PANELS = {
+    "list": ("Feature list", "All latents of the dictionary.", "store.latents()"),
+    "examples": ("Examples", "Background: activation. Underline: loss effect.", "store.examples({latent})"),
+    "histogram": ("Activation histogram", "Non-zero activations; counts on a log scale.", "store.histogram({latent})"),
+    "logits": ("Top and bottom logits", "Decoder direction through the output path.", "store.logits({latent})"),
+    "neighbours": ("Neighbours", "cos: decoder rows. φ: firing together.", "store.neighbours({latent})"),
+    "prompt": ("Your prompt", "Runs the model on your text.", "store.on_prompt(model, text)"),
+    "density": ("Density", "Share of counted tokens with z ≠ 0.", "store.view({latent})"),
+    "concept": ("Matched concept", "The concept that it predicts best.", "store.concepts({latent})"),
+    "loss_effect": ("Loss effect", "Rise of cross-entropy when it is removed.", "store.loss_effect({latent})"),
+    "explanations": ("Explanations", "Sentences, and how well they predict firing.", "store.explanations({latent})"),
+}
+
+
+class FakeStore:
+    """A FeatureSource of `size` latents; `signed` lets the codes of every latent go below zero."""
+
+    def __init__(self, size: int = 400, *, signed: bool = False) -> None:
+        self.size, self.signed = size, signed
+        random = np.random.default_rng(0)
+        self.density = (10 ** (-3.05 + 0.5 * random.standard_normal(size))).clip(1e-6, 0.4).astype("f4")
+        self.maximum = (2 + 9 * random.random(size) + 5 * random.random(size) ** 3).astype("f4")
+        dead = random.random(size) < 0.05
+        dead[[ABSENT, SIGNED, NASTY, BROKEN]] = False
+        dead[DEAD] = True
+        self.density[dead] = self.maximum[dead] = 0
+        self.f1 = (random.random(size) ** 3).astype("f4")
+        self.effect = np.where(random.random(size) < 0.3, np.nan, 0.2 * random.standard_normal(size)).astype("f4")
+        self.concept = np.where(self.f1 > 0.2, random.integers(0, 3, size), -1).astype("i2")
+        self.labels: dict[int, dict[str, Any]] = {
+            latent: {"label": NAMES[latent % 4], "star": False, "note": "", "saved": "2026-01-02T14:02:00"}
+            for latent in range(0, min(size, 1500), 3)
+        }
+        self.labels[NASTY] = {"label": "<img src=x onerror=alert(1)>\u202egnp.exe", "star": True, "note": "<b>n</b>"}
+        self.labels[SIGNED] = {"label": LONG, "star": False, "note": ""}
+        self.log = list(self.labels)  # every change of a label, the latent; its length is the version
+        self.views = 0
+
+    def listing(self) -> Listing:
+        hints = [" ".join("␣" + PIECES[(i * k) % 6].strip() for k in (1, 2, 3)) for i in range(self.size)]
+        hints[1] = "␣dragon ␣egg\0\u202e ␣<i>"
+        return {
+            "title": "stores/first",
+            "model": "micro",
+            "site": "blocks.2.hook_resid_post",
+            "facts": "TopK k = 32 · 500,000 tokens of microworld/train",
+            "d_sae": self.size,
+            "columns": {
+                "density": self.density,
+                "max": self.maximum,
+                "f1": self.f1,
+                "loss_effect": self.effect,
+                "detection": np.full(self.size, np.nan, "f4"),
+            },
+            "concept": self.concept,
+            "concepts": ["intro.name", "code.bracket", "syntax.question"],
+            "hints": hints,
+            "labels": dict(self.labels),
+            "definitions": {
+                name: dict(zip(("title", "text", "code"), text, strict=True)) for name, text in PANELS.items()
+            },
+        }
+
+    def example(self, latent: int, value: float, at: int, *, silent: bool = False) -> Example:
+        random = np.random.default_rng(1000 * latent + at)
+        count = int(random.integers(12, 44))
+        pieces = [PIECES[int(k)] for k in random.integers(0, len(PIECES), count)]
+        peak = int(random.integers(0, count))
+        pieces[peak] = [" Zig", " Борис", " <script>", " 🐻"][at % 4]
+        values = [0.0] * count
+        effects: list[float | None] = [None] * count
+        if not silent:
+            for i, part in ((peak, 1.0), (peak + 1, 0.6), (peak - 1, 0.45), (peak + 6, 0.05)):
+                if 0 <= i < count:
+                    values[i] = value * part
+                    effects[i] = round(0.3 * part * (1 if i % 3 else -0.5), 3)
+        return {
+            "value": -0.1 - 0.05 * at if silent else value,
+            "document": 30 + at,
+            "position": 100 + peak,
+            "peak": peak,
+            "pieces": pieces,
+            "tokens": [[7, 8, 9] if piece == " 🐻" else [300 + len(piece)] for piece in pieces],
+            "values": values,
+            "logit_effect": [0.05 * v if v else None for v in values],
+            "loss_effect": effects,
+            "copies": 3 if at == 1 else 0,
+        }
+
+    def view(self, latent: int) -> FeatureView:
+        self.views += 1
+        if latent == BROKEN:
+            raise ValueError("part-0007.parquet ends after 1.2 MB of 3.8 MB; rebuild that part.")
+        top = float(self.maximum[latent])
+        low = -0.7 * top if self.signed or latent == SIGNED else 0.0
+        dead = self.density[latent] == 0
+        edges = np.linspace(low, top, 25) if not dead else np.array([])
+        counts = [int(3 + 330 * math.exp(-abs(e) / top * 4)) for e in edges[:-1]]
+        signs = [-0.6 if low < 0 and k % 3 == 1 else 1.0 for k in range(12)]
+
+        def some(shares: list[float], start: int) -> list[Example]:
+            return [self.example(latent, top * s * signs[k % 12], start + k) for k, s in enumerate(shares)]
+
+        def bands(kind: int) -> list[Band]:
+            cuts = [top * (k / 5 if kind else (k / 5) ** 2) for k in range(6)]
+            return [
+                {"low": cuts[k], "high": cuts[k + 1], "count": 480, "examples": some([(k + 0.5) / 5] * 3, 40 + 3 * k)}
+                for k in reversed(range(5))
+            ]
+
+        absent = {}
+        if latent == ABSENT:
+            absent = {
+                panel: f"The store was built without {panel}."
+                for panel in ("histogram", "logits", "neighbours", "examples", "loss_effect", "concepts")
+            }
+        examples: dict[str, Any] = {"top": [], "random": [], "near": [], "interval": [], "quantile": []}
+        if not dead and not absent:
+            examples = {
+                "top": some([1 - 0.01 * k for k in range(14)], 0),
+                "random": some([(0.77 * k + 0.3) % 1 for k in range(10)], 20),
+                "near": [self.example(latent, 0, 60 + k, silent=True) for k in range(8)],
+                "interval": bands(1),
+                "quantile": bands(0),
+            }
+        scale = max(top, 1.0) / 5
+        plain = not dead and not absent
+        return {
+            "latent": latent,
+            "firings": int(500_000 * self.density[latent]),
+            "density": float(self.density[latent]),
+            "maximum": top,
+            "minimum": low,
+            "mean": 0.3 * top if not dead else None,
+            "std": 0.2 * top if not dead else None,
+            "skewness": float("nan") if dead else 0.9,
+            "kurtosis": None if dead else 3.2,
+            "decoder_norm": 1.0,
+            "loss_effect": None if absent or dead else 0.117,
+            "loss_tokens": 128,
+            "concepts": [
+                {"concept": "intro.name", "f1": 0.83, "precision": 0.79, "recall": 0.88, "threshold": 0.9},
+            ]
+            if plain
+            else [],
+            "histogram": {"edges": edges.tolist(), "counts": counts} if plain else None,
+            "logits": None
+            if absent
+            else {
+                "top": [
+                    [p, scale * v]
+                    for p, v in zip(
+                        [" Lily", " Tim", " Борис", "<|eot|>", " 🐻", "\u202e"],
+                        (2.31, 2.2, 1.96, 1.88, 1.7, 1.5),
+                        strict=True,
+                    )
+                ],
+                "bottom": [
+                    [p, -scale * v]
+                    for p, v in zip(
+                        [" the", "\n\n", " very", "\t", "<b>", " went"], (1.42, 1.37, 1.1, 0.9, 0.8, 0.7), strict=True
+                    )
+                ],
+                "edges": np.linspace(-2, 3, 61).tolist(),
+                "counts": [int(400 * math.exp(-((k - 24) ** 2) / 90)) for k in range(60)],
+            },
+            "neighbours": []
+            if absent
+            else [
+                {
+                    "latent": (latent * 7 + 13 * k) % self.size,
+                    "cosine": 0.71 - 0.12 * k,
+                    "phi": None if dead else 0.1 + 0.09 * ((k * 5) % 7),
+                }
+                for k in range(7)
+            ],
+            "examples": examples,
+            "explanations": [
+                {
+                    "text": "names of <b>people</b> after a verb of naming",
+                    "author": "rule",
+                    "detection": 0.93,
+                    "fuzzing": 0.88,
+                }
+            ]
+            if latent % 2 == 0 and plain
+            else [],
+            "next_alive": latent + 1 if dead else None,
+            "absent": absent,
+        }
+
+    def on_prompt(self, model: Any, text: str) -> PromptView:
+        if text == "fail":
+            raise RuntimeError("the model is out of memory")
+        pieces = ["<s>", *(f" {word}" if k else word for k, word in enumerate(text.split(" ")))]
+        latents = [latent for latent in (12, 3, 20, SIGNED, NASTY) if latent < self.size]
+        values = np.zeros((len(latents), len(pieces)), "f4")
+        for row, latent in enumerate(latents):
+            values[row, 1 + row % max(1, len(pieces) - 1)] = self.maximum[latent] * (0.9 - 0.15 * row)
+            values[row, -1] = -1.5 if latent == SIGNED else 0.7
+        return {
+            "pieces": pieces,
+            "counted": [k > 0 for k in range(len(pieces))],
+            "latents": latents,
+            "values": values,
+            "maxima": [float(self.maximum[latent]) for latent in latents],
+            "cut": 0,
+            "seconds": 0.038,
+        }
+
+    def set_label(
+        self, latent: int, *, label: str | None = None, star: bool | None = None, note: str | None = None
+    ) -> dict[str, Any]:
+        if label == "refuse":
+            raise OSError("the disk is full")
+        entry = dict(self.labels.get(latent, {"label": "", "star": False, "note": ""}))
+        given = {"label": label, "star": star, "note": note}
+        entry.update({key: value for key, value in given.items() if value is not None}, saved="2026-01-02T15:04:05")
+        self.labels[latent] = entry
+        self.log.append(latent)
+        return dict(entry)
+
+    def labels_since(self, version: int) -> tuple[int, dict[int, dict[str, Any]]]:
+        return len(self.log), {latent: dict(self.labels[latent]) for latent in self.log[version:]}
+
+    def card(self, latent: int) -> str:
+        return f"<div>feature {latent}</div>"

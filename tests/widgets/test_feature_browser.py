@@ -1,0 +1,256 @@
+"""FeatureBrowser in Python: its traits, what it answers, what it keeps in the store, and the file it writes."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_store import ABSENT, BROKEN, DEAD, LONG, NASTY, SIGNED, FakeStore
+from saekit_widgets import FeatureBrowser
+from saekit_widgets.protocols import FeatureSource
+
+
+def browser_of(store: FakeStore, **more: Any) -> Any:
+    made = FeatureBrowser(store, **more)
+    made.sent = []
+    made.send = lambda content, buffers=None: made.sent.append((content, buffers or []))  # type: ignore[method-assign]
+    return made
+
+
+@pytest.fixture
+def store() -> FakeStore:
+    return FakeStore()
+
+
+@pytest.fixture
+def made(store) -> Any:
+    return browser_of(store, model=object())
+
+
+def ask(made: Any, kind: str, **content: Any) -> tuple[dict[str, Any], list[bytes]]:
+    """The one answer with the question's id; it must be JSON as the browser's parser takes it."""
+    made._handle_custom_msg({"kind": kind, "id": 17, **content}, [])
+    answers = [(reply, buffers) for reply, buffers in made.sent if "id" in reply]
+    assert len(answers) == 1 and answers[0][0]["id"] == 17
+    made.sent = [(reply, buffers) for reply, buffers in made.sent if "id" not in reply]
+    json.dumps(answers[0][0], allow_nan=False)
+    return answers[0]
+
+
+def test_the_fake_store_satisfies_the_protocol(store) -> None:
+    source: FeatureSource = store  # the type checker holds this line
+    assert source.listing()["d_sae"] == 400
+
+
+def test_it_opens_on_the_strongest_feature_with_the_stars_of_the_store(store, made) -> None:
+    assert made.feature == int(np.argmax(store.maximum)) and made.starred == [NASTY]
+    assert (made.filter, made.sort, made.tab, made.error) == ({}, ["max", True], "top", "")
+    opened = FeatureBrowser(store, feature=7, filter={"max": [1, None]}, sort=["f1", False], tab="near")
+    assert (opened.feature, opened.filter, opened.sort, opened.tab) == (7, {"max": [1, None]}, ["f1", False], "near")
+
+
+def test_wrong_arguments_are_named(store) -> None:
+    with pytest.raises(TypeError, match="modl"):
+        FeatureBrowser(store, modl=3)
+    wrong = {
+        r"filter does not know 'densty'. Did you mean 'density'\?": {"filter": {"densty": [0, 1]}},
+        r"filter\['max'\] is \[low, high\], numbers or None; it is not 3": {"filter": {"max": 3}},
+        r"goes from 5 down to 1": {"filter": {"max": [5, 1]}},
+        r"filter\['search'\] is text": {"filter": {"search": 7}},
+        r"filter\['dead'\] is True or False": {"filter": {"dead": "yes"}},
+        r"concept does not know 'intro.nam'. Did you mean 'intro.name'\?": {"filter": {"concept": "intro.nam"}},
+        r"sort does not know 'maximum'. Did you mean 'max'\?": {"sort": ["maximum", True]},
+        r"sort is \[column, descending\]": {"sort": ["max"]},
+        r"tab does not know 'tops'. Did you mean 'top'\?": {"tab": "tops"},
+        r"feature names latents from 0 to 399, not 400": {"feature": 400},
+    }
+    for sentence, arguments in wrong.items():
+        with pytest.raises(ValueError, match=sentence):
+            FeatureBrowser(store, **arguments)
+
+
+def test_a_wrong_value_leaves_the_old_one(made) -> None:
+    for name, value in {"filter": {"x": 1}, "feature": -1, "tab": "none", "sort": [1], "starred": [4000]}.items():
+        before = getattr(made, name)
+        with pytest.raises(ValueError):
+            setattr(made, name, value)
+        assert getattr(made, name) == before
+
+
+def test_traits_stay_small(made) -> None:
+    state = {name: value for name, value in made.get_state().items() if name != "_esm"}
+    assert len(str(state)) < 1500
+
+
+def test_on_select_hears_both_sides_until_it_ends(made) -> None:
+    heard: list[int] = []
+    end = made.on_select(heard.append)
+    made.feature = 3
+    made.set_state({"feature": 4})  # as the browser does
+    made.feature = 4
+    end()
+    made.feature = 5
+    assert heard == [3, 4]
+
+
+def test_listing_is_binary_and_complete(store, made) -> None:
+    reply, buffers = ask(made, "listing")
+    assert reply["columns"] == ["density", "max", "f1", "loss_effect", "detection"] and reply["d_sae"] == 400
+    assert np.array_equal(np.frombuffer(buffers[1], "<f4"), store.maximum)
+    assert np.array_equal(np.frombuffer(buffers[5], "<i2"), store.concept)
+    hints = buffers[6].decode().split("\0")
+    assert len(hints) == 400 and hints[1].startswith("␣dragon ␣egg␀")  # a hint's own U+0000 separates nothing
+    assert {"latent": SIGNED, "label": LONG, "star": False, "note": ""} in reply["labels"]
+    assert reply["off"] == {} and reply["has_model"]
+    assert "pass model=" in ask(browser_of(store), "listing")[0]["off"]["prompt"]
+
+
+def test_a_view_goes_as_json_and_one_buffer(store, made) -> None:
+    reply, (numbers,) = ask(made, "feature", latent=12)
+    values = np.frombuffer(numbers, "<f4")
+    original = store.view(12)
+    one, packed = (
+        original["examples"]["interval"][2]["examples"][1],
+        reply["view"]["examples"]["interval"][2]["examples"][1],
+    )
+    count = len(one["pieces"])
+    activation, logit, loss = values[packed["at"] : packed["at"] + 3 * count].reshape(3, count)
+    assert np.array_equal(activation, np.array(one["values"], "f4"))
+    assert [None if np.isnan(v) else round(float(v), 3) for v in loss] == one["loss_effect"]
+    assert np.isnan(logit).sum() == one["logit_effect"].count(None)
+    assert packed["pieces"] == one["pieces"] and "values" not in packed
+    assert len(values) == 3 * sum(len(e["pieces"]) for e in examples_of(original["examples"]))
+    assert ask(made, "feature", latent=DEAD)[0]["view"]["skewness"] is None  # JSON knows no nan
+
+
+def examples_of(examples: dict[str, Any]) -> list[Any]:
+    return [one for parts in examples.values() for part in parts for one in part.get("examples", [part])]
+
+
+def test_every_failure_is_an_answer(store, made) -> None:
+    assert "part-0007" in ask(made, "feature", latent=BROKEN)[0]["message"]
+    assert "not 4000" in ask(made, "feature", latent=4000)[0]["message"]
+    assert "not None" in ask(made, "feature")[0]["message"]
+    reply, _ = ask(made, "prompt", text="fail")
+    assert reply["kind"] == "error" and reply["message"] == "RuntimeError: the model is out of memory"
+    assert "Traceback" in reply["details"]
+    assert "'nonsense'; it knows listing" in ask(made, "nonsense")[0]["message"]
+    assert "pass model=" in ask(browser_of(store), "prompt", text="x")[0]["message"]
+    short = store.view(12)
+    short["examples"]["top"][0]["values"].pop()
+    store.view = lambda latent: short
+    assert re.search(r"has \d+ pieces but \d+ entries of values", ask(made, "feature", latent=12)[0]["message"])
+
+
+def test_prompt_values_are_a_buffer(made) -> None:
+    reply, (values,) = ask(made, "prompt", text="one two")
+    assert reply["pieces"] == ["<s>", "one", " two"] and "values" not in reply
+    assert np.frombuffer(values, "<f4").reshape(len(reply["latents"]), 3)[0, 1] > 0
+
+
+def test_labels_are_kept_by_the_store_and_told_to_every_view(store, made) -> None:
+    reply, _ = ask(made, "label", latent=4, label="mine", star=True)
+    assert reply["stored"] == {"label": "mine", "star": True, "note": "", "saved": "2026-01-02T15:04:05"}
+    assert store.labels[4]["label"] == "mine" and made.starred == [4, NASTY]
+    ((told, _),) = made.sent
+    assert told["kind"] == "labels" and told["labels"][0]["latent"] == 4 and "id" not in told
+    made.sent.clear()
+    assert ask(made, "label", latent=4, note="n")[0]["stored"]["label"] == "mine"  # the rest stays
+    assert ask(made, "label", latent=4, label="")[0]["stored"]["label"] == ""
+    reply, _ = ask(made, "label", latent=4, label="refuse")
+    assert reply["message"] == "OSError: the disk is full" and store.labels[4]["label"] == ""
+
+
+def test_stars_set_from_python_go_into_the_store_once(store, made) -> None:
+    before = len(store.log)
+    made.starred = [9, 3, 9]
+    assert made.starred == [3, 9] and store.log[before:] == [3, NASTY, 9]
+    assert store.labels[3]["star"] and not store.labels[NASTY]["star"] and store.labels[3]["label"]
+    assert sorted(one["latent"] for one in made.sent[0][0]["labels"]) == [3, NASTY, 9]
+    made.starred = [3, 9]
+    assert len(store.log) == before + 3
+
+
+def test_another_browser_on_the_store_is_heard(store, made) -> None:
+    version = ask(made, "listing")[0]["version"]
+    other = browser_of(store)
+    ask(other, "label", latent=20, star=True, label="theirs")
+    reply, _ = ask(made, "labels", since=version)
+    assert [(one["latent"], one["label"]) for one in reply["labels"]] == [(20, "theirs")]
+    assert made.starred == [NASTY, 20] and reply["version"] == version + 1
+    assert ask(made, "labels", since=reply["version"])[0]["labels"] == []
+    assert len(store.log) == version + 1  # hearing of a star does not store it again
+
+
+def test_the_list_in_python_is_the_list_that_is_drawn(store, made) -> None:
+    assert all(store.density[latent] for latent in made._matching()) and len(made._matching()) > 300
+    assert made._matching()[0] == int(np.argmax(store.maximum))
+    made.filter = {"dead": True}
+    assert DEAD in made._matching() and not store.density[made._matching()].any()
+    made.filter = {"search": str(DEAD)}
+    assert DEAD in made._matching()
+    made.filter = {"starred": True}
+    assert made._matching() == [NASTY]
+    made.filter, made.sort = {"max": [5, None], "concept": "code.bracket", "search": "SHARING"}, ["latent", False]
+    found = made._matching()
+    assert found == sorted(found) and found
+    assert all(store.maximum[i] >= 5 and store.concept[i] == 1 and "sharing" in store.labels[i]["label"] for i in found)
+    made.filter = {"loss_effect": [-9, 9]}
+    assert np.isfinite(store.effect[made._matching()]).all()
+    made.filter, made.sort = {}, ["loss_effect", False]
+    assert np.isnan(store.effect[made._matching()[-1]])
+
+
+def test_export_is_one_file_that_names_no_address(store, made, tmp_path) -> None:
+    store.labels[20] = {"label": "a </script><script>alert(1)</script> & <!-- \ud800", "star": True}
+    made = browser_of(store, feature=BROKEN)
+    path = made.export_html(tmp_path / "features.html")
+    text = path.read_text(encoding="utf-8")
+    assert text.count("</script>") == 2 and "<!--" not in text
+    assert set(re.findall(r"https?://[\w./-]+", text)) <= {"http://www.w3.org/2000/svg"}
+    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
+    views = [key for key in data["answers"] if key.startswith("feature:")]
+    assert 50 <= len(views) <= 53 and {f"feature:{BROKEN}", f"feature:{NASTY}", "feature:20"} <= set(views)
+    broken = data["answers"][f"feature:{BROKEN}"][0]
+    assert "part-0007" in broken["message"] and "details" not in broken and "Traceback" not in text
+    assert str(Path(__file__).parents[2]) not in text  # no folder of this machine
+    assert data["state"]["feature"] == BROKEN and "it holds 5" in data["refusals"]["feature"]
+    few = made.export_html(str(tmp_path / "few.html"), features=[12, 13, 12])
+    data = json.loads(re.search(r'id="data">(.*?)</script>', few.read_text(), re.DOTALL)[1])
+    assert [key for key in data["answers"] if key.startswith("feature:")] == ["feature:12", "feature:13"]
+    assert data["state"]["feature"] == 12
+    with pytest.raises(ValueError, match="not 4000"):
+        made.export_html(tmp_path / "none.html", features=[4000])
+
+
+def test_the_save_button_gets_the_file(made) -> None:
+    made.feature = 12
+    reply, (page,) = ask(made, "export")
+    assert reply["name"] == "first_12.html" and page.startswith(b"<!doctype html>")
+
+
+def test_a_saved_notebook_shows_the_card(store, made) -> None:
+    made.feature = 12
+    data, _ = made._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in data and data["text/html"] == "<div>feature 12</div>"
+    assert data["text/plain"] == "<FeatureBrowser: stores/first, feature 12 of 400>"
+    store.card = lambda latent: 1 / 0
+    assert "application/vnd.jupyter.widget-view+json" in made._repr_mimebundle_()[0]
+
+
+def test_it_loads_no_torch() -> None:
+    code = "import sys; from saekit_widgets import FeatureBrowser; assert not {'torch', 'saekit'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_absent_panels_and_signed_codes_travel(made) -> None:
+    assert set(ask(made, "feature", latent=ABSENT)[0]["view"]["absent"]) >= {"histogram", "logits"}
+    view, (numbers,) = ask(made, "feature", latent=SIGNED)
+    assert view["view"]["minimum"] < 0 and np.nanmin(np.frombuffer(numbers, "<f4")) < 0

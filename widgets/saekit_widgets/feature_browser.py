@@ -1,0 +1,388 @@
+"""FeatureBrowser: every feature of a store, one at a time, with its evidence, in a notebook or as one HTML file."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import pathlib
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from numbers import Real
+from typing import Any
+
+import anywidget
+import numpy as np
+import traitlets
+
+from saekit_widgets.page import Answer, offline_page
+from saekit_widgets.protocols import Example, FeatureSource, FeatureView
+
+RANGES = ("density", "max", "f1", "loss_effect")
+TEXTS = ("search", "concept")
+SWITCHES = ("starred", "dead")
+SORTS = ("latent", *RANGES, "detection")
+TABS = ("top", "interval", "quantile", "random", "near")
+EXPORTED = 50  # of the features that pass the filter, in the order of the list
+
+_STATIC = pathlib.Path(__file__).parent / "static"
+
+
+class FeatureBrowser(anywidget.AnyWidget):
+    """Browse the features of a store: `sk.FeatureBrowser(store, model=model)`.
+
+    With a model, the reader can type a prompt and see which features fire on it. State can be read and set from Python:
+    `feature` (the latent shown), `filter`, `sort`, `tab`, `starred` (kept in the store). `filter` is a dict with any of
+    density, max, f1, loss_effect: [low, high], where None leaves a side open; search, concept: text; starred, dead:
+    True or False. Dead features are listed only where something asks for them. `error` says what went wrong in the
+    browser.
+    """
+
+    _esm = _STATIC / "feature_browser.js"
+
+    feature = traitlets.Int(0).tag(sync=True)
+    filter = traitlets.Dict().tag(sync=True)
+    starred = traitlets.List(traitlets.Int()).tag(sync=True)
+    sort = traitlets.List(["max", True]).tag(sync=True)
+    tab = traitlets.Unicode("top").tag(sync=True)
+    error = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(
+        self,
+        store: FeatureSource,
+        model: Any = None,
+        *,
+        feature: int | None = None,
+        filter: Mapping[str, Any] | None = None,
+        sort: Iterable[Any] = ("max", True),
+        tab: str = "top",
+    ) -> None:
+        # The checks of the traits below need these.
+        self._store, self._model = store, model
+        self._listing = store.listing()
+        self._labels = {int(latent): entry for latent, entry in self._listing["labels"].items()}
+        self._version, changed = store.labels_since(0)
+        self._labels.update(changed)
+        if feature is None:
+            feature = _strongest(self._listing["columns"]["max"])
+        super().__init__(
+            feature=feature, filter=dict(filter or {}), starred=self._stars(), sort=list(sort), tab=tab, error=""
+        )
+        self.on_msg(self._answer)
+
+    # -- state --------------------------------------------------------------------------------------------------------
+
+    @traitlets.validate("feature")
+    def _check_feature(self, proposal: Any) -> int:
+        return self._latent(proposal["value"], "feature")
+
+    @traitlets.validate("starred")
+    def _check_starred(self, proposal: Any) -> list[int]:
+        return sorted({self._latent(latent, "starred") for latent in proposal["value"]})
+
+    @traitlets.validate("filter")
+    def _check_filter(self, proposal: Any) -> dict[str, Any]:
+        given = proposal["value"]
+        checked: dict[str, Any] = {}
+        for key, value in given.items():
+            if key in RANGES:
+                checked[key] = _range(key, value)
+            elif key in TEXTS:
+                if not isinstance(value, str):
+                    raise ValueError(f"filter[{key!r}] is text, not {value!r}.")
+                checked[key] = value
+            elif key in SWITCHES:
+                if not isinstance(value, bool):
+                    raise ValueError(f"filter[{key!r}] is True or False, not {value!r}.")
+                checked[key] = value
+            else:
+                raise ValueError(_unknown("filter", key, (*RANGES, *TEXTS, *SWITCHES)))
+        concept = checked.get("concept")
+        if concept and concept not in self._listing["concepts"]:
+            raise ValueError(_unknown("concept", concept, self._listing["concepts"]))
+        return {key: value for key, value in checked.items() if value is not False and value != ""}
+
+    @traitlets.validate("sort")
+    def _check_sort(self, proposal: Any) -> list[Any]:
+        value = list(proposal["value"])
+        if len(value) != 2 or not isinstance(value[1], bool):
+            raise ValueError(f'sort is [column, descending], as ["max", True]; it is not {value!r}.')
+        if value[0] not in SORTS:
+            raise ValueError(_unknown("sort", value[0], SORTS))
+        return value
+
+    @traitlets.validate("tab")
+    def _check_tab(self, proposal: Any) -> str:
+        if proposal["value"] not in TABS:
+            raise ValueError(_unknown("tab", proposal["value"], TABS))
+        return str(proposal["value"])
+
+    @traitlets.observe("starred")
+    def _keep_stars(self, change: Any) -> None:
+        """Stars set from Python go into the store, and every view is told."""
+        before, now = set(self._stars()), set(change["new"])
+        for latent in sorted(before ^ now):
+            self._labels[latent] = self._store.set_label(latent, star=latent in now)
+        if before != now:
+            self.send({"kind": "labels", "labels": self._listed(before ^ now)})
+
+    def on_select(self, callback: Callable[[int], Any]) -> Callable[[], None]:
+        """Call `callback(latent)` whenever another feature is chosen; returns a function that ends it."""
+
+        def chosen(change: Any) -> None:
+            callback(int(change["new"]))
+
+        self.observe(chosen, names="feature")
+        return lambda: self.unobserve(chosen, names="feature")
+
+    # -- messages -----------------------------------------------------------------------------------------------------
+
+    def _answer(self, _: Any, content: dict[str, Any], buffers: list[Any]) -> None:
+        """A view asks; it always gets an answer with its id."""
+        reply, out = self._reply(content)
+        self.send({**reply, "id": content.get("id")}, buffers=list(out))
+
+    def _reply(self, content: Mapping[str, Any]) -> Answer:
+        kind = content.get("kind")
+        work = {
+            "listing": self._send_listing,
+            "feature": self._send_feature,
+            "prompt": self._send_prompt,
+            "label": self._send_label,
+            "labels": self._send_labels,
+            "export": self._send_export,
+        }
+        if kind not in work:
+            message = f"FeatureBrowser does not know the message {kind!r}; it knows {', '.join(work)}."
+            return {"kind": "error", "message": message}, ()
+        try:
+            reply, out = work[kind](content)
+        except Exception as error:  # whatever it is, the view hears of it and lives on
+            message = str(error).strip() or type(error).__name__
+            if not isinstance(error, ValueError):
+                message = f"{type(error).__name__}: {message}"
+            return {"kind": "error", "message": message, "details": traceback.format_exc()}, ()
+        return {"kind": kind, **_plain(reply)}, out
+
+    def _send_listing(self, content: Mapping[str, Any], *, offline: bool = False) -> Answer:
+        listing = self._listing
+        off = {}
+        if offline:
+            off = dict.fromkeys(("edit", "save"), "This is a saved file: it has no kernel.")
+        if offline or self._model is None:
+            way = "open the browser in a notebook" if offline else "pass model=… to FeatureBrowser"
+            off["prompt"] = f"A prompt needs the model: {way}."
+        head = {key: listing[key] for key in ("title", "model", "site", "facts", "d_sae", "concepts", "definitions")}
+        reply = {
+            **head,
+            "columns": list(listing["columns"]),
+            "labels": self._listed(self._labels),
+            "version": self._version,
+            "off": off,
+            "has_model": self._model is not None,
+        }
+        columns = [np.ascontiguousarray(column, "<f4").tobytes() for column in listing["columns"].values()]
+        hints = "\0".join(hint.replace("\0", "␀") for hint in listing["hints"])
+        concept = np.ascontiguousarray(listing["concept"], "<i2").tobytes()
+        return reply, (*columns, concept, hints.encode("utf-8", "replace"))
+
+    def _send_feature(self, content: Mapping[str, Any]) -> Answer:
+        latent = self._latent(content.get("latent"), "feature")
+        view, numbers = _packed(self._store.view(latent))
+        return {"latent": latent, "view": view}, (numbers,)
+
+    def _send_prompt(self, content: Mapping[str, Any]) -> Answer:
+        if self._model is None:
+            raise ValueError("A prompt needs the model: pass model=… to FeatureBrowser.")
+        reply: dict[str, Any] = dict(self._store.on_prompt(self._model, str(content.get("text", ""))))
+        values = np.ascontiguousarray(reply.pop("values"), "<f4")
+        return reply, (values.tobytes(),)
+
+    def _send_label(self, content: Mapping[str, Any]) -> Answer:
+        latent = self._latent(content.get("latent"), "label")
+        changes = {key: content[key] for key in ("label", "star", "note") if content.get(key) is not None}
+        self._labels[latent] = self._store.set_label(latent, **changes)
+        self._show_stars()
+        self.send({"kind": "labels", "labels": self._listed([latent])})  # to the other views of this browser
+        return {"latent": latent, "stored": self._labels[latent]}, ()
+
+    def _send_labels(self, content: Mapping[str, Any]) -> Answer:
+        self._version, changed = self._store.labels_since(int(content.get("since", 0)))
+        self._labels.update(changed)
+        self._show_stars()
+        return {"version": self._version, "labels": self._listed(changed)}, ()
+
+    def _send_export(self, content: Mapping[str, Any]) -> Answer:
+        name = f"{pathlib.PurePath(self._listing['title']).name or 'features'}_{self.feature}.html"
+        return {"name": name}, (self._page(None).encode("utf-8"),)
+
+    # -- a file -------------------------------------------------------------------------------------------------------
+
+    def export_html(self, path: str | pathlib.Path, features: Iterable[int] | None = None) -> pathlib.Path:
+        """Write one self-contained HTML file that opens without a network or a kernel, and return its path.
+
+        It holds the whole list and the views of `features`: by default the one shown, those starred, and the first 50
+        that pass the filter, in the order of the list.
+        """
+        path = pathlib.Path(path)
+        path.write_text(self._page(features), encoding="utf-8")
+        return path
+
+    def _page(self, features: Iterable[int] | None) -> str:
+        if features is None:
+            chosen = [self.feature, *self.starred, *self._matching()[:EXPORTED]]
+        else:
+            chosen = [self._latent(latent, "features") for latent in features]
+        chosen = list(dict.fromkeys(chosen))
+        shown = self.feature if self.feature in chosen or not chosen else chosen[0]
+        head, buffers = self._send_listing({}, offline=True)
+        answers: dict[str, Answer] = {
+            "listing": (_plain({"kind": "listing", **head}), buffers),
+            "labels": ({"kind": "labels", "version": 0, "labels": []}, ()),
+        }
+        for latent in chosen:
+            reply, out = self._reply({"kind": "feature", "latent": latent})
+            reply.pop("details", None)  # names folders of the machine it was made on
+            answers[f"feature:{latent}"] = (reply, out)
+        names = ("filter", "starred", "sort", "tab")
+        count = "one feature" if len(chosen) == 1 else f"{len(chosen)} features"
+        return offline_page(
+            title=f"{self._listing['title']} · {shown}",
+            module=(_STATIC / "feature_browser.js").read_text(encoding="utf-8"),
+            state={**{name: getattr(self, name) for name in names}, "feature": shown, "error": ""},
+            answers=answers,
+            refusals={"feature": f"Not in this file: it holds {count} of the {self._listing['d_sae']:,} listed."},
+        )
+
+    def _matching(self) -> list[int]:
+        """The latents that the list shows now, in its order."""
+        columns, size = self._listing["columns"], self._listing["d_sae"]
+        dead = np.asarray(columns["density"]) == 0
+        starred = np.zeros(size, bool)
+        starred[self.starred] = True
+        wanted = self.filter
+        words = _searchable(wanted.get("search", "")).strip()
+        listed = ~dead  # dead ones only where something asks for them: the switch, a star, their own number
+        if wanted.get("starred"):
+            listed = listed | starred
+        if words.isdecimal() and int(words) < size:
+            listed[int(words)] = True
+        keep = dead if wanted.get("dead") else listed
+        if wanted.get("starred"):
+            keep = keep & starred
+        for name in RANGES:
+            if name in wanted:
+                low, high = wanted[name]
+                values = np.asarray(columns[name])
+                keep = keep & (values >= (-math.inf if low is None else low))
+                keep = keep & (values <= (math.inf if high is None else high))
+        if "concept" in wanted:
+            keep = keep & (np.asarray(self._listing["concept"]) == self._listing["concepts"].index(wanted["concept"]))
+        if words:
+            keep = keep & np.array([self._found(words, latent) for latent in range(size)], bool)
+        column, descending = self.sort
+        values = np.arange(size, dtype=float) if column == "latent" else np.asarray(columns[column], dtype=float)
+        order = np.argsort(-values if descending else values, kind="stable")  # nan last, either way
+        return [int(latent) for latent in order if keep[latent]]
+
+    # -- helpers ------------------------------------------------------------------------------------------------------
+
+    def _latent(self, value: Any, name: str) -> int:
+        size = self._listing["d_sae"]
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value < size:
+            raise ValueError(f"{name} names latents from 0 to {size - 1}, not {value!r}.")
+        return int(value)
+
+    def _stars(self) -> list[int]:
+        return sorted(latent for latent, entry in self._labels.items() if entry.get("star"))
+
+    def _show_stars(self) -> None:
+        self.starred = self._stars()
+
+    def _listed(self, latents: Iterable[int]) -> list[dict[str, Any]]:
+        return [{"latent": int(latent), **_plain(self._labels[latent])} for latent in latents]
+
+    def _found(self, words: str, latent: int) -> bool:
+        texts = (self._listing["hints"][latent], self._labels.get(latent, {}).get("label") or "", str(latent))
+        return any(words in _searchable(text) for text in texts)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The live view, and beside it the feature as static HTML for whatever shows the notebook without a kernel."""
+        bundle = super()._repr_mimebundle_(**kwargs)
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
+        data = {**data, "text/plain": repr(self)}
+        try:
+            data["text/html"] = self._store.card(self.feature)
+        except Exception:  # a feature that cannot be read must not hide the browser that says so
+            data.pop("text/html", None)
+        return data, metadata
+
+    def __repr__(self) -> str:
+        listing = self._listing
+        return f"<FeatureBrowser: {listing['title']}, feature {self.feature} of {listing['d_sae']:,}>"
+
+
+def _packed(view: FeatureView) -> tuple[dict[str, Any], bytes]:
+    """The view for JSON, and one float32 buffer: of each example, from its offset `at`, an activation, a logit effect
+    and a loss effect a piece; nan where there is none."""
+    numbers: list[Any] = []
+
+    def packed(example: Example) -> dict[str, Any]:
+        rest: dict[str, Any] = dict(example)
+        at, pieces = len(numbers), len(example["pieces"])
+        for name in ("values", "logit_effect", "loss_effect"):
+            column = rest.pop(name)
+            if len(column) != pieces:
+                raise ValueError(f"An example has {pieces} pieces but {len(column)} entries of {name}.")
+            numbers.extend(math.nan if value is None else value for value in column)
+        return {**rest, "at": at}
+
+    examples = {
+        kind: [
+            {**part, "examples": [packed(example) for example in part["examples"]]}
+            if "examples" in part
+            else packed(part)
+            for part in parts
+        ]
+        for kind, parts in view["examples"].items()
+    }
+    return {**view, "examples": examples}, np.array(numbers, dtype="<f4").tobytes()
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can say: no numpy, no nan, keys as text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _range(key: str, value: Any) -> list[float | None]:
+    sides = list(value) if isinstance(value, list | tuple) else []
+    numbers = [side for side in sides if isinstance(side, Real) and not isinstance(side, bool)]
+    given = [side for side in sides if side is not None]
+    if len(sides) != 2 or len(numbers) != len(given) or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"filter[{key!r}] is [low, high], numbers or None; it is not {value!r}.")
+    if len(given) == 2 and given[0] > given[1]:
+        raise ValueError(f"filter[{key!r}] goes from {given[0]} down to {given[1]}: give the lower number first.")
+    return [None if side is None else float(side) for side in sides]
+
+
+def _unknown(what: str, given: Any, known: Iterable[str]) -> str:
+    known = list(known)
+    near = difflib.get_close_matches(str(given), known, 1, 0.3)
+    meant = f" Did you mean {near[0]!r}?" if near else ""
+    listed = ", ".join(known[:12]) + (", …" if len(known) > 12 else "")
+    return f"{what} does not know {given!r}.{meant} It knows {listed}."
+
+
+def _searchable(text: str) -> str:
+    """As the browser's search sees text: no case, no sign for a space."""
+    return text.replace("␣", "").lower()
+
+
+def _strongest(maxima: np.ndarray) -> int:
+    finite = np.where(np.isfinite(maxima), maxima, -np.inf)
+    return int(np.argmax(finite)) if len(finite) else 0

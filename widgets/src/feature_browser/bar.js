@@ -1,0 +1,98 @@
+// The line on top: what is browsed, the buttons that concern all of it, and what went wrong.
+
+import { button, iconButton } from "../shared/controls.js";
+import { bytes } from "../shared/buffers.js";
+import { element, fill } from "../shared/dom.js";
+import { visible } from "../shared/tokens.js";
+import { KEYS } from "./keys.js";
+import { counted, python } from "./words.js";
+
+const EXPORT_PATIENCE = 60000;
+
+/** The Python call that opens this view. @param {import("./app.js").App} app */
+export function callOf(app) {
+  const [filter, sort, tab] = [app.model.get("filter"), app.model.get("sort"), app.model.get("tab")];
+  const parts = ["store", app.listing.hasModel && "model=model", `feature=${app.latent}`];
+  if (Object.keys(filter).length) parts.push(`filter=${python(filter)}`);
+  if (sort[0] !== "max" || !sort[1]) parts.push(`sort=${python(sort)}`);
+  if (tab !== "top") parts.push(`tab=${python(tab)}`);
+  return `sk.FeatureBrowser(${parts.filter(Boolean).join(", ")})`;
+}
+
+/** @param {import("./app.js").App} app @param {HTMLElement} host */
+export function bar(app, host) {
+  const dot = element("span.dot.empty", { role: "img", "aria-label": "loading" });
+  const title = element("b.strong", {}, "Opening the store");
+  const what = element("span.mono.dim.cut");
+  const facts = element("span.dim.cut.wide");
+  const copy = iconButton("copy", "copy the Python call that opens this view", copyCall, { "aria-expanded": "false" });
+  const save = iconButton("save", "save as one HTML file", saveFile, { "aria-expanded": "false" });
+  const full = iconButton("full", "full screen (f)", fullScreen);
+  const keys = button("Keys", showKeys, { title: "keyboard (?)", "aria-expanded": "false" });
+  for (const one of [copy, save]) one.disabled = true; // until there is something to copy
+  const connection = element("div.line.lost", { role: "alert", hidden: true });
+  const failure = element("div.line.failed", { role: "alert", hidden: true });
+  const node = element("div.bar", {}, dot, title, what, facts, element("span.grow"), copy, save, full, keys);
+
+  function copyCall() {
+    const call = callOf(app);
+    const told = element("b", {}, "Opens this view in Python");
+    app.popover.toggle(copy, [told, element("code", {}, call)]);
+    navigator.clipboard?.writeText(call).then(() => { told.textContent = "Copied"; }, () => {}); // else it is there to be marked
+  }
+
+  async function saveFile() {
+    save.disabled = true;
+    try {
+      const { content, buffers } = await app.messages.ask("export", {}, EXPORT_PATIENCE);
+      const address = URL.createObjectURL(new Blob([bytes(buffers[0])], { type: "text/html" }));
+      element("a", { href: address, download: content.name }).click();
+      setTimeout(() => URL.revokeObjectURL(address), 60000);
+      app.popover.toggle(save, [element("b", {}, `Saved as ${content.name}`), "It holds this feature, those starred, and the first 50 of the list.",
+        element("code", {}, `browser.export_html(${JSON.stringify(content.name)})`)]);
+    } catch (error) {
+      say(`The file was not saved. ${/** @type {Error} */ (error).message}`);
+    } finally {
+      save.disabled = false;
+    }
+  }
+
+  function fullScreen() {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else host.requestFullscreen?.().catch((error) => say(`No full screen here. ${error.message}`));
+  }
+
+  function showKeys() {
+    app.popover.toggle(keys, [element("b", {}, "Keyboard"), element("table", {}, element("tbody", {}, KEYS.map(([key, does]) => element("tr", {}, element("td", {}, element("kbd", {}, key)), element("td", {}, does)))))]);
+  }
+
+  /** @param {string} text */
+  function say(text) {
+    fill(failure, element("span", {}, text), element("span.grow"), button("Close", () => { failure.hidden = true; }));
+    failure.hidden = false;
+  }
+
+  return {
+    node, lines: element("div.lines", {}, connection, failure), say, fullScreen, showKeys,
+    loaded() {
+      const { listing } = app;
+      title.textContent = visible(listing.title);
+      what.textContent = [listing.model, listing.site].filter(Boolean).map(visible).join(" · ");
+      facts.textContent = visible(listing.facts);
+      for (const one of [what, facts]) one.title = one.textContent;
+      copy.disabled = false;
+      save.disabled = Boolean(listing.off.save);
+      if (listing.off.save) save.title = listing.off.save;
+    },
+    /** @param {boolean} connected @param {number} edits  that wait */
+    connected(connected, edits) {
+      dot.setAttribute("class", `dot${connected ? (app.listing ? "" : ".empty") : ".lost"}`.replaceAll(".", " "));
+      dot.setAttribute("aria-label", connected ? (app.listing ? "ready" : "loading") : "the kernel does not answer");
+      connection.hidden = connected;
+      if (!connected)
+        fill(connection, element("span", {}, element("b.strong", {}, "The kernel does not answer: it is busy or gone. "),
+          element("span.dim", {}, `What is loaded stays readable.${edits ? ` ${counted(edits, "edit is", "edits are")} kept here until it returns.` : ""}`)),
+          element("span.grow"), button("Try again", () => app.messages.pulse()));
+    },
+  };
+}

@@ -1,0 +1,29 @@
+// "?" after a title opens what the thing is, how it is counted, and the Python call for it. Texts come with the store.
+
+import { element } from "../shared/dom.js";
+
+/** @typedef {import("./app.js").App} App */
+
+/** @param {App} app @param {string} panel @param {() => string | undefined} [more]  said after the definition */
+export function question(app, panel, more) {
+  const { title, text, code } = app.listing.definitions[panel] ?? {};
+  if (!text) return null;
+  const node = element("button.question", { type: "button", "aria-label": `what is ${title}?`, "aria-expanded": "false", onclick: () =>
+    app.popover.toggle(node, [element("b", {}, title), text, more?.() && element("p", {}, more()), code && element("code", {}, code.replaceAll("{latent}", String(app.latent)))]) }, "?");
+  return node;
+}
+
+/**
+ * A panel: its title, "?", something at the right, and a body.
+ * @param {App} app @param {string} panel @param {string} title @param {import("../shared/dom.js").Child} aside @param {...import("../shared/dom.js").Child} body
+ */
+export function panelOf(app, panel, title, aside, ...body) {
+  return element(`section.panel.${panel}`, { "aria-label": title },
+    element("div.head", {}, element("h3", {}, title), question(app, panel), element("span.grow"), aside && element("span.dim.small", {}, aside)), ...body);
+}
+
+/** Said in place of what the store does not have. @param {App} app @param {string} panel @returns {HTMLElement | null} */
+export function absent(app, panel) {
+  const sentence = app.view?.absent?.[panel];
+  return sentence ? element("p.dim.absent", {}, sentence) : null;
+}

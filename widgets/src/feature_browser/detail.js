@@ -1,0 +1,64 @@
+// Everything about the chosen feature: header, examples, prompt, and the panels beside them.
+
+import { button } from "../shared/controls.js";
+import { element, fill } from "../shared/dom.js";
+import { examples } from "./examples.js";
+import { header } from "./header.js";
+import { histogram } from "./histogram.js";
+import { logits } from "./logits.js";
+import { neighbours } from "./neighbours.js";
+import { prompt } from "./prompt.js";
+
+/** @param {import("./app.js").App} app @param {(text: string) => void} say */
+export function detail(app, say) {
+  const head = header(app);
+  const text = examples(app);
+  const sheet = prompt(app);
+  const near = neighbours(app);
+  const body = element("div.body");
+  const side = element("aside.side", { "aria-label": "histogram, logits, neighbours" });
+  const waiting = element("div.waiting", { role: "status" }, element("p.dim", {}, "Reading this feature"), Array.from({ length: 8 }, (_, i) => element("div.bone", { style: `width:${90 - ((i * 17) % 35)}%` })));
+  const trouble = element("div.big", { role: "alert" });
+  const node = element("div.detail", {}, head.node, body, side, sheet.node);
+
+  function drawSide() {
+    if (app.view) fill(side, histogram(app), logits(app), near());
+  }
+
+  return {
+    node,
+    leave: head.commit,
+    draw() {
+      head.draw();
+      sheet.draw();
+      if (!app.view) {
+        fill(body, waiting);
+        fill(side);
+        return;
+      }
+      if (body.firstChild !== text.node) fill(body, text.node);
+      text.draw();
+      drawSide();
+    },
+    drawTab() {
+      text.draw();
+      drawSide();
+    },
+    /** @param {Error & {details?: string}} error @param {() => void} again */
+    unreadable(error, again) {
+      fill(trouble, element("b", {}, "This feature could not be read"), element("p", {}, error.message), element("p", {}, "The list, the prompt and the other features do not need it."),
+        element("div.row", {}, button("Try again", again), error.details && button("Copy traceback", () =>
+          navigator.clipboard?.writeText(error.details ?? "").catch(() => say(error.details ?? "")))));
+      fill(body, trouble);
+      fill(side);
+    },
+    /** @param {number[]} latents */
+    relabel(latents) {
+      if (latents.includes(app.latent)) head.draw();
+      drawSide();
+      sheet.draw();
+    },
+    editLabel: () => head.label.focus(), editNote: () => head.note.focus(), focusPrompt: () => sheet.field.focus(),
+    star: () => head.star.click(), toggleFull: text.toggleFull, walk: text.walk,
+  };
+}

@@ -1,0 +1,174 @@
+// Examples of a feature as a concordance: one line each, whole tokens, the peaks in one column; `t` shows all the text.
+
+import { button } from "../shared/controls.js";
+import { element, fill } from "../shared/dom.js";
+import { escaped, token } from "../shared/tokens.js";
+import { absent, question } from "./definitions.js";
+import { around, positionOf, tokenOf } from "./tokens.js";
+import { counted, fixed, signed } from "./words.js";
+
+/** @typedef {import("./listing.js").Example} Example */
+
+export const TABS = /** @type {const} */ ([["top", "Top"], ["interval", "Intervals"], ["quantile", "Quantiles"], ["random", "Random +"], ["near", "Near misses"]]);
+const LINE = 170; // characters each way that one line can hold, at most
+
+/** @param {import("./app.js").App} app */
+export function examples(app) {
+  const tabs = TABS.map(([name, title], i) =>
+    element("button.tab", { type: "button", role: "tab", title: `${title} (${i + 1})`, onclick: () => app.set("tab", name) }, title));
+  const wholeText = button("Full text", () => showFull(!full), { "aria-pressed": "false", title: "all of each example (t)" });
+  const caption = element("p.caption");
+  const body = element("div.rows", { role: "tabpanel", tabindex: 0, "aria-label": "examples" });
+  const readout = element("div.readout", { "aria-live": "polite" });
+  const node = element("section.examples", { "aria-label": "examples" },
+    element("div.tabs", {}, element("div.row.list", { role: "tablist", "aria-label": "examples", onkeydown: turn }, tabs), element("span.grow"), wholeText, question(app, "examples")),
+    caption, body, readout);
+  let full = false;
+  /** @type {WeakMap<Element, [Example, number]>} */ let places = new WeakMap();
+  /** @type {HTMLElement | null} */ let cursor = null; // the token that arrows move and the readout returns to
+
+  /** Arrows on the tabs turn them. @param {KeyboardEvent} event */
+  function turn(event) {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!step) return;
+    event.stopPropagation();
+    const at = (TABS.findIndex(([name]) => name === app.model.get("tab")) + step + TABS.length) % TABS.length;
+    app.set("tab", TABS[at][0]);
+    tabs[at].focus();
+  }
+
+  /** @param {boolean} on */
+  function showFull(on) {
+    full = on;
+    wholeText.setAttribute("aria-pressed", String(full));
+    draw();
+  }
+
+  /** @param {any[]} examples @param {any} view */
+  const scaleOf = (examples, view) => ({
+    most: Math.max(Math.abs(view.maximum), Math.abs(view.minimum)),
+    loss: Math.max(0, ...examples.map((one) => one.lossEffect.reduce((/** @type {number} */ a, /** @type {number} */ b) => (Math.abs(b) > a ? Math.abs(b) : a), 0))),
+  });
+
+  /** @param {Example} example @param {{most: number, loss: number}} scale @param {boolean} near */
+  function row(example, scale, near) {
+    const { pieces, peak, values, lossEffect, copies } = example;
+    const [from, to] = full ? [0, pieces.length] : around(pieces, peak, LINE);
+    const spans = [];
+    for (let i = from; i < to; i++) {
+      const span = tokenOf(pieces[i], values[i], scale.most, lossEffect[i], scale.loss);
+      if (near && i === peak) span.classList.add("silent");
+      if (i === peak) span.classList.add("peak");
+      places.set(span, [example, i]);
+      spans.push(span);
+    }
+    const before = spans.slice(0, peak - from);
+    return element(`div.example${full ? ".full" : ""}`, { role: "group", "aria-label": `${fixed(example.value)} at ${escaped(pieces[peak])}` },
+      element("b", { title: near ? "how far below the weakest firing" : "activation at the peak" }, fixed(example.value)),
+      // Reversed, so that the line fills from the peak outwards and drops what does not fit as whole tokens.
+      element("div.before", {}, full ? before : before.reverse()), element("div.after", {}, spans.slice(peak - from)),
+      copies > 0 && element("span.copies", { title: `${counted(copies, "copy", "copies")} of this text hidden` }, `+${copies}`));
+  }
+
+  /** @param {any} band @param {number} k @param {number} bands @param {boolean} equalCount */
+  function bandHead(band, k, bands, equalCount) {
+    const name = !equalCount ? `interval ${bands - k} of ${bands}`
+      : `${Math.round((100 * (bands - k - 1)) / bands)} – ${Math.round((100 * (bands - k)) / bands)} % of firings`;
+    return element("div.band", {}, element("b", {}, `${fixed(band.low)} – ${fixed(band.high)}`), name, element("span.grow"), counted(band.count, "token", "tokens"));
+  }
+
+  /** What the tab shows, in a sentence. @param {string} tab @param {any} view @param {any[]} all @param {Example[]} flat */
+  function captionOf(tab, view, all, flat) {
+    const copies = flat.reduce((sum, one) => sum + (one.copies ?? 0), 0);
+    const hidden = copies > 0 ? ` ${counted(copies, "copy", "copies")} hidden.` : "";
+    const bands = counted(all.length, "band", "bands");
+    const sign = view.minimum < 0;
+    return {
+      top: `${sign ? "Furthest from zero first" : "Strongest first"}, the peak token in one column.${hidden}`,
+      interval: `${fixed(Math.min(0, view.minimum))} – ${fixed(view.maximum)} cut into ${bands} of equal width; examples drawn at random in each.${hidden}`,
+      quantile: `Firings cut into ${bands} of equal count; examples drawn at random in each.${hidden}`,
+      random: `Firings drawn at random, not chosen for strength: what the feature mostly does.${hidden}`,
+      near: `It did not fire here, but nearly. Left: how far below its weakest firing.${hidden}`,
+    }[tab] ?? "";
+  }
+
+  function draw() {
+    const { view } = app;
+    const tab = app.model.get("tab");
+    tabs.forEach((one, i) => {
+      one.setAttribute("aria-selected", String(TABS[i][0] === tab));
+      one.tabIndex = TABS[i][0] === tab ? 0 : -1;
+    });
+    cursor = null;
+    places = new WeakMap();
+    fill(readout);
+    if (!view) return;
+    const all = /** @type {any[]} */ (view.examples[tab] ?? []);
+    const flat = all.flatMap((one) => one.examples ?? [one]);
+    const scale = scaleOf(flat, view);
+    caption.hidden = readout.hidden = !flat.length;
+    caption.textContent = caption.title = captionOf(tab, view, all, flat);
+    if (!flat.length) fill(body, view.firings ? absent(app, "examples") ?? element("p.dim.absent", {}, "The store has no examples of this kind.") : nothingFired());
+    else if (all[0].examples)
+      fill(body, ...all.flatMap((band, k) => [bandHead(band, k, all.length, tab === "quantile"),
+        ...(band.examples.length ? band.examples.map((/** @type {Example} */ one) => row(one, scale, false)) : [element("p.dim.absent", {}, "No example here.")])]));
+    else fill(body, ...flat.map((one) => row(one, scale, tab === "near")));
+    body.scrollTop = 0;
+    body.setAttribute("data-tab", tab);
+    const peak = body.querySelector(".peak");
+    if (peak) moveTo(peak);
+  }
+
+  function nothingFired() {
+    const { view } = app;
+    return element("div.big", {}, element("b", {}, "This feature never fired"), element("p", {}, view.absent.examples ?? "It fired on no counted token, so it has no examples, no histogram and no loss effect."),
+      element("p", {}, "Its decoder row still has a direction: logits and neighbours are shown, and mean nothing without firings."),
+      view.next_alive !== null && button("Next feature that fires", () => app.select(view.next_alive)));
+  }
+
+  /** @param {Element} span */
+  function read(span) {
+    const place = places.get(span);
+    if (!place) return;
+    const [example, i] = place;
+    const part = (/** @type {string} */ name, /** @type {string} */ value) => element("span", {}, `${name} `, element("b", {}, value));
+    const ids = example.tokens[i];
+    fill(readout, element("b.word", {}, token(example.pieces[i])),
+      part(ids.length > 1 ? "ids" : "id", ids.join(" ")), part("doc", `${example.document} : ${positionOf(example, i)}`),
+      part("z", fixed(example.values[i])), part("Δ logit", signed(example.logitEffect[i])),
+      part("Δ loss", Number.isNaN(example.lossEffect[i]) ? "–" : `${signed(example.lossEffect[i], 3)} nats`),
+      example.copies > 0 ? part("copies hidden", String(example.copies)) : "");
+  }
+
+  /** @param {Element} span */
+  function moveTo(span) {
+    cursor?.classList.remove("cursor");
+    cursor = /** @type {HTMLElement} */ (span);
+    cursor.classList.add("cursor");
+    read(cursor);
+  }
+
+  const tokenAt = (/** @type {Event} */ event) => /** @type {Element} */ (event.target).closest(".tk");
+  body.addEventListener("pointerover", (/** @type {Event} */ event) => {
+    const span = tokenAt(event) ?? cursor;
+    if (span) read(span);
+  });
+  body.addEventListener("pointerleave", () => cursor && read(cursor));
+  body.addEventListener("click", (/** @type {Event} */ event) => {
+    const span = tokenAt(event);
+    if (span) moveTo(span);
+  });
+
+  return {
+    node, draw,
+    toggleFull: () => showFull(!full),
+    /** The cursor goes `step` tokens along its text. @param {number} step */
+    walk(step) {
+      const place = cursor && places.get(cursor);
+      if (!place || !cursor) return;
+      const line = cursor.closest(".example");
+      const next = [...(line?.querySelectorAll(".tk") ?? [])].find((one) => places.get(one)?.[1] === place[1] + step);
+      if (next) moveTo(next);
+    },
+  };
+}

@@ -1,0 +1,96 @@
+// The chosen feature: star, number, label and note to write, and its numbers.
+
+import { icon, iconButton } from "../shared/controls.js";
+import { element, fill } from "../shared/dom.js";
+import { visible } from "../shared/tokens.js";
+import { question } from "./definitions.js";
+import { isDead } from "./listing.js";
+import { fixed, percent, savedAt, share, signed } from "./words.js";
+
+/** @param {import("./app.js").App} app */
+export function header(app) {
+  const { listing } = app;
+  const star = iconButton("star", "star (s)", () => app.edit(app.latent, { star: !listing.labels.get(app.latent)?.star }));
+  const number = element("span.number");
+  const label = element("input.label", { type: "text", placeholder: "no label yet", "aria-label": "label of the feature", maxlength: 10000, spellcheck: "false", onchange: () => keep("label", label) });
+  const note = element("textarea.note", { placeholder: "note", "aria-label": "note on the feature", rows: 1, onchange: () => keep("note", note) });
+  const saved = element("span.saved.dim.small", { role: "status" });
+  const numbers = element("dl.numbers");
+  const explanations = element("div.explanations");
+  const node = element("header.header", {},
+    element("div.about", {},
+      element("div.row.title", {}, star, number, label, saved,
+        iconButton("up", "previous feature (k)", () => app.step(-1)), iconButton("down", "next feature (j)", () => app.step(1))),
+      numbers, explanations),
+    note);
+  if (listing.off.edit) for (const one of [star, label, note]) {
+    one.disabled = true;
+    one.title = listing.off.edit;
+  }
+  let shown = -1; // the latent whose texts stand in the fields
+
+  /** @param {"label" | "note"} name @param {HTMLInputElement | HTMLTextAreaElement} field */
+  function keep(name, field) {
+    if (shown >= 0 && field.value !== (listing.labels.get(shown)?.[name] ?? "")) app.edit(shown, { [name]: field.value });
+  }
+
+  for (const field of [label, note])
+    field.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+      if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+        event.preventDefault();
+        field.blur(); // which saves
+        app.frame.focus();
+      } else if (event.key === "Escape") {
+        event.stopPropagation();
+        const before = listing.labels.get(shown);
+        field.value = (field === label ? before?.label : before?.note) ?? "";
+        app.frame.focus();
+      }
+    });
+
+  /** @param {string} name @param {import("../shared/dom.js").Child[]} value @param {Node | null} [after] */
+  const fact = (name, value, after) => element("div", {}, name && element("dt", {}, name), element("dd", {}, value), after);
+
+  function facts() {
+    const { view, latent } = app;
+    const dead = isDead(listing, latent);
+    const { density, max, f1 } = listing.columns;
+    const best = view?.concepts?.[0] ?? (listing.concept[latent] >= 0 && { concept: listing.concepts[listing.concept[latent]], f1: f1?.[latent] });
+    const effect = view ? view.loss_effect : listing.columns.loss_effect?.[latent];
+    const measured = effect !== null && effect !== undefined && !Number.isNaN(effect);
+    const why = () => view?.absent?.loss_effect ?? (view?.loss_tokens ? `Mean over ${view.loss_tokens.toLocaleString("en-US")} firings drawn at random.` : undefined);
+    return [
+      fact("", [element(`span.dot${dead ? ".empty" : ""}`), dead ? "dead" : "alive"]),
+      fact("density", [dead ? "0" : percent(density[latent]), " %"], question(app, "density", () => view && `It fired on ${view.firings.toLocaleString("en-US")} tokens.`)),
+      !dead && fact(view?.minimum < 0 ? "range" : "max", [view?.minimum < 0 && `${fixed(view.minimum)} – `, fixed(max[latent])]),
+      !dead && best && fact("concept", [element("span.mono.concept", { title: visible(best.concept) }, visible(best.concept)), " F1 ", share(best.f1)],
+        question(app, "concept", () => best.precision !== undefined ? `Precision ${share(best.precision)}, recall ${share(best.recall)}, threshold ${fixed(best.threshold)}.` : undefined)),
+      !dead && (measured || view?.absent?.loss_effect) && fact("loss effect", [measured ? `${signed(effect, 3)} nats` : "–"], question(app, "loss_effect", why)),
+    ];
+  }
+
+  return {
+    node, label, note, star,
+    /** Before another feature is shown: what was written belongs to this one. */
+    commit() {
+      keep("label", label);
+      keep("note", note);
+    },
+    draw() {
+      const own = listing.labels.get(app.latent) ?? {};
+      const other = shown !== app.latent;
+      shown = app.latent;
+      const fields = /** @type {[any, string | undefined][]} */ ([[label, own.label], [note, own.note]]);
+      for (const [field, text] of fields) if (other || !field.matches(":focus")) field.value = text ?? "";
+      fill(star, icon("star", Boolean(own.star)));
+      star.setAttribute("aria-pressed", String(Boolean(own.star)));
+      number.textContent = String(app.latent);
+      saved.textContent = app.pending(app.latent) ? "not saved yet" : own.saved && (own.label || own.note || own.star) ? `yours, saved ${savedAt(own.saved)}` : "";
+      label.placeholder = own.label ? "" : isDead(listing, app.latent) ? "no label" : `label · ${visible(listing.hints[app.latent] ?? "").slice(0, 80)}`;
+      fill(numbers, ...facts().filter(Boolean));
+      fill(explanations, ...(app.view?.explanations ?? []).map((/** @type {any} */ one) =>
+        element("p", { title: visible(one.text).slice(0, 1000) }, element("span.text", {}, visible(one.text).slice(0, 1000)),
+          element("span.dim.small", {}, [one.author && ` · ${visible(one.author)}`, ` · detection ${share(one.detection)} · fuzzing ${share(one.fuzzing)}`]), question(app, "explanations"))));
+    },
+  };
+}

@@ -1,0 +1,191 @@
+// The feature browser. Small state (feature, filter, sort, tab, starred) are traits, readable and settable from Python;
+// the listing and the features come as answers to messages, with binary buffers. Labels travel only in messages.
+
+import { popover } from "../shared/controls.js";
+import controls from "../shared/controls.css";
+import { element, fill, isDark, shadow, watchTheme } from "../shared/dom.js";
+import { messenger } from "../shared/messages.js";
+import theme from "../shared/theme.css";
+import { bar } from "./bar.js";
+import { detail } from "./detail.js";
+import { edits } from "./edits.js";
+import { features } from "./features.js";
+import { filters } from "./filters.js";
+import { index, matching } from "./filtering.js";
+import { keyboard } from "./keys.js";
+import { list } from "./list.js";
+import { decodeListing } from "./listing.js";
+import style from "./style.css";
+
+/** @typedef {import("./app.js").App} App */
+
+/** @param {{model: import("../shared/messages.js").Model, el: HTMLElement}} context */
+function render({ model, el }) {
+  const ending = new AbortController();
+  const { signal } = ending;
+  // JupyterLab would take the keys of this widget for its own commands.
+  const host = element("div", { "data-lm-suppress-shortcuts": "true" });
+  const root = shadow(host, theme, controls, style);
+  const frame = element("section.sk.browser", { "aria-label": "feature browser", tabindex: -1 });
+  root.append(frame);
+  el.append(host);
+
+  const app = /** @type {App} */ ({
+    frame, signal, model, popover: popover(frame), latent: model.get("feature"), view: null, shown: new Uint32Array(), select, step, filter, fail,
+    set(trait, value) {
+      model.set(trait, value);
+      model.save_changes();
+    },
+    edit: (latent, change) => store?.edit(latent, change), pending: (latent) => store?.pending(latent) ?? false,
+  });
+  const top = bar(app, host);
+  const left = element("aside.left", { "aria-label": "features" }, Array.from({ length: 14 }, (_, i) => element("div.bone", { style: `width:${88 - ((i * 13) % 40)}%` })));
+  const right = element("div.right", {}, element("div.big", { role: "status" }, element("b", {}, "Reading the list of features")));
+  frame.append(element("div.grid", {}, top.node, top.lines, left, right));
+  const connection = (/** @type {boolean} */ connected) => top.connected(connected, store?.count() ?? 0);
+  let connected = true;
+  app.messages = messenger(model, {
+    signal,
+    connection: (now) => connection((connected = now)),
+    heard: guarded((content) => { if (content.kind === "labels") store?.take(content.labels); }),
+  });
+  /** @type {ReturnType<typeof filters>} */ let sieve;
+  /** @type {ReturnType<typeof list>} */ let rows;
+  /** @type {ReturnType<typeof detail>} */ let chosen;
+  /** @type {ReturnType<typeof edits>} */ let store;
+  const views = features(app);
+
+  /** @param {unknown} error */
+  function fail(error) {
+    console.warn(error);
+    top.say(`The browser could not draw: ${error}`);
+    app.set("error", String(error));
+  }
+
+  /** Errors are drawn here and told to Python; a view never dies silently. @template {any[]} A @param {(...args: A) => unknown} work */
+  function guarded(work) {
+    return (/** @type {A} */ ...args) => {
+      try {
+        const done = work(...args);
+        if (done instanceof Promise) done.catch(fail);
+      } catch (error) {
+        fail(error);
+      }
+    };
+  }
+
+  async function load() {
+    const { content, buffers } = await app.messages.ask("listing");
+    if (signal.aborted) return;
+    app.listing = decodeListing(content, buffers);
+    store = edits(app, { say: top.say, changed: guarded(labelled) });
+    sieve = filters(app);
+    rows = list(app);
+    chosen = detail(app, top.say);
+    fill(left, sieve.node, rows.node);
+    fill(right, chosen.node);
+    top.loaded();
+    connection(connected);
+    keyboard(app, {
+      search: () => sieve.search.focus(), label: chosen.editLabel, note: chosen.editNote, prompt: chosen.focusPrompt, star: chosen.star, text: chosen.toggleFull,
+      walk: chosen.walk, full: top.fullScreen, help: top.showKeys,
+    });
+    sift();
+    open();
+    setTimeout(() => index(app.listing), 1000); // so that the first keystroke of a search need not wait for it
+  }
+
+  /** Filter and sort again. */
+  function sift() {
+    if (!app.listing) return;
+    app.shown = matching(app.listing, model.get("filter"), model.get("sort"));
+    sieve.draw();
+    rows.changed();
+  }
+
+  /** @param {number[]} latents  whose label, star or note is another now */
+  function labelled(latents) {
+    const filter = model.get("filter");
+    if (filter.starred || filter.search) app.shown = matching(app.listing, filter, model.get("sort"));
+    sieve.draw();
+    rows.draw();
+    chosen.relabel(latents);
+    connection(connected);
+  }
+
+  /** @param {Record<string, any>} changes */
+  function filter(changes) {
+    const merged = Object.entries({ ...model.get("filter"), ...changes }).filter(([, value]) => value !== undefined);
+    app.set("filter", Object.fromEntries(merged));
+  }
+
+  /** @param {number} latent */
+  function select(latent) {
+    if (latent !== model.get("feature")) app.set("feature", latent); // whose change opens it
+  }
+
+  /** @param {number} step */
+  function step(step) {
+    if (!app.shown.length) return;
+    const at = app.shown.indexOf(app.latent);
+    const next = at < 0 ? 0 : Math.min(app.shown.length - 1, Math.max(0, at + step));
+    select(app.shown[next]);
+  }
+
+  function open() {
+    if (!app.listing) return;
+    const latent = model.get("feature");
+    chosen.leave();
+    app.latent = latent;
+    app.view = views.get(latent);
+    chosen.draw();
+    rows.reveal();
+    if (app.view) return settle();
+    views.fetchView(latent).then(
+      guarded((view) => {
+        if (signal.aborted || app.latent !== latent) return; // another was opened meanwhile
+        app.view = view;
+        chosen.draw();
+        settle();
+      }),
+      (error) => { if (!signal.aborted && app.latent === latent) chosen.unreadable(error, open); },
+    );
+  }
+
+  /** After a feature is drawn: what others wrote, and the features that are likely next. */
+  function settle() {
+    const { latent } = app;
+    setTimeout(() => {
+      if (signal.aborted || app.latent !== latent) return;
+      store.poll().catch(() => {}); // labels of another notebook can wait
+      views.ahead(latent);
+    }, 50);
+  }
+
+  const look = guarded(() => {
+    frame.toggleAttribute("data-dark", isDark(frame));
+    rows?.reveal();
+  });
+  const changes = /** @type {[string, () => void][]} */ ([
+    ["change:feature", guarded(open)], ["change:filter", guarded(sift)], ["change:sort", guarded(sift)], ["change:tab", guarded(() => chosen?.drawTab())],
+  ]);
+  for (const [event, call] of changes) model.on(event, call);
+  // The element is attached and sized only later, and the theme may change: both draw again.
+  const resized = new ResizeObserver(look);
+  resized.observe(frame);
+  watchTheme(look, signal);
+  load().catch((error) => {
+    if (signal.aborted) return;
+    fill(right, element("div.big", { role: "alert" }, element("b", {}, "The list of features could not be read"), element("p", {}, error.message)));
+    fill(left);
+  });
+
+  return () => {
+    ending.abort();
+    resized.disconnect();
+    for (const [event, call] of changes) model.off(event, call);
+    host.remove();
+  };
+}
+
+export default { render };

@@ -1,0 +1,101 @@
+// The list of features: only the rows in sight exist, so that 131,072 scroll like ten.
+
+import { icon } from "../shared/controls.js";
+import { element, fill } from "../shared/dom.js";
+import { axis } from "./filtering.js";
+import { isDead, nameOf } from "./listing.js";
+import { fixed, percent, share, signed } from "./words.js";
+
+const TALL = 38; // rows of two lines, in a narrow widget
+const LOW = 24;
+const AROUND = 6; // rows drawn beyond what is in sight, each way
+
+/** Columns that the list can be sorted by, with their titles. */
+export const SORTS = /** @type {Record<string, string>} */ ({ latent: "#", density: "density %", max: "max", f1: "F1", loss_effect: "loss effect", detection: "detection" });
+const WRITE = /** @type {Record<string, (value: number) => string>} */ ({
+  max: (value) => fixed(value), f1: share, loss_effect: (value) => signed(value, 3), detection: share,
+});
+
+/** @param {import("./app.js").App} app */
+export function list(app) {
+  const scale = axis(app.listing, "density");
+  const pad = element("div.pad", { role: "presentation" });
+  const sight = element("div.sight", { role: "grid", tabindex: 0, "aria-label": "features", "aria-readonly": "true", onscroll: () => draw() }, pad);
+  const heads = element("div.heads", { role: "row" });
+  const node = element("div.table", {}, heads, sight);
+
+  const height = () => (app.frame.clientWidth && app.frame.clientWidth < 760 ? TALL : LOW);
+  const sort = () => /** @type {[string, boolean]} */ (app.model.get("sort"));
+  /** The last column shows what the list is sorted by, where that is not in the row anyway. */
+  const last = () => (sort()[0] in WRITE ? sort()[0] : "max");
+
+  function drawHeads() {
+    const [column, descending] = sort();
+    const head = (/** @type {string} */ name, /** @type {string} */ kind) =>
+      element(`div.${kind}`, { role: "columnheader", "aria-sort": name !== column ? "none" : descending ? "descending" : "ascending" },
+        element("button", { type: "button", onclick: () => app.set("sort", [name, name === column ? !descending : name !== "latent"]) },
+          SORTS[name] + (name === column ? (descending ? " ↓" : " ↑") : "")));
+    fill(heads, element("div"), head("latent", "index"), element("div.name", { role: "columnheader" }, "label"), head("density", "density"), head(last(), "last"));
+  }
+
+  /** @param {number} at  index in the list */
+  function row(at) {
+    const { listing } = app;
+    const latent = app.shown[at];
+    const dead = isDead(listing, latent);
+    const { text, own } = nameOf(listing, latent);
+    const density = listing.columns.density[latent];
+    const starred = Boolean(listing.labels.get(latent)?.star);
+    const chosen = latent === app.latent;
+    return element(`div.item${chosen ? ".chosen" : ""}`, { role: "row", id: `f${latent}`, "aria-selected": chosen, "aria-rowindex": at + 1, style: `top:${at * height()}px`, onclick: () => app.select(latent) },
+      element("span.star", { role: "gridcell", "aria-label": starred ? "starred" : "" }, starred && icon("star", true)),
+      element("span.index.mono.dim", { role: "gridcell" }, latent),
+      element(`span.name.cut${own ? ".strong" : dead ? ".dim" : ".mono.dim"}`, { role: "gridcell", title: text.slice(0, 300) }, text.slice(0, 300)),
+      element("span.density", { role: "gridcell" }, dead ? "dead" : percent(density),
+        !dead && scale && element("i", { style: `--w:${(4 + 96 * scale.place(density)).toFixed(1)}%` })),
+      element("span.last", { role: "gridcell" }, dead && last() === "max" ? "–" : WRITE[last()](listing.columns[last()]?.[latent] ?? NaN)));
+  }
+
+  function draw() {
+    const tall = height();
+    const from = Math.max(0, Math.floor(sight.scrollTop / tall) - AROUND);
+    const to = Math.min(app.shown.length, from + Math.ceil(sight.clientHeight / tall) + 2 * AROUND);
+    pad.style.height = `${app.shown.length * tall}px`;
+    sight.setAttribute("aria-rowcount", String(app.shown.length));
+    const rows = [];
+    for (let at = from; at < to; at++) rows.push(row(at));
+    fill(pad, ...rows);
+    if (app.shown.subarray(from, to).includes(app.latent)) sight.setAttribute("aria-activedescendant", `f${app.latent}`);
+    else sight.removeAttribute("aria-activedescendant");
+  }
+
+  /** Bring the chosen feature into sight, in the middle when it was far away. */
+  function reveal() {
+    const at = app.shown.indexOf(app.latent);
+    const top = at * height();
+    if (at >= 0 && sight.clientHeight && (top < sight.scrollTop || top + height() > sight.scrollTop + sight.clientHeight)) {
+      const far = Math.abs(top - sight.scrollTop - sight.clientHeight / 2) > sight.clientHeight;
+      if (far) sight.scrollTop = Math.max(0, at - Math.floor(sight.clientHeight / height() / 2)) * height();
+      else sight.scrollTop = top < sight.scrollTop ? top : top + height() - sight.clientHeight;
+    }
+    draw();
+  }
+
+  sight.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1, PageDown: 15, PageUp: -15, Home: -Infinity, End: Infinity }[event.key];
+    if (!step || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    app.step(step);
+  });
+
+  return {
+    node, draw, reveal,
+    /** The list holds other features, or the same in another order. */
+    changed() {
+      drawHeads();
+      sight.scrollTop = 0;
+      reveal();
+    },
+  };
+}

@@ -1,0 +1,69 @@
+// What the list knows of every latent, decoded from the one message that brings it; and the views of single features.
+
+import { bytes, float32, int16 } from "../shared/buffers.js";
+import { visible } from "../shared/tokens.js";
+
+/**
+ * @typedef {{label?: string, star?: boolean, note?: string, saved?: string}} Label
+ * @typedef {object} Listing
+ * @property {string} title @property {string} model @property {string} site @property {string} facts
+ * @property {number} size  latents of the dictionary
+ * @property {Record<string, Float32Array>} columns
+ * @property {Int16Array} concept @property {string[]} concepts
+ * @property {string[]} hints
+ * @property {Map<number, Label>} labels
+ * @property {number} version  of the labels
+ * @property {Record<string, {title: string, text: string, code?: string}>} definitions
+ * @property {{prompt?: string, edit?: string, save?: string}} off  what cannot be done here, and why
+ * @property {boolean} hasModel
+ */
+
+/** @param {any} content @param {DataView[]} buffers @returns {Listing} */
+export function decodeListing(content, buffers) {
+  /** @type {Record<string, Float32Array>} */ const columns = {};
+  content.columns.forEach((/** @type {string} */ name, /** @type {number} */ i) => {
+    columns[name] = float32(buffers[i]);
+    if (columns[name].length !== content.d_sae) throw new Error(`${name} has ${columns[name].length} entries for ${content.d_sae} latents`);
+  });
+  const rest = content.columns.length;
+  const hints = new TextDecoder().decode(bytes(buffers[rest + 1])).split("\0");
+  if (hints.length !== content.d_sae && content.d_sae) throw new Error(`${hints.length} hints for ${content.d_sae} latents`);
+  const { title, model, site, facts, concepts, definitions, version, off, has_model: hasModel } = content;
+  const labels = new Map(content.labels.map((/** @type {any} */ one) => [one.latent, one]));
+  return { title, model, site, facts, size: content.d_sae, columns, concept: int16(buffers[rest]), concepts, hints, labels, version, definitions, off, hasModel };
+}
+
+/** @param {Listing} listing @param {number} latent */
+export const isDead = (listing, latent) => listing.columns.density[latent] === 0;
+
+/**
+ * What a latent is called, and whether a person said so; its strongest tokens stand in for a label.
+ * @param {Listing} listing @param {number} latent @returns {{text: string, own: boolean}}
+ */
+export function nameOf(listing, latent) {
+  const label = listing.labels.get(latent)?.label;
+  if (label) return { text: visible(label), own: true };
+  if (isDead(listing, latent)) return { text: "never fires", own: false };
+  return { text: visible(listing.hints[latent] ?? ""), own: false };
+}
+
+/**
+ * @typedef {object} Example
+ * @property {number} value @property {number} document @property {number} position @property {number} peak
+ * @property {string[]} pieces @property {number[][]} tokens @property {number} copies
+ * @property {Float32Array} values @property {Float32Array} logitEffect @property {Float32Array} lossEffect  nan: none
+ * @typedef {{low: number, high: number, count: number, examples: Example[]}} Band
+ */
+
+/** The view of a feature, its examples' numbers put back in their places. @param {any} content @param {DataView[]} buffers */
+export function decodeView(content, buffers) {
+  const numbers = float32(buffers[0]);
+  const example = (/** @type {any} */ one) => {
+    const column = (/** @type {number} */ k) => numbers.subarray(one.at + k * one.pieces.length, one.at + (k + 1) * one.pieces.length);
+    return { ...one, values: column(0), logitEffect: column(1), lossEffect: column(2) };
+  };
+  /** @type {Record<string, any[]>} */ const examples = {};
+  for (const [kind, all] of Object.entries(content.view.examples))
+    examples[kind] = /** @type {any[]} */ (all).map((one) => (one.examples ? { ...one, examples: one.examples.map(example) } : example(one)));
+  return { ...content.view, examples };
+}

@@ -1,0 +1,63 @@
+// Numbers and times as this browser writes them. Pure functions, tested in node.
+
+const MINUS = "−";
+
+/** @param {number | null | undefined} value @param {number} [digits]  With its sign; "–" for nothing. */
+export function signed(value, digits = 2) {
+  if (value === null || value === undefined || Number.isNaN(value)) return "–";
+  return `${value < 0 ? MINUS : "+"}${Math.abs(value).toFixed(digits)}`;
+}
+
+/** @param {number | null | undefined} value @param {number} [digits] */
+export function fixed(value, digits = 2) {
+  if (value === null || value === undefined || Number.isNaN(value)) return "–";
+  return value.toFixed(digits).replace("-", MINUS);
+}
+
+/** A share between −1 and 1 without its leading zero: .83, −.02, 1.00. @param {number | null | undefined} value */
+export function share(value) {
+  return fixed(value).replace(/^(−?)0\./, "$1.");
+}
+
+/** A density in per cent with as many digits as it needs. @param {number} value */
+export function percent(value) {
+  const of = 100 * value;
+  if (of === 0) return "0";
+  if (of < 0.0001) return of.toExponential(0).replace("-", MINUS);
+  return of.toFixed(of < 0.001 ? 4 : of < 0.1 ? 3 : of < 10 ? 2 : 1);
+}
+
+/** One end of a filter, in the unit that its label names. @param {string} name @param {number} value */
+export function range(name, value) {
+  if (name === "density") return value < 1e-6 ? percent(value) : String(Number((100 * value).toPrecision(value < 1e-5 ? 1 : 2)));
+  return name === "max" ? (Math.abs(value) < 10 ? fixed(value, 1) : fixed(value, 0)) : share(value);
+}
+
+/** What was typed into it; null for nothing or no number. @param {string} name @param {string} text */
+export function parsed(name, text) {
+  const value = Number.parseFloat(text.replace(MINUS, "-").replace("%", "").replace(",", ".").trim());
+  if (!Number.isFinite(value)) return null;
+  return name === "density" ? value / 100 : value;
+}
+
+/** When something was saved: 14:02 today, else the day. @param {string | undefined} saved @param {Date} [now] */
+export function savedAt(saved, now = new Date()) {
+  const at = new Date(saved ?? "");
+  if (Number.isNaN(at.getTime())) return "";
+  const two = (/** @type {number} */ n) => String(n).padStart(2, "0");
+  if (at.toDateString() === now.toDateString()) return `${two(at.getHours())}:${two(at.getMinutes())}`;
+  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+}
+
+/** A value as Python writes it. @param {any} value @returns {string} */
+export function python(value) {
+  if (value === true) return "True";
+  if (value === false) return "False";
+  if (value === null || value === undefined) return "None";
+  if (Array.isArray(value)) return `[${value.map(python).join(", ")}]`;
+  if (typeof value === "object") return `{${Object.entries(value).map(([key, one]) => `${JSON.stringify(key)}: ${python(one)}`).join(", ")}}`;
+  return JSON.stringify(value);
+}
+
+/** Words for a count: 1 copy, 3 copies. @param {number} count @param {string} one @param {string} many */
+export const counted = (count, one, many) => `${count.toLocaleString("en-US")} ${count === 1 ? one : many}`;
