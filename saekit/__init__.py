@@ -18,11 +18,12 @@ _HOMES = {
     "saekit_kernels": ["SparseCodes"],
     "saekit.dictionaries": ["BatchTopK", "Dictionary", "DictionaryConfiguration", "Provenance", "ReLU", "TopK"],
     "saekit.formats": ["load_dictionary"],
+    "saekit.features": ["FeatureStore", "features_on"],
     "saekit.interventions": ["Edit", "edited"],
     "saekit.metrics": ["Report", "evaluate", "match_concepts", "measure_latent_max"],
     "saekit.plots": ["tokens_view"],
     "saekit.training": ["Run", "train"],
-    "saekit_widgets": ["TrainingMonitor"],
+    "saekit_widgets": ["FeatureBrowser", "TrainingMonitor"],
 }
 _PACKAGES = [
     "activations",
@@ -30,6 +31,7 @@ _PACKAGES = [
     "corpora",
     "dictionaries",
     "engines",
+    "features",
     "formats",
     "interventions",
     "metrics",
@@ -42,6 +44,7 @@ __all__ = sorted([*_HOME_OF, *_PACKAGES])
 
 if TYPE_CHECKING:
     from saekit_kernels import SparseCodes as SparseCodes
+    from saekit_widgets import FeatureBrowser as FeatureBrowser
     from saekit_widgets import TrainingMonitor as TrainingMonitor
 
     from saekit import activations as activations
@@ -60,6 +63,8 @@ if TYPE_CHECKING:
     from saekit.dictionaries import Provenance as Provenance
     from saekit.dictionaries import ReLU as ReLU
     from saekit.dictionaries import TopK as TopK
+    from saekit.features import FeatureStore as FeatureStore
+    from saekit.features import features_on as features_on
     from saekit.formats import load_dictionary as load_dictionary
     from saekit.interventions import Edit as Edit
     from saekit.interventions import edited as edited

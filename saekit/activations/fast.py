@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -51,7 +52,6 @@ class FastPath:
         if not blocks:
             raise ValueError("no list of blocks was found.")
         self.blocks = blocks[0]
-        self.tuples = False  # whether blocks give a tuple, of which the residual stream is the first
         self.places: dict[str, tuple[nn.Module, str] | None] = {}
 
     def place(self, model: TransformerBridge, site: str, through_bridge: Callable[..., dict[str, Tensor]]) -> bool:
@@ -81,8 +81,7 @@ class FastPath:
         """One forward pass that ends where the last site is seen."""
         seen: dict[str, Tensor] = {}
 
-        def keep(site: str, value: Any, of_block: bool = False) -> None:
-            self.tuples |= of_block and isinstance(value, tuple)
+        def keep(site: str, value: Any) -> None:
             seen[site] = (value[0] if isinstance(value, tuple) else value).detach()
             if len(seen) == len(sites):
                 raise _Done
@@ -91,9 +90,7 @@ class FastPath:
         for site in sites:
             module, end = self.places[site]  # type: ignore[misc]
             if end == "out":
-                hook = module.register_forward_hook(
-                    lambda m, given, out, site=site, of_block=module in set(self.blocks): keep(site, out, of_block)
-                )
+                hook = module.register_forward_hook(lambda m, given, out, site=site: keep(site, out))
             else:
                 hook = module.register_forward_pre_hook(
                     lambda m, given, more, site=site: keep(site, given[0] if given else more["hidden_states"]),
@@ -108,20 +105,32 @@ class FastPath:
                 handle.remove()
         return {site: seen[site] for site in sites}
 
+    @cached_property
+    def _tuples(self) -> bool:
+        """Whether blocks give a tuple, of which the residual stream is the first."""
+        seen: list[bool] = []
+        hook = self.blocks[0].register_forward_hook(lambda m, given, out: seen.append(isinstance(out, tuple)))
+        try:
+            self.plain(torch.zeros(1, 1, dtype=torch.long, device=self.plain.device), use_cache=False)
+        finally:
+            hook.remove()
+        return seen[0]
+
     @torch.no_grad()
     def logits(self, tokens: Tensor, layer: int, h: Tensor, change: tuple[str, Tensor] | None, where: Tensor) -> Tensor:
         """Logits [n, d_vocab] at the n positions of `where` [row, position], of a pass that begins with the residual
         stream `h` [row, position, d] before block `layer` ≥ 1, and to which `change` adds something at a site."""
-        hooks = [self.plain.get_output_embeddings().register_forward_pre_hook(lambda m, given: given[0][where][None])]
+        head: Any = self.plain.get_output_embeddings()  # type: ignore[operator]
+        hooks = [head.register_forward_pre_hook(lambda m, given: given[0][where][None])]
         if change is not None:
             module, end = self.places[change[0]]  # type: ignore[misc]
             if end != "out":
                 raise ValueError(f"{change[0]!r} is the input of a module: give its change with h.")
             hooks.append(module.register_forward_hook(lambda m, given, out: _added(out, change[1])))
-        skipped = self.blocks[:layer]
+        skipped, tuples = self.blocks[:layer], self._tuples
         try:
             for block in skipped:  # what they would give is h
-                block.forward = lambda *given, **more: (h,) if self.tuples else h
+                block.forward = lambda *given, **more: (h,) if tuples else h
             return self.plain(tokens, use_cache=False).logits[0]
         finally:
             for block in skipped:

@@ -1,0 +1,10 @@
+"""Features: what a dictionary's latents do on a corpus, kept in a store that is browsed, asked and labelled."""
+
+from __future__ import annotations
+
+from saekit.features.labels import Labels
+from saekit.features.prompt import PromptFeatures, features_on
+from saekit.features.store import FeatureStore
+from saekit.features.windows import Window
+
+__all__ = ["FeatureStore", "Labels", "PromptFeatures", "Window", "features_on"]

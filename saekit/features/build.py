@@ -150,7 +150,7 @@ class Build:
         progress = Progress(**manifest["progress"])
         room = self.folder / "reading"
         readings = Readings([room / file for file in manifest["chunks"]])
-        write_text(self.folder, readings, progress, self.reader.concepts, self.model.tokenizer)
+        write_text(self.folder, readings, progress, self.reader.concepts, self.model)
         bench, manifest["output_path"] = self._workbench(readings, progress)
         parts = _divided(readings.starts)
         examples = self._examples_to_measure(readings)

@@ -82,8 +82,9 @@ def in_windows(firings: Firings, latent: np.ndarray, first: np.ndarray, last: np
 def _top(f: Firings, readings: Readings, most: int) -> Chosen:
     # The entries of a latent in a document lie together: the first of the strongest stands for them.
     document = readings.take("document", f.place)
-    begins = np.flatnonzero(np.r_[True, (np.diff(f.latent) != 0) | (np.diff(document) != 0)]) if len(document) else []
-    begins = np.asarray(begins, np.int64)
+    begins = np.empty(0, np.int64)
+    if len(document):
+        begins = np.flatnonzero(np.r_[True, (np.diff(f.latent) != 0) | (np.diff(document) != 0)])
     group = np.zeros(len(document), np.int64)
     group[begins[1:]] = 1
     group = np.cumsum(group)

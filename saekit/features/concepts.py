@@ -88,11 +88,11 @@ class Concepts:
             begin, count = offsets[place], offsets[place + 1] - offsets[place]
             of = np.repeat(np.arange(len(here)), count)
             each = np.arange(len(of)) - np.repeat(np.cumsum(count) - count, count)
-            concept = column[labels[begin[of] + each]]
-            kept = concept >= 0
-            hits += np.bincount(cell[here][of][kept] * width + concept[kept], minlength=len(hits))
-        hits = hits.reshape(2, f.latents, LEVELS, width)
-        return hits[:, :, ::-1].cumsum(2)[:, :, ::-1], fired[:, :, ::-1].cumsum(2)[:, :, ::-1]
+            name = column[labels[begin[of] + each]]
+            kept = name >= 0
+            hits += np.bincount(cell[here][of][kept] * width + name[kept], minlength=len(hits))
+        shaped = hits.reshape(2, f.latents, LEVELS, width)
+        return shaped[:, :, ::-1].cumsum(2)[:, :, ::-1], fired[:, :, ::-1].cumsum(2)[:, :, ::-1]
 
 
 def _scores(hits: np.ndarray, fired: np.ndarray, total: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

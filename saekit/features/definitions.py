@@ -20,8 +20,8 @@ def definitions(manifest: dict[str, Any]) -> dict[str, dict[str, str]]:
     texts = {
         "list": (
             "Features",
-            "One row a latent. Density: share of counted tokens on which it fires (z ≠ 0). Max: its largest activation. "
-            f"Where there is no label, the commonest tokens at the peaks of its top examples. {over}",
+            "One row a latent. Density: share of counted tokens on which it fires (z ≠ 0). Max: its largest "
+            f"activation. Where there is no label: the commonest tokens at the peaks of its top examples. {over}",
             "store.latents()",
         ),
         "density": ("Density", f"Share of counted tokens with z ≠ 0. {over}", "store.latents().density"),
@@ -34,19 +34,19 @@ def definitions(manifest: dict[str, Any]) -> dict[str, dict[str, str]]:
         ),
         "loss_effect": (
             "Loss effect",
-            "Nats that a firing saves: loss of the next token without the latent minus loss with it, the latent removed "
-            f"from the whole row and the model run on. Mean over up to {settings['loss_examples']} firings drawn at "
-            "random; the underline of a token is its own.",
+            "Nats that a firing saves: loss of the next token without the latent minus loss with it, the latent "
+            "removed from the whole row and the model run on. Mean over up to "
+            f"{settings['loss_examples']} firings drawn at random; the underline of a token is its own.",
             "store.loss_effect({latent})",
         ),
         "examples": (
             "Examples",
             f"Top: strongest first, one a document; the same text (from {SAME_BEFORE} tokens before the peak to "
-            f"{SAME_AFTER} after) once. Intervals: firings drawn from five equal parts of (0, max]. Quantiles: from five "
-            "parts of equal count. Random +: drawn from all firings: what it mostly does. Near misses: silent tokens "
-            f"where it nearly fired, one a document, among about the first {NEAR_TOKENS:,} tokens; the number is the "
-            "pre-activation minus that of its weakest firing there. Background: z as a share of the maximum.",
-            "store.examples({latent}, kind="top")",
+            f"{SAME_AFTER} after) once. Intervals: firings drawn from five equal parts of (0, max]. Quantiles: from "
+            "five parts of equal count. Random +: drawn from all firings: what it mostly does. Near misses: silent "
+            f"tokens where it nearly fired, one a document, among about the first {NEAR_TOKENS:,} tokens; the number "
+            "is the pre-activation minus that of its weakest firing there. Background: z as a share of the maximum.",
+            'store.examples({latent}, kind="top")',
         ),
         "histogram": (
             "Activation histogram",

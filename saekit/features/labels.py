@@ -107,6 +107,14 @@ class Labels:
         with self.file.reading() as connection:
             return [] if connection is None else stored_explanations(connection, number)
 
+    def best_scores(self) -> dict[int, float]:
+        """The best detection of each latent's explanations, where one was scored."""
+        best: dict[int, float] = {}
+        for row in self.explanations():
+            if row["detection"] is not None:
+                best[row["latent"]] = max(best.get(row["latent"], 0.0), row["detection"])
+        return best
+
     def frame(self) -> pandas.DataFrame:
         """A row a latent that has a label, star or note: latent, label, star, note, saved."""
         import pandas

@@ -50,8 +50,8 @@ class Firings:
     @classmethod
     def of(cls, latents: int, latent: np.ndarray, place: np.ndarray, value: np.ndarray) -> Firings:
         starts = np.concatenate([[0], np.cumsum(np.bincount(latent, minlength=latents))])
-        order = torch.sort(torch.from_numpy(np.abs(value)), stable=True).indices
-        order = order[torch.sort(torch.from_numpy(latent)[order], stable=True).indices].numpy()
+        by_value = torch.sort(torch.from_numpy(np.abs(value)), stable=True).indices
+        order = by_value[torch.sort(torch.from_numpy(latent)[by_value], stable=True).indices].numpy()
         rank = np.empty(len(latent), np.int64)
         rank[order] = np.arange(len(latent)) - starts[latent]
         return cls(latents, latent, place, value, starts, order, rank)

@@ -7,26 +7,39 @@ so that two notebooks can write at once.
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from saekit.dictionaries import Dictionary, check_model
 from saekit.dictionaries.storage import read_dictionary
 from saekit.features import schema
+from saekit.features.answers import Answer, Examples
 from saekit.features.build import Build
+from saekit.features.card import Card
 from saekit.features.choosing import Wanted
 from saekit.features.database import Database
+from saekit.features.definitions import definitions
 from saekit.features.labels import Labels
+from saekit.features.listing import facts, listing
+from saekit.features.prompt import features_on
+from saekit.features.statistics import histogram_edges
+from saekit.features.view import concepts, examples, feature_view, neighbours
 
 if TYPE_CHECKING:
     import pandas
+    from saekit_widgets.protocols import FeatureView, Listing, PromptView
     from torch import Tensor
     from transformer_lens.model_bridge import TransformerBridge
 
     from saekit.corpora import Corpus
+
+Kind = Literal["top", "interval", "quantile", "random", "near"]
 
 
 class FeatureStore:
@@ -34,8 +47,8 @@ class FeatureStore:
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         self.folder, self.manifest = folder, manifest
-        self.labels = Labels(folder / "labels.sqlite")
         self.d_sae: int = manifest["dictionary"]["d_sae"]
+        self.labels = Labels(folder / "labels.sqlite", self.d_sae, manifest["dictionary"]["fingerprint"])
         self.tokens: int = manifest["progress"]["counted"]
         self.database = Database(folder)
 
@@ -122,12 +135,15 @@ class FeatureStore:
 
     def latents(self) -> pandas.DataFrame:
         """A row a latent, with its label, star and note where it has them; tokens as text."""
+        import pandas
+
         frame = self.sql(
             "select latents.*, labels.label, coalesce(labels.star, false) as star, labels.note "
             "from latents left join labels using (latent) order by latent"
         )
         for column in ("peak_tokens", "top_tokens", "bottom_tokens"):
-            frame[column] = [None if ids is None else [self.text_of(int(i)) for i in ids] for ids in frame[column]]
+            texts = [None if ids is None else [self.text_of(int(i)) for i in ids] for ids in frame[column]]
+            frame[column] = pandas.Series(texts, dtype=object)
         return frame
 
     def row(self, latent: int) -> dict[str, Any]:
@@ -151,3 +167,104 @@ class FeatureStore:
     def text_of(self, token: int) -> str:
         """A token alone; bytes that are no character show as �."""
         return self.bytes_of(token).decode("utf-8", "replace")
+
+    # -- about one latent --------------------------------------------------------------------------------------------
+
+    def feature(self, latent: int) -> Card:
+        """A card of one latent, drawn without script or kernel."""
+        label = self.labels.get(latent)["label"]
+        return Card(feature_view(self, latent), f"{self.folder}", facts(self.manifest), label)
+
+    def examples(self, latent: int, kind: Kind = "top") -> Examples:
+        """Examples: "top", "interval", "quantile", "random" or "near" (saekit.features.choosing says what they are)."""
+        if kind not in schema.KINDS:
+            near = difflib.get_close_matches(str(kind), schema.KINDS, 1, 0.0)[0]
+            raise ValueError(f"kind is one of {', '.join(schema.KINDS)}, found {kind!r}; the closest is {near!r}.")
+        row = self.row(latent)
+        found = examples(self, latent, (kind,))
+        strongest = max(abs(row["max_activation"]), abs(row["min_activation"]))
+        shown, bands = [example for example, _, _ in found], [band for _, _, band in found]
+        return Examples(latent, kind, shown, bands, strongest, self._definition("examples"))
+
+    def histogram(self, latent: int) -> Answer:
+        """Non-zero activations in 40 equal bins: low, high, count."""
+        row = self.row(latent)
+        edges = histogram_edges(row["min_activation"], row["max_activation"])
+        bins = zip(edges[:-1], edges[1:], row["histogram"] or [], strict=False)
+        rows = [{"low": float(low), "high": float(high), "count": count} for low, high, count in bins]
+        return Answer(latent, rows, self._definition("histogram"))
+
+    def logits(self, latent: int) -> Answer:
+        """The tokens it promotes and suppresses most at its maximum: side, token, id, effect."""
+        row = self.row(latent)
+        rows = [
+            {"side": side, "token": self.text_of(token), "id": token, "effect": effect}
+            for side in ("top", "bottom")
+            for token, effect in zip(row[f"{side}_tokens"] or [], row[f"{side}_logits"] or [], strict=True)
+        ]
+        return Answer(latent, rows, self._definition("logits"))
+
+    def neighbours(self, latent: int) -> Answer:
+        """The nearest by decoder cosine and by co-activation: latent, cosine, phi, label."""
+        known = self.labels.all()
+        rows = neighbours(self.row(latent))
+        rows = [
+            {"latent": row["latent"], "label": known.get(row["latent"], {}).get("label", ""), **row} for row in rows
+        ]
+        return Answer(latent, rows, self._definition("neighbours"))
+
+    def concepts(self, latent: int) -> Answer:
+        """The labelled concepts that it finds best: concept, f1, precision, recall, threshold."""
+        return Answer(latent, concepts(self.row(latent)), self._definition("concept"))
+
+    def loss_effect(self, latent: int) -> Answer:
+        """Nats that a firing saves, the mean over firings drawn at random; and how many these were."""
+        row = self.row(latent)
+        rows = [{"loss_effect": row["loss_effect"], "firings": row["loss_tokens"]}]
+        return Answer(latent, rows, self._definition("loss_effect"))
+
+    def _definition(self, panel: str) -> str:
+        return definitions(self.manifest)[panel]["text"]
+
+    # -- labels ------------------------------------------------------------------------------------------------------
+
+    def set_label(
+        self, latent: int, *, label: str | None = None, star: bool | None = None, note: str | None = None
+    ) -> dict[str, Any]:
+        """Name a latent, star it, write a note: what is given changes, the rest stays. Returns what is now stored."""
+        return self.labels.set(latent, label=label, star=star, note=note)
+
+    def labels_since(self, version: int) -> tuple[int, dict[int, dict[str, Any]]]:
+        """The labels' version now, and those that anybody changed after `version`."""
+        return self.labels.since(version)
+
+    def export_labels(self, path: str | Path) -> Path:
+        """Labels, stars, notes and explanations as one JSON file."""
+        return self.labels.export(path)
+
+    def import_labels(self, path: str | Path, replace: bool = False) -> None:
+        """Take in what export_labels wrote; what is here already stays unless `replace`. Raises ValueError for a file
+        that is none, of another dictionary or with latents that are not there; nothing is changed then."""
+        self.labels.import_(path, replace)
+
+    # -- for a browser (saekit_widgets.protocols.FeatureSource) ------------------------------------------------------
+
+    def listing(self) -> Listing:
+        return listing(self)
+
+    def view(self, latent: int) -> FeatureView:
+        return feature_view(self, latent)
+
+    def on_prompt(self, model: TransformerBridge, text: str) -> PromptView:
+        """Which latents fire on a prompt; strengths are relative to the store's maxima."""
+        self.check_model(model)
+        return features_on(model, self.dictionary, text).view(self.strongest)
+
+    def card(self, latent: int) -> str:
+        return self.feature(latent).html
+
+    @cached_property
+    def strongest(self) -> np.ndarray:
+        """The largest |z| of each latent."""
+        columns = self.database.columns("select max_activation, min_activation from latents order by latent")
+        return np.maximum(columns["max_activation"], -columns["min_activation"])

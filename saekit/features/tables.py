@@ -44,7 +44,7 @@ def write_table(folder: Path, name: str, number: int, part: pa.Table) -> None:
     _write(folder / name / f"part-{number:04d}.parquet", part, options)
 
 
-def write_text(folder: Path, readings: Readings, progress: Progress, concepts: Sequence[str], tokenizer: Any) -> None:
+def write_text(folder: Path, readings: Readings, progress: Progress, concepts: Sequence[str], model: Any) -> None:
     """The tables of the corpus: tokens, concepts, documents, vocabulary; nothing where they are there."""
     last = folder / "vocabulary.parquet"
     if last.is_file():
@@ -65,7 +65,7 @@ def write_text(folder: Path, readings: Readings, progress: Progress, concepts: S
     kind = kinds[np.concatenate([chunk["document_kind"] for chunk in readings.chunks])]
     documents = {"document": np.arange(len(kind)), "kind": kind, "tokens": counted}
     write_table(folder, "documents", 0, table("documents", documents))
-    words, special = vocabulary(tokenizer)
+    words, special = vocabulary(model.tokenizer, model.cfg.d_vocab)
     _write(last, table("vocabulary", {"token": np.arange(len(words)), "bytes": words, "special": special}), {})
 
 

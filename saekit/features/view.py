@@ -162,7 +162,7 @@ def _example(
 
 def _absent(store: FeatureStore, row: dict[str, Any]) -> dict[str, str]:
     writes = ", ".join(store.manifest["dictionary"]["writes"])
-    absent = {}
+    absent: dict[str, str] = {}
     if not row["firings"]:
         never = f"It never fired in {store.tokens:,} counted tokens."
         absent |= {"histogram": never, "examples": never, "loss_effect": never}

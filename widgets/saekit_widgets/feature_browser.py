@@ -280,7 +280,7 @@ class FeatureBrowser(anywidget.AnyWidget):
         if words:
             keep = keep & np.array([self._found(words, latent) for latent in range(size)], bool)
         column, descending = self.sort
-        values = np.arange(size, dtype=float) if column == "latent" else np.asarray(columns[column], dtype=float)
+        values = np.arange(size, dtype=float) if column == "latent" else np.asarray(columns[str(column)], dtype=float)
         order = np.argsort(-values if descending else values, kind="stable")  # nan last, either way
         return [int(latent) for latent in order if keep[latent]]
 
