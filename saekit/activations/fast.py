@@ -111,7 +111,8 @@ class FastPath:
         seen: list[bool] = []
         hook = self.blocks[0].register_forward_hook(lambda m, given, out: seen.append(isinstance(out, tuple)))
         try:
-            self.plain(torch.zeros(1, 1, dtype=torch.long, device=self.plain.device), use_cache=False)
+            device = next(self.plain.parameters()).device
+            self.plain(torch.zeros(1, 1, dtype=torch.long, device=device), use_cache=False)
         finally:
             hook.remove()
         return seen[0]
@@ -120,6 +121,7 @@ class FastPath:
     def logits(self, tokens: Tensor, layer: int, h: Tensor, change: tuple[str, Tensor] | None, where: Tensor) -> Tensor:
         """Logits [n, d_vocab] at the n positions of `where` [row, position], of a pass that begins with the residual
         stream `h` [row, position, d] before block `layer` ≥ 1, and to which `change` adds something at a site."""
+        skipped, tuples = self.blocks[:layer], self._tuples
         head: Any = self.plain.get_output_embeddings()  # type: ignore[operator]
         hooks = [head.register_forward_pre_hook(lambda m, given: given[0][where][None])]
         if change is not None:
@@ -127,7 +129,6 @@ class FastPath:
             if end != "out":
                 raise ValueError(f"{change[0]!r} is the input of a module: give its change with h.")
             hooks.append(module.register_forward_hook(lambda m, given, out: _added(out, change[1])))
-        skipped, tuples = self.blocks[:layer], self._tuples
         try:
             for block in skipped:  # what they would give is h
                 block.forward = lambda *given, **more: (h,) if tuples else h

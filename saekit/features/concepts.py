@@ -52,8 +52,8 @@ class Concepts:
         largest = np.zeros(f.latents, np.float64)
         np.maximum.at(largest, f.latent[chooses], f.value[chooses].astype(np.float64))
         level = np.full(len(f.latent), -1)
-        for step in range(LEVELS):
-            level += f.value > (largest * step / LEVELS)[f.latent]
+        for tenth in range(LEVELS):
+            level += f.value > (largest * tenth / LEVELS)[f.latent]
         level = np.where(f.value > 0, level, -1)
         hits, fired = self._counts(f, level, chooses)
         (_, _, choosing), (precision, recall, judged) = (

@@ -28,6 +28,7 @@ _PAGE = """<!doctype html><meta charset="utf-8"><body>
   let changed = {};
   window.sent = [];
   window.away = false;
+  window.busy = 0; // what Python has not answered yet
   window.saved = 0;
   window.model = {
     get: (name) => state[name],
@@ -42,7 +43,9 @@ _PAGE = """<!doctype html><meta charset="utf-8"><body>
     send: (content) => { window.sent.push(content); toPython({content}); },
   };
   const toPython = (said) => {
-    if (window.kernel && !window.away) window.kernel(said).then((all) => all.forEach(window.fromPython.deliver));
+    if (!window.kernel || window.away) return;
+    window.busy += 1;
+    window.kernel(said).then((all) => all.forEach(window.fromPython.deliver)).finally(() => { window.busy -= 1; });
   };
   window.fromPython = {
     traits: (values) => {
@@ -139,6 +142,8 @@ class Kernel:
         """From the page: a message, or traits that it set."""
         for name, value in said.get("traits", {}).items():
             setattr(self.widget, name, value)
+            # Only what Python made of it goes back: an echo of an older value would undo a newer one.
+            self._out = [one for one in self._out if one.get("traits") != {name: value}]
         if "content" in said:
             self.widget._handle_custom_msg(said["content"], [])
         return self.take()

@@ -45,6 +45,12 @@ def until(page: Any, expression: str) -> None:
     page.wait_for_function(expression, timeout=5000)
 
 
+def python(page: Any) -> FeatureBrowser:
+    """The widget in Python, when it has heard all that the page said."""
+    until(page, "busy === 0")
+    return page.widget
+
+
 # -- drawing ----------------------------------------------------------------------------------------------------------
 
 
@@ -115,7 +121,7 @@ def test_a_dead_feature_says_so_and_leads_on(opened) -> None:
     assert page.locator(".example, .bars").count() == 0 and page.locator(".logits tr").count() == 12
     page.get_by_role("button", name="Next feature that fires").click()
     drawn(page, DEAD + 1)
-    assert page.widget.feature == DEAD + 1
+    assert python(page).feature == DEAD + 1
 
 
 def test_what_the_store_lacks_is_said_in_its_panel(opened) -> None:
@@ -137,7 +143,7 @@ def test_tabs_draw_their_examples_and_the_cuts(opened) -> None:
     assert page.locator(".mark").count() == 0
     page.get_by_role("tab", name="Quantiles").click()
     assert page.locator(".band").count() == 5 and page.locator(".mark").count() == 4
-    assert "80 – 100 % of firings" in texts(page, ".band")[0] and page.widget.tab == "quantile"
+    assert "80 – 100 % of firings" in texts(page, ".band")[0] and python(page).tab == "quantile"
     page.widget.tab = "near"
     page.push()
     assert page.locator(".example").count() == 8 and page.locator(".silent").count() == 8
@@ -145,7 +151,7 @@ def test_tabs_draw_their_examples_and_the_cuts(opened) -> None:
     page.get_by_role("tab", name="Random +").click()
     assert page.locator(".example").count() == 10
     page.keyboard.press("ArrowLeft")  # the focus is on the tabs
-    assert page.widget.tab == "quantile" and page.locator(".band").count() == 5
+    assert python(page).tab == "quantile" and page.locator(".band").count() == 5
 
 
 # -- the list ---------------------------------------------------------------------------------------------------------
@@ -154,7 +160,7 @@ def test_tabs_draw_their_examples_and_the_cuts(opened) -> None:
 def test_list_shows_what_python_says(opened) -> None:
     page = opened(filter={"max": [5, None]}, sort=["density", True])
     numbers = [int(text) for text in texts(page, ".item .index")]
-    shown = page.widget._matching()
+    shown = python(page)._matching()
     assert page.locator(".count [role=status]").inner_text() == f"{len(shown)} of 400"
     assert set(numbers) <= set(shown) and numbers == sorted(numbers, key=shown.index)
 
@@ -169,20 +175,20 @@ def test_search_filters_switches_and_sort(opened) -> None:
     page.locator(".search input").fill("")
     until(page, "!('search' in model.get('filter'))")
     page.get_by_role("button", name="Starred").click()
-    assert texts(page, ".item .index") == [str(NASTY)] and page.widget.filter == {"starred": True}
+    assert texts(page, ".item .index") == [str(NASTY)] and python(page).filter == {"starred": True}
     page.get_by_role("button", name="Starred").click()
     page.get_by_role("button", name="Dead", exact=True).click()
     assert set(texts(page, ".item .density")) == {"dead"}
     page.get_by_role("button", name="Dead", exact=True).click()
     page.locator("select[aria-label='best matched concept']").select_option("code.bracket")
     until(page, "model.get('filter').concept === 'code.bracket'")
-    assert page.widget.filter == {"concept": "code.bracket"}
+    assert python(page).filter == {"concept": "code.bracket"}
     page.widget.filter = {}
     page.push()
     page.locator(".heads .density button").click()
-    assert page.widget.sort == ["density", True]
+    assert python(page).sort == ["density", True]
     page.locator(".heads .density button").click()
-    assert page.widget.sort == ["density", False]
+    assert python(page).sort == ["density", False]
     page.locator("select[aria-label='sorted by']").select_option("loss_effect")
     until(page, "model.get('sort')[0] === 'loss_effect'")
     assert texts(page, ".heads .last") == ["loss effect ↓"]
@@ -198,8 +204,8 @@ def test_handles_and_their_numbers_filter(opened) -> None:
     low.focus()
     for _ in range(60):
         page.keyboard.press("ArrowRight")
-    edge = page.widget.filter["max"][0]
-    assert edge > 3 and page.widget.filter["max"][1] is None
+    edge = python(page).filter["max"][0]
+    assert edge > 3 and python(page).filter["max"][1] is None
     assert page.locator(".range .out").count() > 5
     assert all(page.store.maximum[int(text)] >= edge for text in texts(page, ".item .index"))
     field = page.get_by_label("density % at most, number")
@@ -217,7 +223,7 @@ def test_an_empty_list_says_why_and_offers_a_way_out(opened) -> None:
     page.get_by_role("button", name="closing bracket of a call").click()
     until(page, "model.get('feature') !== 12")
     page.get_by_role("button", name="Show all").click()
-    assert page.locator(".nothing").is_hidden() and page.widget.filter == {}
+    assert page.locator(".nothing").is_hidden() and python(page).filter == {}
 
 
 # -- choosing, keys ---------------------------------------------------------------------------------------------------
@@ -227,23 +233,22 @@ def test_choosing_goes_both_ways(opened) -> None:
     page = opened()
     heard: list[int] = []
     page.widget.on_select(heard.append)
-    row = page.locator(".item:not(.chosen)").nth(2)
-    latent = int(row.locator(".index").inner_text())
-    row.click()
+    latent = int(page.locator(".item:not(.chosen) .index").nth(2).inner_text())
+    page.locator(f"#f{latent}").click()
     drawn(page, latent)
-    assert heard == [latent] and page.locator(".item.chosen .index").inner_text() == str(latent)
+    assert python(page) and heard == [latent] and page.locator(".item.chosen .index").inner_text() == str(latent)
     page.widget.feature = 33
     page.push()
     drawn(page, 33)
     assert page.locator(".item.chosen .index").inner_text() == "33"  # and scrolled into sight
     page.locator(".neighbours .link.mono").first.click()
     until(page, "model.get('feature') !== 33")
-    assert heard[-1] == page.widget.feature
+    assert python(page).feature == heard[-1]
 
 
 def test_keyboard(opened) -> None:
     page = opened()
-    order = page.widget._matching()
+    order = python(page)._matching()
     page.locator(".examples .caption").click()
     page.keyboard.press("j")
     drawn(page, order[order.index(12) + 1])
@@ -251,7 +256,7 @@ def test_keyboard(opened) -> None:
     drawn(page, 12)
     for key, tab in zip("2345", ("interval", "quantile", "random", "near"), strict=True):
         page.keyboard.press(key)
-        assert page.widget.tab == tab
+        assert python(page).tab == tab
     page.keyboard.press("1")
     before = texts(page, ".readout")[0]
     page.keyboard.press("ArrowRight")
@@ -262,7 +267,7 @@ def test_keyboard(opened) -> None:
     assert page.locator(".example.full").count() == 14
     page.keyboard.press("s")
     until(page, "model.get('starred').includes(12)")
-    assert page.store.labels[12]["star"] is True
+    assert python(page)._store.labels[12]["star"] is True
     page.keyboard.press("?")
     assert "full screen" in texts(page, ".popover")[0]
     page.keyboard.press("Escape")
@@ -275,7 +280,7 @@ def test_keyboard(opened) -> None:
         page.keyboard.press("Escape")
         assert page.evaluate(f"{focused}.className").startswith("sk") or key == "/"
         page.locator(".examples .caption").click()
-    assert page.widget.feature == 12 and page.locator(".example.full").count() == 14
+    assert python(page).feature == 12 and page.locator(".example.full").count() == 14
 
 
 def test_tokens_read_out(opened) -> None:
@@ -312,12 +317,11 @@ def test_labels_and_notes_are_stored_and_shown(opened) -> None:
     page.locator(".label").press("Enter")
     until(page, "first.el.firstChild.shadowRoot.querySelector('#f12 .name').textContent === 'mine <b>'")
     page.locator(".saved", has_text="yours, saved 2026-01-02").wait_for()
-    assert page.store.labels[12]["label"] == "mine <b>"
+    assert python(page)._store.labels[12]["label"] == "mine <b>"
     page.locator(".note").fill("compare 33")
     page.locator(".item:not(.chosen)").first.click()  # leaving saves
     until(page, "sent.filter(one => one.kind === 'label').length === 2")
-    page.wait_for_timeout(50)
-    assert page.store.labels[12]["note"] == "compare 33"
+    assert python(page)._store.labels[12]["note"] == "compare 33"
     page.widget.feature = 12
     page.push()
     page.locator(".label").fill("refuse")
@@ -352,8 +356,7 @@ def test_without_a_kernel_edits_are_kept_and_sent_later(opened) -> None:
     until(page, "first.el.firstChild.shadowRoot.querySelector('.line.lost').hidden")
     page.clock.run_for(1000)
     until(page, "sent.filter(one => one.kind === 'label').length === 2")
-    page.wait_for_timeout(50)
-    assert page.store.labels[12]["label"] == "kept"
+    assert python(page)._store.labels[12]["label"] == "kept"
 
 
 def test_two_views_and_cleanup(opened) -> None:

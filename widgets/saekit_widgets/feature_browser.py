@@ -279,8 +279,8 @@ class FeatureBrowser(anywidget.AnyWidget):
             keep = keep & (np.asarray(self._listing["concept"]) == self._listing["concepts"].index(wanted["concept"]))
         if words:
             keep = keep & np.array([self._found(words, latent) for latent in range(size)], bool)
-        column, descending = self.sort
-        values = np.arange(size, dtype=float) if column == "latent" else np.asarray(columns[str(column)], dtype=float)
+        column, descending = str(self.sort[0]), bool(self.sort[1])
+        values = np.arange(size, dtype=float) if column == "latent" else np.asarray(columns[column], dtype=float)
         order = np.argsort(-values if descending else values, kind="stable")  # nan last, either way
         return [int(latent) for latent in order if keep[latent]]
 

@@ -100,9 +100,8 @@ class Listing(TypedDict):
     concepts: list[str]
     hints: list[str]  # for each latent its strongest tokens, spaces as ␣: shown where there is no label
     labels: dict[int, dict[str, Any]]  # latent → label, star, note, saved (ISO 8601, local time)
-    # What a "?" opens: list, examples, histogram, logits, neighbours, prompt, density, concept, loss_effect,
-    # explanations → title, text, code, where "{latent}" in the code stands for the feature shown. One that is
-    # missing has no "?".
+    # What a "?" opens: list, examples, histogram, logits, neighbours, prompt, density, concept, loss_effect and
+    # explanations → title, text, code; "{latent}" in the code is the feature shown. What is missing has no "?".
     definitions: dict[str, dict[str, str]]
 
 
