@@ -34,7 +34,6 @@ from saekit.features.tables import write_table, write_text
 from saekit.models import check_edit_site, check_site
 from saekit.models.hashing import hash_tensors
 from saekit.models.safely import remove_leftovers, write_atomically
-from saekit.models.spoken import spoken_bytes
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -155,10 +154,7 @@ class Build:
         parts = _divided(readings.starts)
         examples = self._examples_to_measure(readings)
         if examples:
-            size = sum(file.stat().st_size for file in room.iterdir())
-            print(
-                f"{len(parts)} parts of latents; {examples:,} examples to run the model on; {spoken_bytes(size)} read"
-            )
+            print(f"the model runs again on {examples:,} examples, each without its latent")
         total = examples or self.dictionary.d_sae
         with _bar(total, 0, "features", "example" if examples else "latent") as bar:
             for number, (first, last) in enumerate(parts):

@@ -80,8 +80,9 @@ class Firings:
 
     @property
     def quantile(self) -> np.ndarray:
-        """The band of each firing among equal counts."""
-        return self.rank * QUANTILES // self.counts[self.latent]
+        """The band of each firing among equal counts: how many of the inner quantiles lie below it."""
+        apart = np.maximum(self.counts[self.latent] - 1, 1)
+        return np.maximum((QUANTILES * self.rank + apart - 1) // apart - 1, 0)
 
 
 def numbers(firings: Firings) -> Numbers:
@@ -109,6 +110,12 @@ def numbers(firings: Firings) -> Numbers:
         intervals=_counted(f.latent * INTERVALS + f.interval, f.latents, INTERVALS),
         quantiles=_quantiles(f),
     )
+
+
+def quantile_counts(firings: int) -> list[int]:
+    """Firings in each of the bands."""
+    below = [(firings - 1) * q // QUANTILES + 1 for q in range(1, QUANTILES)]
+    return np.diff([0, *below, firings]).tolist()
 
 
 def histogram_edges(low: float, high: float) -> np.ndarray:

@@ -10,8 +10,8 @@ from saekit_widgets.protocols import Band, Example, FeatureView
 
 from saekit.features.part import AFTER, BEFORE, LOGIT_BINS
 from saekit.features.pieces import pieces
-from saekit.features.schema import INTERVALS, KINDS, QUANTILES
-from saekit.features.statistics import histogram_edges
+from saekit.features.schema import INTERVALS, KINDS
+from saekit.features.statistics import histogram_edges, quantile_counts
 
 if TYPE_CHECKING:
     from saekit.features.store import FeatureStore
@@ -90,8 +90,7 @@ def _examples(store: FeatureStore, row: dict[str, Any]) -> dict[str, Any]:
     if row["firings"]:
         edges = [strongest * i / INTERVALS for i in range(INTERVALS + 1)]
         result["interval"] = _bands(found["interval"], edges, row["intervals"])
-        ranks = [-(-row["firings"] * i // QUANTILES) for i in range(QUANTILES + 1)]
-        result["quantile"] = _bands(found["quantile"], row["quantiles"], np.diff(ranks).tolist())
+        result["quantile"] = _bands(found["quantile"], row["quantiles"], quantile_counts(row["firings"]))
     else:
         result |= {"interval": [], "quantile": []}
     return result
