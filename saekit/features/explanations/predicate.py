@@ -59,7 +59,7 @@ class Concept(Predicate):
     name: str
 
     def _fits(self, window: Window) -> Sequence[bool]:
-        return [any(within(label, self.name) for label in labels) for labels in window.concepts]
+        return [bool(labels) and any(within(label, self.name) for label in labels) for labels in window.concepts]
 
     def __str__(self) -> str:
         return f"concept({self.name if PLAIN_NAME.fullmatch(self.name) else repr(self.name)})"
