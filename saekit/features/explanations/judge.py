@@ -89,7 +89,8 @@ def nearest_predicate(text: str, concepts: Collection[str] = ()) -> Predicate:
             near[difflib.SequenceMatcher(None, word, part).ratio()] = parts[part]
     if near:
         return Concept(near[max(near)])
-    return Tokens(frozenset(words[:3]) or frozenset({"word"}), fold=True)
+    longest = sorted(words, key=len, reverse=True)[:3]  # "of" says little
+    return Tokens(frozenset(longest) or frozenset({"word"}), fold=True)
 
 
 def explanation_text(explanation: Explanation) -> str:

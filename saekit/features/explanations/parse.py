@@ -32,7 +32,8 @@ from saekit.features.explanations.predicate import (
 
 WORDS = ("concept", "tokens", "words", "after", "before", "and", "or", "not")
 _PIECE = re.compile(
-    rf"""(?P<quoted>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(?P<word>{PLAIN_NAME.pattern})|(?P<mark>\S)""", re.DOTALL
+    rf"""(?P<quoted>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(?P<unclosed>['"].*)|(?P<word>{PLAIN_NAME.pattern})|(?P<mark>\S)""",
+    re.DOTALL,
 )
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
 _SHORT = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", "'": "'", '"': '"'}
@@ -166,9 +167,9 @@ class _Parser:
         return self.pieces[self.at][2] + 1
 
     def wrong(self, expected: str) -> ValueError:
-        found = "the end" if self.kind == "end" else repr(self.value)
-        near = difflib.get_close_matches(self.value, WORDS, 1, 0.5) if self.kind == "word" else []
-        if self.value in ("'", '"'):
+        found = "the end" if self.kind == "end" else repr(self.value[:40])
+        near = difflib.get_close_matches(self.value, WORDS, 1, 0.6) if self.kind == "word" else []
+        if self.kind == "unclosed":
             hint = "; the quote is never closed"
         else:
             hint = f"; the nearest word is {near[0]!r}" if near and near[0] != self.value else ""
