@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
+from saekit.features.explanations import (
+    After,
+    Before,
+    ChatJudge,
+    Concept,
+    ExplanationScore,
+    LocalJudge,
+    Predicate,
+    Tokens,
+)
 from saekit.features.labels import Labels
 from saekit.features.prompt import PromptFeatures, features_on
 from saekit.features.store import FeatureStore
 from saekit.features.windows import Window
 
-__all__ = ["FeatureStore", "Labels", "PromptFeatures", "Window", "features_on"]
+__all__ = [
+    "After",
+    "Before",
+    "ChatJudge",
+    "Concept",
+    "ExplanationScore",
+    "FeatureStore",
+    "Labels",
+    "LocalJudge",
+    "Predicate",
+    "PromptFeatures",
+    "Tokens",
+    "Window",
+    "features_on",
+]

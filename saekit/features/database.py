@@ -61,6 +61,14 @@ class Database:
             found = cursor.execute("select tokens.* from wanted join tokens using (place) order by place")
             return _filled(found.fetchnumpy())
 
+    def concepts_at(self, places: np.ndarray) -> dict[int, list[str]]:
+        """The labelled concepts at some places, where there are any."""
+        with self._telling(), self._lock:
+            cursor = self._connection.cursor()
+            cursor.register("wanted", pa.table({"place": places}))
+            found = cursor.execute("select place, list(concept) from wanted join concepts using (place) group by place")
+            return dict(found.fetchall())
+
     @contextmanager
     def _telling(self) -> Iterator[None]:
         try:

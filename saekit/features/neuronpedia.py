@@ -10,12 +10,19 @@ Numbers are those of the view. What the view lacks is an empty list.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from saekit.models import site_layer
+from saekit.models.safely import write_atomically
 
 if TYPE_CHECKING:
     from saekit_widgets.protocols import Example, FeatureView
+
+    from saekit.features.store import FeatureStore
 
 
 def neuronpedia_feature(view: FeatureView, dictionary: str = "", layer: int | None = None) -> dict[str, Any]:
@@ -75,3 +82,17 @@ def _finite(numbers: Iterable[float], name: str) -> list[float]:
         if not math.isfinite(number):
             raise ValueError(f"the feature cannot be written as JSON: its {name} has the value {number}.")
     return found
+
+
+def write_neuronpedia(store: FeatureStore, folder: str | Path, latents: Sequence[int] | None = None) -> Path:
+    """One JSON a latent, named by its number, and nothing where a latent never fires."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if latents is None:
+        latents = [row["latent"] for row in store.database.rows("select latent from latents where firings > 0")]
+    layer = site_layer(store.manifest["dictionary"]["reads"][0])
+    for latent in latents:
+        feature = neuronpedia_feature(store.view(latent), str(store.folder.name), layer)
+        text = json.dumps(feature, ensure_ascii=False, allow_nan=False)
+        write_atomically(folder / f"{latent}.json", lambda path, text=text: path.write_text(text, encoding="utf-8"))
+    return folder

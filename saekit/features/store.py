@@ -9,30 +9,38 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
-from saekit.dictionaries import Dictionary, check_model
-from saekit.dictionaries.storage import read_dictionary
-from saekit.features import schema
+from saekit.dictionaries import Dictionary
+from saekit.features import held_out, schema
 from saekit.features.answers import Answer, Examples
 from saekit.features.build import Build
 from saekit.features.card import Card
 from saekit.features.choosing import Wanted
-from saekit.features.database import Database
 from saekit.features.definitions import definitions
-from saekit.features.labels import Labels
+from saekit.features.explanations import (
+    Explanation,
+    ExplanationScore,
+    Judge,
+    Predicate,
+    Proposal,
+    parse,
+    propose,
+    score,
+)
+from saekit.features.explanations.judge import explanation_text
 from saekit.features.listing import facts, listing
+from saekit.features.neuronpedia import write_neuronpedia
+from saekit.features.opened import OpenedStore
 from saekit.features.prompt import features_on
 from saekit.features.statistics import histogram_edges
 from saekit.features.view import concepts, examples, feature_view, neighbours
+from saekit.features.windows import Window
 
 if TYPE_CHECKING:
-    import pandas
     from saekit_widgets.protocols import FeatureView, Listing, PromptView
     from torch import Tensor
     from transformer_lens.model_bridge import TransformerBridge
@@ -42,15 +50,8 @@ if TYPE_CHECKING:
 Kind = Literal["top", "interval", "quantile", "random", "near"]
 
 
-class FeatureStore:
-    """An opened store. `manifest`: what it was made from and how; `labels`: labels, stars, notes and explanations."""
-
-    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
-        self.folder, self.manifest = folder, manifest
-        self.d_sae: int = manifest["dictionary"]["d_sae"]
-        self.labels = Labels(folder / "labels.sqlite", self.d_sae, manifest["dictionary"]["fingerprint"])
-        self.tokens: int = manifest["progress"]["counted"]
-        self.database = Database(folder)
+class FeatureStore(OpenedStore):
+    """A store of features: build one, open one, ask it. In a browser: `sk.FeatureBrowser(store, model=model)`."""
 
     @classmethod
     def build(
@@ -113,61 +114,6 @@ class FeatureStore:
             )
         return cls(folder, manifest)
 
-    @cached_property
-    def dictionary(self) -> Dictionary:
-        """The dictionary it was made from, which it carries."""
-        return read_dictionary(self.folder / "dictionary")
-
-    def check_model(self, model: TransformerBridge) -> None:
-        """Raise ValueError naming both when the store was made on another model."""
-        check_model(self.dictionary, model)
-        ours, theirs = self.manifest["provenance"]["model_hash"], getattr(model, "model_hash", None)
-        if ours is not None and theirs is not None and ours != theirs:
-            name = self.manifest["provenance"]["model"]
-            raise ValueError(f"the store was made on {name!r} (model_hash {ours}), this model has {theirs}.")
-
-    # -- asking ------------------------------------------------------------------------------------------------------
-
-    def sql(self, query: str, parameters: Sequence[Any] = ()) -> pandas.DataFrame:
-        """Ask the tables latents, examples, activations, tokens, concepts, documents, vocabulary and labels, in
-        DuckDB's SQL; `?` stand for parameters. Errors are DuckDB's own."""
-        return self.database.frame(query, parameters, {"labels": self.labels.frame()})
-
-    def latents(self) -> pandas.DataFrame:
-        """A row a latent, with its label, star and note where it has them; tokens as text."""
-        import pandas
-
-        frame = self.sql(
-            "select latents.*, labels.label, coalesce(labels.star, false) as star, labels.note "
-            "from latents left join labels using (latent) order by latent"
-        )
-        for column in ("peak_tokens", "top_tokens", "bottom_tokens"):
-            texts = [None if ids is None else [self.text_of(int(i)) for i in ids] for ids in frame[column]]
-            frame[column] = pandas.Series(texts, dtype=object)
-        return frame
-
-    def row(self, latent: int) -> dict[str, Any]:
-        """The row of one latent in the table latents. Raises IndexError where there is none."""
-        if not 0 <= latent < self.d_sae:
-            raise IndexError(f"latent {latent} is not in 0 … {self.d_sae - 1}.")
-        return self.database.rows("select * from latents where latent = ?", [latent])[0]
-
-    def next_alive(self, latent: int) -> int | None:
-        """The next latent that fires, from the beginning again after the last."""
-        query = "select latent from latents where firings > 0 order by latent <= ?, latent limit 1"
-        return next((row["latent"] for row in self.database.rows(query, [latent])), None)
-
-    @cached_property
-    def _vocabulary(self) -> list[bytes]:
-        return [row["bytes"] for row in self.database.rows("select bytes from vocabulary order by token")]
-
-    def bytes_of(self, token: int) -> bytes:
-        return self._vocabulary[token]
-
-    def text_of(self, token: int) -> str:
-        """A token alone; bytes that are no character show as �."""
-        return self.bytes_of(token).decode("utf-8", "replace")
-
     # -- about one latent --------------------------------------------------------------------------------------------
 
     def feature(self, latent: int) -> Card:
@@ -226,6 +172,45 @@ class FeatureStore:
     def _definition(self, panel: str) -> str:
         return definitions(self.manifest)[panel]["text"]
 
+    # -- explanations ------------------------------------------------------------------------------------------------
+
+    def windows(self, latent: int) -> list[Window]:
+        """The windows of its examples, with the labelled concepts of each token: explanations are written from them."""
+        return held_out.seen(self, latent)
+
+    def held_out(self, latent: int, n: int = 50, seed: int = 0) -> tuple[list[Window], list[Window]]:
+        """n windows in which it fires and n in which it does not, of documents that no example of it shows; fewer where
+        there are not so many."""
+        return held_out.held_out(self, latent, n, seed)
+
+    def propose(self, latent: int, most: int = 8) -> list[Proposal]:
+        """Explanations that suit its examples, from labels and token statistics, the best first."""
+        return propose(self.windows(latent), most=most)
+
+    def explain(
+        self,
+        latent: int,
+        explanation: Explanation,
+        judge: Judge | None = None,
+        *,
+        author: str = "you",
+        n: int = 50,
+        seed: int = 0,
+    ) -> ExplanationScore:
+        """Score an explanation on held-out windows and keep it with its scores: a browser shows and searches it.
+
+        explanation: a predicate, its text such as "concept(entity.person) & ~tokens(' I')", or free text with a `judge`
+        that reads it (ChatJudge, LocalJudge)."""
+        if isinstance(explanation, str) and judge is None:
+            explanation = parse(explanation, self.manifest["concepts"] or None)
+        result = score(explanation, *self.held_out(latent, n, seed), judge=judge, seed=seed)
+        predicate = explanation.to_json() if isinstance(explanation, Predicate) else None
+        text = explanation_text(explanation)
+        scores = (result.detection, result.fuzzing)
+        kept = [value if math.isfinite(value) else None for value in scores]
+        self.labels.add_explanation(latent, text, None if predicate is None else json.dumps(predicate), author, *kept)
+        return result
+
     # -- labels ------------------------------------------------------------------------------------------------------
 
     def set_label(
@@ -247,6 +232,10 @@ class FeatureStore:
         that is none, of another dictionary or with latents that are not there; nothing is changed then."""
         self.labels.import_(path, replace)
 
+    def export_neuronpedia(self, folder: str | Path, latents: Sequence[int] | None = None) -> Path:
+        """Write a Neuronpedia feature JSON for each latent (default: those that fire), the same numbers as here."""
+        return write_neuronpedia(self, folder, latents)
+
     # -- for a browser (saekit_widgets.protocols.FeatureSource) ------------------------------------------------------
 
     def listing(self) -> Listing:
@@ -262,9 +251,3 @@ class FeatureStore:
 
     def card(self, latent: int) -> str:
         return self.feature(latent).html
-
-    @cached_property
-    def strongest(self) -> np.ndarray:
-        """The largest |z| of each latent."""
-        columns = self.database.columns("select max_activation, min_activation from latents order by latent")
-        return np.maximum(columns["max_activation"], -columns["min_activation"])

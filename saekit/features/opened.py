@@ -1,0 +1,89 @@
+"""An opened store: its tables, its dictionary, its labels, and what they say of all latents at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from saekit.dictionaries import Dictionary, check_model
+from saekit.dictionaries.storage import read_dictionary
+from saekit.features.database import Database
+from saekit.features.labels import Labels
+
+if TYPE_CHECKING:
+    import pandas
+    from transformer_lens.model_bridge import TransformerBridge
+
+
+class OpenedStore:
+    """`manifest`: what it was made from and how; `labels`: labels, stars, notes and explanations."""
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+        self.folder, self.manifest = folder, manifest
+        self.d_sae: int = manifest["dictionary"]["d_sae"]
+        self.labels = Labels(folder / "labels.sqlite", self.d_sae, manifest["dictionary"]["fingerprint"])
+        self.tokens: int = manifest["progress"]["counted"]
+        self.database = Database(folder)
+
+    @cached_property
+    def dictionary(self) -> Dictionary:
+        """The dictionary it was made from, which it carries."""
+        return read_dictionary(self.folder / "dictionary")
+
+    def check_model(self, model: TransformerBridge) -> None:
+        """Raise ValueError naming both when the store was made on another model."""
+        check_model(self.dictionary, model)
+        ours, theirs = self.manifest["provenance"]["model_hash"], getattr(model, "model_hash", None)
+        if ours is not None and theirs is not None and ours != theirs:
+            name = self.manifest["provenance"]["model"]
+            raise ValueError(f"the store was made on {name!r} (model_hash {ours}), this model has {theirs}.")
+
+    def sql(self, query: str, parameters: Sequence[Any] = ()) -> pandas.DataFrame:
+        """Ask the tables latents, examples, activations, tokens, concepts, documents, vocabulary and labels, in
+        DuckDB's SQL; `?` stand for parameters. Errors are DuckDB's own."""
+        return self.database.frame(query, parameters, {"labels": self.labels.frame()})
+
+    def latents(self) -> pandas.DataFrame:
+        """A row a latent, with its label, star and note where it has them; tokens as text."""
+        import pandas
+
+        frame = self.sql(
+            "select latents.*, labels.label, coalesce(labels.star, false) as star, labels.note "
+            "from latents left join labels using (latent) order by latent"
+        )
+        for column in ("peak_tokens", "top_tokens", "bottom_tokens"):
+            texts = [None if ids is None else [self.text_of(int(i)) for i in ids] for ids in frame[column]]
+            frame[column] = pandas.Series(texts, dtype=object)
+        return frame
+
+    def row(self, latent: int) -> dict[str, Any]:
+        """The row of one latent in the table latents. Raises IndexError where there is none."""
+        if not 0 <= latent < self.d_sae:
+            raise IndexError(f"latent {latent} is not in 0 … {self.d_sae - 1}.")
+        return self.database.rows("select * from latents where latent = ?", [latent])[0]
+
+    def next_alive(self, latent: int) -> int | None:
+        """The next latent that fires, from the beginning again after the last."""
+        query = "select latent from latents where firings > 0 order by latent <= ?, latent limit 1"
+        return next((row["latent"] for row in self.database.rows(query, [latent])), None)
+
+    @cached_property
+    def _vocabulary(self) -> list[bytes]:
+        return [row["bytes"] for row in self.database.rows("select bytes from vocabulary order by token")]
+
+    def bytes_of(self, token: int) -> bytes:
+        return self._vocabulary[token]
+
+    def text_of(self, token: int) -> str:
+        """A token alone; bytes that are no character show as �."""
+        return self.bytes_of(token).decode("utf-8", "replace")
+
+    @cached_property
+    def strongest(self) -> np.ndarray:
+        """The largest |z| of each latent."""
+        columns = self.database.columns("select max_activation, min_activation from latents order by latent")
+        return np.maximum(columns["max_activation"], -columns["min_activation"])
