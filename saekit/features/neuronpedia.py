@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,5 +95,9 @@ def write_neuronpedia(store: FeatureStore, folder: str | Path, latents: Sequence
     for latent in latents:
         feature = neuronpedia_feature(store.view(latent), str(store.folder.name), layer)
         text = json.dumps(feature, ensure_ascii=False, allow_nan=False)
-        write_atomically(folder / f"{latent}.json", lambda path, text=text: path.write_text(text, encoding="utf-8"))
+        write_atomically(folder / f"{latent}.json", partial(_put, text=text))
     return folder
+
+
+def _put(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
