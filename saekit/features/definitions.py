@@ -35,7 +35,7 @@ def definitions(manifest: dict[str, Any]) -> dict[str, dict[str, str]]:
         "loss_effect": (
             "Loss effect",
             "Nats that a firing saves: loss of the next token without the latent minus loss with it, the latent "
-            "removed from the whole row and the model run on. Mean over up to "
+            "removed from every counted token of the row and the model run on. Mean over up to "
             f"{settings['loss_examples']} firings drawn at random; the underline of a token is its own.",
             "store.loss_effect({latent})",
         ),

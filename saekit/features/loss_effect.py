@@ -1,8 +1,8 @@
 """What a latent is worth to the model: the loss without it minus the loss with it, through the model.
 
-The latent is removed from every token of a row, h' = h − z_f d_f at the site that the dictionary writes (the error of
-the dictionary stays), and the model runs on. A firing's effect is the change of the cross-entropy, in nats, of the
-token that follows it. A firing at the end of a row has none.
+The latent is removed from every counted token of a row, h' = h − z_f d_f at the site that the dictionary writes (the
+error of the dictionary stays), and the model runs on. A firing's effect is the change of the cross-entropy, in nats, of
+the token that follows it. A firing at the end of a row has none.
 """
 
 from __future__ import annotations

@@ -1,0 +1,194 @@
+"""Building and opening: interrupted and gone on with, cut at a number of tokens, and every refusal."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import saekit as sk
+from saekit.features import build, reading, schema
+
+SITE = "blocks.0.hook_resid_post"
+TEXTS = [f"the {a} {b} on a {c} and he is in it" for a in ("cat", "dog") for b in ("sat", "is") for c in "abcdefgh"]
+
+
+@pytest.fixture
+def sae() -> sk.Dictionary:
+    torch.manual_seed(0)
+    return sk.TopK(d_sae=20, k=3).build({SITE: 16}, {SITE: 16})
+
+
+@pytest.fixture
+def make(tiny_llama, sae, one_thread):
+    """make(folder, **changes): a small store."""
+
+    def make(folder: Path, source=TEXTS, **changes) -> sk.FeatureStore:
+        settings = {"top": 3, "random": 3, "per_band": 2, "loss_examples": 1} | changes
+        return sk.FeatureStore.build(tiny_llama, sae, source, folder, **settings)
+
+    return make
+
+
+def tables(store: sk.FeatureStore) -> dict[str, pandas.DataFrame]:
+    return {name: store.sql(f"select * from {name}") for name in schema.TABLES}
+
+
+def assert_equal(a: sk.FeatureStore, b: sk.FeatureStore) -> None:
+    for name, frame in tables(a).items():
+        other = store_sorted(tables(b)[name])
+        pandas.testing.assert_frame_equal(store_sorted(frame), other, rtol=1e-5, atol=1e-6, check_dtype=False)
+
+
+def store_sorted(frame: pandas.DataFrame) -> pandas.DataFrame:
+    keys = [name for name in ("latent", "kind", "band", "rank", "place", "concept") if name in frame]
+    keys = [name for name in keys if name != "concept" or frame[name].dtype.kind != "O" or "latent" not in frame]
+    return frame.sort_values(keys).reset_index(drop=True) if keys else frame
+
+
+class Stop(KeyboardInterrupt):
+    pass
+
+
+@pytest.mark.parametrize("where", ["chunk", "table", "manifest"])
+def test_it_goes_on_from_wherever_it_was_stopped(make, tmp_path, monkeypatch, capsys, where) -> None:
+    """Stopped before every single file that it writes, one after the other, the store is the same in the end."""
+    monkeypatch.setattr(reading, "CHUNK_TOKENS", 60)
+    monkeypatch.setattr(reading.Reader.read, "__defaults__", (60,))
+    monkeypatch.setattr(build, "LATENTS_AT_ONCE", 6)
+    whole = make(tmp_path / "whole")
+    assert len(whole.manifest["chunks"]) > 3 and len(whole.manifest["parts"]) == 4
+    names = {"chunk": (build, "write_chunk"), "table": (build, "write_table"), "manifest": (build.Build, "_write")}
+    home, name = names[where]
+    real, stops = getattr(home, name), 0
+
+    def failing(*given):
+        nonlocal calls
+        calls += 1
+        if calls == 2:  # each attempt gets one file further
+            raise Stop
+        return real(*given)
+
+    while True:
+        calls = 0
+        monkeypatch.setattr(home, name, failing)
+        try:
+            store = make(tmp_path / "stopped")
+            break
+        except Stop:
+            stops += 1
+            with pytest.raises(ValueError, match="half built"):
+                sk.FeatureStore.open(tmp_path / "stopped")
+    assert stops >= 3 and "the same call goes on" in capsys.readouterr().out
+    assert_equal(whole, store)
+    assert not (tmp_path / "stopped" / "reading").exists()
+    before = sorted((tmp_path / "stopped").rglob("*.parquet"))
+    changed = [path.stat().st_mtime_ns for path in before]
+    make(tmp_path / "stopped")  # finished: nothing is written again
+    assert [path.stat().st_mtime_ns for path in before] == changed
+
+
+def test_chunks_and_parts_do_not_change_what_is_found(make, tmp_path, monkeypatch) -> None:
+    whole = make(tmp_path / "whole")
+    monkeypatch.setattr(reading.Reader.read, "__defaults__", (50,))
+    monkeypatch.setattr(build, "LATENTS_AT_ONCE", 3)
+    assert_equal(whole, make(tmp_path / "parts"))
+
+
+def test_tokens_stops_at_exactly_so_many(make, tmp_path) -> None:
+    store = make(tmp_path / "s", tokens=37)
+    assert store.tokens == 37 == int(store.sql("select sum(counted::int) as n from tokens").n[0])
+    assert (
+        store.sql("select count(*) as n from documents").n[0]
+        == store.sql("select max(document) + 1 as n from tokens").n[0]
+    )
+    assert (
+        store.sql("select sum(firings) as n from latents").n[0]
+        == store.sql("select count(*) as n from activations").n[0]
+    )
+
+
+def test_a_token_tensor_and_special_tokens_that_are_not_counted(make, tmp_path, tiny_llama) -> None:
+    rows = sk.activations.tokenize(tiny_llama, [text + "</s>" for text in TEXTS[:4]])
+    store = make(tmp_path / "t", rows.tokens, exclude="special")
+    tokens = store.sql("select * from tokens")
+    assert not tokens.counted[tokens.token == tiny_llama.tokenizer.eos_token_id].any()
+    assert store.tokens == int((rows.positions >= 0).sum()) - 4 == tokens.counted.sum()
+    fired = store.sql("select distinct t.counted from activations join tokens t using (place)")
+    assert fired.counted.tolist() == [True]
+
+
+def test_very_active_latents_keep_a_sample_of_their_firings(make, tmp_path) -> None:
+    whole, few = make(tmp_path / "whole"), make(tmp_path / "few", most_firings=10)
+    pandas.testing.assert_frame_equal(whole.latents(), few.latents())
+    counts = few.sql("select latent, count(*) as n from activations group by latent").set_index("latent").n
+    truth = whole.latents().firings
+    many = truth[truth > 60].index
+    assert len(many) and (counts[many] < truth[many]).all() and (counts[many] >= 5).all()
+    for kind in schema.KINDS:  # what the examples show is whole
+        assert few.examples(int(many[0]), kind).examples == whole.examples(int(many[0]), kind).examples
+    with pytest.raises(ValueError, match="most_firings="):
+        few.held_out(int(many[0]))
+
+
+def test_refusals(make, tmp_path, sae, tiny_gpt2, tiny_llama) -> None:
+    store = make(tmp_path / "s")
+    with pytest.raises(ValueError, match=r"differs in settings: choose another folder"):
+        make(tmp_path / "s", top=4)
+    with torch.no_grad():
+        sae.decoder_bias += 1
+    with pytest.raises(ValueError, match=r"differs in dictionary"):
+        make(tmp_path / "s")
+    with pytest.raises(ValueError, match="this model has"):
+        store.check_model(tiny_gpt2)
+    with pytest.raises(ValueError, match="this model has"):
+        store.on_prompt(tiny_gpt2, "the cat")
+    with pytest.raises(ValueError, match="no token to count"):
+        make(tmp_path / "empty", [""])
+    with pytest.raises(ValueError, match="is endless"):
+        make(tmp_path / "endless", sk.load_corpus("microworld"))
+    with pytest.raises(ValueError, match="the closest is 'random'"):
+        store.examples(0, "randon")
+    with pytest.raises(IndexError, match=r"latent 20 is not in 0 … 19"):
+        store.view(20)
+    with pytest.raises(ValueError, match="engine is 'local' or 'ray'"):
+        make(tmp_path / "e", engine="spark")
+    with torch.no_grad():
+        sae.encoder_bias[0] = torch.nan
+    with pytest.raises(ValueError, match="NaN activations at the dictionary's codes"):
+        make(tmp_path / "nan")
+
+
+def test_a_damaged_store_says_so(make, tmp_path) -> None:
+    with pytest.raises(ValueError, match="is no feature store"):
+        sk.FeatureStore.open(tmp_path)
+    store = make(tmp_path / "s")
+    manifest = json.loads((tmp_path / "s" / "manifest.json").read_text())
+    for change, words in ({"version": 99}, "schema version 99"), ({"format": "other"}, "should hold 'saekit.features'"):
+        shutil.copytree(tmp_path / "s", tmp_path / "other", dirs_exist_ok=True)
+        (tmp_path / "other" / "manifest.json").write_text(json.dumps(manifest | change))
+        with pytest.raises(ValueError, match=words):
+            sk.FeatureStore.open(tmp_path / "other")
+    part = tmp_path / "s" / "activations" / "part-0000.parquet"
+    part.write_bytes(part.read_bytes()[:500])
+    with pytest.raises(ValueError, match=r"part-0000\.parquet"):
+        store.view(1)
+    assert store.row(1)["latent"] == 1  # the other tables are unharmed
+    part.unlink()
+    with pytest.raises(ValueError, match="missing or damaged"):
+        sk.FeatureStore.open(tmp_path / "s")
+
+
+def test_the_schema_is_what_is_written(make, tmp_path) -> None:
+    store = make(tmp_path / "s")
+    for name, kind in schema.TABLES.items():
+        files = list((store.folder / name).glob("*.parquet")) or [store.folder / f"{name}.parquet"]
+        assert all(pq.read_schema(file).remove_metadata().equals(kind) for file in files)
+    loaded = store.dictionary
+    x = torch.randn(5, 16)
+    assert torch.equal(loaded.encode_dense(x), sk.load_dictionary(store.folder / "dictionary").encode_dense(x))
