@@ -73,11 +73,12 @@ class NearMisses:
             return
         _, best, at = self.open
         self.open = None
-        least, where = self.values.min(1)
-        better = (best > least) & (at >= 0)
-        latents = better.nonzero()[:, 0]
-        self.values[latents, where[latents]] = best[latents]
-        self.places[latents, where[latents]] = at[latents]
+        latents = ((best > self.values.amin(1)) & (at >= 0)).nonzero()[:, 0]
+        values = self.values[latents]
+        # The least goes; of equals the one that came last, so that chunks do not matter.
+        where = torch.where(values == values.amin(1, keepdim=True), self.places[latents], -2).argmax(1)
+        self.values[latents, where] = best[latents]
+        self.places[latents, where] = at[latents]
 
     def tensors(self) -> dict[str, Tensor]:
         self._close()

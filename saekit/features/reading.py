@@ -191,7 +191,8 @@ def _by_latent(codes: list[SparseCodes], place_of_row: Tensor, d_sae: int) -> di
 def _encoded(sae: Dictionary, x: dict[str, Tensor], start: int) -> SparseCodes:
     part = {site: h[start : start + ENCODED_AT_ONCE] for site, h in x.items()}
     codes = sae.encode(part).detach().to("cpu")
-    check_finite(codes.values, "the dictionary's codes", start)
+    if not bool(torch.isfinite(codes.values).all()):
+        raise ValueError("the dictionary's codes are NaN or infinite where activations are not: check its weights.")
     return codes
 
 

@@ -15,7 +15,8 @@ import saekit as sk
 from saekit.features import build, reading, schema
 
 SITE = "blocks.0.hook_resid_post"
-TEXTS = [f"the {a} {b} on a {c} and he is in it" for a in ("cat", "dog") for b in ("sat", "is") for c in "abcdefgh"]
+NOUNS = ("cat", "dog", "man", "hat", "sea")
+TEXTS = [f"the {a} {b} on a {c} and he is in it" for a in NOUNS for b in ("sat", "is") for c in "abcdefgh"]
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_it_goes_on_from_wherever_it_was_stopped(make, tmp_path, monkeypatch, ca
     def failing(*given):
         nonlocal calls
         calls += 1
-        if calls == 2:  # each attempt gets one file further
+        if calls == stops + 1:  # each attempt gets one file further
             raise Stop
         return real(*given)
 
@@ -82,7 +83,7 @@ def test_it_goes_on_from_wherever_it_was_stopped(make, tmp_path, monkeypatch, ca
             break
         except Stop:
             stops += 1
-            with pytest.raises(ValueError, match="half built"):
+            with pytest.raises(ValueError, match=r"half built|no feature store"):
                 sk.FeatureStore.open(tmp_path / "stopped")
     assert stops >= 3 and "the same call goes on" in capsys.readouterr().out
     assert_equal(whole, store)
@@ -160,7 +161,7 @@ def test_refusals(make, tmp_path, sae, tiny_gpt2, tiny_llama) -> None:
         make(tmp_path / "e", engine="spark")
     with torch.no_grad():
         sae.encoder_bias[0] = torch.nan
-    with pytest.raises(ValueError, match="NaN activations at the dictionary's codes"):
+    with pytest.raises(ValueError, match="codes are NaN or infinite"):
         make(tmp_path / "nan")
 
 
