@@ -21,9 +21,7 @@ def test_equal_to_the_local_engine(tmp_path) -> None:
     torch.set_num_threads(1)  # as in a worker: sums over threads round otherwise
     try:
         made = {
-            engine: sk.FeatureStore.build(
-                model, sae, corpus, tmp_path / engine, tokens=2_000, loss_examples=0, engine=engine
-            )
+            engine: build(model, sae, corpus, tmp_path / engine, tokens=2_000, loss_examples=0, engine=engine)
             for engine in ("local", "ray")
         }
     finally:
