@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from saekit.features.labels import Labels
+from saekit.features.map import FeatureMap, feature_map
 from saekit.features.prompt import PromptFeatures, features_on
 from saekit.features.store import FeatureStore
 from saekit.features.windows import Window
 
-__all__ = ["FeatureStore", "Labels", "PromptFeatures", "Window", "features_on"]
+__all__ = ["FeatureMap", "FeatureStore", "Labels", "PromptFeatures", "Window", "feature_map", "features_on"]
