@@ -18,7 +18,7 @@ _HOMES = {
     "saekit_kernels": ["SparseCodes"],
     "saekit.dictionaries": ["BatchTopK", "Dictionary", "DictionaryConfiguration", "Provenance", "ReLU", "TopK"],
     "saekit.formats": ["load_dictionary"],
-    "saekit.features": ["FeatureStore", "features_on"],
+    "saekit.features": ["FeatureStore", "feature_map", "features_on"],
     "saekit.interventions": ["Edit", "edited"],
     "saekit.metrics": ["Report", "evaluate", "match_concepts", "measure_latent_max"],
     "saekit.plots": ["tokens_view"],
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from saekit.dictionaries import ReLU as ReLU
     from saekit.dictionaries import TopK as TopK
     from saekit.features import FeatureStore as FeatureStore
+    from saekit.features import feature_map as feature_map
     from saekit.features import features_on as features_on
     from saekit.formats import load_dictionary as load_dictionary
     from saekit.interventions import Edit as Edit

@@ -13,6 +13,7 @@ from saekit.features.explanations import (
     Tokens,
 )
 from saekit.features.labels import Labels
+from saekit.features.map import FeatureMap, feature_map
 from saekit.features.prompt import PromptFeatures, features_on
 from saekit.features.store import FeatureStore
 from saekit.features.windows import Window
@@ -23,6 +24,7 @@ __all__ = [
     "ChatJudge",
     "Concept",
     "ExplanationScore",
+    "FeatureMap",
     "FeatureStore",
     "Labels",
     "LocalJudge",
@@ -30,5 +32,6 @@ __all__ = [
     "PromptFeatures",
     "Tokens",
     "Window",
+    "feature_map",
     "features_on",
 ]

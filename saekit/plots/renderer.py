@@ -10,6 +10,7 @@ Altair's default renderer loads Vega from a CDN. This one puts into the notebook
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 VEGALITE = "application/vnd.vegalite.v5+json"
@@ -35,3 +36,19 @@ def _one_line(spec: dict[str, Any]) -> str:
     title = spec.get("title", "")
     text = title.get("text", "") if isinstance(title, dict) else title
     return f"<chart: {text}>" if text else "<chart>"
+
+
+def picture(chart: Any, scale: float = 1.5) -> bytes:
+    """An Altair chart as PNG, on white, drawn here; in 64 colours, a fifth of the size, where Pillow is installed."""
+    import vl_convert
+
+    spec = chart.to_dict()
+    spec["config"] = {**spec.get("config", {}), "background": "white"}
+    drawn = vl_convert.vegalite_to_png(spec, scale=scale, allowed_base_urls=[])
+    try:
+        from PIL import Image
+    except ImportError:
+        return drawn
+    out = io.BytesIO()
+    Image.open(io.BytesIO(drawn)).convert("RGB").quantize(64).save(out, "PNG", optimize=True)
+    return out.getvalue()
