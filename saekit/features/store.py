@@ -202,7 +202,11 @@ class FeatureStore(OpenedStore):
         explanation: a predicate, its text such as "concept(entity.person) & ~tokens(' I')", or free text with a `judge`
         that reads it (ChatJudge, LocalJudge)."""
         if isinstance(explanation, str) and judge is None:
-            explanation = parse(explanation, self.manifest["concepts"] or None)
+            try:
+                explanation = parse(explanation, self.manifest["concepts"] or None)
+            except ValueError as error:
+                needed = "free text needs a chat model: judge=sk.features.ChatJudge(url, model) or LocalJudge(model)"
+                raise ValueError(f"{str(error).removesuffix('.')}; {needed}.") from None
         result = score(explanation, *self.held_out(latent, n, seed), judge=judge, seed=seed)
         predicate = explanation.to_json() if isinstance(explanation, Predicate) else None
         text = explanation_text(explanation)
