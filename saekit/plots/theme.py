@@ -71,6 +71,7 @@ def theme() -> dict[str, Any]:
                 "titleFontSize": 11,
                 "titleFontWeight": 400,
                 "orient": "top",
+                "columnPadding": 36,  # the reader's font may be wider than the one it was laid out with
             },
             "line": {"strokeWidth": 1.75, "color": ACCENT},
             "bar": {"color": ACCENT},

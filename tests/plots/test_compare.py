@@ -33,3 +33,15 @@ def test_refused():
         curves(FRAME, "L0", "kept", "kind")
     with pytest.raises(ValueError, match="without rows"):
         bars(FRAME[:0], "method", "kept")
+
+
+def test_names_in_a_legend_do_not_run_into_one_another(browser):
+    names = ["0123456789 with a long name", "another"]
+    frame = pd.DataFrame({"x": [1, 2] * 2, "y": [1, 2, 2, 1], "name": [n for n in names for _ in range(2)]})
+    svg = curves(frame, "x", "y", "name")._repr_mimebundle_()[0]["image/svg+xml"]
+    page = browser.new_page()
+    page.set_content(svg)
+    right = page.locator(".role-legend-label text").first.evaluate("text => text.getBoundingClientRect().right")
+    left = page.locator(".role-legend-symbol path").nth(1).evaluate("mark => mark.getBoundingClientRect().left")
+    page.close()
+    assert right < left, "the browser's font may be wider than the one that the chart was laid out with"

@@ -104,8 +104,9 @@ class ExplanationScore:
     def _repr_html_(self) -> str:
         from saekit.plots import html_table
 
-        header = "\n".join(filter(None, [self.explanation, f"{self.judge}, seed {self.seed}", self.note]))
-        return html_table(self.rows(), caption=self.definition, header=header)
+        definition = " ".join(self.definition.split())
+        header = "\n".join(filter(None, [f"{self.judge}, seed {self.seed}", self.note, definition]))
+        return html_table(self.rows(), caption=self.explanation, header=header)
 
 
 def score(

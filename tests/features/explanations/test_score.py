@@ -207,3 +207,10 @@ def test_text_is_only_text(window):
     html = score(evil, [window("a* b")] * 2, [window("b")] * 2)._repr_html_()
     assert "<script>" not in html and "&lt;script&gt;" in html and "balanced accuracy" in html
     assert "detection 0.50" in str(score(evil, [window("a* b")] * 2, [window("b")] * 2))
+
+
+def test_the_explanation_heads_the_table_and_the_definition_is_small_print(window):
+    html = score("tokens('a')", [window("a* b")] * 2, [window("b")] * 2)._repr_html_()
+    assert "<caption>tokens(&#x27;a&#x27;)</caption>" in html
+    small = html.split("</p>")[0]
+    assert "Detection: balanced accuracy" in small and "PredicateJudge(), seed 0" in small
