@@ -8,6 +8,17 @@ from saekit.features.choosing import SAME_AFTER, SAME_BEFORE
 from saekit.features.neighbours import COACTIVE_TOKENS
 from saekit.features.reading import NEAR_TOKENS
 
+KINDS = {
+    "top": f"Top: strongest first, one a document; the same text (from {SAME_BEFORE} tokens before the peak to "
+    f"{SAME_AFTER} after) once.",
+    "interval": "Intervals: firings drawn from five equal parts of (0, max].",
+    "quantile": "Quantiles: firings drawn from five parts of equal count.",
+    "random": "Random +: drawn from all firings: what it mostly does.",
+    "near": "Near misses: silent tokens where it nearly fired, one a document, among about the first "
+    f"{NEAR_TOKENS:,} tokens; the number is the pre-activation minus that of its weakest firing there.",
+}
+"""What examples of each kind are."""
+
 
 def definitions(manifest: dict[str, Any]) -> dict[str, dict[str, str]]:
     """Panel → title, text, code."""
@@ -41,11 +52,7 @@ def definitions(manifest: dict[str, Any]) -> dict[str, dict[str, str]]:
         ),
         "examples": (
             "Examples",
-            f"Top: strongest first, one a document; the same text (from {SAME_BEFORE} tokens before the peak to "
-            f"{SAME_AFTER} after) once. Intervals: firings drawn from five equal parts of (0, max]. Quantiles: from "
-            "five parts of equal count. Random +: drawn from all firings: what it mostly does. Near misses: silent "
-            f"tokens where it nearly fired, one a document, among about the first {NEAR_TOKENS:,} tokens; the number "
-            "is the pre-activation minus that of its weakest firing there. Background: z as a share of the maximum.",
+            f"{' '.join(KINDS.values())} Background: z as a share of the maximum.",
             'store.examples({latent}, kind="top")',
         ),
         "histogram": (

@@ -20,7 +20,7 @@ from saekit.features.answers import Answer, Examples
 from saekit.features.build import Build
 from saekit.features.card import Card
 from saekit.features.choosing import Wanted
-from saekit.features.definitions import definitions
+from saekit.features.definitions import KINDS, definitions
 from saekit.features.explanations import (
     Explanation,
     ExplanationScore,
@@ -130,7 +130,7 @@ class FeatureStore(OpenedStore):
         found = examples(self, latent, (kind,))
         strongest = max(abs(row["max_activation"]), abs(row["min_activation"]))
         shown, bands = [example for example, _, _ in found], [band for _, _, band in found]
-        return Examples(latent, kind, shown, bands, strongest, self._definition("examples"))
+        return Examples(latent, kind, shown, bands, strongest, KINDS[kind])
 
     def histogram(self, latent: int) -> Answer:
         """Non-zero activations in 40 equal bins: low, high, count."""
