@@ -7,6 +7,7 @@ styles are stripped, tables, headings and bold peaks still say the same, since n
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -50,7 +51,8 @@ def feature_card(view: FeatureView, title: str, facts: str, label: str = "") -> 
     """
     name = f" <b>{escape(label)}</b>" if label else ""
     heading = f"<h4><code>{view['latent']}</code>{name}</h4>"
-    where = f'<p class="small">{escape(title)} · {escape(facts)}</p>'
+    short = "/".join(re.split(r"[\\/]", title)[-2:])  # of a long path, the end
+    where = f'<p class="small"><span title="{escape(title)}">{escape(short)}</span> · {escape(facts)}</p>'
     panels = "".join([_histogram(view), _logits(view), _neighbours(view)])
     main = f'<div class="main">{_examples(view)}</div><div class="side">{panels}</div>'
     return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,23 @@ def run() -> Any:
     return module
 
 
-@pytest.fixture
-def write_notebook(tmp_path: Path) -> Callable[..., Path]:
-    """Write a notebook of code cells (and Markdown for texts that begin with '#') into tmp_path; returns its path.
+@pytest.fixture(scope="session")
+def write_notebook_to() -> Callable[..., Path]:
+    """Write a notebook of code cells (and Markdown for texts that begin with '#') into a folder; returns its path.
     `parameters` becomes the cell tagged so."""
 
-    def write(*cells: str, parameters: str = "", name: str = "small.ipynb") -> Path:
+    def write(folder: Path, *cells: str, parameters: str = "", name: str = "small.ipynb") -> Path:
         v4 = nbformat.v4
         made = [v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})] if parameters else []
         made += [v4.new_markdown_cell(c) if c.startswith("# ") else v4.new_code_cell(c) for c in cells]
-        path = tmp_path / name
+        path = folder / name
         nbformat.write(v4.new_notebook(cells=made, metadata={"kernelspec": KERNELSPEC}), path)
         return path
 
     return write
+
+
+@pytest.fixture
+def write_notebook(write_notebook_to: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    """The same, into tmp_path."""
+    return partial(write_notebook_to, tmp_path)

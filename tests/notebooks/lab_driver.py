@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import secrets
@@ -137,6 +138,43 @@ class Notebook:
             for output in outputs
             if output["output_type"] == "error"
         ]
+
+    def command(self, name: str, **arguments: Any) -> None:
+        """A command of JupyterLab, as its menus give it."""
+        self.page.evaluate("([name, given]) => window.jupyterapp.commands.execute(name, given)", [name, arguments])
+
+    def ask(self, expression: str) -> Any:
+        """The value of an expression in the kernel, by JSON; what it raises is raised here."""
+        code = f"__import__('json').dumps({expression})"
+        run = f"""async (code) => (await {_KERNEL}.requestExecute(
+            {{code: '', silent: true, store_history: false, user_expressions: {{value: code}}}}).done).content"""
+        said = self.page.evaluate(run, code)["user_expressions"]["value"]
+        assert said["status"] == "ok", f"{expression}: {said['ename']}: {said['evalue']}"
+        return json.loads(ast.literal_eval(said["data"]["text/plain"]))
+
+    def show(self, index: int, align: str = "start") -> Any:
+        """Scroll to a cell; its element."""
+        self.page.evaluate(f"async ([i, at]) => {{ await {_PANEL}.content.scrollToItem(i, at) }}", [index, align])
+        return self.page.locator(f".jp-Notebook-cell >> nth={index}")
+
+    def run_cell(self, index: int, *, seconds: float = 60) -> None:
+        """Run one cell and wait for it."""
+        self.page.evaluate(f"(i) => {{ {_PANEL}.content.activeCellIndex = i; }}", index)
+        self.command("notebook:run-cell")
+        self.wait(seconds=seconds)
+
+    def reload(self) -> None:
+        """The page again, as a reader reloads it."""
+        self.page.reload()
+        self.page.wait_for_selector(".jp-Notebook-cell", timeout=60_000)
+        self.page.wait_for_function(f"() => {_KERNEL}?.status === 'idle'", timeout=60_000)
+
+    def restart_kernel(self) -> None:
+        self.page.evaluate(f"async () => {{ await {_PANEL}.sessionContext.restartKernel() }}")
+        self.page.wait_for_function(f"() => {_KERNEL}?.status === 'idle'", timeout=60_000)
+
+    def save(self) -> None:
+        self.page.evaluate(f"() => {_PANEL}.context.save()")
 
     def charts(self) -> tuple[int, int]:
         """How many charts the cells hold, and how many of them are really drawn when scrolled to."""

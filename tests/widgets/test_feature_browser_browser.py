@@ -131,6 +131,25 @@ def test_what_the_store_lacks_is_said_in_its_panel(opened) -> None:
     assert texts(page, ".rows .absent") == ["The store was built without examples."]
 
 
+def test_which_sources_are_not_shown_is_said_under_the_caption(opened, monkeypatch) -> None:
+    plain = FakeStore.view
+    said = {"sources": "Which earlier tokens it reads from is not shown yet."}
+    monkeypatch.setattr(FakeStore, "view", lambda store, latent: {**plain(store, latent), "absent": said})
+    page = opened()
+    assert texts(page, ".lacking:visible") == [said["sources"]]
+    monkeypatch.setattr(FakeStore, "view", plain)
+    page.locator(".item").nth(3).click()
+    page.locator(".lacking").wait_for(state="hidden")
+    assert "one column" in texts(page, ".caption:visible")[0]
+
+
+def test_of_a_long_path_the_end_is_shown(opened, monkeypatch) -> None:
+    plain, path = FakeStore.listing, "/a/long/way/to/stores/first"
+    monkeypatch.setattr(FakeStore, "listing", lambda store: {**plain(store), "title": path})
+    page = opened()
+    assert texts(page, ".bar b") == ["stores/first"] and page.locator(".bar b").get_attribute("title") == path
+
+
 def test_a_feature_that_cannot_be_read_leaves_the_rest_usable(opened) -> None:
     page = opened(feature=BROKEN)
     assert "part-0007.parquet ends" in texts(page, ".body .big")[0]

@@ -84,7 +84,7 @@ class FeatureView(TypedDict):
     examples: dict[str, Any]  # top, random, near: list[Example]; interval, quantile: list[Band], strongest first
     explanations: list[dict[str, Any]]  # text, author, detection, fuzzing
     next_alive: int | None  # the next latent that fires, for a dead one
-    absent: dict[str, str]  # histogram, logits, neighbours, examples, loss_effect, concepts → one sentence
+    absent: dict[str, str]  # histogram, logits, neighbours, examples, sources, … → one sentence
 
 
 class Listing(TypedDict):

@@ -79,7 +79,8 @@ export function bar(app, host) {
       title.textContent = visible(listing.title);
       what.textContent = [listing.model, listing.site].filter(Boolean).map(visible).join(" · ");
       facts.textContent = visible(listing.facts);
-      for (const one of [what, facts]) one.title = one.textContent;
+      for (const one of [title, what, facts]) one.title = one.textContent ?? "";
+      title.textContent = title.title.split(/[\\/]/).slice(-2).join("/"); // of a long path, the end
       copy.disabled = false;
       save.disabled = Boolean(listing.off.save);
       if (listing.off.save) save.title = listing.off.save;

@@ -18,11 +18,12 @@ export function examples(app) {
     element("button.tab", { type: "button", role: "tab", title: `${title} (${i + 1})`, onclick: () => app.set("tab", name) }, title));
   const wholeText = button("Full text", () => showFull(!full), { "aria-pressed": "false", title: "all of each example (t)" });
   const caption = element("p.caption");
+  const lacking = element("p.lacking.dim.small.cut"); // what the store does not say about its examples
   const body = element("div.rows", { role: "tabpanel", tabindex: 0, "aria-label": "examples" });
   const readout = element("div.readout", { "aria-live": "polite" });
   const node = element("section.examples", { "aria-label": "examples" },
     element("div.tabs", {}, element("div.row.list", { role: "tablist", "aria-label": "examples", onkeydown: turn }, tabs), element("span.grow"), wholeText, question(app, "examples")),
-    caption, body, readout);
+    caption, lacking, body, readout);
   let full = false;
   /** @type {WeakMap<Element, [Example, number]>} */ let places = new WeakMap();
   /** @type {HTMLElement | null} */ let cursor = null; // the token that arrows move and the readout returns to
@@ -108,6 +109,8 @@ export function examples(app) {
     const scale = scaleOf(flat, view);
     caption.hidden = readout.hidden = !flat.length;
     caption.textContent = caption.title = captionOf(tab, view, all, flat);
+    lacking.textContent = lacking.title = view.absent.sources ?? "";
+    lacking.hidden = caption.hidden || !view.absent.sources;
     if (!flat.length) fill(body, view.firings ? absent(app, "examples") ?? element("p.dim.absent", {}, "The store has no examples of this kind.") : nothingFired());
     else if (all[0].examples)
       fill(body, ...all.flatMap((band, k) => [bandHead(band, k, all.length, tab === "quantile"),
@@ -121,7 +124,7 @@ export function examples(app) {
 
   function nothingFired() {
     const { view } = app;
-    return element("div.big", {}, element("b", {}, "This feature never fired"), element("p", {}, view.absent.examples ?? "It fired on no counted token, so it has no examples, no histogram and no loss effect."),
+    return element("div.big", {}, element("b", {}, "This feature never fired"), element("p", {}, view.absent.examples ?? "On no counted token."),
       element("p", {}, "Its decoder row still has a direction: logits and neighbours are shown, and mean nothing without firings."),
       view.next_alive !== null && button("Next feature that fires", () => app.select(view.next_alive)));
   }

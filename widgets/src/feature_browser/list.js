@@ -56,11 +56,13 @@ export function list(app) {
       element("span.last", { role: "gridcell" }, dead && last() === "max" ? "–" : WRITE[last()](listing.columns[last()]?.[latent] ?? NaN)));
   }
 
+  const fit = () => { pad.style.height = `${app.shown.length * height()}px`; };
+
   function draw() {
     const tall = height();
     const from = Math.max(0, Math.floor(sight.scrollTop / tall) - AROUND);
+    fit();
     const to = Math.min(app.shown.length, from + Math.ceil(sight.clientHeight / tall) + 2 * AROUND);
-    pad.style.height = `${app.shown.length * tall}px`;
     sight.setAttribute("aria-rowcount", String(app.shown.length));
     const rows = [];
     for (let at = from; at < to; at++) rows.push(row(at));
@@ -73,6 +75,7 @@ export function list(app) {
   function reveal() {
     const at = app.shown.indexOf(app.latent);
     const top = at * height();
+    fit(); // rows may have become taller: else it could not go so far
     if (at >= 0 && sight.clientHeight && (top < sight.scrollTop || top + height() > sight.scrollTop + sight.clientHeight)) {
       const far = Math.abs(top - sight.scrollTop - sight.clientHeight / 2) > sight.clientHeight;
       if (far) sight.scrollTop = Math.max(0, at - Math.floor(sight.clientHeight / height() / 2)) * height();
