@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from saekit_widgets.protocols import Example
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Answer:
     """Rows of one question about one latent."""
 
@@ -26,6 +26,9 @@ class Answer:
 
         return pandas.DataFrame(self.rows)
 
+    def __repr__(self) -> str:
+        return f"latent {self.latent}\n{self.frame().to_string(index=False)}"
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -33,7 +36,7 @@ class Answer:
         return html_table(self.rows, caption=f"latent {self.latent}", header=self.definition)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Examples:
     """Examples of one kind. `examples`: as a browser gets them (see saekit_widgets.protocols.Example)."""
 
@@ -43,6 +46,9 @@ class Examples:
     bands: Sequence[int]
     maximum: float
     definition: str
+
+    def __repr__(self) -> str:
+        return f"<Examples: {len(self)} of latent {self.latent}, {self.kind}>"
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -73,4 +79,5 @@ class Examples:
 
     def _repr_html_(self) -> str:
         rows = [(example["pieces"], example["values"], example["peak"]) for example in self.examples]
-        return concordance(rows, maximum=self.maximum).html + html_table([], header=self.definition)
+        numbers = [example["value"] for example in self.examples]
+        return concordance(rows, maximum=self.maximum, numbers=numbers).html + html_table([], header=self.definition)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -30,10 +31,11 @@ class Card:
     title: str
     facts: str
     label: str = ""
+    names: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def html(self) -> str:
-        return feature_card(self.view, self.title, self.facts, self.label)
+        return feature_card(self.view, self.title, self.facts, self.label, self.names)
 
     def _repr_html_(self) -> str:
         return self.html
@@ -43,17 +45,20 @@ class Card:
         return f"<Card: feature {self.view['latent']}{label} of {self.title}, {_summary(self.view)}>"
 
 
-def feature_card(view: FeatureView, title: str, facts: str, label: str = "") -> str:
+def feature_card(
+    view: FeatureView, title: str, facts: str, label: str = "", names: Mapping[int, str] | None = None
+) -> str:
     """Compact HTML of one feature: its numbers, strongest examples, histogram, logits and neighbours.
 
     title: the store. facts: what it was made from. label: what the feature was called, if anything.
+    names: what its neighbours are called, by latent.
     A panel that the store cannot fill says why, in the words of `view["absent"]`.
     """
     name = f" <b>{escape(label)}</b>" if label else ""
     heading = f"<h4><code>{view['latent']}</code>{name}</h4>"
     short = "/".join(re.split(r"[\\/]", title)[-2:])  # of a long path, the end
     where = f'<p class="small"><span title="{escape(title)}">{escape(short)}</span> · {escape(facts)}</p>'
-    panels = "".join([_histogram(view), _logits(view), _neighbours(view)])
+    panels = "".join([_histogram(view), _logits(view), _neighbours(view, names or {})])
     main = f'<div class="main">{_examples(view)}</div><div class="side">{panels}</div>'
     return (
         f'{STYLE}<div class="saekit-feature">{heading}<p class="facts">{escape(_summary(view))}</p>{where}'
@@ -70,7 +75,7 @@ def _summary(view: FeatureView) -> str:
             said.append(f"min {_number(view['minimum'])}")
     if view["concepts"]:
         best = view["concepts"][0]
-        said.append(f"concept {shown(str(best['concept']))} F1 {best['f1']:.2f}")
+        said.append(f"concept {shown(str(best['concept']))} F1 {best['f1']:.2f}, {best['share']:.0%} of its firings")
     if view["loss_effect"] is not None:
         said.append(f"loss effect {_signed(view['loss_effect'], 3)} nats")
     return " · ".join(said)
@@ -152,16 +157,18 @@ def _effect(pair: tuple[str, float] | None, largest: float) -> str:
     return f'<td><code>{escape(shown(piece, spaces=True))}</code></td><td class="n">{bar}{_signed(value)}</td>'
 
 
-def _neighbours(view: FeatureView) -> str:
+def _neighbours(view: FeatureView, names: Mapping[int, str]) -> str:
     found = view["neighbours"][:NEIGHBOURS]
     if not found:
         return _panel("Neighbours", _why(view, "neighbours"))
     rows = "".join(
-        f'<tr><td class="n"><code>{row["latent"]}</code></td><td class="n">{_signed(row["cosine"], plus=False)}</td>'
+        f'<tr><td class="n"><code>{row["latent"]}</code></td>'
+        f'<td class="name">{escape(shown(names.get(row["latent"], "")))}</td>'
+        f'<td class="n">{_signed(row["cosine"], plus=False)}</td>'
         f'<td class="n">{_signed(row["phi"], plus=False)}</td></tr>'
         for row in found
     )
-    head = '<tr><th class="n">#</th><th class="n">cos</th><th class="n">φ</th></tr>'
+    head = '<tr><th class="n">#</th><th></th><th class="n">cos</th><th class="n">φ</th></tr>'
     return _panel("Neighbours", f'<table class="neighbours">{head}{rows}</table>')
 
 

@@ -44,7 +44,8 @@ background:none;vertical-align:top;white-space:nowrap;max-width:none;font-weight
 .saekit-feature.saekit-feature .logits td:nth-child(odd){max-width:64px;overflow:hidden;text-overflow:ellipsis}
 .saekit-feature.saekit-feature .logits td:nth-child(3),
 .saekit-feature.saekit-feature .logits th:nth-child(2){padding-left:14px}
-.saekit-feature.saekit-feature .neighbours{width:auto}
+.saekit-feature.saekit-feature .neighbours .name{width:99%;max-width:0;overflow:hidden;text-overflow:ellipsis;
+unicode-bidi:isolate}
 .saekit-feature.saekit-feature .neighbours th+th,
 .saekit-feature.saekit-feature .neighbours td+td{padding-left:12px}
 .saekit-feature i{display:inline-block;height:6px;margin-right:5px;vertical-align:1px;box-sizing:border-box}
@@ -54,6 +55,5 @@ background:none;vertical-align:top;white-space:nowrap;max-width:none;font-weight
 .saekit-feature .side{display:flex;flex-wrap:wrap;gap:0 16px}
 .saekit-feature .side .panel{flex:0 0 228px}
 .saekit-feature .side .panel:has(.axis){flex:1 1 130px}
-.saekit-feature .side .panel:has(.neighbours){flex:0 0 auto}
 .saekit-feature.saekit-feature .logits td:nth-child(odd){max-width:52px}}
 </style>"""

@@ -2,7 +2,9 @@
 
 Positive: a counted token inside a span of the concept. Predicted: z > t, with t among tenths of the latent's largest z.
 For each latent and concept t is chosen on every second document of a kind; the best concepts of a latent are chosen
-there too, and precision, recall and F1 are given on the other documents. Concepts of fewer than 50 tokens are left out.
+there too, and precision, recall and F1 are given on the other documents, with the share of all the latent's firings
+there (z > 0) that the concept covers: a latent may be precise above its threshold and fire elsewhere below. Concepts of
+fewer than 50 tokens are left out.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ class Matches:
     precision: np.ndarray
     recall: np.ndarray
     threshold: np.ndarray
+    share: np.ndarray
 
 
 class Concepts:
@@ -70,7 +73,8 @@ class Concepts:
         found = np.take_along_axis(score, order, 1) > 0
         step = np.take_along_axis(best_level, order, 1)
         concept = np.where(found, self.kept[order] if len(self.kept) else order, -1)
-        return Matches(concept, at(judged), at(precision), at(recall), largest[:, None] * step / LEVELS)
+        share = np.take_along_axis(precision[:, 0], order, 1)
+        return Matches(concept, at(judged), at(precision), at(recall), largest[:, None] * step / LEVELS, share)
 
     def _counts(self, f: Firings, level: np.ndarray, chooses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """hits [half, latent, level, concept] and firings [half, latent, level, 1] at or above each level."""

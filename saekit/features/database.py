@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from saekit.features import schema
+from saekit.features.token_table import TokenTable
 
 if TYPE_CHECKING:
     import pandas
@@ -27,7 +29,7 @@ class Database:
         self._connection = duckdb.connect()
         with self._telling():
             for name in schema.TABLES:
-                files = sorted((folder / name).glob("part-*.parquet")) or [folder / f"{name}.parquet"]
+                files = self._files(name)
                 quoted = ", ".join("'" + str(file).replace("'", "''") + "'" for file in files)
                 self._connection.execute(f"create view {name} as select * from read_parquet([{quoted}])")
 
@@ -56,10 +58,7 @@ class Database:
     def tokens_at(self, places: np.ndarray) -> dict[str, np.ndarray]:
         """The rows of the table tokens at some places, ascending; places that are not there are left out."""
         with self._telling(), self._lock:
-            cursor = self._connection.cursor()
-            cursor.register("wanted", pa.table({"place": places}))
-            found = cursor.execute("select tokens.* from wanted join tokens using (place) order by place")
-            return _filled(found.fetchnumpy())
+            return self._tokens.at(places)
 
     def concepts_at(self, places: np.ndarray) -> dict[int, list[str]]:
         """The labelled concepts at some places, where there are any."""
@@ -69,11 +68,18 @@ class Database:
             found = cursor.execute("select place, list(concept) from wanted join concepts using (place) group by place")
             return dict(found.fetchall())
 
+    @cached_property
+    def _tokens(self) -> TokenTable:
+        return TokenTable(self._files("tokens"))
+
+    def _files(self, name: str) -> list[Path]:
+        return sorted((self.folder / name).glob("part-*.parquet")) or [self.folder / f"{name}.parquet"]
+
     @contextmanager
     def _telling(self) -> Iterator[None]:
         try:
             yield
-        except duckdb.Error as error:
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
             cause = str(error).strip().splitlines()[0]
             raise ValueError(
                 f"a file of {self.folder} is missing or damaged ({cause}): build the store again in an empty folder, "

@@ -40,7 +40,8 @@ def definitions(manifest: dict[str, Any]) -> dict[str, dict[str, str]]:
         "concept": (
             "Concept",
             "The labelled concept that it finds best, at token level: predicted where z > t. The concept and t (tenths "
-            "of its maximum) were chosen on every second document, F1, precision and recall are of the others.",
+            "of its maximum) were chosen on every second document, F1, precision and recall are of the others; the "
+            "share is of all its firings there, whatever t.",
             "store.concepts({latent})",
         ),
         "loss_effect": (

@@ -67,7 +67,7 @@ def windows(store: FeatureStore, latent: int, places: np.ndarray) -> list[Window
     if not len(places):
         return []
     around = np.unique(places[:, None] + np.arange(-BEFORE, AFTER + 1))
-    tokens = store.database.tokens_at(around[around >= 0])
+    tokens = store.database.tokens_at(around)
     query = "select place, value from activations where latent = ?"
     fired = store.database.columns(query, [latent])
     value = dict(zip(fired["place"].tolist(), fired["value"].tolist(), strict=True))

@@ -28,7 +28,17 @@ _UPSERT = (
     "label = coalesce(:label, label), star = coalesce(:star, star), note = coalesce(:note, note), saved = :saved, "
     "version = excluded.version"
 )
+_TOUCH = (
+    "INSERT INTO labels VALUES (?, '', 0, '', '', (SELECT coalesce(max(version), 0) + 1 FROM labels)) "
+    "ON CONFLICT (latent) DO UPDATE SET version = excluded.version"
+)
+_SINCE = (
+    "SELECT labels.latent, label, star, note, saved, version, scored.latent, best FROM labels LEFT JOIN "
+    "(SELECT latent, max(detection) AS best FROM explanations GROUP BY latent) AS scored "
+    "ON scored.latent = labels.latent WHERE version > ? ORDER BY labels.latent"
+)
 _EXPLANATIONS = f"SELECT {', '.join(EXPLANATION)} FROM explanations "
+_SAME = "DELETE FROM explanations WHERE latent = :latent AND text = :text AND author = :author"
 _ADD = f"INSERT INTO explanations ({', '.join(EXPLANATION)}) VALUES ({', '.join(':' + name for name in EXPLANATION)})"
 
 
@@ -69,18 +79,20 @@ class Labels:
         return self._labels("WHERE label != '' OR star OR note != '' ORDER BY latent")
 
     def since(self, version: int) -> tuple[int, dict[int, dict[str, Any]]]:
-        """The version now, and what was changed after `version` (0: everything) by anybody, cleared ones included.
+        """The version now, and what anybody changed after `version` (0: everything), cleared labels and new
+        explanations included: label, star, note, saved; of explained ones detection, the best score (None: no score).
 
-        Every change raises the version by one, so ask again with the number that came back."""
+        Every change raises the version, so ask again with the number that came back."""
         with self.file.reading() as connection:
             if connection is None:
                 return version, {}
             # One statement sees one state of the file: the version cannot pass a change that is not returned.
-            found = connection.execute(
-                "SELECT latent, label, star, note, saved, version FROM labels WHERE version > ? ORDER BY latent",
-                (version,),
-            ).fetchall()
-        return max([version, *(row[-1] for row in found)]), _rows(row[:-1] for row in found)
+            found = connection.execute(_SINCE, (version,)).fetchall()
+        entries = _rows(row[:5] for row in found)
+        for *_, explained, best in found:
+            if explained is not None:
+                entries[explained]["detection"] = best
+        return max([version, *(row[5] for row in found)]), entries
 
     def add_explanation(
         self,
@@ -91,7 +103,8 @@ class Labels:
         detection: float | None = None,
         fuzzing: float | None = None,
     ) -> None:
-        """Keep an explanation of a latent with its scores; None where a score was not measured.
+        """Keep an explanation of a latent with its scores; None where a score was not measured. The same text by the
+        same author takes the place of the earlier one.
 
         predicate_json: what of the explanation a program can apply, as JSON. Raises ValueError if it is not JSON, or
         for a score that is not finite."""
@@ -174,8 +187,10 @@ def put(connection: sqlite3.Connection, row: dict[str, Any]) -> None:
 
 
 def put_explanation(connection: sqlite3.Connection, row: dict[str, Any]) -> None:
-    """Write a row of explanations, as `checked_explanation` gives it."""
+    """Write a row of explanations, as `checked_explanation` gives it, in place of the same text by the same author."""
+    connection.execute(_SAME, row)
     connection.execute(_ADD, row)
+    connection.execute(_TOUCH, (row["latent"],))
 
 
 def stored_explanations(connection: sqlite3.Connection, latent: int | None = None) -> list[dict[str, Any]]:

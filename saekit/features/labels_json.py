@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from saekit.features.labels import (
-    EXPLANATION,
     Labels,
     now,
     put,
     put_explanation,
-    stored_explanations,
     text_of,
 )
 from saekit.features.labels_file import VERSION
@@ -56,10 +54,8 @@ def read_labels(labels: Labels, path: Path, replace: bool) -> None:
             rows += [_label(labels, {"latent": latent}) for latent in here if latent not in imported]
         for row in rows:
             put(connection, row)
-        known = {_identity(row) for row in stored_explanations(connection)}
         for row in explanations:
-            if _identity(row) not in known:
-                put_explanation(connection, row)
+            put_explanation(connection, row)
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -100,7 +96,3 @@ def _label(labels: Labels, row: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"star must be true or false, found {star!r}")
     saved = text_of(row.get("saved"), "saved") or now()
     return {"latent": labels.checked(row["latent"]), **texts, "star": star, "saved": saved}
-
-
-def _identity(row: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[name] for name in EXPLANATION)

@@ -48,10 +48,18 @@ def listing(store: FeatureStore) -> Listing:
 def hints(store: FeatureStore) -> list[str]:
     """What stands where there is no label: the tokens at its strongest examples' peaks."""
     rows = store.database.rows("select peak_tokens from latents order by latent")
-    return [
-        " ".join(shown(store.text_of(token), spaces=True) for token in (row["peak_tokens"] or [])[:HINTS])
-        for row in rows
-    ]
+    return [_hint(store, row["peak_tokens"]) for row in rows]
+
+
+def names(store: FeatureStore, latents: list[int]) -> dict[int, str]:
+    """What these latents are called: their label, or where there is none the hint."""
+    query = "select latent, peak_tokens from latents where latent in (select unnest(?))"
+    found = {row["latent"]: _hint(store, row["peak_tokens"]) for row in store.database.rows(query, [latents])}
+    return {latent: store.labels.get(latent)["label"] or found[latent] for latent in latents}
+
+
+def _hint(store: FeatureStore, tokens: list[int] | None) -> str:
+    return " ".join(shown(store.text_of(token), spaces=True) for token in (tokens or [])[:HINTS])
 
 
 def facts(manifest: dict[str, Any]) -> str:

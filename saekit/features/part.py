@@ -108,7 +108,7 @@ class Workbench:
         real = [row >= 0 for row in m.concept]
         names = np.array([*self.concept_names, ""], dtype=object)
         columns = {"concept": names[m.concept], "concept_f1": m.f1, "concept_precision": m.precision}
-        columns |= {"concept_recall": m.recall, "concept_threshold": m.threshold}
+        columns |= {"concept_recall": m.recall, "concept_threshold": m.threshold, "concept_share": m.share}
         return {n: _lists([row[k] for row, k in zip(v, real, strict=True)]) for n, v in columns.items()}
 
     def _peaks(self, f: Firings, chosen: Chosen) -> dict[str, Any]:

@@ -32,7 +32,10 @@ def pieces(parts: Sequence[bytes]) -> list[Piece]:
     The pieces tile the tokens in order. A byte that belongs to no whole character is shown as �, one sign a byte. A
     token without bytes is a piece without text, unless it stands inside a character.
     """
-    characters = dict(_characters(b"".join(parts)))
+    data = b"".join(parts)
+    if data.isascii():  # most text, and every token is a piece: no need to look at each character
+        return [Piece(part.decode(), token, token + 1) for token, part in enumerate(parts)]
+    characters = dict(_characters(data))
     found, start, begin, end = [], 0, 0, 0
     for token, part in enumerate(parts):
         end += len(part)

@@ -1,4 +1,4 @@
-"""The tables of a feature store, their columns and what these mean; version 1.
+"""The tables of a feature store, their columns and what these mean; version 2.
 
 A folder of Parquet files in parts, with manifest.json, the dictionary it was made from and labels.sqlite:
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-FORMAT, VERSION = "saekit.features", 1
+FORMAT, VERSION = "saekit.features", 2
 INTERVALS = QUANTILES = 5
 KINDS = ("top", "interval", "quantile", "random", "near")
 
@@ -53,6 +53,7 @@ LATENTS = pa.schema(
         ("concept_precision", pa.list_(pa.float32())),
         ("concept_recall", pa.list_(pa.float32())),
         ("concept_threshold", pa.list_(pa.float32())),
+        ("concept_share", pa.list_(pa.float32())),  # of the firings with z > 0, whatever the threshold: inside a span
         ("loss_effect", pa.float32()),  # nats a random firing saves: loss without the latent − loss with it
         ("loss_tokens", pa.int32()),  # firings it is the mean of
     ]

@@ -32,7 +32,7 @@ from saekit.features.explanations import (
     score,
 )
 from saekit.features.explanations.judge import explanation_text
-from saekit.features.listing import facts, listing
+from saekit.features.listing import facts, listing, names
 from saekit.features.neuronpedia import write_neuronpedia
 from saekit.features.opened import OpenedStore
 from saekit.features.prompt import features_on
@@ -118,8 +118,10 @@ class FeatureStore(OpenedStore):
 
     def feature(self, latent: int) -> Card:
         """A card of one latent, drawn without script or kernel."""
+        view = feature_view(self, latent)
+        called = names(self, [latent, *(row["latent"] for row in view["neighbours"])])
         label = self.labels.get(latent)["label"]
-        return Card(feature_view(self, latent), f"{self.folder}", facts(self.manifest), label)
+        return Card(view, f"{self.folder}", facts(self.manifest), label, called)
 
     def examples(self, latent: int, kind: Kind = "top") -> Examples:
         """Examples: "top", "interval", "quantile", "random" or "near" (saekit.features.choosing says what they are)."""
@@ -160,7 +162,7 @@ class FeatureStore(OpenedStore):
         return Answer(latent, rows, self._definition("neighbours"))
 
     def concepts(self, latent: int) -> Answer:
-        """The labelled concepts that it finds best: concept, f1, precision, recall, threshold."""
+        """The labelled concepts that it finds best: concept, f1, precision, recall, threshold, share."""
         return Answer(latent, concepts(self.row(latent)), self._definition("concept"))
 
     def loss_effect(self, latent: int) -> Answer:

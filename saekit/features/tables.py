@@ -17,6 +17,8 @@ from saekit.features.reading import Progress
 from saekit.models.safely import write_atomically
 
 ROW_GROUP = 2**16
+ROW_GROUPS = {"latents": 2**8, "tokens": 2**13}
+"""Rows read together: fewer where single rows are asked for, since all of a group is read then."""
 
 
 def table(name: str, values: dict[str, Any]) -> pa.Table:
@@ -41,7 +43,11 @@ def write_table(folder: Path, name: str, number: int, part: pa.Table) -> None:
         floats = dict.fromkeys(("value", "logit_effect", "loss_effect"), "BYTE_STREAM_SPLIT")
         options = {"use_dictionary": ["latent"], "column_encoding": {"place": "DELTA_BINARY_PACKED", **floats}}
     (folder / name).mkdir(exist_ok=True)
-    _write(folder / name / f"part-{number:04d}.parquet", part, options)
+    _write(
+        folder / name / f"part-{number:04d}.parquet",
+        part,
+        options | {"row_group_size": ROW_GROUPS.get(name, ROW_GROUP)},
+    )
 
 
 def write_text(folder: Path, readings: Readings, progress: Progress, concepts: Sequence[str], model: Any) -> None:
@@ -70,6 +76,4 @@ def write_text(folder: Path, readings: Readings, progress: Progress, concepts: S
 
 
 def _write(file: Path, part: pa.Table, options: dict[str, Any]) -> None:
-    write_atomically(
-        file, lambda path: pq.write_table(part, path, compression="zstd", row_group_size=ROW_GROUP, **options)
-    )
+    write_atomically(file, lambda path: pq.write_table(part, path, compression="zstd", **options))

@@ -46,7 +46,7 @@ def feature_view(store: FeatureStore, latent: int) -> FeatureView:
 
 
 def concepts(row: dict[str, Any]) -> list[dict[str, Any]]:
-    names = ("f1", "precision", "recall", "threshold")
+    names = ("f1", "precision", "recall", "threshold", "share")
     columns = zip(*(row[f"concept_{name}"] or [] for name in names), strict=True)
     return [
         {"concept": concept, **dict(zip(names, numbers, strict=True))}
@@ -85,7 +85,6 @@ def _examples(store: FeatureStore, row: dict[str, Any]) -> dict[str, Any]:
     for shown, kind, band in examples(store, row["latent"], KINDS):
         found[kind].append((band, shown))
     result: dict[str, Any] = {kind: [shown for _, shown in found[kind]] for kind in ("top", "random", "near")}
-    result["random"].sort(key=lambda example: -abs(example["value"]))
     strongest = max(abs(row["max_activation"]), abs(row["min_activation"]))
     if row["firings"]:
         edges = [strongest * i / INTERVALS for i in range(INTERVALS + 1)]
@@ -99,63 +98,74 @@ def _examples(store: FeatureStore, row: dict[str, Any]) -> dict[str, Any]:
 def _bands(found: list[tuple[int, Example]], edges: list[float], counts: list[int]) -> list[Band]:
     bands = []
     for i in reversed(range(len(counts))):
-        own = sorted((example for band, example in found if band == i), key=lambda example: -abs(example["value"]))
+        own = [example for band, example in found if band == i]
         bands.append(Band(low=edges[i], high=edges[i + 1], count=counts[i], examples=own))
     return bands
 
 
 def examples(store: FeatureStore, latent: int, kinds: tuple[str, ...]) -> list[tuple[Example, str, int]]:
-    """Examples with their kind and band, in the order of kind, band and rank."""
-    query = "select kind, band, place, value, copies from examples where latent = ? order by kind, band, rank"
+    """Examples with their kind and band, in the order of kind and band; those drawn at random by strength, the others
+    by rank."""
+    query = (
+        "select kind, band, place, value, copies from examples where latent = ? "
+        "order by kind, band, if(kind in ('top', 'near'), 0, -abs(value)), rank"
+    )
     rows = [row for row in store.database.rows(query, [latent]) if row["kind"] in kinds]
     if not rows:
         return []
     places = np.array([row["place"] for row in rows])
     around = np.unique(places[:, None] + np.arange(-BEFORE, AFTER + 1))
-    tokens = store.database.tokens_at(around[around >= 0])
-    at = {int(place): i for i, place in enumerate(tokens["place"])}
-    query = "select place, value, logit_effect, loss_effect from activations where latent = ?"
-    columns = store.database.columns(query, [latent])
-    where = {int(place): i for i, place in enumerate(columns["place"])}
+    tokens = store.database.tokens_at(around)
+    query = "select place, value, logit_effect, loss_effect from activations where latent = ? order by place"
+    columns = _at(tokens["place"], store.database.columns(query, [latent]))
+    peaks = np.searchsorted(tokens["place"], places)
+    # Around a peak no place is missing but before the corpus and after it, so that a window is a slice.
+    begins = np.searchsorted(tokens["place"], places - BEFORE)
+    ends = np.searchsorted(tokens["place"], places + AFTER + 1)
     found = []
-    for row in rows:
-        peak = at[row["place"]]
-        same = [at.get(p) for p in range(row["place"] - BEFORE, row["place"] + AFTER + 1)]
-        window = [i for i in same if i is not None and tokens["row"][i] == tokens["row"][peak]]
-        entries = [where.get(int(tokens["place"][i])) for i in window]
-        example = _example(store, tokens, window, peak, entries, columns)
+    for row, peak, begin, end in zip(rows, peaks, begins, ends, strict=True):
+        same = begin + np.flatnonzero(tokens["row"][begin:end] == tokens["row"][peak])
+        example = _example(store, tokens, slice(int(same[0]), int(same[-1]) + 1), int(peak), columns)
         found.append((example | {"value": row["value"], "copies": row["copies"]}, row["kind"], row["band"]))
     return found  # type: ignore[return-value]
 
 
+def _at(places: np.ndarray, firings: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The firings' numbers at some places: 0 where it is silent, effects nan where there is none."""
+    index = np.searchsorted(firings["place"], places)
+    index[index == len(firings["place"])] = 0
+    fires = firings["place"][index] == places if len(firings["place"]) else np.zeros(len(places), bool)
+    silent = {"value": 0.0, "logit_effect": np.nan, "loss_effect": np.nan}
+    found = {name: np.full(len(places), other) for name, other in silent.items()}
+    for name in silent:
+        found[name][fires] = firings[name][index[fires]]
+    return found
+
+
 def _example(
-    store: FeatureStore,
-    tokens: dict[str, np.ndarray],
-    window: list[int],
-    peak: int,
-    entries: list[int | None],
-    columns: dict[str, np.ndarray],
+    store: FeatureStore, tokens: dict[str, np.ndarray], window: slice, peak: int, columns: dict[str, np.ndarray]
 ) -> dict[str, Any]:
-    ids = [int(tokens["token"][i]) for i in window]
-
-    def of(name: str, start: int, stop: int) -> float | None:
-        """That of the strongest of a piece's tokens; effects are of the last firing."""
-        values = [float(columns[name][e]) for e in entries[start:stop] if e is not None]
-        values = [value for value in values if math.isfinite(value)]
-        if name == "value":
-            return max(values, key=abs, default=0.0)
-        return values[-1] if values else None
-
+    ids = tokens["token"][window].tolist()
     shown = pieces([store.bytes_of(token) for token in ids])
+
+    def of(name: str) -> list[float | None]:
+        """An entry a piece: the strongest of its tokens; of effects that of its last firing."""
+        column = [None if math.isnan(value) else value for value in columns[name][window].tolist()]
+        if len(shown) == len(ids):
+            return column
+        parts = [[value for value in column[piece.start : piece.stop] if value is not None] for piece in shown]
+        return [max(part, key=abs) if name == "value" else part[-1] if part else None for part in parts]
+
+    at = peak - window.start
     return {
         "document": int(tokens["document"][peak]),
         "position": int(tokens["position"][peak]),
-        "peak": next(n for n, piece in enumerate(shown) if piece.start <= window.index(peak) < piece.stop),
+        "peak": next(n for n, piece in enumerate(shown) if piece.start <= at < piece.stop),
         "pieces": [piece.text for piece in shown],
         "tokens": [ids[piece.start : piece.stop] for piece in shown],
-        "values": [of("value", piece.start, piece.stop) for piece in shown],
-        "logit_effect": [of("logit_effect", piece.start, piece.stop) for piece in shown],
-        "loss_effect": [of("loss_effect", piece.start, piece.stop) for piece in shown],
+        "values": of("value"),
+        "logit_effect": of("logit_effect"),
+        "loss_effect": of("loss_effect"),
     }
 
 

@@ -109,11 +109,13 @@ class Concordance:
 
     rows: tuple[tuple[tuple[str, ...], tuple[float, ...], int], ...]
     maximum: float
+    numbers: tuple[float, ...]
 
     @property
     def html(self) -> str:
-        lines = "".join(_line(*row, self.maximum) for row in self.rows) or "<p>no examples</p>"
-        return f'{_STYLE}<div class="saekit-tokens"><div role="list">{lines}</div></div>'
+        lines = [_line(*row, self.maximum, number) for row, number in zip(self.rows, self.numbers, strict=True)]
+        listed = "".join(lines) or "<p>no examples</p>"
+        return f'{_STYLE}<div class="saekit-tokens"><div role="list">{listed}</div></div>'
 
     def _repr_html_(self) -> str:
         return self.html
@@ -152,19 +154,26 @@ def tokens_view(
 
 
 def concordance(
-    rows: Sequence[tuple[Sequence[str], Sequence[float], int]], *, maximum: float | None = None
+    rows: Sequence[tuple[Sequence[str], Sequence[float], int]],
+    *,
+    maximum: float | None = None,
+    numbers: Sequence[float] | None = None,
 ) -> Concordance:
     """One line an example, its peak token in the same column, as many whole tokens around it as fit.
 
     Args:
         rows: triples (tokens, values, index of the peak token), in the order to show them.
         maximum: the value of the fullest colour; by default the largest |value| of all rows.
+        numbers: what stands before each line; by default the value at its peak.
     """
     checked = []
     for tokens, values, peak in rows:
-        kept, numbers = _checked("concordance", tokens, values, peak)
-        checked.append((kept, numbers, int(peak)))
-    return Concordance(tuple(checked), _maximum("concordance", [row[1] for row in checked], maximum))
+        checked.append((*_checked("concordance", tokens, values, peak), int(peak)))
+    said = [values[peak] for _, values, peak in checked] if numbers is None else [float(number) for number in numbers]
+    if len(said) != len(checked):
+        raise ValueError(f"concordance got {len(checked)} rows and {len(said)} numbers; give one number a row.")
+    most = _maximum("concordance", [row[1] for row in checked], maximum)
+    return Concordance(tuple(checked), most, tuple(said))
 
 
 def _checked(
@@ -219,7 +228,7 @@ def _token(
     return f'<{tag} class="{classes}"{style} title="{title}">{text}</{tag}>'
 
 
-def _line(tokens: tuple[str, ...], values: tuple[float, ...], peak: int, maximum: float) -> str:
+def _line(tokens: tuple[str, ...], values: tuple[float, ...], peak: int, maximum: float, number: float) -> str:
     """One example. Left tokens carry the class of the narrowest cell that still shows them, so whole tokens go."""
     left, used = [], 0
     for i in range(peak - 1, -1, -1):
@@ -234,9 +243,9 @@ def _line(tokens: tuple[str, ...], values: tuple[float, ...], peak: int, maximum
         if used > 100 and i > peak:
             break
         right.append(_token(tokens[i], values[i], maximum, peak=i == peak, breaks=False))
-    number = f"{values[peak]:.2f}".replace("-", "−")
+    said = f"{number:.2f}".replace("-", "−")
     return (
-        f'<div class="row text" role="listitem"><b>{number}</b> <span class="left">{"".join(reversed(left))}</span>'
+        f'<div class="row text" role="listitem"><b>{said}</b> <span class="left">{"".join(reversed(left))}</span>'
         f'<span class="right">{"".join(right)}</span></div>'
     )
 

@@ -56,8 +56,22 @@ def make_view() -> Callable[..., Any]:
             "loss_effect": 0.117,
             "loss_tokens": 12,
             "concepts": [
-                {"concept": "intro.name", "f1": 0.83, "precision": 0.9, "recall": 0.77, "threshold": 0.8},
-                {"concept": "entity.person", "f1": 0.41, "precision": 0.5, "recall": 0.35, "threshold": 0.0},
+                {
+                    "concept": "intro.name",
+                    "f1": 0.83,
+                    "precision": 0.9,
+                    "recall": 0.77,
+                    "threshold": 0.8,
+                    "share": 0.62,
+                },
+                {
+                    "concept": "entity.person",
+                    "f1": 0.41,
+                    "precision": 0.5,
+                    "recall": 0.35,
+                    "threshold": 0.0,
+                    "share": 0.5,
+                },
             ],
             "histogram": {"edges": [0.0, 2.0, 4.0, 6.0, 8.0], "counts": [9, 6, 0, 5]},
             "logits": {

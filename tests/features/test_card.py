@@ -42,7 +42,7 @@ def test_every_number_is_there_as_text(make_view: Callable[..., Any]) -> None:
     text = Parsed(feature_card(make_view(), "stores/first", "TopK k = 32", "a name")).text
     for said in [
         "4217 a name",
-        "alive · density 0.5 % · max 8 · concept intro.name F1 0.83 · loss effect +0.117 nats",
+        "alive · density 0.5 % · max 8 · concept intro.name F1 0.83, 62% of its firings · loss effect +0.117 nats",
         "stores/first · TopK k = 32",
         "8.00 Once upon a time, a boy named Tim and Jack. They ran",
         "7.50 ↵ there was a girl named Борис. Борис had a 🐻.",
@@ -119,8 +119,8 @@ def test_the_wrapper_draws_the_card(make_view: Callable[..., Any]) -> None:
     card = Card(make_view(), "stores/first", "facts", "a name")
     assert card._repr_html_() == card.html == feature_card(make_view(), "stores/first", "facts", "a name")
     assert repr(card) == (
-        "<Card: feature 4217 'a name' of stores/first, alive · density 0.5 % · max 8 · concept intro.name F1 0.83 · "
-        "loss effect +0.117 nats>"
+        "<Card: feature 4217 'a name' of stores/first, alive · density 0.5 % · max 8 · concept intro.name F1 0.83, "
+        "62% of its firings · loss effect +0.117 nats>"
     )
 
 

@@ -271,7 +271,7 @@ def test_import_keeps_what_is_not_in_the_file_unless_it_replaces(full: Labels, t
     assert other.get(1) == full.get(1)  # as a whole: no note of the old row is left
     assert other.get(2)["label"] == ("" if replace else "two")
     assert [row["latent"] for row in other.explanations()] == ([1, 4] if replace else [2, 1, 4])
-    assert list(other.since(version)[1]) == ([1, 2, 9] if replace else [1, 9])
+    assert list(other.since(version)[1]) == ([1, 2, 4, 9] if replace else [1, 4, 9])
 
 
 @pytest.mark.parametrize(

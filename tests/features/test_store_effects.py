@@ -160,4 +160,7 @@ def test_concepts_are_those_that_concept_match_finds(tiny_llama, tmp_path, one_t
             for name in ("f1", "precision", "recall"):
                 assert row[name] == pytest.approx(truth[name], abs=1e-4)
             assert row["threshold"] == pytest.approx(truth["threshold"], rel=1e-5, abs=1e-6)
+            fires = (z[:, latent] > 0) & (where % 2 == 1)  # the judging half
+            share = float(labels[row["concept"]][fires].double().mean()) if fires.any() else 0.0
+            assert row["share"] == pytest.approx(share, abs=1e-6)
     assert set(store.sql("select distinct concept from concepts").concept) == {"thing", "article", "person"}

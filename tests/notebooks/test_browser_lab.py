@@ -70,7 +70,8 @@ FIRST_PAINT = """async (index) => {
 CLICKED = """async ([host, id]) => {
     const root = host.getRootNode(), row = root.querySelector(id), start = performance.now();
     const done = new Promise(resolve => {
-        const look = () => root.querySelector('.title .number').textContent === id.slice(2) &&
+        const look = () => root.querySelector('.body').dataset.latent === id.slice(2) &&
+            root.querySelector('.title .number').textContent === id.slice(2) &&
             root.querySelector('.example') && root.querySelector('.neighbours tbody tr');
         const observer = new MutationObserver(() => look() && (observer.disconnect(), resolve()));
         observer.observe(root, {subtree: true, childList: true, characterData: true});

@@ -154,7 +154,14 @@ class FakeStore:
             "loss_effect": None if absent or dead else 0.117,
             "loss_tokens": 128,
             "concepts": [
-                {"concept": "intro.name", "f1": 0.83, "precision": 0.79, "recall": 0.88, "threshold": 0.9},
+                {
+                    "concept": "intro.name",
+                    "f1": 0.83,
+                    "precision": 0.79,
+                    "recall": 0.88,
+                    "threshold": 0.9,
+                    "share": 0.62,
+                },
             ]
             if plain
             else [],

@@ -60,8 +60,8 @@ class FeatureBrowser(anywidget.AnyWidget):
         self._store, self._model = store, model
         self._listing = store.listing()
         self._labels = {int(latent): entry for latent, entry in self._listing["labels"].items()}
-        self._version, changed = store.labels_since(0)
-        self._labels.update(changed)
+        self._version = 0
+        self._take_labels(0)
         if feature is None:
             feature = _strongest(self._listing["columns"]["max"])
         super().__init__(
@@ -165,6 +165,8 @@ class FeatureBrowser(anywidget.AnyWidget):
 
     def _send_listing(self, content: Mapping[str, Any], *, offline: bool = False) -> Answer:
         listing = self._listing
+        self._take_labels(self._version)  # a label may be newer than what any view has asked for
+        self._show_stars()
         off = {}
         if offline:
             off = dict.fromkeys(("edit", "save"), "This is a saved file: it has no kernel.")
@@ -206,10 +208,18 @@ class FeatureBrowser(anywidget.AnyWidget):
         return {"latent": latent, "stored": self._labels[latent]}, ()
 
     def _send_labels(self, content: Mapping[str, Any]) -> Answer:
-        self._version, changed = self._store.labels_since(int(content.get("since", 0)))
-        self._labels.update(changed)
+        changed = self._take_labels(int(content.get("since", 0)))
         self._show_stars()
         return {"version": self._version, "labels": self._listed(changed)}, ()
+
+    def _take_labels(self, since: int) -> Iterable[int]:
+        """Take in what anybody stored after the version `since`; the latents of which there is news."""
+        self._version, changed = self._store.labels_since(since)
+        self._labels.update(changed)
+        scores = {latent: entry["detection"] for latent, entry in changed.items() if "detection" in entry}
+        detection = self._listing["columns"]["detection"]
+        detection[list(scores)] = [math.nan if score is None else score for score in scores.values()]
+        return changed
 
     def _send_export(self, content: Mapping[str, Any]) -> Answer:
         name = f"{pathlib.PurePath(self._listing['title']).name or 'features'}_{self.feature}.html"
@@ -228,13 +238,13 @@ class FeatureBrowser(anywidget.AnyWidget):
         return path
 
     def _page(self, features: Iterable[int] | None) -> str:
+        head, buffers = self._send_listing({}, offline=True)
         if features is None:
             chosen = [self.feature, *self.starred, *self._matching()[:EXPORTED]]
         else:
             chosen = [self._latent(latent, "features") for latent in features]
         chosen = list(dict.fromkeys(chosen))
         shown = self.feature if self.feature in chosen or not chosen else chosen[0]
-        head, buffers = self._send_listing({}, offline=True)
         answers: dict[str, Answer] = {
             "listing": (_plain({"kind": "listing", **head}), buffers),
             "labels": ({"kind": "labels", "version": 0, "labels": []}, ()),
@@ -350,6 +360,8 @@ def _packed(view: FeatureView) -> tuple[dict[str, Any], bytes]:
 
 def _plain(value: Any) -> Any:
     """What JSON can say: no numpy, no nan, keys as text."""
+    if value is None or isinstance(value, str | int):  # nearly all there is
+        return value
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | np.ndarray):

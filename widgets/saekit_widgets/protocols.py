@@ -77,7 +77,7 @@ class FeatureView(TypedDict):
     decoder_norm: float
     loss_effect: Number  # mean over `loss_tokens` firings drawn at random
     loss_tokens: int
-    concepts: list[dict[str, Any]]  # concept, f1, precision, recall, threshold; best first
+    concepts: list[dict[str, Any]]  # concept, f1, precision, recall, threshold, share; best first
     histogram: dict[str, Any] | None  # edges (bins + 1), counts (bins): of non-zero activations
     logits: dict[str, Any] | None  # top, bottom: [piece, value] pairs; edges, counts: over the vocabulary
     neighbours: list[dict[str, Any]]  # latent, cosine, phi (None: not measured); the union of the nearest by either
@@ -133,7 +133,8 @@ class FeatureSource(Protocol):
         """Change what is given, keep the rest; returns what is now stored: label, star, note, saved."""
 
     def labels_since(self, version: int) -> tuple[int, dict[int, dict[str, Any]]]:
-        """The labels' version now, and those changed after `version` (by anybody who has the store open)."""
+        """The labels' version now, and those changed after `version` (by anybody who has the store open). An entry may
+        have detection as well, the best score of the latent's explanations, which may be new."""
 
     def card(self, latent: int) -> str:
         """One feature as static HTML, for a notebook without a kernel."""

@@ -55,7 +55,7 @@ class Answers:
         return self.balanced_accuracy - low, self.balanced_accuracy + high
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ExplanationScore:
     """The scores of one explanation.
 
@@ -100,6 +100,9 @@ class ExplanationScore:
     def __str__(self) -> str:
         note = f" ({self.note})" if self.note else ""
         return f"{self.explanation}: detection {self.detection:.2f}, fuzzing {self.fuzzing:.2f}{note}"
+
+    def __repr__(self) -> str:
+        return f"<ExplanationScore: {self}>"
 
     def _repr_html_(self) -> str:
         from saekit.plots import html_table

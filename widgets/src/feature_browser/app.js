@@ -12,6 +12,7 @@
  * @property {any} view  its view, or null while it is on its way or when it cannot be read
  * @property {Uint32Array} shown  the latents of the list, in order
  * @property {(latent: number) => void} select
+ * @property {(latent: number) => void} hovered  it may be selected soon
  * @property {(step: number) => void} step  to the next or previous feature of the list
  * @property {(trait: string, value: unknown) => void} set  a trait, told to Python
  * @property {(changes: Record<string, any>) => void} filter  merged into the filter; undefined removes

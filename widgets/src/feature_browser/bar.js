@@ -88,7 +88,7 @@ export function bar(app, host) {
     /** @param {boolean} connected @param {number} edits  that wait */
     connected(connected, edits) {
       dot.setAttribute("class", `dot${connected ? (app.listing ? "" : ".empty") : ".lost"}`.replaceAll(".", " "));
-      dot.setAttribute("aria-label", connected ? (app.listing ? "ready" : "loading") : "the kernel does not answer");
+      dot.ariaLabel = connected ? (app.listing ? "ready" : "loading") : "the kernel does not answer";
       connection.hidden = connected;
       if (!connected)
         fill(connection, element("span", {}, element("b.strong", {}, "The kernel does not answer: it is busy or gone. "),

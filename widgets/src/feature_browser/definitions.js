@@ -8,7 +8,7 @@ import { element } from "../shared/dom.js";
 export function question(app, panel, more) {
   const { title, text, code } = app.listing.definitions[panel] ?? {};
   if (!text) return null;
-  const node = element("button.question", { type: "button", "aria-label": `what is ${title}?`, "aria-expanded": "false", onclick: () =>
+  const node = element("button.question", { "aria-label": `what is ${title}?`, "aria-expanded": "false", onclick: () =>
     app.popover.toggle(node, [element("b", {}, title), text, more?.() && element("p", {}, more()), code && element("code", {}, code.replaceAll("{latent}", String(app.latent)))]) }, "?");
   return node;
 }

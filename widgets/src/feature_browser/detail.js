@@ -9,6 +9,8 @@ import { logits } from "./logits.js";
 import { neighbours } from "./neighbours.js";
 import { prompt } from "./prompt.js";
 
+const LATE = 150; // ms
+
 /** @param {import("./app.js").App} app @param {(text: string) => void} say */
 export function detail(app, say) {
   const head = header(app);
@@ -19,6 +21,7 @@ export function detail(app, say) {
   const side = element("aside.side", { "aria-label": "histogram, logits, neighbours" });
   const waiting = element("div.waiting", { role: "status" }, element("p.dim", {}, "Reading this feature"), Array.from({ length: 8 }, (_, i) => element("div.bone", { style: `width:${90 - ((i * 17) % 35)}%` })));
   const trouble = element("div.big", { role: "alert" });
+  /** @type {any} */ let late;
   const node = element("div.detail", {}, head.node, body, side, sheet.node);
 
   function drawSide() {
@@ -31,11 +34,15 @@ export function detail(app, say) {
     draw() {
       head.draw();
       sheet.draw();
+      clearTimeout(late);
       if (!app.view) {
-        fill(body, waiting);
-        fill(side);
+        late = setTimeout(() => { // most come sooner: the last one stays until then, and nothing flickers
+          fill(body, waiting);
+          fill(side);
+        }, body.firstChild ? LATE : 0);
         return;
       }
+      body.setAttribute("data-latent", String(app.latent)); // whose examples these are
       if (body.firstChild !== text.node) fill(body, text.node);
       text.draw();
       drawSide();
@@ -46,6 +53,7 @@ export function detail(app, say) {
     },
     /** @param {Error & {details?: string}} error @param {() => void} again */
     unreadable(error, again) {
+      clearTimeout(late);
       fill(trouble, element("b", {}, "This feature could not be read"), element("p", {}, error.message), element("p", {}, "The list, the prompt and the other features do not need it."),
         element("div.row", {}, button("Try again", again), error.details && button("Copy traceback", () =>
           navigator.clipboard?.writeText(error.details ?? "").catch(() => say(error.details ?? "")))));

@@ -4,9 +4,9 @@ import { reindex } from "./filtering.js";
 
 /**
  * @param {import("./app.js").App} app
- * @param {{changed: (latents: number[]) => void, say: (text: string) => void}} told
+ * @param {{changed: (latents: number[]) => void, forget: (latent: number) => void, say: (text: string) => void}} told
  */
-export function edits(app, { changed, say }) {
+export function edits(app, { changed, forget, say }) {
   /** @type {Map<number, number>} */ const waiting = new Map();
 
   /** @param {number} latent @param {import("./listing.js").Label} entry */
@@ -18,7 +18,12 @@ export function edits(app, { changed, say }) {
   /** What others stored; an edit of ours that is on its way wins. @param {any[]} entries */
   function take(entries) {
     const fresh = entries.filter(({ latent }) => !waiting.has(latent));
-    for (const entry of fresh) put(entry.latent, entry);
+    for (const { detection, ...entry } of fresh) {
+      put(entry.latent, entry);
+      if (detection === undefined) continue; // as another view of this browser tells it
+      app.listing.columns.detection[entry.latent] = detection ?? NaN;
+      forget(entry.latent); // there may be another explanation
+    }
     if (fresh.length) changed(fresh.map(({ latent }) => latent));
   }
 

@@ -15,7 +15,7 @@ const LINE = 170; // characters each way that one line can hold, at most
 /** @param {import("./app.js").App} app */
 export function examples(app) {
   const tabs = TABS.map(([name, title], i) =>
-    element("button.tab", { type: "button", role: "tab", title: `${title} (${i + 1})`, onclick: () => app.set("tab", name) }, title));
+    element("button.tab", { role: "tab", title: `${title} (${i + 1})`, onclick: () => app.set("tab", name) }, title));
   const wholeText = button("Full text", () => showFull(!full), { "aria-pressed": "false", title: "all of each example (t)" });
   const caption = element("p.caption");
   const lacking = element("p.lacking.dim.small.cut"); // what the store does not say about its examples
@@ -41,7 +41,7 @@ export function examples(app) {
   /** @param {boolean} on */
   function showFull(on) {
     full = on;
-    wholeText.setAttribute("aria-pressed", String(full));
+    wholeText.ariaPressed = String(full);
     draw();
   }
 
@@ -97,7 +97,7 @@ export function examples(app) {
     const { view } = app;
     const tab = app.model.get("tab");
     tabs.forEach((one, i) => {
-      one.setAttribute("aria-selected", String(TABS[i][0] === tab));
+      one.ariaSelected = String(TABS[i][0] === tab);
       one.tabIndex = TABS[i][0] === tab ? 0 : -1;
     });
     cursor = null;

@@ -1,4 +1,4 @@
-// Views of features: asked for once, kept, and fetched ahead for the neighbours in the list.
+// Views of features: asked for once, kept, and fetched ahead where one is likely to be opened.
 
 import { decodeView } from "./listing.js";
 
@@ -34,12 +34,14 @@ export function features(app) {
 
   return {
     get, fetchView,
-    /** The features that j and k lead to. @param {number} latent */
-    ahead(latent) {
-      const at = app.shown.indexOf(latent);
-      if (at < 0) return;
-      for (const next of [app.shown[at + 1], app.shown[at - 1]])
+    /** Its view is of before. @param {number} latent */
+    forget: (latent) => kept.delete(latent),
+    /** Features that are likely to be opened soon. @param {...(number | undefined)} latents */
+    ahead(...latents) {
+      for (const next of latents)
         if (next !== undefined && !kept.has(next)) fetchView(next).catch(() => {}); // said when it is opened
     },
+    /** Only while nothing else is on its way: a pointer that runs over the list must not fill the queue. @param {number} latent */
+    hovered: (latent) => coming.size || kept.has(latent) || fetchView(latent).catch(() => {}),
   };
 }

@@ -7,6 +7,7 @@ import { RANGES, matching, nearestLabel } from "./filtering.js";
 import { SORTS } from "./list.js";
 import { rangeFilter } from "./ranges.js";
 import { nameOf } from "./listing.js";
+import { whole } from "./words.js";
 
 const NAMES = /** @type {Record<string, string>} */ ({ density: "density %", max: "max", f1: "concept F1", loss_effect: "loss effect" });
 const TYPING = 60; // ms of rest before a keystroke of search is followed
@@ -44,7 +45,7 @@ export function filters(app) {
   const more = element("div.pair", { hidden: true }, rare.map(({ made }) => made?.node));
   const opener = rare.length > 0 && button("More", () => {
     more.hidden = !more.hidden;
-    opener.setAttribute("aria-expanded", String(!more.hidden));
+    opener.ariaExpanded = String(!more.hidden);
   }, { "aria-expanded": "false", title: `filter by ${rare.map(({ name }) => NAMES[name]).join(" and ")}` });
   const concept = element("select.field", { "aria-label": "best matched concept", onchange: () => app.filter({ concept: concept.value || undefined }) },
     element("option", { value: "" }, "any concept"), listing.concepts.map((name) => element("option", { value: name }, name)));
@@ -67,12 +68,11 @@ export function filters(app) {
   function explain() {
     const filter = now();
     const sorting = app.model.get("sort");
-    const said = { search: `the search “${filter.search}”`, concept: `the concept ${filter.concept}`, starred: "only starred", dead: "only dead", density: "the range of density",
-      max: "the range of max", f1: "the range of F1", loss_effect: "the range of loss effect" };
+    const said = /** @type {Record<string, string>} */ ({ search: `the search “${filter.search}”`, concept: `the concept ${filter.concept}`, starred: "only starred", dead: "only dead" });
     const ways = Object.keys(filter).map((key) => ({ key, left: matching(listing, { ...filter, [key]: undefined }, sorting).length })).filter(({ left }) => left > 0);
     const near = filter.search ? nearestLabel(listing, filter.search) : -1;
     fill(nothing, element("b", {}, "No feature matches"),
-      ways.length > 0 && element("p.dim", {}, ways.map(({ key, left }) => `Without ${said[/** @type {keyof typeof said} */ (key)]}: ${left.toLocaleString("en-US")}. `).join("")),
+      ways.length > 0 && element("p.dim", {}, ways.map(({ key, left }) => `Without ${said[key] ?? `the range of ${NAMES[key].replace(" %", "")}`}: ${whole(left)}. `).join("")),
       element("div.row.wrap", {}, ways.map(({ key }) => button(`Drop ${key === "search" ? "the search" : key.replace("_", " ")}`, () => app.filter({ [key]: undefined }))),
         button("Show all", () => app.set("filter", {})),
         near >= 0 && button(`${near} ${nameOf(listing, near).text.slice(0, 40)}`, () => app.select(near), { title: "the nearest label" })));
@@ -86,10 +86,10 @@ export function filters(app) {
       for (const { name, made } of ranges) made?.show(filter[name]);
       if (rare.some(({ name }) => filter[name])) more.hidden = false;
       concept.value = filter.concept ?? "";
-      starred.setAttribute("aria-pressed", String(Boolean(filter.starred)));
-      dead.setAttribute("aria-pressed", String(Boolean(filter.dead)));
+      starred.ariaPressed = String(Boolean(filter.starred));
+      dead.ariaPressed = String(Boolean(filter.dead));
       sort.value = app.model.get("sort")[0];
-      fill(count, app.shown.length.toLocaleString("en-US"), element("span.total", {}, ` of ${listing.size.toLocaleString("en-US")}`));
+      fill(count, whole(app.shown.length), element("span.total", {}, ` of ${whole(listing.size)}`));
       nothing.hidden = app.shown.length > 0;
       if (!app.shown.length) explain();
     },

@@ -5,7 +5,7 @@ import { element, fill } from "../shared/dom.js";
 import { visible } from "../shared/tokens.js";
 import { question } from "./definitions.js";
 import { isDead } from "./listing.js";
-import { fixed, percent, savedAt, share, signed } from "./words.js";
+import { fixed, percent, savedAt, share, signed, whole } from "./words.js";
 
 /** @param {import("./app.js").App} app */
 export function header(app) {
@@ -58,13 +58,13 @@ export function header(app) {
     const best = view?.concepts?.[0] ?? (listing.concept[latent] >= 0 && { concept: listing.concepts[listing.concept[latent]], f1: f1?.[latent] });
     const effect = view ? view.loss_effect : listing.columns.loss_effect?.[latent];
     const measured = effect !== null && effect !== undefined && !Number.isNaN(effect);
-    const why = () => view?.absent?.loss_effect ?? (view?.loss_tokens ? `Mean over ${view.loss_tokens.toLocaleString("en-US")} firings drawn at random.` : undefined);
+    const why = () => view?.absent?.loss_effect ?? (view?.loss_tokens ? `Mean over ${whole(view.loss_tokens)} firings drawn at random.` : undefined);
     return [
       fact("", [element(`span.dot${dead ? ".empty" : ""}`), dead ? "dead" : "alive"]),
-      fact("density", [dead ? "0" : percent(density[latent]), " %"], question(app, "density", () => view && `It fired on ${view.firings.toLocaleString("en-US")} tokens.`)),
+      fact("density", [dead ? "0" : percent(density[latent]), " %"], question(app, "density", () => view && `It fired on ${whole(view.firings)} tokens.`)),
       !dead && fact(view?.minimum < 0 ? "range" : "max", [view?.minimum < 0 && `${fixed(view.minimum)} – `, fixed(max[latent])]),
       !dead && best && fact("concept", [element("span.mono.concept", { title: visible(best.concept) }, visible(best.concept)), " F1 ", share(best.f1)],
-        question(app, "concept", () => best.precision !== undefined ? `Precision ${share(best.precision)}, recall ${share(best.recall)}, threshold ${fixed(best.threshold)}.` : undefined)),
+        question(app, "concept", () => best.precision !== undefined ? `Precision ${share(best.precision)}, recall ${share(best.recall)}, threshold ${fixed(best.threshold)}. ${share(best.share)} of all its firings lie in it.` : undefined)),
       !dead && (measured || view?.absent?.loss_effect) && fact("loss effect", [measured ? `${signed(effect, 3)} nats` : "–"], question(app, "loss_effect", why)),
     ];
   }
@@ -83,7 +83,7 @@ export function header(app) {
       const fields = /** @type {[any, string | undefined][]} */ ([[label, own.label], [note, own.note]]);
       for (const [field, text] of fields) if (other || !field.matches(":focus")) field.value = text ?? "";
       fill(star, icon("star", Boolean(own.star)));
-      star.setAttribute("aria-pressed", String(Boolean(own.star)));
+      star.ariaPressed = String(Boolean(own.star));
       number.textContent = String(app.latent);
       saved.textContent = app.pending(app.latent) ? "not saved yet" : own.saved && (own.label || own.note || own.star) ? `yours, saved ${savedAt(own.saved)}` : "";
       label.placeholder = own.label ? "" : isDead(listing, app.latent) ? "no label" : `label · ${visible(listing.hints[app.latent] ?? "").slice(0, 80)}`;

@@ -4,7 +4,7 @@
 import { element } from "../shared/dom.js";
 import { absent, panelOf } from "./definitions.js";
 import { strength } from "./tokens.js";
-import { fixed } from "./words.js";
+import { fixed, whole } from "./words.js";
 
 const WIDTH = 292;
 const HEIGHT = 56;
@@ -32,7 +32,7 @@ export function histogram(app) {
     const middle = (edges[i] + edges[i + 1]) / 2;
     const [from, width, height] = [x(edges[i]), Math.max(0.5, x(edges[i + 1]) - x(edges[i]) - 1), 46 * tall[i]];
     return [element(`rect.${middle < 0 ? "minus" : "plus"}`, { x: from.toFixed(1), y: (HEIGHT - height).toFixed(1), width: width.toFixed(1), height: height.toFixed(1), style: `--a:${strength(middle, most).toFixed(2)}` },
-        element("title", {}, `${fixed(edges[i])} – ${fixed(edges[i + 1])}: ${count.toLocaleString("en-US")}`)),
+        element("title", {}, `${fixed(edges[i])} – ${fixed(edges[i + 1])}: ${whole(count)}`)),
       element(`path.top.${middle < 0 ? "minus" : "plus"}`, { d: `M${from.toFixed(1)} ${(HEIGHT - height).toFixed(1)}h${width.toFixed(1)}` })];
   });
   const tab = app.model.get("tab");
@@ -45,6 +45,6 @@ export function histogram(app) {
     element("svg.bars", { viewBox: `0 0 ${WIDTH} 62`, preserveAspectRatio: "none", role: "img", "aria-label": `histogram of non-zero activations from ${fixed(low)} to ${fixed(high)}, counts on a log scale` },
       bars, element("path.axis", { d: `M0 ${HEIGHT}.5H${WIDTH}` }), low < 0 && element("path.axis", { d: `M${x(0)} 6V${HEIGHT}` }), mean, cuts),
     element("div.scale.small.dim", {}, element("span", {}, low < 0 ? `min ${fixed(low)}` : "0"),
-      view.mean !== null && element("span.at", { style: `left:${Math.min(68, Math.max(16, place)).toFixed(1)}%` }, `mean ${fixed(view.mean)}`), element("span", {}, `max ${fixed(high)}`)),
+      view.mean !== null && element("span.at", { style: `left:${Math.min(68, Math.max(low < 0 ? 35 : 16, place)).toFixed(1)}%` }, `mean ${fixed(view.mean)}`), element("span", {}, `max ${fixed(high)}`)),
     more.length > 0 && element("p.small.dim.moments", {}, more.map(([name, value]) => `${name} ${fixed(value)}`).join(" · ")));
 }

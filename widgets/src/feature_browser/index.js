@@ -31,7 +31,7 @@ function render({ model, el }) {
   el.append(host);
 
   const app = /** @type {App} */ ({
-    frame, signal, model, popover: popover(frame), latent: model.get("feature"), view: null, shown: new Uint32Array(), select, step, filter, fail,
+    frame, signal, model, popover: popover(frame), latent: model.get("feature"), view: null, shown: new Uint32Array(), select, hovered: (latent) => { views.hovered(latent); }, step, filter, fail,
     set(trait, value) {
       model.set(trait, value);
       model.save_changes();
@@ -78,7 +78,7 @@ function render({ model, el }) {
     const { content, buffers } = await app.messages.ask("listing");
     if (signal.aborted) return;
     app.listing = decodeListing(content, buffers);
-    store = edits(app, { say: top.say, changed: guarded(labelled) });
+    store = edits(app, { say: top.say, forget: views.forget, changed: guarded(labelled) });
     sieve = filters(app);
     rows = list(app);
     chosen = detail(app, top.say);
@@ -92,6 +92,7 @@ function render({ model, el }) {
     });
     sift();
     open();
+    frame.addEventListener("pointerenter", news);
     setTimeout(() => index(app.listing), 1000); // so that the first keystroke of a search need not wait for it
   }
 
@@ -111,6 +112,7 @@ function render({ model, el }) {
     rows.draw();
     chosen.relabel(latents);
     connection(connected);
+    if (!views.get(app.latent)) open(); // it was forgotten
   }
 
   /** @param {Record<string, any>} changes */
@@ -121,7 +123,9 @@ function render({ model, el }) {
 
   /** @param {number} latent */
   function select(latent) {
-    if (latent !== model.get("feature")) app.set("feature", latent); // whose change opens it
+    if (latent === model.get("feature")) return;
+    views.ahead(latent); // before Python hears of the choice: whoever follows it there may take long
+    app.set("feature", latent); // whose change opens it
   }
 
   /** @param {number} step */
@@ -152,13 +156,17 @@ function render({ model, el }) {
     );
   }
 
+  /** What another notebook or cell stored; it can wait. */
+  const news = () => { store.poll().catch(() => {}); };
+
   /** After a feature is drawn: what others wrote, and the features that are likely next. */
   function settle() {
     const { latent } = app;
     setTimeout(() => {
       if (signal.aborted || app.latent !== latent) return;
-      store.poll().catch(() => {}); // labels of another notebook can wait
-      views.ahead(latent);
+      news();
+      const at = app.shown.indexOf(latent);
+      if (at >= 0) views.ahead(app.shown[at + 1], app.shown[at - 1]); // j and k
     }, 50);
   }
 

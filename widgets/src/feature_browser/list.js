@@ -33,7 +33,7 @@ export function list(app) {
     const [column, descending] = sort();
     const head = (/** @type {string} */ name, /** @type {string} */ kind) =>
       element(`div.${kind}`, { role: "columnheader", "aria-sort": name !== column ? "none" : descending ? "descending" : "ascending" },
-        element("button", { type: "button", onclick: () => app.set("sort", [name, name === column ? !descending : name !== "latent"]) },
+        element("button", { onclick: () => app.set("sort", [name, name === column ? !descending : name !== "latent"]) },
           SORTS[name] + (name === column ? (descending ? " ↓" : " ↑") : "")));
     fill(heads, element("div"), head("latent", "index"), element("div.name", { role: "columnheader" }, "label"), head("density", "density"), head(last(), "last"));
   }
@@ -43,17 +43,19 @@ export function list(app) {
     const { listing } = app;
     const latent = app.shown[at];
     const dead = isDead(listing, latent);
-    const { text, own } = nameOf(listing, latent);
+    const { text: whole, own } = nameOf(listing, latent);
+    const text = whole.slice(0, 300);
+    const cell = (/** @type {string} */ name, /** @type {import("../shared/dom.js").Child[]} */ ...children) => element(name, { role: "gridcell" }, ...children);
     const density = listing.columns.density[latent];
     const starred = Boolean(listing.labels.get(latent)?.star);
     const chosen = latent === app.latent;
-    return element(`div.item${chosen ? ".chosen" : ""}`, { role: "row", id: `f${latent}`, "aria-selected": chosen, "aria-rowindex": at + 1, style: `top:${at * height()}px`, onclick: () => app.select(latent) },
+    return element(`div.item${chosen ? ".chosen" : ""}`, { role: "row", id: `f${latent}`, "aria-selected": chosen, "aria-rowindex": at + 1, style: `top:${at * height()}px`, onclick: () => app.select(latent), onpointerenter: () => app.hovered(latent) },
       element("span.star", { role: "gridcell", "aria-label": starred ? "starred" : "" }, starred && icon("star", true)),
-      element("span.index.mono.dim", { role: "gridcell" }, latent),
-      element(`span.name.cut${own ? ".strong" : dead ? ".dim" : ".mono.dim"}`, { role: "gridcell", title: text.slice(0, 300) }, text.slice(0, 300)),
-      element("span.density", { role: "gridcell" }, dead ? "dead" : percent(density),
+      cell("span.index.mono.dim", latent),
+      element(`span.name.cut${own ? ".strong" : dead ? ".dim" : ".mono.dim"}`, { role: "gridcell", title: text }, text),
+      cell("span.density", dead ? "dead" : percent(density),
         !dead && scale && element("i", { style: `--w:${(4 + 96 * scale.place(density)).toFixed(1)}%` })),
-      element("span.last", { role: "gridcell" }, dead && last() === "max" ? "–" : WRITE[last()](listing.columns[last()]?.[latent] ?? NaN)));
+      cell("span.last", dead && last() === "max" ? "–" : WRITE[last()](listing.columns[last()]?.[latent] ?? NaN)));
   }
 
   const fit = () => { pad.style.height = `${app.shown.length * height()}px`; };
@@ -63,10 +65,19 @@ export function list(app) {
     const from = Math.max(0, Math.floor(sight.scrollTop / tall) - AROUND);
     fit();
     const to = Math.min(app.shown.length, from + Math.ceil(sight.clientHeight / tall) + 2 * AROUND);
-    sight.setAttribute("aria-rowcount", String(app.shown.length));
+    sight.ariaRowCount = String(app.shown.length);
+    // A row that says the same stays: one that goes while a button is held down on it loses the click.
+    const old = new Map([...pad.children].map((one) => [one.id, one]));
     const rows = [];
-    for (let at = from; at < to; at++) rows.push(row(at));
-    fill(pad, ...rows);
+    for (let at = from; at < to; at++) {
+      const next = row(at);
+      const was = old.get(next.id);
+      const same = was?.isEqualNode(next);
+      rows.push(same ? was : next);
+      if (same) old.delete(next.id);
+    }
+    for (const one of old.values()) one.remove();
+    rows.forEach((one, i) => { if (pad.children[i] !== one) pad.insertBefore(one, pad.children[i]); });
     if (app.shown.subarray(from, to).includes(app.latent)) sight.setAttribute("aria-activedescendant", `f${app.latent}`);
     else sight.removeAttribute("aria-activedescendant");
   }

@@ -27,11 +27,11 @@ function panel(app, by, sortBy) {
   function draw() {
     const head = (/** @type {"cosine" | "phi"} */ name, /** @type {string} */ title) =>
       element("th", { scope: "col", "aria-sort": by() === name ? "descending" : "none" },
-        element("button.link", { type: "button", onclick: () => { sortBy(name); draw(); } }, title + (by() === name ? " ↓" : "")));
+        element("button.link", { onclick: () => { sortBy(name); draw(); } }, title + (by() === name ? " ↓" : "")));
     fill(heads, element("th", { scope: "col" }, "#"), element("th.name", { scope: "col" }, "label"), head("cosine", "cos"), head("phi", "φ"));
     fill(body, ...ranked(rows, by()).map(({ latent, cosine, phi }) => {
       const { text, own } = nameOf(app.listing, latent);
-      return element("tr", {}, element("td", {}, element("button.link.mono", { type: "button", "aria-label": `open feature ${latent}`, onclick: () => app.select(latent) }, latent)),
+      return element("tr", {}, element("td", {}, element("button.link.mono", { "aria-label": `open feature ${latent}`, onclick: () => app.select(latent) }, latent)),
         element(`td.name${own ? "" : ".mono.dim"}`, { title: text.slice(0, 300) }, text.slice(0, 300)), cell(cosine), cell(phi));
     }));
   }

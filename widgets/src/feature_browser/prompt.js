@@ -81,12 +81,12 @@ export function prompt(app) {
     const head = element("tr", {}, element("th.name", { scope: "col" }, element("span.dim.small", {}, column < 0 ? "strongest here first" : "strongest on this token")),
       pieces.map((/** @type {string} */ piece, /** @type {number} */ i) =>
         element(`th${i === column ? ".on" : ""}`, { scope: "col" },
-          element(`button${isCounted[i] ? "" : ".faint"}`, { type: "button", title: `${escaped(piece)}${isCounted[i] ? "" : ", not counted"}: sort by this token`, "aria-pressed": i === column, onclick: pick(i) }, tokenNodes(piece, true)))));
+          element(`button${isCounted[i] ? "" : ".faint"}`, { title: `${escaped(piece)}${isCounted[i] ? "" : ", not counted"}: sort by this token`, "aria-pressed": i === column, onclick: pick(i) }, tokenNodes(piece, true)))));
     const line = (/** @type {number} */ row) => {
       const latent = row < 0 ? app.latent : latents[row];
       const { text, own } = nameOf(app.listing, latent);
       return element(`tr${latent === app.latent ? ".me" : ""}`, {},
-        element("th.name", { scope: "row", title: text.slice(0, 300) }, element("button.link.mono.small", { type: "button", "aria-label": `open feature ${latent}`, onclick: () => app.select(latent) }, latent), " ",
+        element("th.name", { scope: "row", title: text.slice(0, 300) }, element("button.link.mono.small", { "aria-label": `open feature ${latent}`, onclick: () => app.select(latent) }, latent), " ",
           element("span", { class: own ? null : "mono dim" }, text.slice(0, 80))),
         pieces.map((/** @type {string} */ _, /** @type {number} */ i) => {
           const value = row < 0 ? 0 : values[row * pieces.length + i];

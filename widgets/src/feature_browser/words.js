@@ -59,5 +59,8 @@ export function python(value) {
   return JSON.stringify(value);
 }
 
+/** A whole number, thousands separated. @param {number} count */
+export const whole = (count) => count.toLocaleString("en-US");
+
 /** Words for a count: 1 copy, 3 copies. @param {number} count @param {string} one @param {string} many */
-export const counted = (count, one, many) => `${count.toLocaleString("en-US")} ${count === 1 ? one : many}`;
+export const counted = (count, one, many) => `${whole(count)} ${count === 1 ? one : many}`;

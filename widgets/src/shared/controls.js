@@ -19,13 +19,13 @@ export function icon(name, filled = false) {
 
 /** @param {string} label @param {(event: any) => void} action @param {Record<string, unknown>} [attributes] */
 export function button(label, action, attributes = {}) {
-  return element("button.button", { type: "button", onclick: action, ...attributes }, label);
+  return element("button.button", { onclick: action, ...attributes }, label);
 }
 
 /** A button that shows an icon; its label is spoken and is the tooltip.
  * @param {keyof typeof ICONS} name @param {string} label @param {(event: any) => void} action @param {Record<string, unknown>} [attributes] */
 export function iconButton(name, label, action, attributes = {}) {
-  return element("button.button.icon", { type: "button", title: label, "aria-label": label, onclick: action, ...attributes }, icon(name));
+  return element("button.button.icon", { title: label, "aria-label": label, onclick: action, ...attributes }, icon(name));
 }
 
 /**
@@ -39,7 +39,7 @@ export function popover(frame) {
 
   function close() {
     if (!opener) return false;
-    opener.setAttribute("aria-expanded", "false");
+    opener.ariaExpanded = "false";
     opener = null;
     box.hidden = true;
     return true;
@@ -50,7 +50,7 @@ export function popover(frame) {
     if (opener === by) return close();
     close();
     opener = by;
-    by.setAttribute("aria-expanded", "true");
+    by.ariaExpanded = "true";
     fill(box, element("div", {}, content));
     box.hidden = false;
     const [around, at] = [frame.getBoundingClientRect(), by.getBoundingClientRect()];

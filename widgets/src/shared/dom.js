@@ -15,6 +15,7 @@ const SVG = new Set(["svg", "path", "line", "g", "text", "circle", "rect", "titl
 export function element(name, attributes = {}, ...children) {
   const [tag, ...classes] = name.split(".");
   const node = SVG.has(tag) ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+  if (tag === "button") node.setAttribute("type", tag); // it sends no form
   if (classes.length) node.setAttribute("class", classes.join(" "));
   for (const [key, value] of Object.entries(attributes)) {
     if (typeof value === "function") node.addEventListener(key.slice(2), /** @type {EventListener} */ (value));

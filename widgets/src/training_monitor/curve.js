@@ -34,7 +34,7 @@ export function curve(name, label, signal) {
     const x = linear([0, total], [LEFT, width - RIGHT]);
     const y = linear(range, [height - BOTTOM, TOP]);
     const tokens = ticks(0, total, width > 300 ? 5 : 3);
-    svg.setAttribute("aria-label", `${label}: ${number(ys[last])} after ${compact(xs[last])} tokens`);
+    svg.ariaLabel = `${label}: ${number(ys[last])} after ${compact(xs[last])} tokens`;
     svg.replaceChildren(
       ...ticks(range[0], range[1], 5).flatMap((tick) => [
         element("line.grid", { x1: LEFT, x2: width - RIGHT, y1: y(tick), y2: y(tick) }),
