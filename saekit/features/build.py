@@ -38,7 +38,7 @@ from saekit.models.safely import remove_leftovers, write_atomically
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
-LATENTS_AT_ONCE, FIRINGS_AT_ONCE = 2048, 2**23
+LATENTS_AT_ONCE, FIRINGS_AT_ONCE = 2048, 2**20
 
 
 class Build:

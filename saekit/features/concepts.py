@@ -41,9 +41,9 @@ class Concepts:
         self.totals = np.zeros((2, names), np.int64)  # [half, concept]: positive tokens
         for chunk in readings.chunks:
             order = np.argsort(chunk["label_place"], kind="stable")
-            place, label = chunk["label_place"][order], chunk["label_concept"][order].astype(np.int64)
+            place, label = chunk["label_place"][order], chunk["label_concept"][order]
             self.labels.append(label)
-            self.offsets.append(np.searchsorted(place, np.arange(len(chunk["token"]) + 1)))
+            self.offsets.append(np.searchsorted(place, np.arange(len(chunk["token"]) + 1)).astype(np.int32))
             half = chunk["chooses"][place].astype(np.int64)
             self.totals += np.bincount(half * names + label, minlength=2 * names).reshape(2, names)
         self.readings = readings

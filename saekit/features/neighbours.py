@@ -25,16 +25,22 @@ class Neighbours:
     def __init__(self, directions: Tensor, readings: Readings, tokens: int = COACTIVE_TOKENS) -> None:
         self.unit = torch.nn.functional.normalize(directions.detach().float().cpu(), dim=1)
         self.tokens, self.fires = 0, []
-        firings = np.zeros(len(directions), np.int64)
+        firings, ones = np.zeros(len(directions), np.int64), np.empty(0, np.int32)
         for chunk in readings.chunks:
             if self.tokens >= tokens:
                 break
             self.tokens += int(chunk["counted"].sum())
             firings += np.diff(chunk["starts"])
-            ones = np.ones(len(chunk["place"]), np.int32)
+            # Places stay on the disk, offsets are as narrow as they are, and all ones are the same: it is most of
+            # what building holds.
+            if len(ones) < len(chunk["place"]):
+                ones = np.ones(len(chunk["place"]), np.int32)
+            mine = ones[: len(chunk["place"])]
             shape = (len(chunk["token"]), len(directions))
-            by_latent = sparse.csc_array((ones, chunk["place"], chunk["starts"]), shape=shape)
-            self.fires.append((by_latent, by_latent.tocsr()))
+            by_latent = sparse.csc_array((mine, chunk["place"], chunk["starts"].astype(np.int32)), shape=shape)
+            by_token = by_latent.tocsr()
+            by_token.data = mine
+            self.fires.append((by_latent, by_token))
         self.firings = firings.astype(np.float64)
 
     def of(self, first: int, last: int) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
