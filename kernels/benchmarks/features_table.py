@@ -26,7 +26,7 @@ def same(run: dict[str, Any]) -> tuple[float, float]:
 
 def speed(results: dict[str, Any]) -> list[str]:
     found, lines = results["speed"], ["## Beside plain dense torch", ""]
-    largest = max(value for name, value in found["differ"].items() if name not in ("histogram", "intervals"))
+    largest = max(value for name, value in found["differ"].items() if name not in ("histogram", "intervals", "ties"))
     lines += [f"Outputs equal first: numbers and logits to {largest:.0e} (relative above 1), histograms and interval"]
     lines += ["counts to 1e-5 of the firings, the same top examples in the same order with the same windows."]
     lines += ["“The same work”: without near misses and neighbours, which the peer does not make; the store's also"]
