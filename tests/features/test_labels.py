@@ -306,3 +306,15 @@ def test_a_wrong_file_is_one_sentence_and_changes_nothing(full: Labels, tmp_path
         with pytest.raises(ValueError, match=f"labels.json was not imported: .*{says}.*Nothing was changed"):
             full.import_(file, replace=replace)
     assert (full.all(), full.explanations(), full.since(0)) == before
+
+
+def test_the_same_explanation_again_takes_the_place_of_the_earlier_one(tmp_path: Path) -> None:
+    labels = Labels(tmp_path / "labels.sqlite", 10)
+    labels.set(3, label="three")
+    version, _ = labels.since(0)
+    labels.add_explanation(3, "a name", None, "me", 0.6)
+    labels.add_explanation(3, "a name", None, "me", 0.8)
+    labels.add_explanation(3, "a name", None, "you", 0.7)
+    assert [(row["author"], row["detection"]) for row in labels.explanations(3)] == [("me", 0.8), ("you", 0.7)]
+    _, changed = labels.since(version)
+    assert changed[3]["detection"] == 0.8 and changed[3]["label"] == "three"

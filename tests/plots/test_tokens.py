@@ -93,3 +93,9 @@ def test_bad_input_is_one_sentence(tokens: list[str], values: list[float], more:
 def test_nothing_to_draw_is_said() -> None:
     assert "no examples" in concordance([]).html
     assert repr(tokens_view([], [])) == "<TokensView: 0 tokens, maximum 0>"
+
+
+def test_a_line_can_have_a_number_of_its_own() -> None:
+    assert "−0.25" in concordance([(["a", "b"], [0.0, 0.0], 1)], numbers=[-0.25]).html
+    with pytest.raises(ValueError, match="1 rows and 2 numbers"):
+        concordance([(["a"], [0.0], 0)], numbers=[1.0, 2.0])
