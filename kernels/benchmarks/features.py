@@ -97,9 +97,9 @@ def check_equal(store: Any, peer: dict[str, Any]) -> dict[str, float]:
     Of millions of choices of the k largest, rounding decides a few: the latents of which one fires once more are
     counted, and left out of the rest."""
     ours = store.database.frame("select *, max_activation as maximum from latents order by latent")
-    other = np.round(peer["density"].double().numpy() * store.tokens).astype(int)
-    apart = other != ours.firings.to_numpy()
-    assert np.abs(other - ours.firings.to_numpy()).sum() <= 2e-6 * ours.firings.sum(), "firings"
+    more = np.round(peer["density"].double().numpy() * store.tokens).astype(int) - ours.firings.to_numpy()
+    assert np.abs(more).sum() <= 2e-6 * ours.firings.sum(), "firings"
+    apart = more != 0
     alive = (ours.firings.to_numpy() > 0) & ~apart
     differ: dict[str, float] = {"ties": float(apart.sum())}
     for name in (*STATISTICS, "top_logits", "bottom_logits"):

@@ -29,6 +29,7 @@ def speed(results: dict[str, Any]) -> list[str]:
     largest = max(value for name, value in found["differ"].items() if name not in ("histogram", "intervals", "ties"))
     lines += [f"Outputs equal first: numbers and logits to {largest:.0e} (relative above 1), histograms and interval"]
     lines += ["counts to 1e-5 of the firings, the same top examples in the same order with the same windows."]
+    lines += [f"Left out: {found['differ']['ties']:.0f} latents of which rounding decided a near-tie of the k largest."]
     lines += ["“The same work”: without near misses and neighbours, which the peer does not make; the store's also"]
     lines += ["writes every firing with its logit effect, draws random examples and fills logit histograms.", ""]
     lines += ["| threads | run | dense torch, s (others) | store, s (others) | the same work, s | ratio | CPU ratio |"]

@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 
 EXPLANATION = ("latent", "text", "predicate", "author", "detection", "fuzzing", "saved")
 _SELECT = "SELECT latent, label, star, note, saved FROM labels "
+_NEXT = "(SELECT coalesce(max(version), 0) + 1 FROM labels)"
 _UPSERT = (
     "INSERT INTO labels VALUES (:latent, coalesce(:label, ''), coalesce(:star, 0), coalesce(:note, ''), :saved, "
-    "(SELECT coalesce(max(version), 0) + 1 FROM labels)) ON CONFLICT (latent) DO UPDATE SET "
+    f"{_NEXT}) ON CONFLICT (latent) DO UPDATE SET "
     "label = coalesce(:label, label), star = coalesce(:star, star), note = coalesce(:note, note), saved = :saved, "
     "version = excluded.version"
 )
 _TOUCH = (
-    "INSERT INTO labels VALUES (?, '', 0, '', '', (SELECT coalesce(max(version), 0) + 1 FROM labels)) "
+    f"INSERT INTO labels VALUES (?, '', 0, '', '', {_NEXT}) "
     "ON CONFLICT (latent) DO UPDATE SET version = excluded.version"
 )
 _SINCE = (

@@ -53,9 +53,10 @@ def hints(store: FeatureStore) -> list[str]:
 
 def names(store: FeatureStore, latents: list[int]) -> dict[int, str]:
     """What these latents are called: their label, or where there is none the hint."""
+    known = store.labels.all()
     query = "select latent, peak_tokens from latents where latent in (select unnest(?))"
     found = {row["latent"]: _hint(store, row["peak_tokens"]) for row in store.database.rows(query, [latents])}
-    return {latent: store.labels.get(latent)["label"] or found[latent] for latent in latents}
+    return {latent: known.get(latent, {}).get("label") or found[latent] for latent in latents}
 
 
 def _hint(store: FeatureStore, tokens: list[int] | None) -> str:

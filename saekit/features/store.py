@@ -119,7 +119,7 @@ class FeatureStore(OpenedStore):
     def feature(self, latent: int) -> Card:
         """A card of one latent, drawn without script or kernel."""
         view = feature_view(self, latent)
-        called = names(self, [latent, *(row["latent"] for row in view["neighbours"])])
+        called = names(self, [row["latent"] for row in view["neighbours"]])
         label = self.labels.get(latent)["label"]
         return Card(view, f"{self.folder}", facts(self.manifest), label, called)
 

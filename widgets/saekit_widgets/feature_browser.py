@@ -60,7 +60,6 @@ class FeatureBrowser(anywidget.AnyWidget):
         self._store, self._model = store, model
         self._listing = store.listing()
         self._labels = {int(latent): entry for latent, entry in self._listing["labels"].items()}
-        self._version = 0
         self._take_labels(0)
         if feature is None:
             feature = _strongest(self._listing["columns"]["max"])

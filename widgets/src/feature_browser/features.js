@@ -32,16 +32,18 @@ export function features(app) {
     return answer;
   }
 
+  /** Features that are likely to be opened soon. @param {...(number | undefined)} latents */
+  function ahead(...latents) {
+    for (const next of latents)
+      if (next !== undefined && !kept.has(next)) fetchView(next).catch(() => {}); // said when it is opened
+  }
+
   return {
     get, fetchView,
     /** Its view is of before. @param {number} latent */
     forget: (latent) => kept.delete(latent),
-    /** Features that are likely to be opened soon. @param {...(number | undefined)} latents */
-    ahead(...latents) {
-      for (const next of latents)
-        if (next !== undefined && !kept.has(next)) fetchView(next).catch(() => {}); // said when it is opened
-    },
+    ahead,
     /** Only while nothing else is on its way: a pointer that runs over the list must not fill the queue. @param {number} latent */
-    hovered: (latent) => coming.size || kept.has(latent) || fetchView(latent).catch(() => {}),
+    hovered: (latent) => coming.size || ahead(latent),
   };
 }
