@@ -45,6 +45,6 @@ export function histogram(app) {
     element("svg.bars", { viewBox: `0 0 ${WIDTH} 62`, preserveAspectRatio: "none", role: "img", "aria-label": `histogram of non-zero activations from ${fixed(low)} to ${fixed(high)}, counts on a log scale` },
       bars, element("path.axis", { d: `M0 ${HEIGHT}.5H${WIDTH}` }), low < 0 && element("path.axis", { d: `M${x(0)} 6V${HEIGHT}` }), mean, cuts),
     element("div.scale.small.dim", {}, element("span", {}, low < 0 ? `min ${fixed(low)}` : "0"),
-      view.mean !== null && element("span.at", { style: `left:${Math.min(68, Math.max(low < 0 ? 35 : 16, place)).toFixed(1)}%` }, `mean ${fixed(view.mean)}`), element("span", {}, `max ${fixed(high)}`)),
+      view.mean !== null && element("span.at", { style: `left:${Math.min(62, Math.max(low < 0 ? 35 : 16, place)).toFixed(1)}%` }, `mean ${fixed(view.mean)}`), element("span", {}, `max ${fixed(high)}`)),
     more.length > 0 && element("p.small.dim.moments", {}, more.map(([name, value]) => `${name} ${fixed(value)}`).join(" · ")));
 }
