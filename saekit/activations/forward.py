@@ -19,11 +19,15 @@ ROWS_AT_ONCE = 16
 """Rows in one forward pass: on a CPU larger batches are no faster, since rows are padded to the longest."""
 
 
-def forward_to(model: TransformerBridge, tokens: Tensor, hooks: Sequence[str]) -> dict[str, Tensor]:
-    """One forward pass that keeps the activations at ``hooks`` and stops after the last layer they need; on the fast
-    path where it gives the same."""
+def forward_to(
+    model: TransformerBridge, tokens: Tensor, hooks: Sequence[str], lengths: Tensor | None = None
+) -> dict[str, Tensor]:
+    """The activations at ``hooks``, not run further than the last layer they need; on the fast path where it gives the
+    same. lengths: how many positions of each row are wanted (≥ 1; all, where it is None); what lies behind may be 0."""
     path = fast_path(model, hooks, through_bridge)
-    return through_bridge(model, tokens, hooks) if path is None else path.read(tokens.to(model.cfg.device), hooks)
+    if path is None:
+        return through_bridge(model, tokens, hooks)
+    return path.read(tokens.to(model.cfg.device), hooks, lengths)
 
 
 def through_bridge(model: TransformerBridge, tokens: Tensor, hooks: Sequence[str]) -> dict[str, Tensor]:

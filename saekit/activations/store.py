@@ -166,7 +166,7 @@ class ActivationStore:
         with bar:
             documents = itertools.islice(iter(corpus), manifest["documents"], None)
             while not store.finished and (batches := store._tokenize(model, documents)):
-                found = read_parts(model, [batch.tokens for batch in batches], store.sites, engine, workers)
+                found = read_parts(model, batches, store.sites, engine, workers)
                 store._add(store._read(batches, found, dtype, told))
         if not store.shards:
             raise ValueError("there is no token to keep: the corpus is empty.")
@@ -185,12 +185,7 @@ class ActivationStore:
             rows = tokenize(model, texts, first_document=self.manifest["documents"])
             self.manifest["documents"] += len(texts)
             counted += int(rows.mask.sum())
-            parts = [slice(start, start + ROWS_AT_ONCE) for start in range(0, len(rows), ROWS_AT_ONCE)]
-            batches += [
-                TokenRows(rows.tokens[part], rows.mask[part], rows.documents[part], rows.positions[part], None, {})
-                for part in parts
-                if rows.mask[part].any()
-            ]
+            batches += [part for part in rows.split(ROWS_AT_ONCE) if part.mask.any()]
         return batches
 
     def _read(

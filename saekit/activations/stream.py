@@ -98,15 +98,14 @@ class ActivationStream(ShuffledStream):
         rows = tokenize(self.model, texts)
         if not rows.mask.any():
             return 0
-        for start in range(0, len(rows), ROWS_AT_ONCE):
-            part = slice(start, start + ROWS_AT_ONCE)
+        for part in rows.split(ROWS_AT_ONCE):
             turns.append(len(turns) % processes.count())
             if turns[-1] != processes.number():
                 for site in self.sites:
-                    pieces[site].append(torch.empty(int(rows.mask[part].sum()), self.widths[site]))
+                    pieces[site].append(torch.empty(int(part.mask.sum()), self.widths[site]))
                 continue
-            for site, h in forward_to(self.model, rows.tokens[part], self.sites).items():
-                flat = h.cpu()[rows.mask[part]].float()
+            for site, h in forward_to(self.model, part.tokens, self.sites, part.lengths).items():
+                flat = h.cpu()[part.mask].float()
                 check_finite(flat, site, (documents - 1) // ROWS_AT_ONCE)
                 pieces[site].append(flat)
         return int(rows.mask.sum())

@@ -41,6 +41,26 @@ class TokenRows:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    @property
+    def kept(self) -> Bool[Tensor, "row position"]:
+        """Everything but padding: counted tokens, BOS, and special tokens that are not counted."""
+        kept = self.positions >= 0
+        kept[:, :1] = True
+        return kept
+
+    @property
+    def lengths(self) -> Int[Tensor, " row"]:
+        """How many positions of each row are not padding."""
+        return self.kept.sum(1)
+
+    def split(self, rows: int) -> list[TokenRows]:
+        """Parts of at most so many rows each; what was excluded is not known by part."""
+        return [self._part(slice(start, start + rows)) for start in range(0, len(self), rows)]
+
+    def _part(self, p: slice) -> TokenRows:
+        spans = None if self.spans is None else self.spans[p]
+        return TokenRows(self.tokens[p], self.mask[p], self.documents[p], self.positions[p], spans, {})
+
 
 def tokenize(
     model: TransformerBridge,

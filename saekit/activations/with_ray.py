@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from saekit.activations.forward import describe_model, forward_to
+from saekit.activations.tokens import TokenRows
 from saekit.models import load_model
 
 if TYPE_CHECKING:
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def read_parts(
-    model: TransformerBridge, parts: Sequence[Tensor], hooks: Sequence[str], engine: str, workers: int
+    model: TransformerBridge, parts: Sequence[TokenRows], hooks: Sequence[str], engine: str, workers: int
 ) -> Iterator[dict[str, Tensor]]:
     """forward_to on each part, here or (engine "ray") on a cluster."""
     if engine == "ray":
         return read_with_ray(model, parts, hooks, workers)
-    return (forward_to(model, part, hooks) for part in parts)
+    return (forward_to(model, part.tokens, hooks, part.lengths) for part in parts)
 
 
 def check_engine(engine: str) -> None:
@@ -30,7 +31,7 @@ def check_engine(engine: str) -> None:
 
 
 def read_with_ray(
-    model: TransformerBridge, parts: Sequence[Tensor], hooks: Sequence[str], workers: int
+    model: TransformerBridge, parts: Sequence[TokenRows], hooks: Sequence[str], workers: int
 ) -> Iterator[dict[str, Tensor]]:
     """forward_to on a Ray cluster, the results in order."""
     from saekit.engines.cluster import on_cluster
@@ -45,7 +46,8 @@ def read_with_ray(
         "dtype": dtype,
         "hooks": list(hooks),
     }
-    for item in on_cluster([{"tokens": part.numpy()} for part in parts], RayReader, arguments, workers):
+    items = [{"tokens": part.tokens.numpy(), "lengths": part.lengths.numpy()} for part in parts]
+    for item in on_cluster(items, RayReader, arguments, workers):
         yield {hook: torch.from_numpy(item[hook].copy()).to(dtype) for hook in hooks}
 
 
@@ -58,5 +60,6 @@ class RayReader:
             raise ValueError(f"the worker's {name!r} has model_hash {self.model.model_hash}, not {model_hash}.")
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
-        read = forward_to(self.model, torch.from_numpy(item["tokens"].copy()), self.hooks)
+        tokens, lengths = (torch.from_numpy(item[name].copy()) for name in ("tokens", "lengths"))
+        read = forward_to(self.model, tokens, self.hooks, lengths)
         return {hook: h.float().cpu().numpy() for hook, h in read.items()}  # numpy has no bfloat16

@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from tqdm.std import tqdm
 
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 LATENTS_AT_ONCE, FIRINGS_AT_ONCE = 2048, 2**20
+MOST_THREADS = 4  # each holds a part
 
 
 class Build:
@@ -156,15 +160,22 @@ class Build:
         if examples:
             print(f"the model runs again on {examples:,} examples, each without its latent")
         total = examples or self.dictionary.d_sae
+        done = len(manifest["parts"])
         with _bar(total, 0, "features", "example" if examples else "latent") as bar:
-            for number, (first, last) in enumerate(parts):
-                if number >= len(manifest["parts"]):
-                    for name, part in bench.part(first, last, bar.update if examples else _nothing).items():
-                        write_table(self.folder, name, number, part)
-                    manifest["parts"].append([first, last])
-                    self._write(manifest)
+
+            def make(number: int) -> None:
+                for name, part in bench.part(*parts[number], bar.update if examples else _nothing).items():
+                    write_table(self.folder, name, number, part)
+
+            if not examples:
+                bar.update(sum(last - first for first, last in parts[:done]))
+            # With loss effects the model is at work, which uses all threads by itself and is nothing to share.
+            threads = 1 if examples else min(torch.get_num_threads(), MOST_THREADS)
+            for number in _in_turn(make, range(done, len(parts)), threads):
+                manifest["parts"].append(list(parts[number]))
+                self._write(manifest)
                 if not examples:
-                    bar.update(last - first)
+                    bar.update(parts[number][1] - parts[number][0])
         manifest["finished"] = True
         self._write(manifest)
         shutil.rmtree(room)
@@ -210,6 +221,26 @@ def _divided(starts: np.ndarray) -> list[tuple[int, int]]:
         parts.append((first, last))
         first = last
     return parts
+
+
+def _in_turn(make: Callable[[int], object], numbers: Sequence[int], threads: int) -> Iterator[int]:
+    """The numbers, in order, each once it is made; at most `threads` are being made or wait to be told of."""
+    if threads == 1:
+        for number in numbers:
+            make(number)
+            yield number
+        return
+    waiting: deque[tuple[int, Future[object]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for number in numbers:
+            if len(waiting) == threads:
+                first, made = waiting.popleft()
+                made.result()
+                yield first
+            waiting.append((number, pool.submit(make, number)))
+        for first, made in waiting:
+            made.result()
+            yield first
 
 
 def _editable(model: TransformerBridge, site: str) -> bool:

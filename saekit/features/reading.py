@@ -94,7 +94,7 @@ class Reader:
             batches.append(batch)
             now.documents += used
             now.counted += int(rows.mask.sum())
-            now.places += int(_kept(rows).sum())
+            now.places += int(rows.lengths.sum())
             for why, count in rows.excluded.items():
                 now.excluded[why] += count
         return batches, now
@@ -107,10 +107,10 @@ class Reader:
         codes: list[SparseCodes] = []
         labels: list[Tensor] = []
         base = 0
-        pieces = [(batch, rows) for batch in batches for rows in _pieces(batch.rows)]
-        found = read_parts(self.model, [rows.tokens for _, rows in pieces], sae.reads, self.engine, self.workers)
+        pieces = [(batch, rows) for batch in batches for rows in batch.rows.split(ROWS_AT_ONCE)]
+        found = read_parts(self.model, [rows for _, rows in pieces], sae.reads, self.engine, self.workers)
         for (batch, rows), activations in zip(pieces, found, strict=True):
-            kept = _kept(rows)
+            kept = rows.kept
             x: dict[str, Tensor] = {}
             for site, h in activations.items():
                 x[site] = h[rows.mask.to(h.device)].to(sae.decoder_directions)
@@ -194,28 +194,6 @@ def _encoded(sae: Dictionary, x: dict[str, Tensor], start: int) -> SparseCodes:
     if not bool(torch.isfinite(codes.values).all()):
         raise ValueError("the dictionary's codes are NaN or infinite where activations are not: check its weights.")
     return codes
-
-
-def _kept(rows: TokenRows) -> Tensor:
-    """Everything but padding: counted tokens, BOS, and special tokens that are not counted."""
-    kept = rows.positions >= 0
-    kept[:, 0] = True
-    return kept
-
-
-def _pieces(rows: TokenRows) -> list[TokenRows]:
-    parts = [slice(start, start + ROWS_AT_ONCE) for start in range(0, len(rows), ROWS_AT_ONCE)]
-    return [
-        TokenRows(
-            rows.tokens[p],
-            rows.mask[p],
-            rows.documents[p],
-            rows.positions[p],
-            None if rows.spans is None else rows.spans[p],
-            {},
-        )
-        for p in parts
-    ]
 
 
 def _first(rows: TokenRows, left: int, first_document: int, documents: int) -> tuple[TokenRows, int]:
