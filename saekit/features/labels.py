@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import operator
 import sqlite3
 from collections.abc import Iterable
 from datetime import datetime
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saekit.features.labels_file import LabelsFile
+from saekit.features.latent_number import latent_number
 
 if TYPE_CHECKING:
     import pandas
@@ -152,13 +152,8 @@ class Labels:
         read_labels(self, Path(path), replace)
 
     def checked(self, latent: int) -> int:
-        """The latent as a plain int. Raises ValueError if this dictionary has none of that number."""
-        if isinstance(latent, bool) or not hasattr(latent, "__index__"):
-            raise ValueError(f"a latent is a whole number, found {latent!r}.")
-        number = operator.index(latent)
-        if not 0 <= number < self.d_sae:
-            raise ValueError(f"latent {number} is not among the {self.d_sae:,} (0 … {self.d_sae - 1}) of this store.")
-        return number
+        """The latent as a plain int. Raises NoSuchLatent if this dictionary has none of that number."""
+        return latent_number(latent, self.d_sae)
 
     def checked_explanation(self, row: dict[str, Any]) -> dict[str, Any]:
         """The row of an explanation as it is stored. Raises ValueError naming what is wrong."""

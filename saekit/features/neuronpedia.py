@@ -87,10 +87,11 @@ def _finite(numbers: Iterable[float], name: str) -> list[float]:
 
 def write_neuronpedia(store: FeatureStore, folder: str | Path, latents: Sequence[int] | None = None) -> Path:
     """One JSON a latent, named by its number, and nothing where a latent never fires."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     if latents is None:
         latents = [row["latent"] for row in store.database.rows("select latent from latents where firings > 0")]
+    latents = [store.number(latent) for latent in latents]  # before anything is written
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     layer = site_layer(store.manifest["dictionary"]["reads"][0])
     for latent in latents:
         feature = neuronpedia_feature(store.view(latent), str(store.folder.name), layer)

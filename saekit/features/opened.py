@@ -13,6 +13,7 @@ from saekit.dictionaries import Dictionary, check_model
 from saekit.dictionaries.storage import read_dictionary
 from saekit.features.database import Database
 from saekit.features.labels import Labels
+from saekit.features.latent_number import latent_number
 
 if TYPE_CHECKING:
     import pandas
@@ -44,7 +45,8 @@ class OpenedStore:
 
     def sql(self, query: str, parameters: Sequence[Any] = ()) -> pandas.DataFrame:
         """Ask the tables latents, examples, activations, tokens, concepts, documents, vocabulary and labels, in
-        DuckDB's SQL; `?` stand for parameters. Errors are DuckDB's own."""
+        DuckDB's SQL; `?` stand for parameters, NumPy's numbers among them. Errors are DuckDB's own."""
+        parameters = [value.item() if isinstance(value, np.generic) else value for value in parameters]
         return self.database.frame(query, parameters, {"labels": self.labels.frame()})
 
     def latents(self) -> pandas.DataFrame:
@@ -61,15 +63,17 @@ class OpenedStore:
         return frame
 
     def row(self, latent: int) -> dict[str, Any]:
-        """The row of one latent in the table latents. Raises IndexError where there is none."""
-        if not 0 <= latent < self.d_sae:
-            raise IndexError(f"latent {latent} is not in 0 … {self.d_sae - 1}.")
-        return self.database.rows("select * from latents where latent = ?", [latent])[0]
+        """The row of one latent in the table latents. Raises NoSuchLatent where there is none."""
+        return self.database.rows("select * from latents where latent = ?", [self.number(latent)])[0]
+
+    def number(self, latent: int) -> int:
+        """The latent as a plain int, NumPy's too. Raises NoSuchLatent, an IndexError and a ValueError, for others."""
+        return latent_number(latent, self.d_sae)
 
     def next_alive(self, latent: int) -> int | None:
         """The next latent that fires, from the beginning again after the last."""
         query = "select latent from latents where firings > 0 order by latent <= ?, latent limit 1"
-        return next((row["latent"] for row in self.database.rows(query, [latent])), None)
+        return next((row["latent"] for row in self.database.rows(query, [self.number(latent)])), None)
 
     @cached_property
     def _vocabulary(self) -> list[bytes]:

@@ -129,10 +129,10 @@ class FeatureStore(OpenedStore):
             near = difflib.get_close_matches(str(kind), schema.KINDS, 1, 0.0)[0]
             raise ValueError(f"kind is one of {', '.join(schema.KINDS)}, found {kind!r}; the closest is {near!r}.")
         row = self.row(latent)
-        found = examples(self, latent, (kind,))
+        found = examples(self, row["latent"], (kind,))
         strongest = max(abs(row["max_activation"]), abs(row["min_activation"]))
         shown, bands = [example for example, _, _ in found], [band for _, _, band in found]
-        return Examples(latent, kind, shown, bands, strongest, KINDS[kind])
+        return Examples(row["latent"], kind, shown, bands, strongest, KINDS[kind])
 
     def histogram(self, latent: int) -> Answer:
         """Non-zero activations in 40 equal bins: low, high, count."""
@@ -140,7 +140,7 @@ class FeatureStore(OpenedStore):
         edges = histogram_edges(row["min_activation"], row["max_activation"])
         bins = zip(edges[:-1], edges[1:], row["histogram"] or [], strict=False)
         rows = [{"low": float(low), "high": float(high), "count": count} for low, high, count in bins]
-        return Answer(latent, rows, self._definition("histogram"))
+        return Answer(row["latent"], rows, self._definition("histogram"))
 
     def logits(self, latent: int) -> Answer:
         """The tokens it promotes and suppresses most at its maximum: side, token, id, effect."""
@@ -150,7 +150,7 @@ class FeatureStore(OpenedStore):
             for side in ("top", "bottom")
             for token, effect in zip(row[f"{side}_tokens"] or [], row[f"{side}_logits"] or [], strict=True)
         ]
-        return Answer(latent, rows, self._definition("logits"))
+        return Answer(row["latent"], rows, self._definition("logits"))
 
     def neighbours(self, latent: int) -> Answer:
         """The nearest by decoder cosine and by co-activation: latent, cosine, phi, label."""
@@ -159,17 +159,17 @@ class FeatureStore(OpenedStore):
         rows = [
             {"latent": row["latent"], "label": known.get(row["latent"], {}).get("label", ""), **row} for row in rows
         ]
-        return Answer(latent, rows, self._definition("neighbours"))
+        return Answer(self.number(latent), rows, self._definition("neighbours"))
 
     def concepts(self, latent: int) -> Answer:
         """The labelled concepts that it finds best: concept, f1, precision, recall, threshold, share."""
-        return Answer(latent, concepts(self.row(latent)), self._definition("concept"))
+        return Answer(self.number(latent), concepts(self.row(latent)), self._definition("concept"))
 
     def loss_effect(self, latent: int) -> Answer:
         """Nats that a firing saves, the mean over firings drawn at random; and how many these were."""
         row = self.row(latent)
         rows = [{"loss_effect": row["loss_effect"], "firings": row["loss_tokens"]}]
-        return Answer(latent, rows, self._definition("loss_effect"))
+        return Answer(row["latent"], rows, self._definition("loss_effect"))
 
     def _definition(self, panel: str) -> str:
         return definitions(self.manifest)[panel]["text"]
@@ -178,12 +178,12 @@ class FeatureStore(OpenedStore):
 
     def windows(self, latent: int) -> list[Window]:
         """The windows of its examples, with the labelled concepts of each token: explanations are written from them."""
-        return held_out.seen(self, latent)
+        return held_out.seen(self, self.number(latent))
 
     def held_out(self, latent: int, n: int = 50, seed: int = 0) -> tuple[list[Window], list[Window]]:
         """n windows in which it fires and n in which it does not, of documents that no example of it shows; fewer where
         there are not so many."""
-        return held_out.held_out(self, latent, n, seed)
+        return held_out.held_out(self, self.number(latent), n, seed)
 
     def propose(self, latent: int, most: int = 8) -> list[Proposal]:
         """Explanations that suit its examples, from labels and token statistics, the best first."""

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 
 def feature_view(store: FeatureStore, latent: int) -> FeatureView:
-    """Raises IndexError for a latent that is not there, ValueError naming a file that cannot be read."""
+    """Raises NoSuchLatent for a latent that is not there, ValueError naming a file that cannot be read."""
     row = store.row(latent)
+    latent = row["latent"]
     absent = _absent(store, row)
     return FeatureView(
         latent=latent,

@@ -66,9 +66,9 @@ def test_any_text_comes_back_equal(labels: Labels, tmp_path: Path, text: str) ->
 @pytest.mark.parametrize(
     ("latent", "more", "says"),
     [
-        (1000, {}, "latent 1000 is not among the 1,000 "),
-        (-1, {}, "latent -1 is not"),
-        ("3", {}, "whole number, found '3'"),
+        (1000, {}, "latent 1000 is not in 0 … 999; the nearest is 999"),
+        (-1, {}, "latent -1 is not in 0 … 999; the nearest is 0"),
+        ("3", {}, "whole number in 0 … 999, found '3'"),
         (3, {"label": 5}, "label must be text, found 5"),
         (3, {"note": "a\ud800"}, "note has half a character .* position 1"),
     ],
@@ -282,8 +282,8 @@ def test_import_keeps_what_is_not_in_the_file_unless_it_replaces(full: Labels, t
         (lambda c: {**c, "format": "other"}, "its format is 'other', not 'saekit.labels'"),
         (lambda c: {**c, "version": 2}, "it has version 2 of saekit.labels, this saekit reads 1"),
         (lambda c: {**c, "dictionary": "xyz"}, r"another dictionary \(xyz\), this store has abc"),
-        (lambda c: {**c, "labels": [*c["labels"], {"latent": 1000}]}, "latent 1000 is not among the 1,000"),
-        (lambda c: {**c, "labels": [*c["labels"], {"latent": "5"}]}, "whole number, found '5'"),
+        (lambda c: {**c, "labels": [*c["labels"], {"latent": 1000}]}, "latent 1000 is not in 0 … 999"),
+        (lambda c: {**c, "labels": [*c["labels"], {"latent": "5"}]}, "whole number in 0 … 999, found '5'"),
         (lambda c: {**c, "labels": [*c["labels"], {"latent": 1}]}, "it has latent 1 twice"),
         (lambda c: {**c, "labels": [{"latent": 1, "star": "yes"}]}, "star must be true or false, found 'yes'"),
         (lambda c: {**c, "labels": [{"label": "x"}]}, "'latent' is missing"),
