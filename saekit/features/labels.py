@@ -20,6 +20,8 @@ from saekit.features.latent_number import latent_number
 if TYPE_CHECKING:
     import pandas
 
+    from saekit.features.labels_json import Imported
+
 EXPLANATION = ("latent", "text", "predicate", "author", "detection", "fuzzing", "saved")
 _SELECT = "SELECT latent, label, star, note, saved FROM labels "
 _NEXT = "(SELECT coalesce(max(version), 0) + 1 FROM labels)"
@@ -142,14 +144,16 @@ class Labels:
 
         return write_labels(self, Path(path))
 
-    def import_(self, path: str | Path, replace: bool = False) -> None:
-        """Read what `export` wrote. An imported latent takes the place of the one here; with `replace` all else goes.
+    def import_(self, path: str | Path, replace: bool = False) -> Imported:
+        """Read what `export` wrote. What is here stays: a label, star or note is only added where there is none, an
+        explanation where its author gave no such text. `replace` makes all here as the file says; what it lacks goes.
 
+        Returns how many labels and explanations were added, and how many of the file were not, since others are here.
         Raises ValueError, and changes nothing, for a file that is not such JSON, or of another dictionary, or with a
         latent that is not here."""
         from saekit.features.labels_json import read_labels
 
-        read_labels(self, Path(path), replace)
+        return read_labels(self, Path(path), replace)
 
     def checked(self, latent: int) -> int:
         """The latent as a plain int. Raises NoSuchLatent if this dictionary has none of that number."""
@@ -187,6 +191,11 @@ def put_explanation(connection: sqlite3.Connection, row: dict[str, Any]) -> None
     connection.execute(_SAME, row)
     connection.execute(_ADD, row)
     connection.execute(_TOUCH, (row["latent"],))
+
+
+def stored_labels(connection: sqlite3.Connection) -> dict[int, dict[str, Any]]:
+    """latent → label, star, note, saved; cleared ones too."""
+    return _rows(connection.execute(_SELECT))
 
 
 def stored_explanations(connection: sqlite3.Connection, latent: int | None = None) -> list[dict[str, Any]]:

@@ -8,6 +8,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,33 @@ from saekit.features.labels import (
     now,
     put,
     put_explanation,
+    stored_explanations,
+    stored_labels,
     text_of,
 )
 from saekit.features.labels_file import VERSION
 from saekit.models.safely import write_atomically
 
 FORMAT = "saekit.labels"
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did.
+
+    labels, explanations: so many were added or changed.
+    kept_labels, kept_explanations: for so many the file said something else, and what was here stayed.
+    """
+
+    labels: int
+    explanations: int
+    kept_labels: int = 0
+    kept_explanations: int = 0
+
+    def __str__(self) -> str:
+        kept = f"kept {self.kept_labels} labels and {self.kept_explanations} explanations that the file has otherwise"
+        hint = "; replace=True takes the file's" if self.kept_labels or self.kept_explanations else ""
+        return f"added {self.labels} labels and {self.explanations} explanations, {kept}{hint}"
 
 
 def write_labels(labels: Labels, path: Path) -> Path:
@@ -38,7 +61,7 @@ def write_labels(labels: Labels, path: Path) -> Path:
     return path
 
 
-def read_labels(labels: Labels, path: Path, replace: bool) -> None:
+def read_labels(labels: Labels, path: Path, replace: bool) -> Imported:
     """Put what the file says into `labels`, in one transaction, after all of it was checked."""
     try:
         rows, explanations = _checked(labels, _content(path))
@@ -47,15 +70,47 @@ def read_labels(labels: Labels, path: Path, replace: bool) -> None:
         raise ValueError(f"{path} was not imported: {reason}. Nothing was changed.") from error
     with labels.file.writing() as connection:
         if replace:
-            connection.execute("DELETE FROM explanations")
-            imported = {row["latent"] for row in rows}
-            here = [latent for (latent,) in connection.execute("SELECT latent FROM labels")]
-            # Cleared rather than deleted, so that others who have the store open learn of it.
-            rows += [_label(labels, {"latent": latent}) for latent in here if latent not in imported]
-        for row in rows:
-            put(connection, row)
-        for row in explanations:
-            put_explanation(connection, row)
+            return _replace(labels, connection, rows, explanations)
+        return _add(connection, rows, explanations)
+
+
+def _replace(
+    labels: Labels, connection: sqlite3.Connection, rows: list[dict[str, Any]], explanations: list[dict[str, Any]]
+) -> Imported:
+    connection.execute("DELETE FROM explanations")
+    imported = {row["latent"] for row in rows}
+    here = [latent for (latent,) in connection.execute("SELECT latent FROM labels")]
+    # Cleared rather than deleted, so that others who have the store open learn of it.
+    for row in [*rows, *(_label(labels, {"latent": latent}) for latent in here if latent not in imported)]:
+        put(connection, row)
+    for row in explanations:
+        put_explanation(connection, row)
+    return Imported(len(rows), len(explanations))
+
+
+def _add(connection: sqlite3.Connection, rows: list[dict[str, Any]], explanations: list[dict[str, Any]]) -> Imported:
+    """What is here stays; a text or star of the file goes where there is none."""
+    here, added, kept = stored_labels(connection), 0, 0
+    for row in rows:
+        mine = here.get(row["latent"], {})
+        fields = ("label", "star", "note")
+        new = {name: row[name] for name in fields if row[name] and not mine.get(name)}
+        kept += any(row[name] and mine.get(name) and mine[name] != row[name] for name in fields)
+        if new:
+            added += 1
+            saved = now() if any(mine.get(name) for name in fields) else row["saved"]
+            put(connection, {**dict.fromkeys(fields), **new, "latent": row["latent"], "saved": saved})
+    known = {_same(row): row for row in stored_explanations(connection)}
+    others = [row for row in explanations if _same(row) not in known]
+    for row in others:
+        put_explanation(connection, row)
+    otherwise = sum(known.get(_same(row), row) != row for row in explanations)
+    return Imported(added, len(others), kept, otherwise)
+
+
+def _same(row: dict[str, Any]) -> tuple[int, str, str]:
+    """What of an explanation is there once."""
+    return row["latent"], row["text"], row["author"]
 
 
 def _content(path: Path) -> dict[str, Any]:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
     from saekit.corpora import Corpus
+    from saekit.features.labels_json import Imported
 
 Kind = Literal["top", "interval", "quantile", "random", "near"]
 
@@ -233,10 +234,13 @@ class FeatureStore(OpenedStore):
         """Labels, stars, notes and explanations as one JSON file."""
         return self.labels.export(path)
 
-    def import_labels(self, path: str | Path, replace: bool = False) -> None:
-        """Take in what export_labels wrote; what is here already stays unless `replace`. Raises ValueError for a file
-        that is none, of another dictionary or with latents that are not there; nothing is changed then."""
-        self.labels.import_(path, replace)
+    def import_labels(self, path: str | Path, replace: bool = False) -> Imported:
+        """Take in what export_labels wrote; what is here already stays, and the file fills what is empty. `replace`
+        makes everything as the file says. Returns how many were added, and how many stayed as they were here.
+
+        Raises ValueError for a file that is none, of another dictionary or with latents that are not there; nothing is
+        changed then."""
+        return self.labels.import_(path, replace)
 
     def export_neuronpedia(self, folder: str | Path, latents: Sequence[int] | None = None) -> Path:
         """Write a Neuronpedia feature JSON for each latent (default: those that fire), the same numbers as here."""

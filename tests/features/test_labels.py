@@ -20,6 +20,7 @@ import pytest
 
 from saekit.features import labels_file
 from saekit.features.labels import Labels
+from saekit.features.labels_json import Imported
 
 TEXTS = {
     "quotes": '"it\'s" `;--',
@@ -259,19 +260,50 @@ def test_export_and_import_are_an_identity(full: Labels, tmp_path: Path) -> None
     }
 
 
-@pytest.mark.parametrize("replace", [False, True])
-def test_import_keeps_what_is_not_in_the_file_unless_it_replaces(full: Labels, tmp_path: Path, replace: bool) -> None:
-    file = full.export(tmp_path / "labels.json")
-    other = Labels(tmp_path / "other.sqlite", 1000)
-    other.set(1, label="mine", note="mine")
-    other.set(2, label="two")
-    other.add_explanation(2, "mine", None, "me")
-    version, _ = other.since(0)
-    other.import_(file, replace=replace)
-    assert other.get(1) == full.get(1)  # as a whole: no note of the old row is left
-    assert other.get(2)["label"] == ("" if replace else "two")
-    assert [row["latent"] for row in other.explanations()] == ([1, 4] if replace else [2, 1, 4])
-    assert list(other.since(version)[1]) == ([1, 2, 4, 9] if replace else [1, 4, 9])
+@pytest.fixture
+def mine(tmp_path: Path) -> Labels:
+    """Labels of another person on the same latents."""
+    labels = Labels(tmp_path / "other.sqlite", 1000)
+    labels.set(1, label="mine", note="mine")
+    labels.set(2, label="two")
+    labels.set(9, note="nine")
+    labels.add_explanation(2, "mine", None, "me")
+    labels.add_explanation(1, "a name", None, "me", detection=0.9)
+    return labels
+
+
+def test_import_keeps_what_is_here_fills_what_is_empty_and_counts_both(
+    full: Labels, mine: Labels, tmp_path: Path
+) -> None:
+    version, _ = mine.since(0)
+    done = mine.import_(full.export(tmp_path / "labels.json"))
+    row = mine.get(1)
+    assert (row["label"], row["note"], row["star"]) == ("mine", "mine", True)  # only the star was not said here
+    assert mine.get(2)["label"] == "two" and mine.get(9)["note"] == "nine"
+    found = [(row["latent"], row["detection"]) for row in mine.explanations()]
+    assert found == [(2, None), (1, 0.9), (4, 0.75)]
+    assert done == Imported(labels=1, explanations=1, kept_labels=1, kept_explanations=1)
+    assert str(done) == (
+        "added 1 labels and 1 explanations, kept 1 labels and 1 explanations that the file has otherwise; "
+        "replace=True takes the file's"
+    )
+    assert list(mine.since(version)[1]) == [1, 4]  # what is equal is not said to have changed
+    again, _ = mine.since(0)
+    assert mine.import_(tmp_path / "labels.json") == Imported(0, 0, 1, 1) and mine.since(0)[0] == again
+
+
+def test_import_that_replaces_leaves_what_the_file_says(full: Labels, mine: Labels, tmp_path: Path) -> None:
+    version, _ = mine.since(0)
+    done = mine.import_(full.export(tmp_path / "labels.json"), replace=True)
+    assert mine.all() == full.all() and mine.explanations() == full.explanations()
+    assert done == Imported(labels=2, explanations=2)
+    assert list(mine.since(version)[1]) == [1, 2, 4, 9]  # those who have the store open learn what was cleared
+
+
+def test_a_cleared_label_is_filled_with_what_the_file_says(full: Labels, mine: Labels, tmp_path: Path) -> None:
+    mine.set(1, label="", note="")
+    mine.import_(full.export(tmp_path / "labels.json"))
+    assert mine.get(1) == full.get(1)
 
 
 @pytest.mark.parametrize(
