@@ -203,19 +203,22 @@ class FeatureStore(OpenedStore):
         """Score an explanation on held-out windows and keep it with its scores: a browser shows and searches it.
 
         explanation: a predicate, its text such as "concept(entity.person) & ~tokens(' I')", or free text with a `judge`
-        that reads it (ChatJudge, LocalJudge)."""
-        if isinstance(explanation, str) and judge is None:
+        that reads it (ChatJudge, LocalJudge). Without a judge, raises ValueError for a concept that the corpus has not.
+        """
+        if judge is None:
             try:
-                explanation = parse(explanation, self.manifest["concepts"] or None)
+                predicate = parse(explanation) if isinstance(explanation, str) else explanation
             except ValueError as error:
                 needed = "free text needs a chat model: judge=sk.features.ChatJudge(url, model) or LocalJudge(model)"
                 raise ValueError(f"{str(error).removesuffix('.')}; {needed}.") from None
+            # A concept that the corpus does not have holds nowhere: its score of .50 would pass for a measured one.
+            explanation = parse(str(predicate), self.manifest["concepts"] or ())
         result = score(explanation, *self.held_out(latent, n, seed), judge=judge, seed=seed)
-        predicate = explanation.to_json() if isinstance(explanation, Predicate) else None
+        data = json.dumps(explanation.to_json()) if isinstance(explanation, Predicate) else None
         text = explanation_text(explanation)
         scores = (result.detection, result.fuzzing)
         kept = [value if math.isfinite(value) else None for value in scores]
-        self.labels.add_explanation(latent, text, None if predicate is None else json.dumps(predicate), author, *kept)
+        self.labels.add_explanation(latent, text, data, author, *kept)
         return result
 
     # -- labels ------------------------------------------------------------------------------------------------------

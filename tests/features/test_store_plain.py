@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import saekit as sk
+from saekit.features.explanations import parse
 from saekit.features.labels import Labels
 from saekit.features.latent_number import NoSuchLatent, latent_number
 
@@ -69,3 +70,12 @@ def test_the_error_is_what_both_halves_documented(tmp_path) -> None:
             latent_number(20, 20)
         with pytest.raises(kind, match="latent 20 is not in 0 … 19"):
             Labels(tmp_path / "labels.sqlite", 20).set(20)
+
+
+@pytest.mark.parametrize("explanation", ["concept(entity.person)", "~tokens(' a') & concept(entity.person)"])
+@pytest.mark.parametrize("form", [str, parse])
+def test_a_concept_is_refused_where_the_corpus_has_no_labels(store, latent: int, explanation: str, form) -> None:
+    before = store.labels.explanations()
+    with pytest.raises(ValueError, match=r"there is no concept 'entity\.person'; the corpus has no labels\.$"):
+        store.explain(latent, form(explanation))
+    assert store.labels.explanations() == before

@@ -79,8 +79,11 @@ def test_an_explanation_is_scored_kept_and_searchable(store) -> None:
     assert store.propose(latent)[0].f1 > 0.9
     with pytest.raises(ValueError, match="chat"):
         store.explain(latent, "it fires where somebody begins to speak")
-    with pytest.raises(ValueError, match=r"entity\.country"):
-        store.explain(latent, "concept(entity.countri)")
+    for unknown in ("concept(entity.countri)", Concept("entity.countri")):
+        with pytest.raises(
+            ValueError, match=r"there is no concept 'entity\.countri'; the nearest is 'entity\.country'\.$"
+        ):
+            store.explain(latent, unknown)
     assert str(After(Concept("animal"))) == "after(concept(animal))"
 
 

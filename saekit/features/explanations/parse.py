@@ -115,7 +115,7 @@ class _Parser:
             self.at += 1
         if known is not None and not any(within(concept, name) for concept in known):
             near = difflib.get_close_matches(name, sorted(known), 1, 0.0)
-            hint = f"the nearest is {near[0]!r}" if near else "there is none at all"
+            hint = f"the nearest is {near[0]!r}" if near else "the corpus has no labels"
             raise ValueError(f"at character {place}: there is no concept {name!r}; {hint}.")
         return name
 

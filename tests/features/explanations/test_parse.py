@@ -101,5 +101,5 @@ def test_unknown_concepts_are_refused_where_the_known_are_given():
         ValueError, match=r"at character 9: there is no concept 'entity.persn'; the nearest is 'entity.person'"
     ):
         parse("concept(entity.persn)", known)
-    with pytest.raises(ValueError, match="there is none at all"):
+    with pytest.raises(ValueError, match="the corpus has no labels"):
         parse("concept(entity)", [])
