@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +20,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+_ROOM = re.compile(r"\..+\.(json|jsonl|safetensors|parquet)\.[0-9]+", re.DOTALL)
+"""What write_atomically calls its temporary folders: a dot, the file's name, the number of the process."""
 
 
 class NotWritten(OSError):
@@ -39,7 +44,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         write(temporary)
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # safetensors writes for its owner alone
+        temporary.chmod(_usual_mode(room))  # safetensors writes for its owner alone
         os.replace(temporary, path)
     except NotWritten:
         raise
@@ -65,18 +70,19 @@ def append_lines(file: Path, lines: list[str]) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what ``write_atomically`` left in a folder when its process was killed. Only for a folder that one process
-    writes at a time."""
-    for ending in ("json", "jsonl", "safetensors"):
-        for path in folder.glob(f".*.{ending}.*"):
-            if path.suffix[1:].isdigit():
+    """Remove what ``write_atomically`` left in a folder and the folders in it when its process was killed. Only for a
+    folder that one process writes at a time."""
+    for place in (folder, *(path for path in folder.glob("*") if path.is_dir() and not path.is_symlink())):
+        for path in place.glob(".*"):
+            if _ROOM.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+def _usual_mode(room: Path) -> int:
+    """The permissions of a new file there. Asking for the umask would set it for all threads, so a file is made."""
+    new = room / ".mode"
+    new.touch()
+    return stat.S_IMODE(new.stat().st_mode)
 
 
 def write_tensors(file: Path, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
