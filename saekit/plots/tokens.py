@@ -2,14 +2,15 @@
 
 `tokens_view` draws one text, `concordance` many, one a line, with the peak tokens in one column. The background is
 10 % + 90 % × (value / maximum) of the activation colour, and zero is bare, so that the weakest firing is still seen and
-silence is never mistaken for one. Tokens come from models and files: they are escaped, control characters and the
-characters that turn the reading direction are shown as their code. Colours follow JupyterLab's theme and fall back to
+silence is never mistaken for one. Tokens come from models and files: they are escaped, and characters that draw
+nothing or turn the reading direction are shown as their code. Colours follow JupyterLab's theme and fall back to
 dark ink on white in a saved page.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,27 +48,38 @@ color:var(--grey)}
 .saekit-tokens .f2{display:none}}
 </style>"""
 
-_SIGNS = {"\n": "↵", "\t": "⇥", "\r": "␍"}
-_BIDI = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_SIGNS = {"\n": "↵", "\t": "⇥"}
+# The same as in widgets/src/shared/tokens.js, so that a card and a browser show one text alike: controls, soft hyphen,
+# marks and overrides of direction, invisible operators, byte order mark, annotation marks; and halves of a character.
+_HIDDEN = re.compile(
+    r"[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    r"\ufff9-\ufffb\ud800-\udfff]"
+)
+_JOINERS = "\u200c\u200d"  # needed inside emoji and in Persian; hidden only when alone
 _WIDTHS = (18, 30, 44)  # columns of left context in a narrow, a middle and a wide cell
 
 
 def shown(token: str, *, spaces: bool = False) -> str:
-    """A token as text to be read: newline and tab as ↵ and ⇥, control and direction characters as their code.
+    """A token as text to be read: newline and tab as ↵ and ⇥, characters that cannot be seen as their code.
 
     `spaces=True`, for lists and axes, shows spaces as ␣ too; running text keeps its real spaces.
     """
-    return "".join(_sign(c, spaces) or c for c in token)
+    return "".join(sign or c for c, sign in _signs(token, spaces))
 
 
-def _sign(c: str, spaces: bool) -> str | None:
-    if c in _SIGNS:
-        return _SIGNS[c]
-    if c == " " and spaces:
-        return "␣"
-    if unicodedata.category(c) in ("Cc", "Cs") or c in _BIDI:
-        return f"⟨{ord(c):04X}⟩"
-    return None
+def _signs(token: str, spaces: bool) -> list[tuple[str, str | None]]:
+    """The characters, each with the sign that stands for it where it cannot be seen."""
+
+    def sign(c: str) -> str | None:
+        if c in _SIGNS:
+            return _SIGNS[c]
+        if c == " " and spaces:
+            return "␣"
+        if _HIDDEN.match(c) and (c not in _JOINERS or len(token) == 1):
+            return f"⟨{ord(c):04X}⟩"
+        return None
+
+    return [(c, sign(c)) for c in token]
 
 
 @dataclass(frozen=True, repr=False)
@@ -213,10 +225,8 @@ def _token(
     # A blank token that fires would be a coloured gap: there the spaces are shown.
     spaces = bool(share) and token.strip(" ") == ""
     text = "".join(
-        escape(c)
-        if (sign := _sign(c, spaces)) is None
-        else f'<span class="sign">{sign}</span>' + ("\n" if breaks and c == "\n" else "")
-        for c in token
+        escape(c) if sign is None else f'<span class="sign">{sign}</span>' + ("\n" if breaks and c == "\n" else "")
+        for c, sign in _signs(token, spaces)
     )
     classes = " ".join(
         name for name, on in [("k", True), ("minus", value < 0), ("label", label), ("peak", peak), (extra, extra)] if on
@@ -243,7 +253,7 @@ def _line(tokens: tuple[str, ...], values: tuple[float, ...], peak: int, maximum
         if used > 100 and i > peak:
             break
         right.append(_token(tokens[i], values[i], maximum, peak=i == peak, breaks=False))
-    said = f"{number:.2f}".replace("-", "−")
+    said = f"{number:z.2f}".replace("-", "−")
     return (
         f'<div class="row text" role="listitem"><b>{said}</b> <span class="left">{"".join(reversed(left))}</span>'
         f'<span class="right">{"".join(right)}</span></div>'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +59,39 @@ def test_signs_for_what_cannot_be_seen() -> None:
     assert page.text == "x↵\n  ␣␣"  # blank tokens show their spaces only where they fire
 
 
+HIDDEN = {
+    "zero-width space": "\u200b", "byte order mark": "\ufeff", "soft hyphen": "\u00ad", "line separator": "\u2028",
+    "paragraph separator": "\u2029", "word joiner": "\u2060", "left-to-right mark": "\u200e",
+    "right-to-left mark": "\u200f", "arabic letter mark": "\u061c", "right-to-left override": "\u202e",
+    "isolate": "\u2067", "vowel separator": "\u180e", "invisible times": "\u2062", "annotation": "\ufff9",
+    "carriage return": "\r", "next line": "\u0085", "half a character": "\ud800",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("character", HIDDEN.values(), ids=HIDDEN)
+def test_what_draws_nothing_or_turns_the_text_is_shown_as_its_code(character: str) -> None:
+    code = f"⟨{ord(character):04X}⟩"
+    assert shown(character) == code and shown(f"a{character}b", spaces=True) == f"a{code}b"
+    for html in (tokens_view([f"a{character}"], [1.0]).html, concordance([([f"a{character}"], [1.0], 0)]).html):
+        assert character not in html and f"a{code}" in Parsed(html).text and f"a{code}   1" in Parsed(html).titles
+
+
+def test_joiners_stay_inside_emoji_and_words_and_are_shown_alone() -> None:
+    assert shown("👩\u200d👧") == "👩\u200d👧" and shown("می\u200cخواهم") == "می\u200cخواهم"
+    assert (shown("\u200d"), shown("\u200c")) == ("⟨200D⟩", "⟨200C⟩")
+
+
+def test_the_browser_hides_the_same_characters() -> None:
+    script = (Path(__file__).parents[2] / "widgets/src/shared/tokens.js").read_text(encoding="utf-8")
+    hidden, joiners = (
+        re.compile(re.search(rf"const {name} = /(\[.*\])/", script)[1])  # type: ignore[index]
+        for name in ("HIDDEN", "JOINERS")
+    )
+    for c in map(chr, [*range(0xD800), *range(0xE000, 0x30000)]):
+        assert (shown(f"{c}x") != f"{c}x") == bool((hidden.match(c) and not joiners.match(c)) or c in "\n\t"), ascii(c)
+        assert (shown(c) != c) == bool(hidden.match(c) or c in "\n\t"), ascii(c)
+
+
 def test_concordance_puts_peaks_in_one_column_with_whole_tokens() -> None:
     left = [" word"] * 12  # 5 columns each: 3 fit in 18, 6 in 30, 8 in 44
     html = concordance([([*left, " PEAK", " after"], [0.0] * 12 + [3.0, 1.0], 12), (["x"], [0.5], 0)]).html
@@ -97,5 +131,6 @@ def test_nothing_to_draw_is_said() -> None:
 
 def test_a_line_can_have_a_number_of_its_own() -> None:
     assert "−0.25" in concordance([(["a", "b"], [0.0, 0.0], 1)], numbers=[-0.25]).html
+    assert "<b>0.00</b>" in concordance([(["a"], [0.0], 0)], numbers=[-0.004]).html
     with pytest.raises(ValueError, match="1 rows and 2 numbers"):
         concordance([(["a"], [0.0], 0)], numbers=[1.0, 2.0])
