@@ -5,7 +5,8 @@ is_repeated_datapoint}]}], top_logits, bottom_logits, act_min, act_max, quantile
 activation_frequency}
 
 A token there is a piece here: the tokens of one character are one entry, which those front ends would merge as well.
-Numbers are those of the view. What the view lacks is an empty list.
+is_repeated_datapoint is true where the corpus has the same text again, which the view counts as copies. Numbers are
+those of the view. What the view lacks is an empty list.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saekit.models import site_layer
-from saekit.models.safely import write_atomically
+from saekit.models.safely import make_folder, write_atomically
 
 if TYPE_CHECKING:
     from saekit_widgets.protocols import Example, FeatureView
@@ -62,7 +63,7 @@ def _example(example: Example) -> dict[str, Any]:
         "tokens": [str(piece) for piece in example["pieces"]],
         "tokens_acts_list": _finite(example["values"], "values of an example"),
         "train_token_ind": int(example["peak"]),
-        "is_repeated_datapoint": False,
+        "is_repeated_datapoint": bool(example["copies"]),
     }
 
 
@@ -86,12 +87,14 @@ def _finite(numbers: Iterable[float], name: str) -> list[float]:
 
 
 def write_neuronpedia(store: FeatureStore, folder: str | Path, latents: Sequence[int] | None = None) -> Path:
-    """One JSON a latent, named by its number, and nothing where a latent never fires."""
+    """One JSON a latent, named by its number, and nothing where a latent never fires. The folder is made.
+
+    Raises NoSuchLatent for a latent that is not there, NotWritten where the folder or a file cannot be made."""
     if latents is None:
         latents = [row["latent"] for row in store.database.rows("select latent from latents where firings > 0")]
     latents = [store.number(latent) for latent in latents]  # before anything is written
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     layer = site_layer(store.manifest["dictionary"]["reads"][0])
     for latent in latents:
         feature = neuronpedia_feature(store.view(latent), str(store.folder.name), layer)

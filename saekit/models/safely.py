@@ -40,7 +40,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     room = path.with_name(f".{path.name}.{os.getpid()}")  # a folder, since safetensors makes a temporary file beside
     temporary = room / path.name
     try:
-        room.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
+        room.mkdir(exist_ok=True)
         write(temporary)
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
@@ -76,6 +77,14 @@ def remove_leftovers(folder: Path) -> None:
         for path in place.glob(".*"):
             if _ROOM.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def make_folder(folder: Path) -> None:
+    """The folder and those above it. Raises NotWritten where a file is in the way or the system refuses."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NotWritten(folder, _cause(error), "choose another folder") from error
 
 
 def _usual_mode(room: Path) -> int:

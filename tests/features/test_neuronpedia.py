@@ -42,6 +42,13 @@ def test_fields_and_numbers_are_those_of_the_view(make_view: Callable[..., Any])
         assert example["tokens_acts_list"][example["train_token_ind"]] == ours["value"]
 
 
+def test_an_example_with_copies_is_a_repeated_datapoint(make_view: Callable[..., Any]) -> None:
+    view = make_view()
+    view["examples"]["top"][1]["copies"] = np.int32(2)
+    told = json.loads(json.dumps(neuronpedia_feature(view)))["examples_quantiles"][0]["examples"]
+    assert [example["is_repeated_datapoint"] for example in told[:3]] == [False, True, False]
+
+
 def test_numpy_numbers_are_written(make_view: Callable[..., Any]) -> None:
     view = make_view(
         latent=np.int32(3), maximum=np.float32(8), density=np.float64(0.005), histogram={"counts": np.array([9, 6])}

@@ -13,6 +13,7 @@ import saekit as sk
 from saekit.features.explanations import parse
 from saekit.features.labels import Labels
 from saekit.features.latent_number import NoSuchLatent, latent_number
+from saekit.models.safely import NotWritten
 
 SITE = "blocks.0.hook_resid_post"
 TEXTS = [f"the {a} {b} on a {c} and he is in it" for a in ("cat", "dog", "man") for b in ("sat", "is") for c in "abcde"]
@@ -79,3 +80,23 @@ def test_a_concept_is_refused_where_the_corpus_has_no_labels(store, latent: int,
     with pytest.raises(ValueError, match=r"there is no concept 'entity\.person'; the corpus has no labels\.$"):
         store.explain(latent, form(explanation))
     assert store.labels.explanations() == before
+
+
+def test_exports_make_their_folder_and_leave_nothing_else(store, latent: int, tmp_path) -> None:
+    store.set_label(latent, label="a name")
+    store.export_neuronpedia(tmp_path / "a" / "b", [latent])
+    store.export_labels(tmp_path / "c" / "d" / "labels.json")
+    made = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    assert made == [f"a/b/{latent}.json", "c/d/labels.json"]
+
+
+def test_an_export_below_a_file_is_one_sentence(store, latent: int, tmp_path) -> None:
+    (tmp_path / "file").write_text("kept")
+    for call in (
+        lambda: store.export_neuronpedia(tmp_path / "file", [latent]),
+        lambda: store.export_neuronpedia(tmp_path / "file" / "below", [latent]),
+        lambda: store.export_labels(tmp_path / "file" / "labels.json"),
+    ):
+        with pytest.raises(NotWritten, match=r"file.* could not be written \((File exists|Not a directory)\): .+"):
+            call()
+    assert (tmp_path / "file").read_text() == "kept"
