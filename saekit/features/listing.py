@@ -18,13 +18,13 @@ HINTS = 3  # tokens
 
 def listing(store: FeatureStore) -> Listing:
     columns = store.database.columns(
-        "select density, firings, max_activation as max, min_activation as least, loss_effect, "
+        "select density, max_activation as most, min_activation as least, loss_effect, "
         "coalesce(concept_f1[1], 'nan'::float) as f1, coalesce(concept[1], '') as concept from latents order by latent"
     )
     best = store.labels.best_scores()
     detection = np.full(store.d_sae, np.nan, np.float32)
     detection[list(best)] = list(best.values())
-    strongest = np.where(np.abs(columns["least"]) > columns["max"], columns["least"], columns["max"])
+    strongest = np.maximum(np.abs(columns["most"]), np.abs(columns["least"]))
     names = sorted(set(columns["concept"]) - {""})
     number = {name: i for i, name in enumerate(names)} | {"": -1}
     numbers = {"density": columns["density"], "max": strongest, "f1": columns["f1"], "detection": detection}

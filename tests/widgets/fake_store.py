@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from saekit_widgets.protocols import Band, Example, FeatureView, Listing, PromptView
 
-DEAD, NASTY, ABSENT, BROKEN, SIGNED = 5, 7, 8, 9, 11
+DEAD, NASTY, ABSENT, BROKEN, SIGNED, LINES = 5, 7, 8, 9, 11, 16
+CONTEXT = 12  # tokens of a prompt
 LONG = "long " * 2000  # 10,000 characters
 PIECES = [" the", " little", " girl", " named", " Борис", " 🐻", ",", " who", "\n\n", "\t", "<script>alert(1)</script>"]
 PIECES += [" said", "\u202eevil\u202c", " café", "x\u200by", " 你好", "."]
@@ -21,6 +22,7 @@ PANELS = {
     "neighbours": ("Neighbours", "cos: decoder rows. φ: firing together.", "store.neighbours({latent})"),
     "prompt": ("Your prompt", "Runs the model on your text.", "store.on_prompt(model, text)"),
     "density": ("Density", "Share of counted tokens with z ≠ 0.", "store.view({latent})"),
+    "maximum": ("Maximum", "The largest |z|; its range where codes have a sign.", "store.view({latent})"),
     "concept": ("Matched concept", "The concept that it predicts best.", "store.concepts({latent})"),
     "loss_effect": ("Loss effect", "Rise of cross-entropy when it is removed.", "store.loss_effect({latent})"),
     "explanations": ("Explanations", "Sentences, and how well they predict firing.", "store.explanations({latent})"),
@@ -28,17 +30,24 @@ PANELS = {
 
 
 class FakeStore:
-    """A FeatureSource of `size` latents; `signed` lets the codes of every latent go below zero."""
+    """A FeatureSource of `size` latents; `signed` lets the codes of every latent go below zero. The lowest of SIGNED is
+    further from zero than its highest."""
 
-    def __init__(self, size: int = 400, *, signed: bool = False) -> None:
-        self.size, self.signed = size, signed
+    def __init__(
+        self, size: int = 400, *, signed: bool = False, title: str = "stores/first", read_only: bool = False
+    ) -> None:
+        self.size, self.signed, self.title, self.read_only = size, signed, title, read_only
         random = np.random.default_rng(0)
         self.density = (10 ** (-3.05 + 0.5 * random.standard_normal(size))).clip(1e-6, 0.4).astype("f4")
         self.maximum = (2 + 9 * random.random(size) + 5 * random.random(size) ** 3).astype("f4")
         dead = random.random(size) < 0.05
-        dead[[ABSENT, SIGNED, NASTY, BROKEN]] = False
+        dead[[ABSENT, SIGNED, NASTY, BROKEN, LINES]] = False
         dead[DEAD] = True
         self.density[dead] = self.maximum[dead] = 0
+        self.minimum = -0.7 * self.maximum if signed else np.zeros(size, "f4")
+        self.minimum[SIGNED] = -1.25 * self.maximum[SIGNED]
+        self.strongest = np.maximum(self.maximum, -self.minimum)
+        self.scores: dict[int, float] = {}  # detection
         self.f1 = (random.random(size) ** 3).astype("f4")
         self.effect = np.where(random.random(size) < 0.3, np.nan, 0.2 * random.standard_normal(size)).astype("f4")
         self.concept = np.where(self.f1 > 0.2, random.integers(0, 3, size), -1).astype("i2")
@@ -48,6 +57,7 @@ class FakeStore:
         }
         self.labels[NASTY] = {"label": "<img src=x onerror=alert(1)>\u202egnp.exe", "star": True, "note": "<b>n</b>"}
         self.labels[SIGNED] = {"label": LONG, "star": False, "note": ""}
+        self.labels[LINES] = {"label": "a\nb", "star": False, "note": "x\r\ny"}
         self.log = list(self.labels)  # every change of a label, the latent; its length is the version
         self.views = 0
 
@@ -55,17 +65,17 @@ class FakeStore:
         hints = [" ".join("␣" + PIECES[(i * k) % 6].strip() for k in (1, 2, 3)) for i in range(self.size)]
         hints[1] = "␣dragon ␣egg\0\u202e ␣<i>"
         return {
-            "title": "stores/first",
+            "title": self.title,
             "model": "micro",
             "site": "blocks.2.hook_resid_post",
             "facts": "TopK k = 32 · 500,000 tokens of microworld/train",
             "d_sae": self.size,
             "columns": {
                 "density": self.density,
-                "max": self.maximum,
+                "max": self.strongest,
                 "f1": self.f1,
                 "loss_effect": self.effect,
-                "detection": np.full(self.size, np.nan, "f4"),
+                "detection": np.array([self.scores.get(i, np.nan) for i in range(self.size)], "f4"),
             },
             "concept": self.concept,
             "concepts": ["intro.name", "code.bracket", "syntax.question"],
@@ -105,19 +115,19 @@ class FakeStore:
     def view(self, latent: int) -> FeatureView:
         self.views += 1
         if latent == BROKEN:
-            raise ValueError("part-0007.parquet ends after 1.2 MB of 3.8 MB; rebuild that part.")
+            raise ValueError(f"{self.title}/part-0007.parquet ends after 1.2 MB of 3.8 MB; rebuild that part.")
         top = float(self.maximum[latent])
-        low = -0.7 * top if self.signed or latent == SIGNED else 0.0
+        low, most = float(self.minimum[latent]), float(self.strongest[latent])
         dead = self.density[latent] == 0
         edges = np.linspace(low, top, 25) if not dead else np.array([])
         counts = [int(3 + 330 * math.exp(-abs(e) / top * 4)) for e in edges[:-1]]
-        signs = [-0.6 if low < 0 and k % 3 == 1 else 1.0 for k in range(12)]
+        signs = [low / top if low < 0 and k % 3 == 1 else 1.0 for k in range(12)]
 
         def some(shares: list[float], start: int) -> list[Example]:
             return [self.example(latent, top * s * signs[k % 12], start + k) for k, s in enumerate(shares)]
 
         def bands(kind: int) -> list[Band]:
-            cuts = [top * (k / 5 if kind else (k / 5) ** 2) for k in range(6)]
+            cuts = [most * (k / 5 if kind else (k / 5) ** 2) for k in range(6)]
             return [
                 {"low": cuts[k], "high": cuts[k + 1], "count": 480, "examples": some([(k + 0.5) / 5] * 3, 40 + 3 * k)}
                 for k in reversed(range(5))
@@ -212,27 +222,33 @@ class FakeStore:
         }
 
     def on_prompt(self, model: Any, text: str) -> PromptView:
+        self.check_model(model)
         if text == "fail":
             raise RuntimeError("the model is out of memory")
         pieces = ["<s>", *(f" {word}" if k else word for k, word in enumerate(text.split(" ")))]
+        cut, pieces = max(0, len(pieces) - CONTEXT), pieces[:CONTEXT]
         latents = [latent for latent in (12, 3, 20, SIGNED, NASTY) if latent < self.size]
+        if "dead" in text:
+            latents = [DEAD, *latents]  # silent in the store
         values = np.zeros((len(latents), len(pieces)), "f4")
         for row, latent in enumerate(latents):
-            values[row, 1 + row % max(1, len(pieces) - 1)] = self.maximum[latent] * (0.9 - 0.15 * row)
+            values[row, 1 + row % max(1, len(pieces) - 1)] = (self.maximum[latent] or 1) * (0.9 - 0.15 * row)
             values[row, -1] = -1.5 if latent == SIGNED else 0.7
         return {
             "pieces": pieces,
             "counted": [k > 0 for k in range(len(pieces))],
             "latents": latents,
             "values": values,
-            "maxima": [float(self.maximum[latent]) for latent in latents],
-            "cut": 0,
+            "maxima": [float(self.strongest[latent]) for latent in latents],
+            "cut": cut,
             "seconds": 0.038,
         }
 
     def set_label(
         self, latent: int, *, label: str | None = None, star: bool | None = None, note: str | None = None
     ) -> dict[str, Any]:
+        if self.read_only:
+            raise PermissionError("nothing can be written there")
         if label == "refuse":
             raise OSError("the disk is full")
         entry = dict(self.labels.get(latent, {"label": "", "star": False, "note": ""}))
@@ -243,7 +259,19 @@ class FakeStore:
         return dict(entry)
 
     def labels_since(self, version: int) -> tuple[int, dict[int, dict[str, Any]]]:
-        return len(self.log), {latent: dict(self.labels[latent]) for latent in self.log[version:]}
+        found = {latent: dict(self.labels.get(latent, {})) for latent in self.log[version:]}
+        for latent in found.keys() & self.scores.keys():
+            found[latent]["detection"] = self.scores[latent]
+        return len(self.log), found
+
+    def score(self, latent: int, detection: float) -> None:
+        """As another notebook does that scores an explanation."""
+        self.scores[latent] = detection
+        self.log.append(latent)
+
+    def check_model(self, model: Any) -> None:
+        if model == "other":
+            raise ValueError("the dictionary was made on 'micro' (model_hash 12ab), this model is 'other' (ffff).")
 
     def card(self, latent: int) -> str:
         return f"<div>feature {latent}</div>"

@@ -149,7 +149,7 @@ test("the line around a peak holds enough characters and whole pieces", () => {
 
 test("colours: silence is bare, the weakest firing is seen, nothing beyond full", () => {
   assert.deepEqual([0, 10, -10, 20].map((value) => strength(value, 10)), [0, 1, 1, 1]);
-  assert.ok(strength(0.001, 10) >= 0.1 && strength(1, 0) === 0);
+  assert.ok(strength(0.001, 10) >= 0.1 && strength(1, 0) === 1 && strength(0, 0) === 0);
   assert.deepEqual(heights([0, 1, 7]).map((h) => Number(h.toFixed(3))), [0, 0.333, 1]);
 });
 

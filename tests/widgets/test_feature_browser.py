@@ -49,7 +49,7 @@ def test_the_fake_store_satisfies_the_protocol(store) -> None:
 
 
 def test_it_opens_on_the_strongest_feature_with_the_stars_of_the_store(store, made) -> None:
-    assert made.feature == int(np.argmax(store.maximum)) and made.starred == [NASTY]
+    assert made.feature == int(np.argmax(store.strongest)) and made.starred == [NASTY]
     assert (made.filter, made.sort, made.tab, made.error) == ({}, ["max", True], "top", "")
     opened = FeatureBrowser(store, feature=7, filter={"max": [1, None]}, sort=["f1", False], tab="near")
     assert (opened.feature, opened.filter, opened.sort, opened.tab) == (7, {"max": [1, None]}, ["f1", False], "near")
@@ -73,6 +73,11 @@ def test_wrong_arguments_are_named(store) -> None:
     for sentence, arguments in wrong.items():
         with pytest.raises(ValueError, match=sentence):
             FeatureBrowser(store, **arguments)
+
+
+def test_a_model_that_is_not_the_stores_is_named_at_once(store) -> None:
+    with pytest.raises(ValueError, match=r"'micro' \(model_hash 12ab\), this model is 'other' \(ffff\)"):
+        FeatureBrowser(store, model="other")
 
 
 def test_a_wrong_value_leaves_the_old_one(made) -> None:
@@ -102,7 +107,7 @@ def test_on_select_hears_both_sides_until_it_ends(made) -> None:
 def test_listing_is_binary_and_complete(store, made) -> None:
     reply, buffers = ask(made, "listing")
     assert reply["columns"] == ["density", "max", "f1", "loss_effect", "detection"] and reply["d_sae"] == 400
-    assert np.array_equal(np.frombuffer(buffers[1], "<f4"), store.maximum)
+    assert np.array_equal(np.frombuffer(buffers[1], "<f4"), store.strongest)
     assert np.array_equal(np.frombuffer(buffers[5], "<i2"), store.concept)
     hints = buffers[6].decode().split("\0")
     assert len(hints) == 400 and hints[1].startswith("␣dragon ␣egg␀")  # a hint's own U+0000 separates nothing
@@ -177,6 +182,39 @@ def test_stars_set_from_python_go_into_the_store_once(store, made) -> None:
     assert len(store.log) == before + 3
 
 
+def test_stars_that_the_store_does_not_take_are_not_starred() -> None:
+    store = FakeStore(read_only=True)
+    made = browser_of(store)
+    with pytest.raises(PermissionError):
+        made.starred = [3]
+    assert made.starred == [NASTY] == made._stars() and made.sent == []
+    store.read_only, plain = False, store.set_label
+    store.set_label = lambda latent, **more: 1 / 0 if latent == NASTY else plain(latent, **more)
+    with pytest.raises(ZeroDivisionError):
+        made.starred = [3]  # one was stored before the other failed
+    assert made.starred == [3, NASTY] == made._stars()
+    assert [one["latent"] for one in made.sent[0][0]["labels"]] == [3]
+
+
+def test_a_signed_latent_is_listed_by_its_strongest(store, made) -> None:
+    lowest, strongest = float(store.minimum[SIGNED]), float(store.strongest[SIGNED])
+    assert strongest == -lowest > store.maximum[SIGNED]
+    made.filter = {"max": [strongest - 0.001, strongest + 0.001]}
+    assert made._matching() == [SIGNED]
+    store.minimum[SIGNED], store.strongest[SIGNED] = -99, 99
+    assert FeatureBrowser(store).feature == SIGNED
+
+
+def test_detection_filters_and_hears_of_new_scores(store, made) -> None:
+    version = ask(made, "listing")[0]["version"]
+    made.filter = {"detection": [0.6, None]}
+    assert made._matching() == []
+    store.score(20, 0.7)
+    store.score(22, 0.5)
+    assert {one["latent"] for one in ask(made, "labels", since=version)[0]["labels"]} == {20, 22}
+    assert made._matching() == [20]
+
+
 def test_another_browser_on_the_store_is_heard(store, made) -> None:
     version = ask(made, "listing")[0]["version"]
     other = browser_of(store)
@@ -190,7 +228,7 @@ def test_another_browser_on_the_store_is_heard(store, made) -> None:
 
 def test_the_list_in_python_is_the_list_that_is_drawn(store, made) -> None:
     assert all(store.density[latent] for latent in made._matching()) and len(made._matching()) > 300
-    assert made._matching()[0] == int(np.argmax(store.maximum))
+    assert made._matching()[0] == int(np.argmax(store.strongest))
     made.filter = {"dead": True}
     assert DEAD in made._matching() and not store.density[made._matching()].any()
     made.filter = {"search": str(DEAD)}
@@ -200,7 +238,10 @@ def test_the_list_in_python_is_the_list_that_is_drawn(store, made) -> None:
     made.filter, made.sort = {"max": [5, None], "concept": "code.bracket", "search": "SHARING"}, ["latent", False]
     found = made._matching()
     assert found == sorted(found) and found
-    assert all(store.maximum[i] >= 5 and store.concept[i] == 1 and "sharing" in store.labels[i]["label"] for i in found)
+    strong = [i for i in found if store.strongest[i] >= 5 and store.concept[i] == 1]
+    assert strong == found and all("sharing" in store.labels[i]["label"] for i in found)
+        store.strongest[i] >= 5 and store.concept[i] == 1 and "sharing" in store.labels[i]["label"] for i in found
+    )
     made.filter = {"loss_effect": [-9, 9]}
     assert np.isfinite(store.effect[made._matching()]).all()
     made.filter, made.sort = {}, ["loss_effect", False]
@@ -219,7 +260,6 @@ def test_export_is_one_file_that_names_no_address(store, made, tmp_path) -> None
     assert 50 <= len(views) <= 53 and {f"feature:{BROKEN}", f"feature:{NASTY}", "feature:20"} <= set(views)
     broken = data["answers"][f"feature:{BROKEN}"][0]
     assert "part-0007" in broken["message"] and "details" not in broken and "Traceback" not in text
-    assert str(Path(__file__).parents[2]) not in text  # no folder of this machine
     assert data["state"]["feature"] == BROKEN and "it holds 5" in data["refusals"]["feature"]
     few = made.export_html(str(tmp_path / "few.html"), features=[12, 13, 12])
     data = json.loads(re.search(r'id="data">(.*?)</script>', few.read_text(), re.DOTALL)[1])
@@ -227,6 +267,17 @@ def test_export_is_one_file_that_names_no_address(store, made, tmp_path) -> None
     assert data["state"]["feature"] == 12
     with pytest.raises(ValueError, match="not 4000"):
         made.export_html(tmp_path / "none.html", features=[4000])
+
+
+def test_an_exported_file_names_no_folder_of_this_machine(tmp_path) -> None:
+    folder = tmp_path / "stores" / "first"
+    made = browser_of(FakeStore(title=str(folder)), feature=BROKEN)
+    text = made.export_html(tmp_path / "features.html").read_text(encoding="utf-8")
+    assert str(tmp_path) not in text and str(Path(__file__).parents[2]) not in text
+    assert '"title": "first"' in text and f"<title>first · {BROKEN}</title>" in text
+    assert "first/part-0007.parquet ends" in text
+    assert ask(made, "export")[0]["name"] == f"first_{BROKEN}.html"
+    assert ask(made, "listing")[0]["title"] == str(folder)  # in the notebook it is told
 
 
 def test_the_save_button_gets_the_file(made) -> None:

@@ -17,10 +17,10 @@ import traitlets
 from saekit_widgets.page import Answer, offline_page
 from saekit_widgets.protocols import Example, FeatureSource, FeatureView
 
-RANGES = ("density", "max", "f1", "loss_effect")
+RANGES = ("density", "max", "f1", "loss_effect", "detection")
 TEXTS = ("search", "concept")
 SWITCHES = ("starred", "dead")
-SORTS = ("latent", *RANGES, "detection")
+SORTS = ("latent", *RANGES)
 TABS = ("top", "interval", "quantile", "random", "near")
 EXPORTED = 50  # of the features that pass the filter, in the order of the list
 
@@ -32,9 +32,9 @@ class FeatureBrowser(anywidget.AnyWidget):
 
     With a model, the reader can type a prompt and see which features fire on it. State can be read and set from Python:
     `feature` (the latent shown), `filter`, `sort`, `tab`, `starred` (kept in the store). `filter` is a dict with any of
-    density, max, f1, loss_effect: [low, high], where None leaves a side open; search, concept: text; starred, dead:
-    True or False. Dead features are listed only where something asks for them. `error` says what went wrong in the
-    browser.
+    density, max (of |z|), f1, loss_effect, detection: [low, high], where None leaves a side open; search, concept:
+    text; starred, dead: True or False. Dead features are listed only where something asks for them. `error` says what
+    went wrong in the browser. Raises ValueError for a model that is not the store's, naming both.
     """
 
     _esm = _STATIC / "feature_browser.js"
@@ -57,6 +57,8 @@ class FeatureBrowser(anywidget.AnyWidget):
         tab: str = "top",
     ) -> None:
         # The checks of the traits below need these.
+        if model is not None:
+            store.check_model(model)
         self._store, self._model = store, model
         self._listing = store.listing()
         self._labels = {int(latent): entry for latent, entry in self._listing["labels"].items()}
@@ -117,12 +119,16 @@ class FeatureBrowser(anywidget.AnyWidget):
 
     @traitlets.observe("starred")
     def _keep_stars(self, change: Any) -> None:
-        """Stars set from Python go into the store, and every view is told."""
-        before, now = set(self._stars()), set(change["new"])
-        for latent in sorted(before ^ now):
-            self._labels[latent] = self._store.set_label(latent, star=latent in now)
-        if before != now:
-            self.send({"kind": "labels", "labels": self._listed(before ^ now)})
+        """Stars set from Python go into the store, and every view is told; what it does not take is not starred."""
+        now, kept = set(change["new"]), []
+        try:
+            for latent in sorted(now ^ set(self._stars())):
+                self._labels[latent] = self._store.set_label(latent, star=latent in now)
+                kept.append(latent)
+        finally:
+            self._show_stars()
+            if kept:
+                self.send({"kind": "labels", "labels": self._listed(kept)})
 
     def on_select(self, callback: Callable[[int], Any]) -> Callable[[], None]:
         """Call `callback(latent)` whenever another feature is chosen; returns a function that ends it."""
@@ -221,7 +227,7 @@ class FeatureBrowser(anywidget.AnyWidget):
         return changed
 
     def _send_export(self, content: Mapping[str, Any]) -> Answer:
-        name = f"{pathlib.PurePath(self._listing['title']).name or 'features'}_{self.feature}.html"
+        name = f"{self._folder or 'features'}_{self.feature}.html"
         return {"name": name}, (self._page(None).encode("utf-8"),)
 
     # -- a file -------------------------------------------------------------------------------------------------------
@@ -243,6 +249,7 @@ class FeatureBrowser(anywidget.AnyWidget):
         else:
             chosen = [self._latent(latent, "features") for latent in features]
         chosen = list(dict.fromkeys(chosen))
+        head["title"] = self._folder
         shown = self.feature if self.feature in chosen or not chosen else chosen[0]
         answers: dict[str, Answer] = {
             "listing": (_plain({"kind": "listing", **head}), buffers),
@@ -250,12 +257,14 @@ class FeatureBrowser(anywidget.AnyWidget):
         }
         for latent in chosen:
             reply, out = self._reply({"kind": "feature", "latent": latent})
-            reply.pop("details", None)  # names folders of the machine it was made on
+            reply.pop("details", None)  # names folders of the machine it was made on, as may the sentence
+            if "message" in reply:
+                reply["message"] = self._without_folders(reply["message"])
             answers[f"feature:{latent}"] = (reply, out)
         names = ("filter", "starred", "sort", "tab")
         count = "one feature" if len(chosen) == 1 else f"{len(chosen)} features"
         return offline_page(
-            title=f"{self._listing['title']} · {shown}",
+            title=f"{self._folder} · {shown}",
             module=(_STATIC / "feature_browser.js").read_text(encoding="utf-8"),
             state={**{name: getattr(self, name) for name in names}, "feature": shown, "error": ""},
             answers=answers,
@@ -300,6 +309,17 @@ class FeatureBrowser(anywidget.AnyWidget):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value < size:
             raise ValueError(f"{name} names latents from 0 to {size - 1}, not {value!r}.")
         return int(value)
+
+    @property
+    def _folder(self) -> str:
+        """The name of the store's folder, without the way there."""
+        return pathlib.PurePath(self._listing["title"]).name
+
+    def _without_folders(self, text: str) -> str:
+        title = self._listing["title"]
+        for path in (str(pathlib.Path(title).resolve()), title):
+            text = text.replace(path, self._folder) if title else text
+        return text
 
     def _stars(self) -> list[int]:
         return sorted(latent for latent, entry in self._labels.items() if entry.get("star"))

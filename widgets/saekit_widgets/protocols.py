@@ -53,7 +53,7 @@ class Example(TypedDict):
 
 
 class Band(TypedDict):
-    """One of the equal-width (intervals) or equal-count (quantiles) parts of a feature's firings."""
+    """One of the equal-width (intervals) or equal-count (quantiles) parts of a feature's firings, by |z|."""
 
     low: float
     high: float
@@ -95,13 +95,13 @@ class Listing(TypedDict):
     site: str
     facts: str  # "TopK k = 32 · 500,000 tokens of microworld/train"
     d_sae: int
-    columns: dict[str, np.ndarray]  # float32: density, max, f1, loss_effect, detection; nan where not measured
+    columns: dict[str, np.ndarray]  # float32: density, max (of |z|), f1, loss_effect, detection; nan: not measured
     concept: np.ndarray  # int16, index into `concepts` of the best match, −1 for none
     concepts: list[str]
     hints: list[str]  # for each latent its strongest tokens, spaces as ␣: shown where there is no label
     labels: dict[int, dict[str, Any]]  # latent → label, star, note, saved (ISO 8601, local time)
-    # What a "?" opens: list, examples, histogram, logits, neighbours, prompt, density, concept, loss_effect and
-    # explanations → title, text, code; "{latent}" in the code is the feature shown. What is missing has no "?".
+    # What a "?" opens: list, examples, histogram, logits, neighbours, prompt, density, maximum, concept, loss_effect
+    # and explanations → title, text, code; "{latent}" in the code is the feature shown. What is missing has no "?".
     definitions: dict[str, dict[str, str]]
 
 
@@ -119,6 +119,9 @@ class PromptView(TypedDict):
 
 class FeatureSource(Protocol):
     """What the feature browser shows: a feature store, or anything of this shape."""
+
+    def check_model(self, model: Any) -> None:
+        """Raises ValueError naming both when it was made on another model."""
 
     def listing(self) -> Listing: ...
 

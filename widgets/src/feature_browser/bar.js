@@ -2,7 +2,7 @@
 
 import { button, iconButton } from "../shared/controls.js";
 import { bytes } from "../shared/buffers.js";
-import { element, fill } from "../shared/dom.js";
+import { element, fill, plain } from "../shared/dom.js";
 import { visible } from "../shared/tokens.js";
 import { KEYS } from "./keys.js";
 import { counted, python } from "./words.js";
@@ -21,8 +21,8 @@ export function callOf(app) {
 
 /** @param {import("./app.js").App} app @param {HTMLElement} host */
 export function bar(app, host) {
-  const dot = element("span.dot.empty", { role: "img", "aria-label": "loading" });
-  const title = element("b.strong", {}, "Opening the store");
+  const dot = element("span.dot.empty", { role: "img", label: "loading" });
+  const title = plain("b.strong", "Opening the store");
   const what = element("span.mono.dim.cut");
   const facts = element("span.dim.cut.wide");
   const copy = iconButton("copy", "copy the Python call that opens this view", copyCall, { "aria-expanded": "false" });
@@ -32,12 +32,12 @@ export function bar(app, host) {
   for (const one of [copy, save]) one.disabled = true; // until there is something to copy
   const connection = element("div.line.lost", { role: "alert", hidden: true });
   const failure = element("div.line.failed", { role: "alert", hidden: true });
-  const node = element("div.bar", {}, dot, title, what, facts, element("span.grow"), copy, save, full, keys);
+  const node = plain("div.bar", dot, title, what, facts, element("span.grow"), copy, save, full, keys);
 
   function copyCall() {
     const call = callOf(app);
-    const told = element("b", {}, "Opens this view in Python");
-    app.popover.toggle(copy, [told, element("code", {}, call)]);
+    const told = plain("b", "Opens this view in Python");
+    app.popover.toggle(copy, [told, plain("code", call)]);
     navigator.clipboard?.writeText(call).then(() => { told.textContent = "Copied"; }, () => {}); // else it is there to be marked
   }
 
@@ -48,8 +48,8 @@ export function bar(app, host) {
       const address = URL.createObjectURL(new Blob([bytes(buffers[0])], { type: "text/html" }));
       element("a", { href: address, download: content.name }).click();
       setTimeout(() => URL.revokeObjectURL(address), 60000);
-      app.popover.toggle(save, [element("b", {}, `Saved as ${content.name}`), "It holds this feature, those starred, and the first 50 of the list.",
-        element("code", {}, `browser.export_html(${JSON.stringify(content.name)})`)]);
+      app.popover.toggle(save, [plain("b", `Saved as ${content.name}`), "It holds this feature, those starred, and the first 50 of the list.",
+        plain("code", `browser.export_html(${JSON.stringify(content.name)})`)]);
     } catch (error) {
       say(`The file was not saved. ${/** @type {Error} */ (error).message}`);
     } finally {
@@ -63,17 +63,17 @@ export function bar(app, host) {
   }
 
   function showKeys() {
-    app.popover.toggle(keys, [element("b", {}, "Keyboard"), element("table", {}, element("tbody", {}, KEYS.map(([key, does]) => element("tr", {}, element("td", {}, element("kbd", {}, key)), element("td", {}, does)))))]);
+    app.popover.toggle(keys, [plain("b", "Keyboard"), plain("table", plain("tbody", KEYS.map(([key, does]) => plain("tr", plain("td", plain("kbd", key)), plain("td", does)))))]);
   }
 
   /** @param {string} text */
   function say(text) {
-    fill(failure, element("span", {}, text), element("span.grow"), button("Close", () => { failure.hidden = true; }));
+    fill(failure, plain("span", text), element("span.grow"), button("Close", () => { failure.hidden = true; }));
     failure.hidden = false;
   }
 
   return {
-    node, lines: element("div.lines", {}, connection, failure), say, fullScreen, showKeys,
+    node, lines: plain("div.lines", connection, failure), say, fullScreen, showKeys,
     loaded() {
       const { listing } = app;
       title.textContent = visible(listing.title);
@@ -91,8 +91,8 @@ export function bar(app, host) {
       dot.ariaLabel = connected ? (app.listing ? "ready" : "loading") : "the kernel does not answer";
       connection.hidden = connected;
       if (!connected)
-        fill(connection, element("span", {}, element("b.strong", {}, "The kernel does not answer: it is busy or gone. "),
-          element("span.dim", {}, `What is loaded stays readable.${edits ? ` ${counted(edits, "edit is", "edits are")} kept here until it returns.` : ""}`)),
+        fill(connection, plain("span", plain("b.strong", "The kernel does not answer: it is busy or gone. "),
+          plain("span.dim", `What is loaded stays readable.${edits ? ` ${counted(edits, "edit is", "edits are")} kept here until it returns.` : ""}`)),
           element("span.grow"), button("Try again", () => app.messages.pulse()));
     },
   };

@@ -1,6 +1,6 @@
 // "?" after a title opens what the thing is, how it is counted, and the Python call for it. Texts come with the store.
 
-import { element } from "../shared/dom.js";
+import { element, plain } from "../shared/dom.js";
 
 /** @typedef {import("./app.js").App} App */
 
@@ -8,8 +8,8 @@ import { element } from "../shared/dom.js";
 export function question(app, panel, more) {
   const { title, text, code } = app.listing.definitions[panel] ?? {};
   if (!text) return null;
-  const node = element("button.question", { "aria-label": `what is ${title}?`, "aria-expanded": "false", onclick: () =>
-    app.popover.toggle(node, [element("b", {}, title), text, more?.() && element("p", {}, more()), code && element("code", {}, code.replaceAll("{latent}", String(app.latent)))]) }, "?");
+  const node = element("button.question", { label: `what is ${title}?`, "aria-expanded": "false", onclick: () =>
+    app.popover.toggle(node, [plain("b", title), text, more?.() && plain("p", more()), code && plain("code", code.replaceAll("{latent}", String(app.latent)))]) }, "?");
   return node;
 }
 
@@ -18,12 +18,12 @@ export function question(app, panel, more) {
  * @param {App} app @param {string} panel @param {string} title @param {import("../shared/dom.js").Child} aside @param {...import("../shared/dom.js").Child} body
  */
 export function panelOf(app, panel, title, aside, ...body) {
-  return element(`section.panel.${panel}`, { "aria-label": title },
-    element("div.head", {}, element("h3", {}, title), question(app, panel), element("span.grow"), aside && element("span.dim.small", {}, aside)), ...body);
+  return element(`section.panel.${panel}`, { label: title },
+    plain("div.head", plain("h3", title), question(app, panel), element("span.grow"), aside && plain("span.dim.small", aside)), ...body);
 }
 
-/** Said in place of what the store does not have. @param {App} app @param {string} panel @returns {HTMLElement | null} */
-export function absent(app, panel) {
-  const sentence = app.view?.absent?.[panel];
-  return sentence ? element("p.dim.absent", {}, sentence) : null;
+/** Said in place of what the store does not have. @param {App} app @param {string} panel @param {string} [otherwise] */
+export function absent(app, panel, otherwise) {
+  const sentence = app.view?.absent?.[panel] ?? otherwise;
+  return sentence ? plain("p.dim.absent", sentence) : null;
 }

@@ -1,12 +1,12 @@
 // Labels, stars and notes: shown at once, kept by the store, counted while the kernel has not confirmed them.
 
-import { reindex } from "./filtering.js";
+import { reindex, reorder } from "./filtering.js";
 
 /**
  * @param {import("./app.js").App} app
- * @param {{changed: (latents: number[]) => void, forget: (latent: number) => void, say: (text: string) => void}} told
+ * @param {{changed: (latents: number[]) => void, scored: (latents: number[]) => void, say: (text: string) => void}} told
  */
-export function edits(app, { changed, forget, say }) {
+export function edits(app, { changed, scored, say }) {
   /** @type {Map<number, number>} */ const waiting = new Map();
 
   /** @param {number} latent @param {import("./listing.js").Label} entry */
@@ -18,12 +18,15 @@ export function edits(app, { changed, forget, say }) {
   /** What others stored; an edit of ours that is on its way wins. @param {any[]} entries */
   function take(entries) {
     const fresh = entries.filter(({ latent }) => !waiting.has(latent));
+    const news = [];
     for (const { detection, ...entry } of fresh) {
       put(entry.latent, entry);
       if (detection === undefined) continue; // as another view of this browser tells it
       app.listing.columns.detection[entry.latent] = detection ?? NaN;
-      forget(entry.latent); // there may be another explanation
+      news.push(entry.latent);
     }
+    reorder(app.listing, "detection");
+    if (news.length) scored(news);
     if (fresh.length) changed(fresh.map(({ latent }) => latent));
   }
 

@@ -1,7 +1,7 @@
 // Examples of a feature as a concordance: one line each, whole tokens, the peaks in one column; `t` shows all the text.
 
 import { button } from "../shared/controls.js";
-import { element, fill } from "../shared/dom.js";
+import { element, fill, plain } from "../shared/dom.js";
 import { escaped, token } from "../shared/tokens.js";
 import { absent, question } from "./definitions.js";
 import { around, positionOf, tokenOf } from "./tokens.js";
@@ -19,10 +19,10 @@ export function examples(app) {
   const wholeText = button("Full text", () => showFull(!full), { "aria-pressed": "false", title: "all of each example (t)" });
   const caption = element("p.caption");
   const lacking = element("p.lacking.dim.small.cut"); // what the store does not say about its examples
-  const body = element("div.rows", { role: "tabpanel", tabindex: 0, "aria-label": "examples" });
+  const body = element("div.rows", { role: "tabpanel", tabindex: 0, label: "examples" });
   const readout = element("div.readout", { "aria-live": "polite" });
-  const node = element("section.examples", { "aria-label": "examples" },
-    element("div.tabs", {}, element("div.row.list", { role: "tablist", "aria-label": "examples", onkeydown: turn }, tabs), element("span.grow"), wholeText, question(app, "examples")),
+  const node = element("section.examples", { label: "examples" },
+    plain("div.tabs", element("div.row.list", { role: "tablist", label: "examples", onkeydown: turn }, tabs), element("span.grow"), wholeText, question(app, "examples")),
     caption, lacking, body, readout);
   let full = false;
   /** @type {WeakMap<Element, [Example, number]>} */ let places = new WeakMap();
@@ -64,10 +64,10 @@ export function examples(app) {
       spans.push(span);
     }
     const before = spans.slice(0, peak - from);
-    return element(`div.example${full ? ".full" : ""}`, { role: "group", "aria-label": `${fixed(example.value)} at ${escaped(pieces[peak])}` },
+    return element(`div.example${full ? ".full" : ""}`, { role: "group", label: `${fixed(example.value)} at ${escaped(pieces[peak])}` },
       element("b", { title: near ? "how far below the weakest firing" : "activation at the peak" }, fixed(example.value)),
       // Reversed, so that the line fills from the peak outwards and drops what does not fit as whole tokens.
-      element("div.before", {}, full ? before : before.reverse()), element("div.after", {}, spans.slice(peak - from)),
+      plain("div.before", full ? before : before.reverse()), plain("div.after", spans.slice(peak - from)),
       copies > 0 && element("span.copies", { title: `${counted(copies, "copy", "copies")} of this text hidden` }, `+${copies}`));
   }
 
@@ -75,7 +75,7 @@ export function examples(app) {
   function bandHead(band, k, bands, equalCount) {
     const name = !equalCount ? `interval ${bands - k} of ${bands}`
       : `${Math.round((100 * (bands - k - 1)) / bands)} – ${Math.round((100 * (bands - k)) / bands)} % of firings`;
-    return element("div.band", {}, element("b", {}, `${fixed(band.low)} – ${fixed(band.high)}`), name, element("span.grow"), counted(band.count, "token", "tokens"));
+    return plain("div.band", plain("b", `${fixed(band.low)} – ${fixed(band.high)}`), name, element("span.grow"), counted(band.count, "token", "tokens"));
   }
 
   /** What the tab shows, in a sentence. @param {string} tab @param {any} view @param {any[]} all @param {Example[]} flat */
@@ -86,7 +86,7 @@ export function examples(app) {
     const sign = view.minimum < 0;
     return {
       top: `${sign ? "Furthest from zero first" : "Strongest first"}, the peak token in one column.${hidden}`,
-      interval: `${fixed(Math.min(0, view.minimum))} – ${fixed(view.maximum)} cut into ${bands} of equal width; examples drawn at random in each.${hidden}`,
+      interval: `${sign ? "Sizes |z| from " : ""}0 – ${fixed(scaleOf([], view).most)} cut into ${bands} of equal width; examples drawn at random in each.${hidden}`,
       quantile: `Firings cut into ${bands} of equal count; examples drawn at random in each.${hidden}`,
       random: `Firings drawn at random, not chosen for strength: what the feature mostly does.${hidden}`,
       near: `It did not fire here, but nearly. Left: how far below its weakest firing.${hidden}`,
@@ -111,10 +111,10 @@ export function examples(app) {
     caption.textContent = caption.title = captionOf(tab, view, all, flat);
     lacking.textContent = lacking.title = view.absent.sources ?? "";
     lacking.hidden = caption.hidden || !view.absent.sources;
-    if (!flat.length) fill(body, view.firings ? absent(app, "examples") ?? element("p.dim.absent", {}, "The store has no examples of this kind.") : nothingFired());
+    if (!flat.length) fill(body, view.firings ? absent(app, "examples", "The store has no examples of this kind.") : nothingFired());
     else if (all[0].examples)
       fill(body, ...all.flatMap((band, k) => [bandHead(band, k, all.length, tab === "quantile"),
-        ...(band.examples.length ? band.examples.map((/** @type {Example} */ one) => row(one, scale, false)) : [element("p.dim.absent", {}, "No example here.")])]));
+        ...(band.examples.length ? band.examples.map((/** @type {Example} */ one) => row(one, scale, false)) : [plain("p.dim.absent", "No example here.")])]));
     else fill(body, ...flat.map((one) => row(one, scale, tab === "near")));
     body.scrollTop = 0;
     body.setAttribute("data-tab", tab);
@@ -124,8 +124,8 @@ export function examples(app) {
 
   function nothingFired() {
     const { view } = app;
-    return element("div.big", {}, element("b", {}, "This feature never fired"), element("p", {}, view.absent.examples ?? "On no counted token."),
-      element("p", {}, "Its decoder row still has a direction: logits and neighbours are shown, and mean nothing without firings."),
+    return plain("div.big", plain("b", "This feature never fired"), plain("p", view.absent.examples ?? "On no counted token."),
+      plain("p", "Its decoder row still has a direction: logits and neighbours are shown, and mean nothing without firings."),
       view.next_alive !== null && button("Next feature that fires", () => app.select(view.next_alive)));
   }
 
@@ -134,9 +134,9 @@ export function examples(app) {
     const place = places.get(span);
     if (!place) return;
     const [example, i] = place;
-    const part = (/** @type {string} */ name, /** @type {string} */ value) => element("span", {}, `${name} `, element("b", {}, value));
+    const part = (/** @type {string} */ name, /** @type {string} */ value) => plain("span", `${name} `, plain("b", value));
     const ids = example.tokens[i];
-    fill(readout, element("b.word", {}, token(example.pieces[i])),
+    fill(readout, plain("b.word", token(example.pieces[i])),
       part(ids.length > 1 ? "ids" : "id", ids.join(" ")), part("doc", `${example.document} : ${positionOf(example, i)}`),
       part("z", fixed(example.values[i])), part("Δ logit", signed(example.logitEffect[i])),
       part("Δ loss", Number.isNaN(example.lossEffect[i]) ? "–" : `${signed(example.lossEffect[i], 3)} nats`),

@@ -40,8 +40,8 @@ export function features(app) {
 
   return {
     get, fetchView,
-    /** Its view is of before. @param {number} latent */
-    forget: (latent) => kept.delete(latent),
+    /** Its view is of before. */
+    forget: (/** @type {number} */ latent) => kept.delete(latent),
     ahead,
     /** Only while nothing else is on its way: a pointer that runs over the list must not fill the queue. @param {number} latent */
     hovered: (latent) => coming.size || ahead(latent),

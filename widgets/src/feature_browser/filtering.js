@@ -5,7 +5,7 @@ import { isDead } from "./listing.js";
 /** @typedef {import("./listing.js").Listing} Listing
  *  @typedef {Record<string, any>} Filter */
 
-export const RANGES = ["density", "max", "f1", "loss_effect"];
+export const RANGES = ["density", "max", "f1", "loss_effect", "detection"];
 
 /** @type {WeakMap<Listing, Map<string, Uint32Array>>} */ const orders = new WeakMap();
 /** @type {WeakMap<Listing, {hints: string, starts: Uint32Array, labels: Map<number, string>}>} */ const texts = new WeakMap();
@@ -24,6 +24,11 @@ export function sorted(listing, column, descending) {
   let order = known.get(key);
   if (!order) known.set(key, (order = sortedAnew(listing, column, descending)));
   return order;
+}
+
+/** A column changed: its orders are of before. @param {Listing} listing @param {string} column */
+export function reorder(listing, column) {
+  for (const way of [true, false]) orders.get(listing)?.delete(`${column} ${way}`);
 }
 
 /**

@@ -1,7 +1,7 @@
 // Search, the histograms that filter, concept and switches, and how many features are left.
 
 import { button } from "../shared/controls.js";
-import { element, fill } from "../shared/dom.js";
+import { element, fill, plain } from "../shared/dom.js";
 import { question } from "./definitions.js";
 import { RANGES, matching, nearestLabel } from "./filtering.js";
 import { SORTS } from "./list.js";
@@ -9,7 +9,8 @@ import { rangeFilter } from "./ranges.js";
 import { nameOf } from "./listing.js";
 import { whole } from "./words.js";
 
-const NAMES = /** @type {Record<string, string>} */ ({ density: "density %", max: "max", f1: "concept F1", loss_effect: "loss effect" });
+const NAMES = /** @type {Record<string, string>} */ ({ density: "density %", max: "max", f1: "concept F1", loss_effect: "loss effect", detection: "detection" });
+const USUAL = ["density", "max"]; // always seen, the others on demand
 const TYPING = 60; // ms of rest before a keystroke of search is followed
 
 /** @param {import("./app.js").App} app */
@@ -17,7 +18,7 @@ export function filters(app) {
   const { listing } = app;
   const now = () => app.model.get("filter") ?? {};
   let timer = 0;
-  const search = element("input.field", { type: "search", placeholder: "label, token or number", "aria-label": "search features", autocomplete: "off", spellcheck: "false",
+  const search = element("input.field", { type: "search", placeholder: "label, token or number", label: "search features", autocomplete: "off", spellcheck: "false",
     oninput: () => {
       clearTimeout(timer);
       timer = setTimeout(() => app.filter({ search: search.value || undefined }), TYPING);
@@ -40,29 +41,41 @@ export function filters(app) {
     else if (app.shown.length) app.select(app.shown[0]);
   }
 
-  const ranges = RANGES.map((name) => ({ name, made: rangeFilter(listing, name, NAMES[name], (range) => app.filter({ [name]: range })) })).filter((one) => one.made);
-  const rare = ranges.filter(({ name }) => name === "f1" || name === "loss_effect");
-  const more = element("div.pair", { hidden: true }, rare.map(({ made }) => made?.node));
-  const opener = rare.length > 0 && button("More", () => {
-    more.hidden = !more.hidden;
-    opener.ariaExpanded = String(!more.hidden);
-  }, { "aria-expanded": "false", title: `filter by ${rare.map(({ name }) => NAMES[name]).join(" and ")}` });
-  const concept = element("select.field", { "aria-label": "best matched concept", onchange: () => app.filter({ concept: concept.value || undefined }) },
+  /** @type {{name: string, made: ReturnType<typeof rangeFilter>}[]} */ let ranges;
+  const pair = plain("div.pair");
+  const more = element("div.pair", { hidden: true });
+  const opener = button("More", () => open(more.hidden), { "aria-expanded": "false" });
+
+  /** The histograms, of what is measured now. */
+  function measure() {
+    ranges = RANGES.map((name) => ({ name, made: rangeFilter(listing, name, NAMES[name], (range) => app.filter({ [name]: range })) })).filter((one) => one.made);
+    const rare = ranges.filter(({ name }) => !USUAL.includes(name));
+    fill(pair, ranges.filter((one) => !rare.includes(one)).map(({ made }) => made?.node));
+    fill(more, rare.map(({ made }) => made?.node));
+    opener.hidden = !rare.length;
+    opener.title = `filter by ${rare.map(({ name }) => NAMES[name]).join(", ")}`;
+  }
+
+  /** @param {boolean} on */
+  function open(on) {
+    more.hidden = !on;
+    opener.ariaExpanded = String(on);
+  }
+
+  const concept = element("select.field", { label: "best matched concept", onchange: () => app.filter({ concept: concept.value || undefined }) },
     element("option", { value: "" }, "any concept"), listing.concepts.map((name) => element("option", { value: name }, name)));
   const toggle = (/** @type {string} */ name, /** @type {string} */ label, /** @type {string} */ title) =>
     button(label, () => app.filter({ [name]: now()[name] ? undefined : true }), { "aria-pressed": "false", title });
   const starred = toggle("starred", "Starred", "only starred features");
   const dead = toggle("dead", "Dead", "only features that never fired");
   const count = element("span.dim", { role: "status" });
-  const sort = element("select.plain", { "aria-label": "sorted by", onchange: () => app.set("sort", [sort.value, sort.value !== "latent"]) },
-    Object.entries(SORTS).filter(([name]) => name === "latent" || listing.columns[name]?.some((/** @type {number} */ value) => !Number.isNaN(value)))
-      .map(([name, title]) => element("option", { value: name }, `by ${name === "latent" ? "number" : title.replace(" %", "")}`)));
+  const sort = element("select.plain", { label: "sorted by", onchange: () => app.set("sort", [sort.value, sort.value !== "latent"]) });
   const nothing = element("div.nothing", { hidden: true });
   const node = element("div.filters", {},
-    element("div.search", {}, search, element("kbd", { "aria-hidden": "true" }, "/")),
-    element("div.pair", {}, ranges.filter((one) => !rare.includes(one)).map(({ made }) => made?.node)), more,
-    element("div.row.switches", {}, listing.concepts.length > 0 && concept, starred, dead, opener),
-    element("div.row.count", {}, count, element("span.grow"), sort, question(app, "list")), nothing);
+    plain("div.search", search, element("kbd", { "aria-hidden": "true" }, "/")),
+    pair, more,
+    plain("div.row.switches", listing.concepts.length > 0 && concept, starred, dead, opener),
+    plain("div.row.count", count, element("span.grow"), sort, question(app, "list")), nothing);
 
   /** Which filter empties the list, and the ways out. */
   function explain() {
@@ -71,25 +84,28 @@ export function filters(app) {
     const said = /** @type {Record<string, string>} */ ({ search: `the search “${filter.search}”`, concept: `the concept ${filter.concept}`, starred: "only starred", dead: "only dead" });
     const ways = Object.keys(filter).map((key) => ({ key, left: matching(listing, { ...filter, [key]: undefined }, sorting).length })).filter(({ left }) => left > 0);
     const near = filter.search ? nearestLabel(listing, filter.search) : -1;
-    fill(nothing, element("b", {}, "No feature matches"),
-      ways.length > 0 && element("p.dim", {}, ways.map(({ key, left }) => `Without ${said[key] ?? `the range of ${NAMES[key].replace(" %", "")}`}: ${whole(left)}. `).join("")),
-      element("div.row.wrap", {}, ways.map(({ key }) => button(`Drop ${key === "search" ? "the search" : key.replace("_", " ")}`, () => app.filter({ [key]: undefined }))),
+    fill(nothing, plain("b", "No feature matches"),
+      ways.length > 0 && plain("p.dim", ways.map(({ key, left }) => `Without ${said[key] ?? `the range of ${NAMES[key].replace(" %", "")}`}: ${whole(left)}. `).join("")),
+      plain("div.row.wrap", ways.map(({ key }) => button(`Drop ${key === "search" ? "the search" : key.replace("_", " ")}`, () => app.filter({ [key]: undefined }))),
         button("Show all", () => app.set("filter", {})),
         near >= 0 && button(`${near} ${nameOf(listing, near).text.slice(0, 40)}`, () => app.select(near), { title: "the nearest label" })));
   }
 
+  measure();
   return {
-    node, search,
+    node, search, measure,
     draw() {
       const filter = now();
       if (search.value !== (filter.search ?? "") && !search.matches(":focus")) search.value = filter.search ?? "";
       for (const { name, made } of ranges) made?.show(filter[name]);
-      if (rare.some(({ name }) => filter[name])) more.hidden = false;
+      if (Object.keys(filter).some((name) => RANGES.includes(name) && !USUAL.includes(name))) open(true);
       concept.value = filter.concept ?? "";
       starred.ariaPressed = String(Boolean(filter.starred));
       dead.ariaPressed = String(Boolean(filter.dead));
+      fill(sort, Object.entries(SORTS).filter(([name]) => name === "latent" || listing.columns[name]?.some((/** @type {number} */ value) => !Number.isNaN(value)))
+        .map(([name, title]) => element("option", { value: name }, `by ${name === "latent" ? "number" : title.replace(" %", "")}`)));
       sort.value = app.model.get("sort")[0];
-      fill(count, whole(app.shown.length), element("span.total", {}, ` of ${whole(listing.size)}`));
+      fill(count, whole(app.shown.length), plain("span.total", ` of ${whole(listing.size)}`));
       nothing.hidden = app.shown.length > 0;
       if (!app.shown.length) explain();
     },

@@ -1,7 +1,7 @@
 // The chosen feature: star, number, label and note to write, and its numbers.
 
 import { icon, iconButton } from "../shared/controls.js";
-import { element, fill } from "../shared/dom.js";
+import { element, fill, plain } from "../shared/dom.js";
 import { visible } from "../shared/tokens.js";
 import { question } from "./definitions.js";
 import { isDead } from "./listing.js";
@@ -12,14 +12,14 @@ export function header(app) {
   const { listing } = app;
   const star = iconButton("star", "star (s)", () => app.edit(app.latent, { star: !listing.labels.get(app.latent)?.star }));
   const number = element("span.number");
-  const label = element("input.label", { type: "text", placeholder: "no label yet", "aria-label": "label of the feature", maxlength: 10000, spellcheck: "false", onchange: () => keep("label", label) });
-  const note = element("textarea.note", { placeholder: "note", "aria-label": "note on the feature", rows: 1, onchange: () => keep("note", note) });
+  const label = element("input.label", { type: "text", placeholder: "no label yet", label: "label of the feature", maxlength: 10000, spellcheck: "false", onchange: () => keep("label", label) });
+  const note = element("textarea.note", { placeholder: "note", label: "note on the feature", rows: 1, onchange: () => keep("note", note) });
   const saved = element("span.saved.dim.small", { role: "status" });
   const numbers = element("dl.numbers");
   const explanations = element("div.explanations");
   const node = element("header.header", {},
     element("div.about", {},
-      element("div.row.title", {}, star, number, label, saved,
+      plain("div.row.title", star, number, label, saved,
         iconButton("up", "previous feature (k)", () => app.step(-1)), iconButton("down", "next feature (j)", () => app.step(1))),
       numbers, explanations),
     note);
@@ -29,12 +29,16 @@ export function header(app) {
   }
   let shown = -1; // the latent whose texts stand in the fields
 
-  /** @param {"label" | "note"} name @param {HTMLInputElement | HTMLTextAreaElement} field */
+  /** Save what the reader changed. `defaultValue` is what was put into the field, as the field made it one line: whoever only
+   * looks changes nothing, whatever was stored meanwhile. @param {"label" | "note"} name @param {HTMLInputElement | HTMLTextAreaElement} field */
   function keep(name, field) {
-    if (shown >= 0 && field.value !== (listing.labels.get(shown)?.[name] ?? "")) app.edit(shown, { [name]: field.value });
+    if (shown < 0 || field.value === field.defaultValue) return;
+    field.defaultValue = field.value;
+    app.edit(shown, { [name]: field.value });
   }
 
-  for (const field of [label, note])
+  for (const field of [label, note]) {
+    field.addEventListener("blur", write); // what others stored while it was being edited
     field.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
       if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
         event.preventDefault();
@@ -42,14 +46,26 @@ export function header(app) {
         app.frame.focus();
       } else if (event.key === "Escape") {
         event.stopPropagation();
-        const before = listing.labels.get(shown);
-        field.value = (field === label ? before?.label : before?.note) ?? "";
+        field.value = field.defaultValue;
         app.frame.focus();
       }
     });
+  }
 
-  /** @param {string} name @param {import("../shared/dom.js").Child[]} value @param {Node | null} [after] */
-  const fact = (name, value, after) => element("div", {}, name && element("dt", {}, name), element("dd", {}, value), after);
+  /** Put the stored texts into the fields, but not while one is being edited. */
+  function write() {
+    const own = listing.labels.get(app.latent) ?? {};
+    const other = shown !== app.latent;
+    shown = app.latent;
+    for (const [field, text] of /** @type {[any, string | undefined][]} */ ([[label, own.label], [note, own.note]]))
+      if (other || !field.matches(":focus")) {
+        field.value = text ?? "";
+        field.defaultValue = field.value;
+      }
+  }
+
+  /** @param {string} name @param {import("../shared/dom.js").Child | import("../shared/dom.js").Child[]} value @param {Node | null} [after] */
+  const fact = (name, value, after) => plain("div", name && plain("dt", name), plain("dd", value), after);
 
   function facts() {
     const { view, latent } = app;
@@ -59,10 +75,11 @@ export function header(app) {
     const effect = view ? view.loss_effect : listing.columns.loss_effect?.[latent];
     const measured = effect !== null && effect !== undefined && !Number.isNaN(effect);
     const why = () => view?.absent?.loss_effect ?? (view?.loss_tokens ? `Mean over ${whole(view.loss_tokens)} firings drawn at random.` : undefined);
+    const strongest = question(app, "maximum");
     return [
       fact("", [element(`span.dot${dead ? ".empty" : ""}`), dead ? "dead" : "alive"]),
       fact("density", [dead ? "0" : percent(density[latent]), " %"], question(app, "density", () => view && `It fired on ${whole(view.firings)} tokens.`)),
-      !dead && fact(view?.minimum < 0 ? "range" : "max", [view?.minimum < 0 && `${fixed(view.minimum)} – `, fixed(max[latent])]),
+      !dead && (view?.minimum < 0 ? fact("range", `${fixed(view.minimum)} – ${fixed(view.maximum)}`, strongest) : fact("max", fixed(max[latent]), strongest)),
       !dead && best && fact("concept", [element("span.mono.concept", { title: visible(best.concept) }, visible(best.concept)), " F1 ", share(best.f1)],
         question(app, "concept", () => best.precision !== undefined ? `Precision ${share(best.precision)}, recall ${share(best.recall)}, threshold ${fixed(best.threshold)}. ${share(best.share)} of all its firings lie in it.` : undefined)),
       !dead && (measured || view?.absent?.loss_effect) && fact("loss effect", [measured ? `${signed(effect, 3)} nats` : "–"], question(app, "loss_effect", why)),
@@ -78,10 +95,7 @@ export function header(app) {
     },
     draw() {
       const own = listing.labels.get(app.latent) ?? {};
-      const other = shown !== app.latent;
-      shown = app.latent;
-      const fields = /** @type {[any, string | undefined][]} */ ([[label, own.label], [note, own.note]]);
-      for (const [field, text] of fields) if (other || !field.matches(":focus")) field.value = text ?? "";
+      write();
       fill(star, icon("star", Boolean(own.star)));
       star.ariaPressed = String(Boolean(own.star));
       number.textContent = String(app.latent);
@@ -89,8 +103,8 @@ export function header(app) {
       label.placeholder = own.label ? "" : isDead(listing, app.latent) ? "no label" : `label · ${visible(listing.hints[app.latent] ?? "").slice(0, 80)}`;
       fill(numbers, ...facts().filter(Boolean));
       fill(explanations, ...(app.view?.explanations ?? []).map((/** @type {any} */ one) =>
-        element("p", { title: visible(one.text).slice(0, 1000) }, element("span.text", {}, visible(one.text).slice(0, 1000)),
-          element("span.dim.small", {}, [one.author && ` · ${visible(one.author)}`, ` · detection ${share(one.detection)} · fuzzing ${share(one.fuzzing)}`]), question(app, "explanations"))));
+        element("p", { title: visible(one.text).slice(0, 1000) }, plain("span.text", visible(one.text).slice(0, 1000)),
+          plain("span.dim.small", [one.author && ` · ${visible(one.author)}`, ` · detection ${share(one.detection)} · fuzzing ${share(one.fuzzing)}`]), question(app, "explanations"))));
     },
   };
 }

@@ -3,7 +3,7 @@
 
 import { popover } from "../shared/controls.js";
 import controls from "../shared/controls.css";
-import { element, fill, isDark, shadow, watchTheme } from "../shared/dom.js";
+import { element, fill, isDark, plain, shadow, watchTheme } from "../shared/dom.js";
 import { messenger } from "../shared/messages.js";
 import theme from "../shared/theme.css";
 import { bar } from "./bar.js";
@@ -26,7 +26,7 @@ function render({ model, el }) {
   // JupyterLab would take the keys of this widget for its own commands.
   const host = element("div", { "data-lm-suppress-shortcuts": "true" });
   const root = shadow(host, theme, controls, style);
-  const frame = element("section.sk.browser", { "aria-label": "feature browser", tabindex: -1 });
+  const frame = element("section.sk.browser", { label: "feature browser", tabindex: -1 });
   root.append(frame);
   el.append(host);
 
@@ -39,10 +39,13 @@ function render({ model, el }) {
     edit: (latent, change) => store?.edit(latent, change), pending: (latent) => store?.pending(latent) ?? false,
   });
   const top = bar(app, host);
-  const left = element("aside.left", { "aria-label": "features" }, Array.from({ length: 14 }, (_, i) => element("div.bone", { style: `width:${88 - ((i * 13) % 40)}%` })));
-  const right = element("div.right", {}, element("div.big", { role: "status" }, element("b", {}, "Reading the list of features")));
-  frame.append(element("div.grid", {}, top.node, top.lines, left, right));
-  const connection = (/** @type {boolean} */ connected) => top.connected(connected, store?.count() ?? 0);
+  const left = element("aside.left", { label: "features" }, Array.from({ length: 14 }, (_, i) => element("div.bone", { style: `width:${88 - ((i * 13) % 40)}%` })));
+  const right = plain("div.right", element("div.big", { role: "status" }, plain("b", "Reading the list of features")));
+  frame.append(plain("div.grid", top.node, top.lines, left, right));
+  const connection = (/** @type {boolean} */ connected) => {
+    top.connected(connected, store?.count() ?? 0);
+    chosen?.connected(connected);
+  };
   let connected = true;
   app.messages = messenger(model, {
     signal,
@@ -78,7 +81,7 @@ function render({ model, el }) {
     const { content, buffers } = await app.messages.ask("listing");
     if (signal.aborted) return;
     app.listing = decodeListing(content, buffers);
-    store = edits(app, { say: top.say, forget: views.forget, changed: guarded(labelled) });
+    store = edits(app, { say: top.say, scored, changed: guarded(labelled) });
     sieve = filters(app);
     rows = list(app);
     chosen = detail(app, top.say);
@@ -106,13 +109,18 @@ function render({ model, el }) {
 
   /** @param {number[]} latents  whose label, star or note is another now */
   function labelled(latents) {
-    const filter = model.get("filter");
-    if (filter.starred || filter.search) app.shown = matching(app.listing, filter, model.get("sort"));
+    app.shown = matching(app.listing, model.get("filter"), model.get("sort"));
     sieve.draw();
     rows.draw();
     chosen.relabel(latents);
     connection(connected);
     if (!views.get(app.latent)) open(); // it was forgotten
+  }
+
+  /** Explanations of these latents were scored: there may be a better score, and others to show. @param {number[]} latents */
+  function scored(latents) {
+    latents.forEach(views.forget);
+    sieve.measure();
   }
 
   /** @param {Record<string, any>} changes */
@@ -184,7 +192,7 @@ function render({ model, el }) {
   watchTheme(look, signal);
   load().catch((error) => {
     if (signal.aborted) return;
-    fill(right, element("div.big", { role: "alert" }, element("b", {}, "The list of features could not be read"), element("p", {}, error.message)));
+    fill(right, element("div.big", { role: "alert" }, plain("b", "The list of features could not be read"), plain("p", error.message)));
     fill(left);
   });
 

@@ -1,7 +1,7 @@
 // The list of features: only the rows in sight exist, so that 131,072 scroll like ten.
 
 import { icon } from "../shared/controls.js";
-import { element, fill } from "../shared/dom.js";
+import { element, fill, plain } from "../shared/dom.js";
 import { axis } from "./filtering.js";
 import { isDead, nameOf } from "./listing.js";
 import { fixed, percent, share, signed } from "./words.js";
@@ -20,9 +20,9 @@ const WRITE = /** @type {Record<string, (value: number) => string>} */ ({
 export function list(app) {
   const scale = axis(app.listing, "density");
   const pad = element("div.pad", { role: "presentation" });
-  const sight = element("div.sight", { role: "grid", tabindex: 0, "aria-label": "features", "aria-readonly": "true", onscroll: () => draw() }, pad);
+  const sight = element("div.sight", { role: "grid", tabindex: 0, label: "features", "aria-readonly": "true", onscroll: () => draw() }, pad);
   const heads = element("div.heads", { role: "row" });
-  const node = element("div.table", {}, heads, sight);
+  const node = plain("div.table", heads, sight);
 
   const height = () => (app.frame.clientWidth && app.frame.clientWidth < 760 ? TALL : LOW);
   const sort = () => /** @type {[string, boolean]} */ (app.model.get("sort"));
@@ -50,7 +50,7 @@ export function list(app) {
     const starred = Boolean(listing.labels.get(latent)?.star);
     const chosen = latent === app.latent;
     return element(`div.item${chosen ? ".chosen" : ""}`, { role: "row", id: `f${latent}`, "aria-selected": chosen, "aria-rowindex": at + 1, style: `top:${at * height()}px`, onclick: () => app.select(latent), onpointerenter: () => app.hovered(latent) },
-      element("span.star", { role: "gridcell", "aria-label": starred ? "starred" : "" }, starred && icon("star", true)),
+      element("span.star", { role: "gridcell", label: starred ? "starred" : "" }, starred && icon("star", true)),
       cell("span.index.mono.dim", latent),
       element(`span.name.cut${own ? ".strong" : dead ? ".dim" : ".mono.dim"}`, { role: "gridcell", title: text }, text),
       cell("span.density", dead ? "dead" : percent(density),

@@ -64,3 +64,6 @@ export const whole = (count) => count.toLocaleString("en-US");
 
 /** Words for a count: 1 copy, 3 copies. @param {number} count @param {string} one @param {string} many */
 export const counted = (count, one, many) => `${whole(count)} ${count === 1 ? one : many}`;
+
+/** A length or a place in a drawing, as an attribute says it. @param {number} value */
+export const tenth = (value) => value.toFixed(1);

@@ -1,6 +1,6 @@
 // Small controls that the widgets share: icons, buttons, and the box that a "?" opens in place.
 
-import { element, fill } from "./dom.js";
+import { element, fill, plain } from "./dom.js";
 
 const ICONS = {
   star: "M8 1.7l1.9 4 4.4.6-3.2 3.1.8 4.4L8 11.700l-3.900 2.100.8-4.400L1.700 6.300l4.400-.6z",
@@ -25,7 +25,7 @@ export function button(label, action, attributes = {}) {
 /** A button that shows an icon; its label is spoken and is the tooltip.
  * @param {keyof typeof ICONS} name @param {string} label @param {(event: any) => void} action @param {Record<string, unknown>} [attributes] */
 export function iconButton(name, label, action, attributes = {}) {
-  return element("button.button.icon", { title: label, "aria-label": label, onclick: action, ...attributes }, icon(name));
+  return element("button.button.icon", { title: label, label: label, onclick: action, ...attributes }, icon(name));
 }
 
 /**
@@ -51,7 +51,7 @@ export function popover(frame) {
     close();
     opener = by;
     by.ariaExpanded = "true";
-    fill(box, element("div", {}, content));
+    fill(box, plain("div", content));
     box.hidden = false;
     const [around, at] = [frame.getBoundingClientRect(), by.getBoundingClientRect()];
     const left = Math.min(at.left - around.left - 8, around.width - box.offsetWidth - 10);

@@ -6,7 +6,7 @@ const SVG = new Set(["svg", "path", "line", "g", "text", "circle", "rect", "titl
 
 /**
  * An element with attributes and children; strings become text nodes. "div.row" gives the class "row"; a function is a
- * listener ("onclick"), `true` an attribute without a value, `false` and nothing no attribute.
+ * listener ("onclick"), `true` an attribute without a value, `false` and nothing no attribute; `label` is what is spoken.
  * @param {string} name
  * @param {Record<string, unknown>} [attributes]
  * @param {...(Child | Child[])} children
@@ -17,7 +17,8 @@ export function element(name, attributes = {}, ...children) {
   const node = SVG.has(tag) ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
   if (tag === "button") node.setAttribute("type", tag); // it sends no form
   if (classes.length) node.setAttribute("class", classes.join(" "));
-  for (const [key, value] of Object.entries(attributes)) {
+  for (const [given, value] of Object.entries(attributes)) {
+    const key = given === "label" ? "aria-label" : given;
     if (typeof value === "function") node.addEventListener(key.slice(2), /** @type {EventListener} */ (value));
     else if (value === true) node.setAttribute(key, "");
     else if (value !== null && value !== undefined && value !== false) node.setAttribute(key, String(value));
@@ -25,6 +26,9 @@ export function element(name, attributes = {}, ...children) {
   node.append(...present(children));
   return node;
 }
+
+/** An element without attributes. @param {string} name @param {...(Child | Child[])} children @returns {any} */
+export const plain = (name, ...children) => element(name, {}, ...children);
 
 /** Children that are there: nothing and `false` are not. @param {(Child | Child[])[]} children @returns {(Node | string)[]} */
 function present(children) {

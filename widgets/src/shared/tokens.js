@@ -1,7 +1,7 @@
 // Text of a model as a person can read it: spaces, line ends and tabs as faint signs, characters that draw nothing or
 // turn the text around as their number. Everything becomes a text node.
 
-import { element } from "./dom.js";
+import { element, plain } from "./dom.js";
 
 const SIGNS = /** @type {Record<string, string>} */ ({ " ": "␣", "\n": "↵", "\t": "⇥" });
 // Controls, soft hyphen, marks and overrides of direction, invisible operators, byte order mark, annotation marks.
@@ -39,7 +39,7 @@ export function escaped(text) {
 
 /** @param {string} text @param {boolean} [running] @returns {(Node | string)[]} */
 export function tokenNodes(text, running = false) {
-  return parts(text, running).map(([faint, part]) => (faint ? element("span.faint", {}, part) : part));
+  return parts(text, running).map(([faint, part]) => (faint ? plain("span.faint", part) : part));
 }
 
 /** @param {string} text  A token by itself, with its escaped form as tooltip. */

@@ -1,6 +1,6 @@
 // One small line chart in SVG: a curve over the tokens trained on, with a cursor that reads out the nearest point.
 
-import { element } from "../shared/dom.js";
+import { element, plain } from "../shared/dom.js";
 import { compact, extent, linear, nearest, number, path, ticks } from "../shared/numbers.js";
 
 const LEFT = 40;
@@ -16,7 +16,7 @@ const BOTTOM = 20;
 export function curve(name, label, signal) {
   const value = element("b");
   const svg = element("svg", { tabindex: "0", role: "img" });
-  const panel = element(`div.panel.${name}`, {}, element("h3", {}, label, value), svg);
+  const panel = plain(`div.panel.${name}`, plain("h3", label, value), svg);
   /** @type {ArrayLike<number>} */ let xs = [];
   /** @type {ArrayLike<number>} */ let ys = [];
   let total = 1;

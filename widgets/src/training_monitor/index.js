@@ -5,7 +5,7 @@
 // the thread that last wrote to it, which is the one that trains). The notebook's own stop button interrupts it.
 
 import { columns, float64 } from "../shared/buffers.js";
-import { element, isDark, shadow, watchTheme } from "../shared/dom.js";
+import { element, isDark, plain, shadow, watchTheme } from "../shared/dom.js";
 import { compact, duration, number } from "../shared/numbers.js";
 import theme from "../shared/theme.css";
 import { curve } from "./curve.js";
@@ -23,15 +23,15 @@ function render({ model, el }) {
 
   const title = element("b");
   const facts = element("span.facts");
-  const hint = element("span.hint", {}, "■ in the toolbar stops it");
+  const hint = plain("span.hint", "■ in the toolbar stops it");
   const fill = element("i");
-  const progress = element("div.progress", { role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100", "aria-label": "training" }, fill);
+  const progress = element("div.progress", { role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100", label: "training" }, fill);
   const curves = CURVES.map(([name, label]) => curve(name, label, signal));
   const numbers = element("dl.numbers");
   const spoken = element("div.hidden", { "aria-live": "polite" });
   const message = element("div.message", { hidden: "", role: "alert" });
-  const box = element("section.sk", { "aria-label": "training monitor" },
-    element("div.bar", {}, title, facts, hint), progress, element("div.panels", {}, ...curves.map((one) => one.panel)), numbers, message, spoken);
+  const box = element("section.sk", { label: "training monitor" },
+    plain("div.bar", title, facts, hint), progress, plain("div.panels", ...curves.map((one) => one.panel)), numbers, message, spoken);
   root.append(box);
   el.append(host);
 
@@ -59,14 +59,14 @@ function render({ model, el }) {
     const parts = [`${number(tokens)} of ${number(total)} tokens`];
     if (rate > 0) parts.push(`${compact(rate)} tokens/s`);
     parts.push(finished || !(rate > 0) ? duration(seconds) : `${duration((total - tokens) / rate)} left`);
-    facts.replaceChildren(...parts.flatMap((part, i) => [i ? " · " : "", element("span", {}, part)]));
+    facts.replaceChildren(...parts.flatMap((part, i) => [i ? " · " : "", plain("span", part)]));
     fill.style.width = `${(100 * share).toFixed(2)}%`;
     progress.setAttribute("aria-valuenow", (100 * share).toFixed(0));
     progress.setAttribute("aria-valuetext", parts.join(", "));
     hint.hidden = finished || tokens === 0;
     numbers.replaceChildren(
       ...Object.entries(metrics).filter(([name]) => !CURVES.some(([drawn]) => drawn === name)).map(([name, value]) =>
-        element("div", {}, element("dt", {}, NAMES[/** @type {keyof typeof NAMES} */ (name)] ?? name.replaceAll("_", " ")), element("dd", {}, number(value))),
+        plain("div", plain("dt", NAMES[/** @type {keyof typeof NAMES} */ (name)] ?? name.replaceAll("_", " ")), plain("dd", number(value))),
       ),
     );
     const tenth = finished ? 11 : Math.floor(10 * share); // a screen reader hears ten words a run, not ten a second
