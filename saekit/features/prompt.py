@@ -166,5 +166,5 @@ def _strongest_first(strengths: np.ndarray, maxima: np.ndarray, latents: np.ndar
     A latent whose maximum is 0 never fired where it was measured, and comes first here."""
     if np.isfinite(maxima).all():
         with np.errstate(divide="ignore"):
-            strengths = strengths / maxima
+            strengths = strengths / np.abs(maxima)  # of −0 too
     return np.lexsort((latents, -strengths))

@@ -222,13 +222,12 @@ def test_first_paint_and_click_keep_their_budget(shown) -> None:
     shown.wait(seconds=30)
     host = shown.page.locator("section.browser").element_handle()
     ids = [f"#{shown.page.locator('.browser .item').nth(at).get_attribute('id')}" for at in range(3, 17)]
-    clicks: list[float] = []
-    while ids and (len(clicks) < 5 or min(clicks) > CLICK):  # others work on a shared machine too: the best counts
-        clicks.append(shown.page.evaluate(CLICKED, [host, ids.pop()]))
+    clicks = [shown.page.evaluate(CLICKED, [host, one]) for one in reversed(ids)]
+    assert len(clicks) >= 7
     print(f"frame {times['frame']:.0f} ms, drawn {times['drawn']:.0f} ms after the cell's end;", end=" ")
-    print(f"a click {median(clicks):.0f} ms, {', '.join(f'{one:.0f}' for one in clicks)}")
+    print(f"{len(clicks)} clicks: median {median(clicks):.0f} ms, worst {max(clicks):.0f} ms")
     assert times["drawn"] < SLACK * PAINT
-    assert min(clicks) < SLACK * CLICK
+    assert median(clicks) <= SLACK * CLICK
 
 
 def test_a_point_of_the_map_and_the_browser_follow_each_other(shown) -> None:

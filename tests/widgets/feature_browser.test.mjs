@@ -5,8 +5,8 @@ import { float32, int16 } from "../../widgets/src/shared/buffers.js";
 import { messenger } from "../../widgets/src/shared/messages.js";
 import { escaped, parts, visible } from "../../widgets/src/shared/tokens.js";
 import { callOf } from "../../widgets/src/feature_browser/bar.js";
-import { axis, binned, matching, nearestLabel, reindex, sorted } from "../../widgets/src/feature_browser/filtering.js";
-import { heights } from "../../widgets/src/feature_browser/histogram.js";
+import { axis, binned, matching, nearestLabel, reindex, reorder, sorted } from "../../widgets/src/feature_browser/filtering.js";
+import { cutsOf, heights } from "../../widgets/src/feature_browser/histogram.js";
 import { decodeListing, decodeView, nameOf } from "../../widgets/src/feature_browser/listing.js";
 import { ranked } from "../../widgets/src/feature_browser/neighbours.js";
 import { ordered } from "../../widgets/src/feature_browser/prompt.js";
@@ -86,6 +86,23 @@ test("filters, alone and together", () => {
   assert.deepEqual(list({ f1: [0.5, null], concept: "bracket", starred: true }), [1]);
 });
 
+test("a new score is sorted and filtered by", () => {
+  const made = listing();
+  made.columns.detection = Float32Array.of(NaN, 0.5, NaN, NaN, 0.9, NaN);
+  assert.deepEqual([...sorted(made, "detection", true)].slice(0, 2), [4, 1]);
+  made.columns.detection[5] = 0.95;
+  reorder(made, "detection");
+  assert.deepEqual([...sorted(made, "detection", true)].slice(0, 3), [5, 4, 1]);
+  assert.deepEqual([...sorted(made, "detection", false)].slice(0, 3), [1, 4, 5]);
+  assert.deepEqual(list({ detection: [0.8, null] }, ["latent", false], made), [4, 5]);
+});
+
+test("bands of sizes are cut on both sides of zero, inside the histogram", () => {
+  const bands = [8, 6, 4, 2, 0].map((low) => ({ low })); // of (0, 10]
+  assert.deepEqual(cutsOf(bands, 0, 10), [8, 6, 4, 2]);
+  assert.deepEqual(cutsOf(bands, -10, 5), [-8, -6, 4, -4, 2, -2]);
+});
+
 test("search sees a label that changed", () => {
   const made = listing();
   assert.deepEqual(list({ search: "unicorn" }, ["latent", false], made), []);
@@ -149,7 +166,7 @@ test("the line around a peak holds enough characters and whole pieces", () => {
 
 test("colours: silence is bare, the weakest firing is seen, nothing beyond full", () => {
   assert.deepEqual([0, 10, -10, 20].map((value) => strength(value, 10)), [0, 1, 1, 1]);
-  assert.ok(strength(0.001, 10) >= 0.1 && strength(1, 0) === 1 && strength(0, 0) === 0);
+  assert.ok(strength(0.001, 10) >= 0.1 && strength(1, 0) === 1 && strength(1, -0) === 1 && strength(0, 0) === 0);
   assert.deepEqual(heights([0, 1, 7]).map((h) => Number(h.toFixed(3))), [0, 0.333, 1]);
 });
 
@@ -182,6 +199,8 @@ test("the score sheet puts the chosen feature first, then the order or a token's
   assert.deepEqual(ordered(sheet, 7, -1, 2), { rows: [-1, 0, 1], left: 1 });
   assert.deepEqual(ordered(sheet, 7, 1).rows, [-1, 2, 1]);
   assert.deepEqual(ordered(sheet, 9, 0).rows, [2, 1, 0]);
+  const ranks = { 4: 0.3, 8: Infinity, 9: 0.1 };
+  assert.deepEqual(ordered(sheet, 7, -1, 24, (latent) => ranks[latent]).rows, [-1, 2, 0, 1]);
 });
 
 test("questions: answers by id, errors, loss and return of the kernel", async (t) => {

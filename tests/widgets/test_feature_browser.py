@@ -240,8 +240,6 @@ def test_the_list_in_python_is_the_list_that_is_drawn(store, made) -> None:
     assert found == sorted(found) and found
     strong = [i for i in found if store.strongest[i] >= 5 and store.concept[i] == 1]
     assert strong == found and all("sharing" in store.labels[i]["label"] for i in found)
-        store.strongest[i] >= 5 and store.concept[i] == 1 and "sharing" in store.labels[i]["label"] for i in found
-    )
     made.filter = {"loss_effect": [-9, 9]}
     assert np.isfinite(store.effect[made._matching()]).all()
     made.filter, made.sort = {}, ["loss_effect", False]

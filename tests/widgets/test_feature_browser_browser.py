@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_store import ABSENT, BROKEN, DEAD, LONG, NASTY, SIGNED, FakeStore
+from fake_store import ABSENT, BROKEN, CONTEXT, DEAD, LINES, LONG, NASTY, PANELS, SIGNED, FakeStore
 from saekit_widgets import FeatureBrowser
 
 
@@ -112,7 +112,18 @@ def test_signed_codes_have_a_sign_a_colour_and_dots(opened) -> None:
     assert any(text.startswith("−") for text in texts(page, ".example > b"))
     assert css(page, ".tk.minus", "borderTopStyle") == "dotted"
     assert page.locator(".bars rect.minus").count() > 3 and "min −" in texts(page, ".scale")[0]
-    assert "range" in texts(page, ".header .numbers")[0]
+    lowest, highest, strongest = (
+        f"{float(values[SIGNED]):.2f}".replace("-", "−")
+        for values in (page.store.minimum, page.store.maximum, page.store.strongest)
+    )
+    assert lowest == f"−{strongest}"
+    assert f"range {lowest} – {highest}" in " ".join(texts(page, ".header .numbers div")).replace("\n", " ")
+    assert strongest in texts(page, f"#f{SIGNED} .last")
+    page.get_by_role("tab", name="Intervals").click()
+    assert f"Sizes |z| from 0 – {strongest} cut into 5 bands of equal width" in texts(page, ".caption")[0]
+    assert texts(page, ".band b")[0].endswith(f"– {strongest}")
+    places = page.locator(".mark").evaluate_all("all => all.map(one => one.getBBox().x)")
+    assert len(places) > 4 and all(0 <= x <= 292 for x in places)
 
 
 def test_a_dead_feature_says_so_and_leads_on(opened) -> None:
@@ -129,6 +140,15 @@ def test_what_the_store_lacks_is_said_in_its_panel(opened) -> None:
     for panel in ("histogram", "logits", "neighbours"):
         assert texts(page, f".panel.{panel} .absent") == [f"The store was built without {panel}."]
     assert texts(page, ".rows .absent") == ["The store was built without examples."]
+
+
+def test_a_part_that_cannot_be_drawn_leaves_the_others(opened, monkeypatch) -> None:
+    plain = FakeStore.view
+    broken = {"histogram": {"counts": [1]}, "logits": {"top": 7}}
+    monkeypatch.setattr(FakeStore, "view", lambda store, latent: {**plain(store, latent), **broken})
+    page = opened()
+    assert [text.split(".")[0] for text in texts(page, ".side [role=alert]")] == ["This part cannot be drawn"] * 2
+    assert page.locator(".neighbours tbody tr").count() == 7 and page.locator(".example").count() == 14
 
 
 def test_which_sources_are_not_shown_is_said_under_the_caption(opened, monkeypatch) -> None:
@@ -226,7 +246,7 @@ def test_handles_and_their_numbers_filter(opened) -> None:
     edge = python(page).filter["max"][0]
     assert edge > 3 and python(page).filter["max"][1] is None
     assert page.locator(".range .out").count() > 5
-    assert all(page.store.maximum[int(text)] >= edge for text in texts(page, ".item .index"))
+    assert all(page.store.strongest[int(text)] >= edge for text in texts(page, ".item .index"))
     field = page.get_by_label("density % at most, number")
     field.fill("0.1")
     field.press("Enter")
@@ -234,6 +254,31 @@ def test_handles_and_their_numbers_filter(opened) -> None:
     page.widget.filter = {}
     page.push()
     assert page.locator(".range .out").count() == 0
+
+
+def test_a_new_score_is_listed_sorted_and_filtered(opened) -> None:
+    page = opened()
+    options = "select[aria-label='sorted by'] option"
+    assert "by detection" not in texts(page, options)
+    assert page.get_by_label("detection at least", exact=True).count() == 0
+    for latent, score in ((20, 0.7), (22, 0.9)):
+        page.store.score(latent, score)
+    page.locator(".browser").dispatch_event("pointerenter")  # which asks for news
+    until(page, f"[...first.el.firstChild.shadowRoot.querySelectorAll({options!r})].at(-1).value === 'detection'")
+    page.locator("select[aria-label='sorted by']").select_option("detection")
+    assert texts(page, ".item .index")[:2] == ["22", "20"]
+    page.store.score(24, 0.95)
+    page.locator(".browser").dispatch_event("pointerenter")
+    page.locator("#f24 .last", has_text=".95").wait_for()
+    assert texts(page, ".item .index")[:3] == ["24", "22", "20"]
+    page.widget.filter = {"detection": [0.8, None]}
+    page.push()
+    assert texts(page, ".item .index") == ["24", "22"] and page.widget._matching() == [24, 22]
+    field = page.get_by_label("detection at least, number")  # opened, since it filters
+    assert field.input_value() == ".80"
+    field.fill("0.92")
+    field.press("Enter")
+    assert python(page)._matching() == [24] and texts(page, ".item .index") == ["24"]
 
 
 def test_an_empty_list_says_why_and_offers_a_way_out(opened) -> None:
@@ -313,6 +358,39 @@ def test_tokens_read_out(opened) -> None:
     assert texts(page, ".readout")[0].replace("\n", " ") == shown  # back to the cursor
 
 
+def test_underlines_and_readout_tell_the_loss_effect(opened) -> None:
+    page = opened()
+    one = page.store.view(12)["examples"]["top"][0]
+    strongest = max(abs(e) for x in page.store.view(12)["examples"]["top"] for e in x["loss_effect"] if e is not None)
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Full text").click()  # in the order of the text
+    tokens = page.locator(".example").first.locator(".tk")
+    assert tokens.count() == len(one["pieces"])
+    for i, effect in enumerate(one["loss_effect"]):
+        names = (tokens.nth(i).get_attribute("class") or "").split()
+        assert ("helps" in names, "hurts" in names) == (bool(effect and effect > 0), bool(effect and effect < 0))
+        if effect:
+            assert f"--l:{abs(effect) / strongest:.2f}" in tokens.nth(i).get_attribute("style")
+            tokens.nth(i).click()
+            said = f"{effect:+.3f} nats".replace("-", "−")
+            assert f"Δ loss {said}" in " ".join(texts(page, ".readout")).replace("\n", " ")
+    assert page.locator(".tk.helps").count() and page.locator(".tk.hurts").count()
+    assert css(page, ".tk.helps", "borderBottomStyle") == "solid"
+    assert css(page, ".tk.hurts", "borderBottomStyle") == "dotted"
+    silent = next(i for i, effect in enumerate(one["loss_effect"]) if effect is None)
+    tokens.nth(silent).click()
+    assert "Δ loss –" in " ".join(texts(page, ".readout")).replace("\n", " ")
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_every_panel_has_its_definition(opened, panel) -> None:
+    page = opened()
+    title, text, code = PANELS[panel]
+    page.get_by_role("button", name=f"what is {title}?", exact=True).first.click()
+    (said,) = texts(page, ".popover")
+    assert text in said and code.replace("{latent}", "12") in said
+
+
 def test_definitions_open_in_place_and_close_by_the_same_key(opened) -> None:
     page = opened()
     ask = page.get_by_role("button", name="what is Neighbours?")
@@ -328,6 +406,42 @@ def test_definitions_open_in_place_and_close_by_the_same_key(opened) -> None:
 
 
 # -- labels -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("field", [".label", ".note"])
+def test_looking_at_a_field_overwrites_nothing(opened, field) -> None:
+    page = opened()
+    page.locator(field).focus()
+    page.store.set_label(12, **{field[1:]: "renamed elsewhere"})
+    page.locator(".browser").dispatch_event("pointerenter")
+    until(page, "sent.filter(one => one.kind === 'labels').length > 1 && busy === 0")
+    assert page.locator(field).input_value() != "renamed elsewhere"  # nothing changes under the cursor
+    page.locator(".item:not(.chosen)").first.click()
+    until(page, "model.get('feature') !== 12")
+    assert python(page)._store.labels[12][field[1:]] == "renamed elsewhere"
+    assert page.evaluate("sent.some(one => one.kind === 'label')") is False
+
+
+def test_a_field_that_is_left_shows_what_was_stored_meanwhile(opened) -> None:
+    page = opened()
+    page.locator(".label").focus()
+    page.store.set_label(12, label="renamed elsewhere")
+    page.locator(".browser").dispatch_event("pointerenter")
+    page.locator("#f12 .name", has_text="renamed elsewhere").wait_for()
+    page.keyboard.press("Escape")
+    assert page.locator(".label").input_value() == "renamed elsewhere"
+
+
+def test_text_that_a_field_cannot_hold_stays_as_it_is(opened) -> None:
+    page = opened(feature=LINES)
+    before = dict(page.store.labels[LINES])
+    assert before["label"] == "a\nb" and before["note"] == "x\r\ny"
+    for field in (".label", ".note"):
+        page.locator(field).focus()
+    page.locator(".item:not(.chosen)").first.click()
+    until(page, f"model.get('feature') !== {LINES}")
+    assert python(page)._store.labels[LINES] == before
+    assert page.evaluate("sent.some(one => one.kind === 'label')") is False
 
 
 def test_labels_and_notes_are_stored_and_shown(opened) -> None:
@@ -414,6 +528,70 @@ def test_a_prompt_becomes_a_score_sheet(opened) -> None:
     page.locator(".prompt .failed", has_text="out of memory").wait_for()
 
 
+def test_a_prompt_runs_while_it_is_typed(opened) -> None:
+    page = opened()
+    field = page.get_by_label("your prompt", exact=True).locator("input")
+    field.press_sequentially("one two", delay=20)
+    page.locator(".sheet tbody tr").first.wait_for()
+    assert page.evaluate("sent.filter(one => one.kind === 'prompt').map(one => one.text)") == ["one two"]
+    field.press_sequentially(" three", delay=20)
+    page.locator(".sheet thead button", has_text="three").wait_for()
+    field.fill("")
+    page.locator(".sheet").wait_for(state="hidden")
+
+
+@pytest.mark.parametrize("width", [1280, 600])
+def test_a_cut_prompt_says_so(opened, width) -> None:
+    page = opened(width=width)
+    field = page.get_by_label("your prompt", exact=True).locator("input")
+    field.fill(" ".join(["word"] * (CONTEXT + 2)))
+    field.press("Enter")
+    page.locator(".said:visible", has_text="3 tokens too many, cut").wait_for()
+    box, row = page.locator(".said").bounding_box(), page.locator(".prompt").bounding_box()
+    assert box["width"] > 100 and box["x"] + box["width"] <= row["x"] + row["width"]
+    assert page.locator(".sheet thead button").count() == CONTEXT
+
+
+def test_the_sheet_is_sorted_by_density_or_effect(opened) -> None:
+    page = opened()
+    store = page.store
+    field = page.get_by_label("your prompt", exact=True).locator("input")
+    field.fill("one two three four")
+    field.press("Enter")
+    page.locator(".sheet tbody tr").first.wait_for()
+    others = [3, 20, SIGNED, NASTY]
+    page.get_by_label("sheet sorted by").select_option("density")
+    rarest = sorted(others, key=lambda latent: store.density[latent])
+    assert texts(page, ".sheet tbody .link") == [str(latent) for latent in [12, *rarest]]
+    page.get_by_label("sheet sorted by").select_option("loss_effect")
+    helps = sorted(others, key=lambda latent: -np.nan_to_num(store.effect[latent], nan=-np.inf))
+    assert texts(page, ".sheet tbody .link") == [str(latent) for latent in [12, *helps]]
+
+
+def test_what_never_fired_in_the_store_has_full_colour(opened) -> None:
+    page = opened()
+    field = page.get_by_label("your prompt", exact=True).locator("input")
+    field.fill("dead words")
+    field.press("Enter")
+    row = page.locator(".sheet tbody tr", has=page.get_by_label(f"open feature {DEAD}", exact=True))
+    assert row.locator("td.plus").first.get_attribute("style") == "--a:1.00"
+
+
+def test_without_a_kernel_there_is_no_prompt(opened) -> None:
+    page = opened()
+    field = page.get_by_label("your prompt", exact=True).locator("input")
+    page.clock.install()
+    page.evaluate("away = true")
+    page.widget.feature = 33
+    page.evaluate("model.set('feature', 33)")
+    page.clock.run_for(9000)
+    assert page.locator(".line.lost").is_visible() and field.is_disabled()
+    page.evaluate("away = false")
+    page.get_by_role("button", name="Try again").click()
+    until(page, "first.el.firstChild.shadowRoot.querySelector('.line.lost').hidden")
+    assert field.is_enabled()
+
+
 def test_without_a_model_the_prompt_says_why(opened) -> None:
     page = opened(model=None)
     field = page.get_by_label("your prompt", exact=True).locator("input")
@@ -436,6 +614,20 @@ def test_nothing_sticks_out_at_any_width(opened, width) -> None:
     assert row == (38 if width == 600 else 24)
     beside = page.locator(".side").bounding_box()["x"] > page.locator(".examples").bounding_box()["x"] + 100
     assert beside == (width == 1280)
+
+
+def test_ranges_are_within_reach_at_600_px(opened) -> None:
+    page = opened(width=600)
+    assert page.locator(".range:visible").count() == 0
+    page.get_by_role("button", name="More").click()
+    assert page.locator(".range:visible").count() == 4
+    field = page.get_by_label("max at least, number")
+    field.fill("9")
+    field.press("Enter")
+    assert python(page).filter == {"max": [9, None]} and page.locator(".item").count() > 0
+    assert page.locator(".left").evaluate("one => one.scrollWidth <= one.clientWidth + 1")
+    page.get_by_role("button", name="More").click()
+    assert page.locator(".range:visible").count() == 0
 
 
 def test_the_theme_changes_colours_and_keeps_contrast(opened) -> None:

@@ -8,7 +8,7 @@ const FLOOR = 0.1;
 
 /** Share of the scale that an activation is drawn with: 0 only for silence, 1 for what never fired where the scale comes from.
  * @param {number} value @param {number} most */
-export const strength = (value, most) => value && FLOOR + (1 - FLOOR) * Math.min(1, Math.abs(value) / most);
+export const strength = (value, most) => value && FLOOR + (1 - FLOOR) * Math.min(1, Math.abs(value / most));
 
 /**
  * @param {string} text @param {number} activation @param {number} most  activation of the full colour
