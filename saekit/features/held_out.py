@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from saekit.features.part import AFTER, BEFORE
+from saekit.features.around import around, at, firings
 from saekit.features.windows import Window
 
 if TYPE_CHECKING:
@@ -21,8 +21,13 @@ TRIED = 20  # times as many random places are looked at as windows are wanted
 
 def seen(store: FeatureStore, latent: int) -> list[Window]:
     """The windows of its examples, each once, in the order of their text."""
+    return windows(store, _shown(store, latent), firings(store.database, latent))
+
+
+def _shown(store: FeatureStore, latent: int) -> np.ndarray:
+    """The places that its examples show, ascending."""
     rows = store.database.rows("select distinct place from examples where latent = ? order by place", [latent])
-    return windows(store, latent, np.array([row["place"] for row in rows], np.int64))
+    return np.array([row["place"] for row in rows], np.int64)
 
 
 def held_out(store: FeatureStore, latent: int, n: int = 50, seed: int = 0) -> tuple[list[Window], list[Window]]:
@@ -37,21 +42,22 @@ def held_out(store: FeatureStore, latent: int, n: int = 50, seed: int = 0) -> tu
             f"{most:,}: build it with most_firings={store.row(latent)['firings']:,}."
         )
     rng = np.random.default_rng([seed, latent])
-    shown = {window.document for window in seen(store, latent)}
-    query = "select place from activations where latent = ? order by place"
-    firings = store.database.columns(query, [latent])["place"]
-    activating = _apart(store, latent, rng.permutation(firings), shown, fires=True)
+    shown = set(store.database.tokens_at(_shown(store, latent))["document"].tolist())
+    fired = firings(store.database, latent)
+    activating = _apart(store, rng.permutation(fired["place"]), fired, shown, fires=True)
     places = int(store.database.rows("select max(place) as last from tokens")[0]["last"]) + 1
     anywhere = rng.choice(places, size=min(places, TRIED * n), replace=False)
-    silent = _apart(store, latent, anywhere, shown, fires=False)
+    silent = _apart(store, anywhere, fired, shown, fires=False)
     return _first(activating, n), _first(silent, n)
 
 
-def _apart(store: FeatureStore, latent: int, places: np.ndarray, shown: set[int], *, fires: bool) -> Iterator[Window]:
+def _apart(
+    store: FeatureStore, places: np.ndarray, fired: dict[str, np.ndarray], shown: set[int], *, fires: bool
+) -> Iterator[Window]:
     """Windows around the places that are wanted, in that order, each of tokens that none before it had."""
     taken: set[int] = set()
     for start in range(0, len(places), 64):
-        for window in windows(store, latent, places[start : start + 64]):
+        for window in windows(store, places[start : start + 64], fired):
             if window.document in shown or window.fires != fires or not taken.isdisjoint(window.places):
                 continue
             taken.update(window.places)
@@ -62,34 +68,25 @@ def _first(found: Iterator[Window], n: int) -> list[Window]:
     return [window for window, _ in zip(found, range(n), strict=False)]
 
 
-def windows(store: FeatureStore, latent: int, places: np.ndarray) -> list[Window]:
-    """The tokens around each place, as far as its row goes."""
+def windows(store: FeatureStore, places: np.ndarray, fired: dict[str, np.ndarray]) -> list[Window]:
+    """The tokens around each place, as far as its row goes, with the values of these firings."""
     if not len(places):
         return []
-    around = np.unique(places[:, None] + np.arange(-BEFORE, AFTER + 1))
-    tokens = store.database.tokens_at(around)
-    query = "select place, value from activations where latent = ?"
-    fired = store.database.columns(query, [latent])
-    value = dict(zip(fired["place"].tolist(), fired["value"].tolist(), strict=True))
+    tokens, centres, stretches = around(store.database, places)
+    values = at(tokens["place"], fired)["value"]
     concepts = store.database.concepts_at(tokens["place"])
-    at = np.searchsorted(tokens["place"], places)
     found = []
-    for place, centre in zip(places.tolist(), at.tolist(), strict=True):
-        first = int(np.searchsorted(tokens["place"], place - BEFORE))
-        last = int(np.searchsorted(tokens["place"], place + AFTER, side="right"))
-        index = [i for i in range(first, last) if tokens["row"][i] == tokens["row"][centre]]
-        own = [int(tokens["place"][i]) for i in index]
-        ids = [int(tokens["token"][i]) for i in index]
-        counted = tuple(bool(tokens["counted"][i]) for i in index)
+    for centre, stretch in zip(centres, stretches, strict=True):
+        own, ids = tokens["place"][stretch].tolist(), tokens["token"][stretch].tolist()
         found.append(
             Window(
                 places=tuple(own),
                 document=int(tokens["document"][centre]),
                 tokens=tuple(ids),
                 texts=tuple(store.text_of(token) for token in ids),
-                values=tuple(value.get(p, 0.0) for p in own),
-                concepts=tuple(frozenset(concepts.get(p, ())) for p in own),
-                counted=counted,
+                values=tuple(values[stretch].tolist()),
+                concepts=tuple(frozenset(concepts.get(place, ())) for place in own),
+                counted=tuple(tokens["counted"][stretch].tolist()),
             )
         )
     return found

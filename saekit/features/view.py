@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from saekit_widgets.protocols import Band, Example, FeatureView
 
-from saekit.features.part import AFTER, BEFORE, LOGIT_BINS
+from saekit.features.around import around, at, firings
+from saekit.features.part import LOGIT_BINS
 from saekit.features.pieces import pieces
 from saekit.features.schema import INTERVALS, KINDS
 from saekit.features.statistics import histogram_edges, quantile_counts
@@ -107,40 +108,20 @@ def _bands(found: list[tuple[int, Example]], edges: list[float], counts: list[in
 def examples(store: FeatureStore, latent: int, kinds: tuple[str, ...]) -> list[tuple[Example, str, int]]:
     """Examples with their kind and band, in the order of kind and band; those drawn at random by strength, the others
     by rank."""
-    query = (
-        "select kind, band, place, value, copies from examples where latent = ? "
-        "order by kind, band, if(kind in ('top', 'near'), 0, -abs(value)), rank"
+    rows = store.database.rows(
+        "select kind, band, place, value, copies from examples where latent = ? and kind in (select unnest(?)) "
+        "order by kind, band, if(kind in ('top', 'near'), 0, -abs(value)), rank",
+        [latent, list(kinds)],
     )
-    rows = [row for row in store.database.rows(query, [latent]) if row["kind"] in kinds]
     if not rows:
         return []
-    places = np.array([row["place"] for row in rows])
-    around = np.unique(places[:, None] + np.arange(-BEFORE, AFTER + 1))
-    tokens = store.database.tokens_at(around)
-    query = "select place, value, logit_effect, loss_effect from activations where latent = ? order by place"
-    columns = _at(tokens["place"], store.database.columns(query, [latent]))
-    peaks = np.searchsorted(tokens["place"], places)
-    # Around a peak no place is missing but before the corpus and after it, so that a window is a slice.
-    begins = np.searchsorted(tokens["place"], places - BEFORE)
-    ends = np.searchsorted(tokens["place"], places + AFTER + 1)
+    tokens, peaks, stretches = around(store.database, np.array([row["place"] for row in rows]))
+    columns = at(tokens["place"], firings(store.database, latent, ("value", "logit_effect", "loss_effect")))
     found = []
-    for row, peak, begin, end in zip(rows, peaks, begins, ends, strict=True):
-        same = begin + np.flatnonzero(tokens["row"][begin:end] == tokens["row"][peak])
-        example = _example(store, tokens, slice(int(same[0]), int(same[-1]) + 1), int(peak), columns)
+    for row, peak, stretch in zip(rows, peaks, stretches, strict=True):
+        example = _example(store, tokens, stretch, int(peak), columns)
         found.append((example | {"value": row["value"], "copies": row["copies"]}, row["kind"], row["band"]))
     return found  # type: ignore[return-value]
-
-
-def _at(places: np.ndarray, firings: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The firings' numbers at some places: 0 where it is silent, effects nan where there is none."""
-    index = np.searchsorted(firings["place"], places)
-    index[index == len(firings["place"])] = 0
-    fires = firings["place"][index] == places if len(firings["place"]) else np.zeros(len(places), bool)
-    silent = {"value": 0.0, "logit_effect": np.nan, "loss_effect": np.nan}
-    found = {name: np.full(len(places), other) for name, other in silent.items()}
-    for name in silent:
-        found[name][fires] = firings[name][index[fires]]
-    return found
 
 
 def _example(
@@ -157,11 +138,11 @@ def _example(
         parts = [[value for value in column[piece.start : piece.stop] if value is not None] for piece in shown]
         return [max(part, key=abs) if name == "value" else part[-1] if part else None for part in parts]
 
-    at = peak - window.start
+    inside = peak - window.start
     return {
         "document": int(tokens["document"][peak]),
         "position": int(tokens["position"][peak]),
-        "peak": next(n for n, piece in enumerate(shown) if piece.start <= at < piece.stop),
+        "peak": next(n for n, piece in enumerate(shown) if piece.start <= inside < piece.stop),
         "pieces": [piece.text for piece in shown],
         "tokens": [ids[piece.start : piece.stop] for piece in shown],
         "values": of("value"),
