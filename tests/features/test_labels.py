@@ -96,6 +96,7 @@ def test_two_processes_at_once_lose_nothing(labels: Labels) -> None:
         subprocess.Popen([sys.executable, "-c", WRITE_200, path, first, field], stderr=subprocess.PIPE, text=True)
         for first, field in [("0", "label"), ("200", "note")]
     ]
+    connection = sqlite3.connect(path)
     for writer in writers:
         assert writer.communicate(timeout=300)[1] == "" and writer.returncode == 0
     found = labels.all()
@@ -104,6 +105,8 @@ def test_two_processes_at_once_lose_nothing(labels: Labels) -> None:
     }
     assert (found[999]["label"], found[999]["note"]) == ("0", "200")
     assert labels.since(0)[0] == 800  # every change had a version of its own
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
 
 
 def test_threads_share_one_object(labels: Labels) -> None:

@@ -104,6 +104,12 @@ def test_concordance_puts_peaks_in_one_column_with_whole_tokens() -> None:
     assert "--a:0.250" in html  # the second row shares the first's maximum: 0.1 + 0.9 · 0.5/3
 
 
+def test_a_token_of_ten_thousand_characters_is_drawn_whole() -> None:
+    long = "<b>" * 2_500 + "é" * 2_500
+    assert Parsed(tokens_view(["a", long], [0.0, 1.0]).html).text == f"a{long}"
+    assert long in Parsed(concordance([(["a", long, "b"], [0.0, 1.0, 0.0], 1), ([long, "c"], [0.0, 1.0], 1)]).html).text
+
+
 def test_wide_characters_take_two_columns() -> None:
     html = concordance([(["漢字"] * 6 + ["x"], [0.0] * 6 + [1.0], 6)]).html
     assert html.count('class="k"') == 4  # 4 columns each: four fit in 18

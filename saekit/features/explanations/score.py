@@ -3,7 +3,8 @@
 Detection: balanced accuracy, the mean of the share of activating windows in which the judge expects a firing and of
 the share of silent windows in which it does not. Fuzzing: the same on marked tokens; each activating window is shown
 once with tokens marked on which the latent fires and once with as many random silent tokens of that window. 0.5 is
-chance. The judge sees right and wrong ones in a random order.
+chance. The judge sees right and wrong ones in a random order. Both are from Paulo et al., 2410.13928 (Automatically
+Interpreting Millions of Features in Large Language Models).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from saekit.features.explanations import Concept, Tokens, propose, score
-from saekit.features.explanations.score import Answers, wilson
+from saekit.features.explanations.score import DEFINITION, Answers, wilson
 
 
 def test_scores_by_hand(window):
@@ -149,6 +149,29 @@ def test_each_window_is_marked_right_once_and_wrong_once_with_as_many_marks(wind
         assert len(places[0]) == 2 and set(places[0]) <= {2, 4, 5, 6}
         wrong.update(places[0])
     assert wrong == {2, 4, 5, 6}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_wrong_marks_are_the_right_ones_swapped_for_silent_tokens(window, seed):
+    chance = random.Random(seed)
+
+    def text():
+        words = [f"w{i}" + "*" * (chance.random() < 0.3) for i in range(chance.randrange(3, 12))]
+        return " ".join(["first*", *words, "last"])
+
+    positives = [window(text(), bos=True) for _ in range(5)]
+    judge = Listener()
+    score("free text", positives, [window("x"), window("y")], judge, seed=seed)
+    for positive in positives:
+        one, other = (m.marked for m in judge.marked if m.window is positive)
+        right, wrong = (one, other) if any(v and m for v, m in zip(positive.values, one, strict=True)) else (other, one)
+        assert sum(right) == sum(wrong) > 0 and not right[0] and not wrong[0]
+        for value, r, w in zip(positive.values, right, wrong, strict=True):
+            assert not (r and w) and (not r or value) and (not w or not value)
+
+
+def test_the_definition_cites_its_source():
+    assert "Paulo et al., 2410.13928" in " ".join(DEFINITION.split())
 
 
 def test_windows_that_fire_more_often_than_not_give_nothing_away(window):
