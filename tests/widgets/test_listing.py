@@ -11,6 +11,8 @@ import pytest
 
 from saekit.features.definitions import definitions
 from saekit.features.listing import listing
+from saekit.features.pieces import Piece
+from saekit.features.prompt import PromptFeatures
 
 MANIFEST: dict[str, Any] = {
     "progress": {"counted": 15_000, "excluded": {"bos": 120, "special": 0, "cut": 3}},
@@ -64,3 +66,20 @@ def test_signed_codes_neighbours_and_exclusions_are_defined() -> None:
     long = definitions(MANIFEST | {"progress": {"counted": 10**8, "excluded": {}}})
     assert "first 1,048,576 counted tokens" in long["neighbours"]["text"]
     assert "left out: nothing" in long["density"]["text"]
+
+
+def test_on_a_prompt_what_never_fired_in_the_store_comes_first() -> None:
+    """Minus the lowest of nothing is −0: its sign must not send the latent to the end."""
+    made = PromptFeatures(
+        tokens=np.array([5]),
+        positions=np.array([0]),
+        counted=np.array([True]),
+        latents=np.array([0, 1]),
+        values=np.array([[3.0], [0.1]], np.float32),
+        maxima=np.array([4.0, 4.0], np.float32),
+        pieces=[Piece("a", 0, 1)],
+        cut=0,
+        seconds=0.0,
+    )
+    assert made.view(np.array([4.0, -0.0]))["latents"] == [1, 0]
+    assert made.view(np.array([4.0, 0.0]))["latents"] == [1, 0]
