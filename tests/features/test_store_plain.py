@@ -97,6 +97,8 @@ def test_an_export_below_a_file_is_one_sentence(store, latent: int, tmp_path) ->
         lambda: store.export_neuronpedia(tmp_path / "file" / "below", [latent]),
         lambda: store.export_labels(tmp_path / "file" / "labels.json"),
     ):
-        with pytest.raises(NotWritten, match=r"file.* could not be written \((File exists|Not a directory)\): choose another"):
+        with pytest.raises(
+            NotWritten, match=r"file.* could not be written \((File exists|Not a directory)\): choose another"
+        ):
             call()
     assert (tmp_path / "file").read_text() == "kept"
