@@ -79,8 +79,7 @@ class FastPath:
         return found
 
     def read(self, tokens: Tensor, sites: Sequence[str], lengths: Tensor | None = None) -> dict[str, Tensor]:
-        """The activations at the sites, [row, position, d]; zeros behind the `lengths` of rows, where they are
-        given."""
+        """The activations at the sites, [row, position, d]; what stands behind the `lengths` of rows means nothing."""
         rows, width = tokens.shape
         if lengths is None:
             return self._pass(tokens, sites)

@@ -95,9 +95,13 @@ class DirectionsDictionary(Dictionary):
     """The dictionary of the fitted baselines."""
 
     configuration: Directions
+    signed: ClassVar[bool] = True
+
+    def pre_activations(self, x: Activation) -> Float[Tensor, "*shape d_sae"]:
+        return (self.join_reads(x) - self.decoder_bias) @ self.encoder_directions.T
 
     def encode_dense(self, x: Activation) -> Float[Tensor, "*shape d_sae"]:
-        z = (self.join_reads(x) - self.decoder_bias) @ self.encoder_directions.T
+        z = self.pre_activations(x)
         k = self.configuration.k
         if k is None:
             return z

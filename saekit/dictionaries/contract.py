@@ -92,6 +92,8 @@ class Dictionary(nn.Module):
     latent_max: Tensor
     unit_norm_decoder: ClassVar[bool] = True
     """training keeps every decoder row at norm 1"""
+    signed: ClassVar[bool] = False
+    """codes may be negative: the strength of a firing is |z|"""
     progress: float = 1.0
     """how far training is, 0 to 1; an objective may read it"""
 

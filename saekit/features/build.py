@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 LATENTS_AT_ONCE, FIRINGS_AT_ONCE = 2048, 2**20
 MOST_THREADS = 4  # each holds a part
+MOST_SEED = 2**61
 
 
 class Build:
@@ -73,6 +74,12 @@ class Build:
             raise ValueError(f"corpus {corpus.name!r} is endless: give tokens=, the number of tokens to read.")
         if tokens is not None and tokens < 1:
             raise ValueError(f"tokens must be at least 1, found {tokens}.")
+        most = {"loss_examples": loss_examples, "top": wanted.top, "per_band": wanted.band, "random": wanted.random}
+        for name, count in (most | {"seed": seed}).items():
+            if not 0 <= count < MOST_SEED:
+                raise ValueError(f"{name} is a whole number from 0, found {count}.")
+        if most_firings < 1:
+            raise ValueError(f"most_firings must be at least 1, found {most_firings}.")
         self.model, self.dictionary, self.folder = model, dictionary.eval(), Path(folder)
         self.wanted, self.loss_examples, self.most_firings, self.seed = wanted, loss_examples, most_firings, seed
         concepts = list(corpus.concepts) if isinstance(corpus, Corpus) else []
@@ -96,7 +103,7 @@ class Build:
                 "tokens": tokens,
                 "loss_examples": loss_examples,
                 "most_firings": most_firings,
-                "exclude": list(exclude),
+                "exclude": exclude if isinstance(exclude, str) else list(exclude),
                 "seed": seed,
             },
             "concepts": concepts,
@@ -105,7 +112,8 @@ class Build:
     def run(self) -> None:
         """Do what is left to do; nothing when the store is finished. Raises ValueError when another one is there."""
         manifest = self._begun()
-        if manifest["finished"]:
+        if manifest["finished"]:  # a process that was killed at its very end left what was read
+            shutil.rmtree(self.folder / "reading", ignore_errors=True)
             return
         try:
             self._read(manifest)
@@ -121,12 +129,25 @@ class Build:
         if file.is_file():
             manifest = json.loads(file.read_text(encoding="utf-8"))
             differ = [key for key in plain if manifest.get(key) != plain[key]]
+            if differ == ["settings"] and isinstance(manifest["settings"], dict):
+                before, now = (_as_arguments(settings) for settings in (manifest["settings"], plain["settings"]))
+                made = ", ".join(
+                    f"{name}={before.get(name)!r}, not {now[name]!r}" for name in now if before.get(name) != now[name]
+                )
+                raise ValueError(f"the store in {self.folder} was made with {made}: choose another folder.")
             if differ:
                 raise ValueError(
                     f"{self.folder} holds another store; it differs in {', '.join(differ)}: choose another folder."
                 )
             remove_leftovers(self.folder)
             return manifest
+        if self.folder.is_file():
+            raise ValueError(f"{self.folder} is a file: give the name of a folder that is new or empty.")
+        # What a beginning that was cut off leaves, and labels that were brought along.
+        ours = ("dictionary", "labels.sqlite", "labels.sqlite-wal", "labels.sqlite-shm")
+        others = [path.name for path in self.folder.glob("[!.]*") if path.name not in ours]
+        if others:
+            raise ValueError(f"{self.folder} holds {min(others)!r} and no store: choose a folder that is new or empty.")
         self.folder.mkdir(parents=True, exist_ok=True)
         self.dictionary.save(self.folder / "dictionary")
         begun = {"progress": asdict(Progress()), "chunks": [], "read": False, "parts": [], "finished": False}
@@ -156,7 +177,7 @@ class Build:
         write_text(self.folder, readings, progress, self.reader.concepts, self.model)
         bench, manifest["output_path"] = self._workbench(readings, progress)
         parts = _divided(readings.starts)
-        examples = self._examples_to_measure(readings)
+        examples = _examples_to_measure(bench.loss_examples, readings)
         if examples:
             print(f"the model runs again on {examples:,} examples, each without its latent")
         total = examples or self.dictionary.d_sae
@@ -202,14 +223,14 @@ class Build:
         )
         return bench, None if output is None else output.definition
 
-    def _examples_to_measure(self, readings: Readings) -> int:
-        """About: top and random examples of each latent."""
-        firings = np.diff(readings.starts)
-        return 2 * int(np.minimum(firings, self.loss_examples).sum())
-
     def _write(self, manifest: dict[str, Any]) -> None:
         text = json.dumps(manifest, indent=1)
         write_atomically(self.folder / "manifest.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _examples_to_measure(loss_examples: int, readings: Readings) -> int:
+    """About: top and random examples of each latent."""
+    return 2 * int(np.minimum(np.diff(readings.starts), loss_examples).sum())
 
 
 def _divided(starts: np.ndarray) -> list[tuple[int, int]]:
@@ -241,6 +262,11 @@ def _in_turn(make: Callable[[int], object], numbers: Sequence[int], threads: int
         for first, made in waiting:
             made.result()
             yield first
+
+
+def _as_arguments(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings by the names that FeatureStore.build gives them."""
+    return {"per_band" if name == "band" else name: value for name, value in settings.items()}
 
 
 def _editable(model: TransformerBridge, site: str) -> bool:

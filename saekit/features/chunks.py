@@ -43,16 +43,15 @@ class Readings:
 
     def take(self, name: str, places: np.ndarray) -> np.ndarray:
         """A column at some places; row_first and row_last come as places of the whole store."""
-        shift = self.bases if name in ("row_first", "row_last") else np.zeros_like(self.bases)
         if len(self.chunks) == 1:
-            return self.chunks[0][name][places] + (shift[0] if name in ("row_first", "row_last") else 0)
+            return self.chunks[0][name][places]
+        is_place = name in ("row_first", "row_last")
         which = np.searchsorted(self.bases, places, side="right") - 1
-        dtype = np.int64 if name in ("row_first", "row_last") else self.chunks[0][name].dtype
-        found = np.empty(len(places), dtype)
+        found = np.empty(len(places), np.int64 if is_place else self.chunks[0][name].dtype)
         for c in np.unique(which):
             here = which == c
             column = self.chunks[c][name][places[here] - self.bases[c]]
-            found[here] = column + shift[c] if dtype == np.int64 else column
+            found[here] = column + self.bases[c] if is_place else column
         return found
 
     def firings(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

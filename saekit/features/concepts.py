@@ -33,19 +33,15 @@ class Matches:
 
 
 class Concepts:
-    """The labels of all tokens, by chunk."""
+    """The labels of all tokens; they stay on the disk, sorted by place in each chunk."""
 
     def __init__(self, readings: Readings, names: int) -> None:
         self.names = names
-        self.offsets, self.labels = [], []
         self.totals = np.zeros((2, names), np.int64)  # [half, concept]: positive tokens
         for chunk in readings.chunks:
-            order = np.argsort(chunk["label_place"], kind="stable")
-            place, label = chunk["label_place"][order], chunk["label_concept"][order]
-            self.labels.append(label)
-            self.offsets.append(np.searchsorted(place, np.arange(len(chunk["token"]) + 1)).astype(np.int32))
-            half = chunk["chooses"][place].astype(np.int64)
-            self.totals += np.bincount(half * names + label, minlength=2 * names).reshape(2, names)
+            half = chunk["chooses"][chunk["label_place"]].astype(np.int64)
+            cell = half * names + chunk["label_concept"]
+            self.totals += np.bincount(cell, minlength=2 * names).reshape(2, names)
         self.readings = readings
         self.kept = np.flatnonzero(self.totals.sum(0) >= MINIMUM)
 
@@ -86,10 +82,11 @@ class Concepts:
         cell = (chooses * f.latents + f.latent) * LEVELS + level
         fired = np.bincount(cell[fires], minlength=2 * f.latents * LEVELS).reshape(2, f.latents, LEVELS, 1)
         which = np.searchsorted(self.readings.bases, f.place, side="right") - 1
-        for c, (offsets, labels) in enumerate(zip(self.offsets, self.labels, strict=True)):
+        for c, chunk in enumerate(self.readings.chunks):
             here = np.flatnonzero(fires & (which == c))
-            place = f.place[here] - self.readings.bases[c]
-            begin, count = offsets[place], offsets[place + 1] - offsets[place]
+            place, labels = (f.place[here] - self.readings.bases[c]).astype(np.int32), chunk["label_concept"]
+            begin = np.searchsorted(chunk["label_place"], place)
+            count = np.searchsorted(chunk["label_place"], place, side="right") - begin
             of = np.repeat(np.arange(len(here)), count)
             each = np.arange(len(of)) - np.repeat(np.cumsum(count) - count, count)
             name = column[labels[begin[of] + each]]

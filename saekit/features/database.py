@@ -79,6 +79,8 @@ class Database:
     def _telling(self) -> Iterator[None]:
         try:
             yield
+        except (duckdb.NotImplementedException, duckdb.ConversionException, duckdb.ParserException):
+            raise  # the question's fault
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             cause = str(error).strip().splitlines()[0]
             raise ValueError(

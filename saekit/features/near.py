@@ -1,7 +1,9 @@
-"""Near misses: silent tokens where a latent's pre-activation was largest, at most one a document.
+"""Near misses: silent tokens where a latent's pre-activation u was largest, at most one a document.
 
-They tell what a latent refuses. The pre-activation is the dictionary's own where it has one (`pre_activations`), else
-the product of the activation with the encoder row, whose constant does not change the order.
+They tell what a latent refuses. u is the dictionary's own where it has one (`pre_activations`), else the product of the
+activation with the encoder row, whose constant does not change the order; of signed codes it is |u|. Each is given as
+the distance of u from that of the latent's weakest firing. Where tokens keep their k largest alone it may be above 0:
+as strong as on some tokens where the latent fired, but here k others were stronger.
 """
 
 from __future__ import annotations
@@ -17,10 +19,10 @@ MOST = 10  # a latent
 
 
 def pre_activations(dictionary: Dictionary, x: dict[str, Tensor]) -> Tensor:
-    """u [token, d_sae]."""
+    """u [token, d_sae], of signed codes its size."""
     own = getattr(dictionary, "pre_activations", None)
-    joined = dictionary.join_reads(x)
-    return own(x) if own is not None else joined @ dictionary.encoder_directions.T
+    u = own(x) if own is not None else dictionary.join_reads(x) @ dictionary.encoder_directions.T
+    return u.abs() if dictionary.signed else u
 
 
 class NearMisses:

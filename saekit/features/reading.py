@@ -130,6 +130,7 @@ class Reader:
         place_of_row = tensors["counted"].nonzero()[:, 0]
         tensors |= _by_latent(codes, place_of_row, sae.d_sae)
         pairs = torch.cat(labels)
+        pairs = pairs[pairs[:, 0].argsort(stable=True)]
         tensors |= {"label_place": pairs[:, 0].int(), "label_concept": pairs[:, 1].short()}
         kinds = [kind for batch in batches for kind in batch.kinds]
         number = {kind: i for i, kind in enumerate(sorted(after.kinds))}

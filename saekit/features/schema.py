@@ -1,4 +1,4 @@
-"""The tables of a feature store, their columns and what these mean; version 2.
+"""The tables of a feature store, their columns and what these mean; version 3.
 
 A folder of Parquet files in parts, with manifest.json, the dictionary it was made from and labels.sqlite:
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-FORMAT, VERSION = "saekit.features", 2
+FORMAT, VERSION = "saekit.features", 3
 INTERVALS = QUANTILES = 5
 KINDS = ("top", "interval", "quantile", "random", "near")
 
@@ -65,7 +65,7 @@ EXAMPLES = pa.schema(
         ("band", pa.int8()),  # of intervals and quantiles: 0 the weakest; 0 else
         ("rank", pa.int16()),
         ("place", pa.int64()),  # of the peak
-        ("value", pa.float32()),  # z; of near misses the pre-activation minus that of the weakest firing
+        ("value", pa.float32()),  # z; of near misses the distance that near.py defines
         ("copies", pa.int32()),  # examples with the same text that are not shown
     ]
 )

@@ -82,6 +82,27 @@ def test_it_costs_no_memory_and_stops_early(tiny_gpt2):
     assert not ran
 
 
+@pytest.mark.parametrize("most", [2**11, 40, 7])
+def test_rows_of_like_length_run_together(tiny_gpt2, monkeypatch, one_thread, most):
+    """What is wanted is the same however rows are grouped, and rows keep their places."""
+    monkeypatch.setattr(fast, "POSITIONS_AT_ONCE", most)
+    lengths = torch.tensor([5, 20, 1, 13, 5, 19])
+    tokens = torch.randint(3, 50, (6, 22), generator=torch.Generator().manual_seed(3))
+    sites = [SITE, "blocks.0.hook_mlp_out"]
+    path = fast.fast_path(tiny_gpt2, sites, through_bridge)
+    shapes = []
+    handle = path.blocks[0].register_forward_pre_hook(lambda m, given: shapes.append(given[0].shape[:2]))
+    found = forward_to(tiny_gpt2, tokens, sites, lengths)
+    handle.remove()
+    assert len(shapes) == {2**11: 1, 40: 3, 7: 6}[most] and all(r == 1 or r * p <= most for r, p in shapes)
+    expected = through_bridge(tiny_gpt2, tokens, sites)
+    wanted = torch.arange(22) < lengths[:, None]
+    for site in sites:
+        assert found[site].shape == expected[site].shape
+        assert torch.allclose(found[site][wanted], expected[site][wanted], rtol=1e-4, atol=1e-5)
+        assert not found[site][:, 20:].any()
+
+
 def test_an_edited_model_goes_through_the_bridge(tiny_gpt2):
     before = forward_to(tiny_gpt2, TOKENS, [SITE])[SITE]
     edit = sk.Edit(torch.ones(16), mode="add", strength=3.0, site="blocks.0.hook_resid_post")

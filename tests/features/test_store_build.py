@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import pandas
@@ -101,6 +102,44 @@ def test_chunks_and_parts_do_not_change_what_is_found(make, tmp_path, monkeypatc
     assert_equal(whole, make(tmp_path / "parts"))
 
 
+@pytest.mark.parametrize("threads", [2, 3])
+def test_parts_made_side_by_side_are_those_made_in_turn(make, tmp_path, monkeypatch, threads) -> None:
+    monkeypatch.setattr(build, "LATENTS_AT_ONCE", 3)
+    alone = make(tmp_path / "alone", loss_examples=0)
+    torch.set_num_threads(threads)
+    real, at_work, most = build.write_table, set(), []
+
+    def writing(*given):
+        at_work.add(threading.get_ident())
+        most.append(len(at_work))
+        return real(*given)
+
+    monkeypatch.setattr(build, "write_table", writing)
+    together = make(tmp_path / "together", loss_examples=0)
+    assert max(most) > 1
+    assert_equal(alone, together)
+    assert alone.manifest["parts"] == together.manifest["parts"]
+
+
+def test_of_parts_made_side_by_side_those_before_a_failure_are_kept(make, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(build, "LATENTS_AT_ONCE", 3)
+    torch.set_num_threads(2)
+    real = build.write_table
+
+    def failing(folder, name, number, part):
+        if number == 4:
+            raise OSError("No space left on device")
+        return real(folder, name, number, part)
+
+    monkeypatch.setattr(build, "write_table", failing)
+    with pytest.raises(OSError, match="No space"):
+        make(tmp_path / "s", loss_examples=0)
+    manifest = json.loads((tmp_path / "s" / "manifest.json").read_text())
+    assert manifest["parts"] == [[0, 3], [3, 6], [6, 9], [9, 12]] and not manifest["finished"]
+    monkeypatch.setattr(build, "write_table", real)
+    assert_equal(make(tmp_path / "whole", loss_examples=0), make(tmp_path / "s", loss_examples=0))
+
+
 def test_tokens_stops_at_exactly_so_many(make, tmp_path) -> None:
     store = make(tmp_path / "s", tokens=37)
     assert store.tokens == 37 == int(store.sql("select sum(counted::int) as n from tokens").n[0])
@@ -139,7 +178,7 @@ def test_very_active_latents_keep_a_sample_of_their_firings(make, tmp_path) -> N
 
 def test_refusals(make, tmp_path, sae, tiny_gpt2, tiny_llama) -> None:
     store = make(tmp_path / "s")
-    with pytest.raises(ValueError, match=r"differs in settings: choose another folder"):
+    with pytest.raises(ValueError, match=r"was made with top=3, not 4: choose another folder"):
         make(tmp_path / "s", top=4)
     with torch.no_grad():
         sae.decoder_bias += 1
@@ -157,6 +196,17 @@ def test_refusals(make, tmp_path, sae, tiny_gpt2, tiny_llama) -> None:
         store.examples(0, "randon")
     with pytest.raises(IndexError, match=r"latent 20 is not in 0 … 19"):
         store.view(20)
+    for name in ("seed", "top", "per_band", "random", "loss_examples"):
+        with pytest.raises(ValueError, match=f"{name} is a whole number from 0, found -1"):
+            make(tmp_path / "e", **{name: -1})
+    with pytest.raises(ValueError, match="most_firings must be at least 1, found 0"):
+        make(tmp_path / "e", most_firings=0)
+    sae.save(tmp_path / "dictionary")
+    with pytest.raises(ValueError, match=r"dictionary holds '.*' and no store: choose a folder"):
+        make(tmp_path / "dictionary")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ValueError, match="file is a file"):
+        make(tmp_path / "file")
     with pytest.raises(ValueError, match="engine is 'local' or 'ray'"):
         make(tmp_path / "e", engine="spark")
     with torch.no_grad():

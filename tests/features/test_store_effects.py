@@ -149,12 +149,14 @@ def test_concepts_are_those_that_concept_match_finds(tiny_llama, tmp_path, one_t
     for document in documents:
         seen[document.kind] = seen.get(document.kind, -1) + 1
         numbers.append(seen[document.kind])
+    matched = 0
     where = torch.tensor(numbers)[acts.rows.documents][:, None].expand_as(acts.mask)[acts.mask]
     for latent in range(12):
         alone = torch.zeros_like(z)
         alone[:, latent] = z[:, latent]
         expected = concept_match(sk.SparseCodes.from_dense(alone), labels, where)
         by_name = {row["concept"]: row for row in expected.rows}
+        matched += len(store.concepts(latent).rows)
         for row in store.concepts(latent).rows:
             truth = by_name[row["concept"]]
             for name in ("f1", "precision", "recall"):
@@ -163,4 +165,5 @@ def test_concepts_are_those_that_concept_match_finds(tiny_llama, tmp_path, one_t
             fires = (z[:, latent] > 0) & (where % 2 == 1)  # the judging half
             share = float(labels[row["concept"]][fires].double().mean()) if fires.any() else 0.0
             assert row["share"] == pytest.approx(share, abs=1e-6)
+    assert matched > 12
     assert set(store.sql("select distinct concept from concepts").concept) == {"thing", "article", "person"}

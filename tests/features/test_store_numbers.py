@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
 
 import saekit as sk
 from saekit.dictionaries.baselines import PCA, fit
+from saekit.features import near
 from saekit.features.choosing import SAME_AFTER, SAME_BEFORE
 from saekit.features.part import AFTER, BEFORE
 
@@ -46,8 +49,8 @@ def texts(seed: int, n: int = 24) -> list[str]:
 def dictionary(model, kind: str, seed: int):
     torch.manual_seed(seed)
     if kind == "transcoder":
-        sae = Reading(d_sae=23).build({"blocks.0.mlp.hook_in": 16}, {"blocks.0.hook_mlp_out": 16})
-        torch.nn.init.normal_(sae.encoder_bias, -1.0)
+        sae = Transcoding(d_sae=23).build({"blocks.0.mlp.hook_in": 16}, {"blocks.0.hook_mlp_out": 16})
+        torch.nn.init.normal_(sae.threshold, 1.0)
     elif kind.startswith("pca"):
         acts = sk.activations.harvest(model, texts(seed), [SITE])
         sae = fit(PCA(d_sae=12, k=None if kind == "pca all" else 3), acts.flat(SITE), SITE)
@@ -57,13 +60,28 @@ def dictionary(model, kind: str, seed: int):
         with torch.no_grad():
             sae.encoder_bias.normal_(0.0 if kind == "topk" else -3.0, 1.0)
     with torch.no_grad():
-        if not kind.startswith("pca"):
-            sae.encoder_bias[5] = -1e4  # never fires
+        if kind == "transcoder":
+            sae.threshold[5] = 1e4  # never fires
+        elif not kind.startswith("pca"):
+            sae.encoder_bias[5] = -1e4
     return sae.eval()
 
 
-class Reading(sk.ReLU):
-    """A test's own transcoder: reads what goes into an MLP, writes what comes out."""
+@dataclass(frozen=True)
+class Transcoding(sk.dictionaries.DictionaryConfiguration):
+    def build(self, reads, writes):
+        return Transcoder(self, reads, writes)
+
+
+class Transcoder(sk.Dictionary):
+    """A test's own: reads what goes into an MLP, writes what comes out, and knows no pre-activations."""
+
+    def __init__(self, configuration, reads, writes):
+        super().__init__(configuration, reads, writes)
+        self.threshold = torch.nn.Parameter(torch.zeros(configuration.d_sae))
+
+    def encode(self, x):
+        return sk.SparseCodes.from_dense(torch.relu(self.join_reads(x) @ self.encoder_directions.T - self.threshold))
 
 
 class Truth:
@@ -71,7 +89,8 @@ class Truth:
 
     def __init__(self, model, sae, corpus) -> None:
         acts = sk.activations.harvest(model, corpus, sae.reads)
-        x = {site: acts.flat(site) for site in sae.reads}
+        self.x = x = {site: acts.flat(site) for site in sae.reads}
+        self.texts = corpus
         self.z = sae.encode_dense(x).detach().double().numpy()
         rows = acts.rows
         kept = rows.positions >= 0
@@ -189,6 +208,36 @@ def test_examples_show_the_text_and_the_activations_around_their_peak(made) -> N
                     at += len(tokens)
                 peak = truth.z[column[place], latent]
                 assert peak == 0 if kind == "near" else peak == pytest.approx(example["value"], rel=1e-5)
+
+
+def test_near_misses_are_the_silent_tokens_closest_to_firing_one_a_document(made) -> None:
+    store, truth, sae = made
+    u = near.pre_activations(sae, truth.x).detach().double().numpy()
+    if sae.signed:
+        assert (u >= 0).all()
+        assert u[truth.z != 0] == pytest.approx(np.abs(truth.z[truth.z != 0]), rel=1e-4, abs=1e-5)
+    for latent in range(store.d_sae):
+        fires = truth.z[:, latent] != 0
+        silent = np.where(fires, -np.inf, u[:, latent])
+        best = sorted((silent[truth.document == d].max() for d in np.unique(truth.document)), reverse=True)[: near.MOST]
+        weakest = u[fires, latent].min() if fires.any() else 0.0
+        found = [example["value"] for example in store.examples(latent, "near")]
+        assert found == pytest.approx([v - weakest for v in best if np.isfinite(v)], rel=1e-3, abs=1e-4)
+
+
+def test_draws_are_no_first_ones_and_follow_the_seed(made, tiny_llama, tmp_path) -> None:
+    store, truth, sae = made
+    drawn = {latent: sorted(e["place"] for e in _random(store, latent)) for latent in range(store.d_sae)}
+    many = [latent for latent in drawn if (truth.z[:, latent] != 0).sum() > 20]
+    first = {latent: truth.place[np.flatnonzero(truth.z[:, latent])[:6]].tolist() for latent in many}
+    assert len(many) >= 2 and sum(drawn[latent] == first[latent] for latent in many) <= 1
+    settings = {"top": 5, "random": 6, "per_band": 3, "loss_examples": 0, "seed": 1}
+    other = sk.FeatureStore.build(tiny_llama, sae, truth.texts, tmp_path / "other", **settings)
+    assert sum(sorted(e["place"] for e in _random(other, latent)) != drawn[latent] for latent in many) >= len(many) - 1
+
+
+def _random(store, latent: int) -> list[dict]:
+    return store.database.rows("select place from examples where kind = 'random' and latent = ?", [latent])
 
 
 def test_drawn_examples_lie_in_their_bands_and_are_enough(made) -> None:

@@ -8,12 +8,15 @@ import pytest
 import torch
 
 import saekit as sk
+from saekit.features import reading
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'saekit[ray]'")
 
 
-def test_equal_to_the_local_engine(tmp_path) -> None:
+def test_equal_to_the_local_engine(tmp_path, monkeypatch) -> None:
     import ray
+
+    monkeypatch.setattr(reading.Reader.read, "__defaults__", (700,))
 
     model, sae = sk.load_model("micro", device="cpu"), sk.load_dictionary("micro/blocks.2.hook_resid_post")
     corpus = sk.load_corpus("microworld", split="heldout", n=40)
@@ -27,6 +30,7 @@ def test_equal_to_the_local_engine(tmp_path) -> None:
     finally:
         torch.set_num_threads(threads)
         ray.shutdown()
+    assert all(len(store.manifest["chunks"]) >= 2 for store in made.values())
     files = sorted(path.relative_to(tmp_path / "local") for path in (tmp_path / "local").rglob("*.parquet"))
     assert len(files) >= 7
     for file in files:
