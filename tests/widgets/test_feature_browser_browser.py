@@ -552,8 +552,9 @@ def test_a_cut_prompt_says_so(opened, width) -> None:
     assert page.locator(".sheet thead button").count() == CONTEXT
 
 
-def test_the_sheet_is_sorted_by_density_or_effect(opened) -> None:
-    page = opened()
+@pytest.mark.parametrize("width", [1280, 600])
+def test_the_sheet_is_sorted_by_density_or_effect(opened, width) -> None:
+    page = opened(width=width)
     store = page.store
     field = page.get_by_label("your prompt", exact=True).locator("input")
     field.fill("one two three four")
@@ -564,6 +565,7 @@ def test_the_sheet_is_sorted_by_density_or_effect(opened) -> None:
     rarest = sorted(others, key=lambda latent: store.density[latent])
     assert texts(page, ".sheet tbody .link") == [str(latent) for latent in [12, *rarest]]
     page.get_by_label("sheet sorted by").select_option("loss_effect")
+    assert page.get_by_label("sheet sorted by").bounding_box()["width"] > 80  # wide enough to be read
     helps = sorted(others, key=lambda latent: -np.nan_to_num(store.effect[latent], nan=-np.inf))
     assert texts(page, ".sheet tbody .link") == [str(latent) for latent in [12, *helps]]
 

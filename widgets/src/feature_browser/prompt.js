@@ -11,7 +11,7 @@ import { counted, fixed } from "./words.js";
 const REST = 500; // ms without a keystroke before the model runs
 const PATIENCE = 20000;
 const ROWS = 24; // features listed beside the chosen one
-const ORDERS = /** @type {Record<string, string>} */ ({ "": "strongest here first", density: "rarest first", loss_effect: "by loss effect" });
+const ORDERS = /** @type {Record<string, string>} */ ({ "": "strongest first", density: "rarest first", loss_effect: "by loss effect" });
 
 /**
  * Rows of the score sheet: the chosen feature first, then the others in order.
