@@ -69,7 +69,8 @@ def run_notebook(
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"There is no notebook {path}.")
+        known = difflib.get_close_matches(path.stem, [file.stem for file in HERE.glob("*.ipynb")], 1, 0.0)
+        raise FileNotFoundError(f"There is no notebook {path}; the closest is notebooks/{known[0]}.ipynb.")
     output = Path(output) if output else BUILD / path.name
     if output.resolve() == path.resolve():
         raise ValueError(f"The output {output} would replace the notebook itself; name another file.")

@@ -23,7 +23,8 @@ def forward_to(
     model: TransformerBridge, tokens: Tensor, hooks: Sequence[str], lengths: Tensor | None = None
 ) -> dict[str, Tensor]:
     """The activations at ``hooks``, not run further than the last layer they need; on the fast path where it gives the
-    same. lengths: how many positions of each row are wanted (≥ 1; all, where it is None); what stands behind them means nothing."""
+    same. lengths: how many positions of each row are wanted (≥ 1; None: all);
+    what stands behind them means nothing."""
     path = fast_path(model, hooks, through_bridge)
     if path is None:
         return through_bridge(model, tokens, hooks)

@@ -75,7 +75,7 @@ def check_explanation(score: ExplanationScore, seen: Collection[int] = ()) -> st
 
     seen: numbers of the documents that the explanation was written from."""
     if not isinstance(score, ExplanationScore):
-        raise AssertionError(f"give what `score` returned, found {type(score).__name__}.")
+        raise AssertionError(f"give what `store.explain` returned, found {type(score).__name__}.")
     both = sorted(score.documents & set(seen))
     if both:
         raise AssertionError(

@@ -101,7 +101,7 @@ SCORES = {
         scored((50, 50, 50, 50), documents=frozenset({3, 4, 9})),
         "document 3 and others that it was written",
     ),
-    "a number": (0.9, "give what `score` returned, found float"),
+    "a number": (0.9, "give what `store.explain` returned, found float"),
     "nothing": (None, "found NoneType"),
 }
 
