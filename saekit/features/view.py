@@ -19,10 +19,16 @@ if TYPE_CHECKING:
 
 
 def feature_view(store: FeatureStore, latent: int) -> FeatureView:
-    """Raises NoSuchLatent for a latent that is not there, ValueError naming a file that cannot be read."""
+    """Where the examples cannot be read, `absent` says so.
+
+    Raises NoSuchLatent for a latent that is not there, ValueError where the table of latents cannot be read."""
     row = store.row(latent)
     latent = row["latent"]
     absent = _absent(store, row)
+    try:
+        shown = _examples(store, row)
+    except ValueError as error:  # one file that cannot be read; what the others say is drawn
+        shown, absent["examples"] = {kind: [] for kind in KINDS}, str(error)
     return FeatureView(
         latent=latent,
         firings=row["firings"],
@@ -40,7 +46,7 @@ def feature_view(store: FeatureStore, latent: int) -> FeatureView:
         histogram=_histogram(row),
         logits=_logits(store, row),
         neighbours=neighbours(row),
-        examples=_examples(store, row),
+        examples=shown,
         explanations=store.labels.explanations(latent),
         next_alive=None if row["firings"] else store.next_alive(latent),
         absent=absent,
@@ -159,8 +165,9 @@ def _absent(store: FeatureStore, row: dict[str, Any]) -> dict[str, str]:
         absent |= {"histogram": never, "examples": never, "loss_effect": never}
     elif row["loss_effect"] is None:
         measured = store.manifest["settings"]["loss_examples"]
-        why = "no firing drawn at random is followed by a token" if measured else "the store was built without it"
-        absent["loss_effect"] = f"Not measured: {why}, or edits are not offered at {writes}."
+        others = store.database.rows("select 1 from latents where loss_effect is not null limit 1")
+        why = "no firing drawn at random is followed by a token" if others else f"edits are not offered at {writes}"
+        absent["loss_effect"] = f"Not measured: {why if measured else 'the store was built without it'}."
     if row["top_tokens"] is None:
         absent["logits"] = f"{writes} is not the residual stream and not added to it: no direct path to the logits."
     if not row["neighbours"]:

@@ -228,8 +228,11 @@ def test_a_damaged_store_says_so(make, tmp_path) -> None:
     part = tmp_path / "s" / "activations" / "part-0000.parquet"
     part.write_bytes(part.read_bytes()[:500])
     with pytest.raises(ValueError, match=r"part-0000\.parquet"):
-        store.view(1)
-    assert store.row(1)["latent"] == 1  # the other tables are unharmed
+        store.examples(1, "top")
+    view = store.view(1)  # the other tables are unharmed
+    assert "part-0000.parquet" in view["absent"]["examples"] and not any(view["examples"].values())
+    assert view["latent"] == 1 and view["logits"] and view["histogram"]
+    assert "part-0000.parquet" in store.feature(1)._repr_html_()
     part.unlink()
     with pytest.raises(ValueError, match="missing or damaged"):
         sk.FeatureStore.open(tmp_path / "s")

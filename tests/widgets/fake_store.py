@@ -148,6 +148,8 @@ class FakeStore:
                 "interval": bands(1),
                 "quantile": bands(0),
             }
+        elif dead:
+            examples["near"] = [self.example(latent, 0, 60 + k, silent=True) for k in range(8)]
         scale = max(top, 1.0) / 5
         plain = not dead and not absent
         return {

@@ -128,8 +128,10 @@ def test_signed_codes_have_a_sign_a_colour_and_dots(opened) -> None:
 
 def test_a_dead_feature_says_so_and_leads_on(opened) -> None:
     page = opened(feature=DEAD)
-    assert texts(page, ".big b") == ["This feature never fired"] and "dead" in texts(page, ".header .numbers")[0]
-    assert page.locator(".example, .bars").count() == 0 and page.locator(".logits tr").count() == 12
+    assert texts(page, ".big > b") == ["This feature never fired"] and "dead" in texts(page, ".header .numbers")[0]
+    assert "Where it came closest:" in texts(page, ".big p")  # one near miss
+    assert page.locator(".example").count() == 1 and page.locator(".example .silent").count() == 1
+    assert page.locator(".bars").count() == 0 and page.locator(".logits tr").count() == 12
     page.get_by_role("button", name="Next feature that fires").click()
     drawn(page, DEAD + 1)
     assert python(page).feature == DEAD + 1

@@ -65,7 +65,7 @@ export function examples(app) {
     }
     const before = spans.slice(0, peak - from);
     return element(`div.example${full ? ".full" : ""}`, { role: "group", label: `${fixed(example.value)} at ${escaped(pieces[peak])}` },
-      element("b", { title: near ? "how far below the weakest firing" : "activation at the peak" }, fixed(example.value)),
+      element("b", { title: near ? "distance from the weakest firing" : "activation at the peak" }, fixed(example.value)),
       // Reversed, so that the line fills from the peak outwards and drops what does not fit as whole tokens.
       plain("div.before", full ? before : before.reverse()), plain("div.after", spans.slice(peak - from)),
       copies > 0 && element("span.copies", { title: `${counted(copies, "copy", "copies")} of this text hidden` }, `+${copies}`));
@@ -89,7 +89,7 @@ export function examples(app) {
       interval: `${sign ? "Sizes |z| from " : ""}0 – ${fixed(scaleOf([], view).most)} cut into ${bands} of equal width; examples drawn at random in each.${hidden}`,
       quantile: `Firings cut into ${bands} of equal count; examples drawn at random in each.${hidden}`,
       random: `Firings drawn at random, not chosen for strength: what the feature mostly does.${hidden}`,
-      near: `It did not fire here, but nearly. Left: how far below its weakest firing.${hidden}`,
+      near: `It did not fire here, but nearly. Left: its pre-activation${view.firings ? " less that of its weakest firing" : ""}.${hidden}`,
     }[tab] ?? "";
   }
 
@@ -124,7 +124,9 @@ export function examples(app) {
 
   function nothingFired() {
     const { view } = app;
+    const closest = view.examples.near?.[0];
     return plain("div.big", plain("b", "This feature never fired"), plain("p", view.absent.examples ?? "On no counted token."),
+      closest && plain("p", "Where it came closest:"), closest && row(closest, scaleOf([closest], view), true),
       plain("p", "Its decoder row still has a direction: logits and neighbours are shown, and mean nothing without firings."),
       view.next_alive !== null && button("Next feature that fires", () => app.select(view.next_alive)));
   }
