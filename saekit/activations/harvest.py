@@ -119,7 +119,7 @@ def harvest(
     rows, provenance = read_rows(model, source, tokens, long, exclude)
     kept: dict[str, Tensor] = {}
     starts = range(0, len(rows), ROWS_AT_ONCE)
-    read = read_parts(model, rows.split(ROWS_AT_ONCE), hooks, engine, workers)
+    read = read_parts(model, rows.split(ROWS_AT_ONCE), hooks, engine, workers, padding=True)
     bar = tqdm(starts, "harvest", leave=False, file=sys.stdout, unit="batch", disable=len(starts) < 50, delay=2)
     for start, found in zip(bar, read, strict=True):
         part = slice(start, start + ROWS_AT_ONCE)

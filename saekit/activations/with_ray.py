@@ -17,12 +17,19 @@ if TYPE_CHECKING:
 
 
 def read_parts(
-    model: TransformerBridge, parts: Sequence[TokenRows], hooks: Sequence[str], engine: str, workers: int
+    model: TransformerBridge,
+    parts: Sequence[TokenRows],
+    hooks: Sequence[str],
+    engine: str,
+    workers: int,
+    padding: bool = False,
 ) -> Iterator[dict[str, Tensor]]:
-    """forward_to on each part, here or (engine "ray") on a cluster."""
+    """forward_to on each part, here or (engine "ray") on a cluster. padding: what the model gives there is wanted too;
+    otherwise anything may stand there."""
+    lengths = [torch.full_like(part.lengths, part.tokens.shape[1]) if padding else part.lengths for part in parts]
     if engine == "ray":
-        return read_with_ray(model, parts, hooks, workers)
-    return (forward_to(model, part.tokens, hooks, part.lengths) for part in parts)
+        return read_with_ray(model, parts, lengths, hooks, workers)
+    return (forward_to(model, part.tokens, hooks, wanted) for part, wanted in zip(parts, lengths, strict=True))
 
 
 def check_engine(engine: str) -> None:
@@ -31,7 +38,7 @@ def check_engine(engine: str) -> None:
 
 
 def read_with_ray(
-    model: TransformerBridge, parts: Sequence[TokenRows], hooks: Sequence[str], workers: int
+    model: TransformerBridge, parts: Sequence[TokenRows], lengths: Sequence[Tensor], hooks: Sequence[str], workers: int
 ) -> Iterator[dict[str, Tensor]]:
     """forward_to on a Ray cluster, the results in order."""
     from saekit.engines.cluster import on_cluster
@@ -46,7 +53,8 @@ def read_with_ray(
         "dtype": dtype,
         "hooks": list(hooks),
     }
-    items = [{"tokens": part.tokens.numpy(), "lengths": part.lengths.numpy()} for part in parts]
+    given = zip(parts, lengths, strict=True)
+    items = [{"tokens": part.tokens.numpy(), "lengths": wanted.numpy()} for part, wanted in given]
     for item in on_cluster(items, RayReader, arguments, workers):
         yield {hook: torch.from_numpy(item[hook].copy()).to(dtype) for hook in hooks}
 

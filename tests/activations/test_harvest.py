@@ -194,3 +194,13 @@ def test_the_real_model_equals_a_plain_hugging_face_forward(real_folder):
         for hook, layer in zip(hooks, (2, 4), strict=True):
             gap = (acts[hook][r, :length] - hidden[layer][0]).norm() / hidden[layer][0].norm()
             assert gap < 1e-5, (r, hook, gap)
+
+
+def test_padding_holds_what_the_model_gives_there(tiny_gpt2, monkeypatch):
+    """So that a row is the same whether it was read alone or beside longer ones."""
+    monkeypatch.setattr("saekit.activations.fast.POSITIONS_AT_ONCE", 8)
+    site = "blocks.1.hook_resid_post"
+    acts = harvest(tiny_gpt2, ["the cat sat on a mat", "the dog", "he is in it"], site)
+    assert not acts.mask[1].all()
+    alone = harvest(tiny_gpt2, acts.tokens[1:2], site)
+    assert torch.allclose(acts[site][1], alone[site][0], rtol=1e-4, atol=1e-5)
