@@ -3,7 +3,7 @@
     python kernels/benchmarks/features.py [speed] [loss] [memory] [dashboard]
 
 speed:     a build without loss effects beside the same statistics in plain dense torch (features_dense.py), in turns;
-           the peer's outputs must be equal first. Seconds of each part, neighbours and near misses among them.
+           the peer's outputs must be equal first. Then one without neighbours and near misses: the same work.
 loss:      what loss effects add.
 memory:    the peak of a build over the number of tokens, each in a process of its own.
 dashboard: SAEDashboard (features_peers.py, its own environment in build/peers): seconds, memory, bytes.
@@ -91,6 +91,12 @@ def built(model: Any, sae: Any, clock: Clock, tokens: int = TOKENS, loss: int = 
         return sk.FeatureStore.build(model, sae, stories(times), FOLDER / "store", tokens=tokens, loss_examples=loss)
 
 
+def built_alike(model: Any, sae: Any, clock: Clock) -> Any:
+    """What the dense peer makes, and no more."""
+    with patch.object(reading, "NEAR_TOKENS", 0), patch.object(build, "Neighbours", lambda *_: None):
+        return built(model, sae, clock)
+
+
 def check_equal(store: Any, peer: dict[str, Any]) -> dict[str, float]:
     """The largest differences, after asserting that they are rounding.
 
@@ -131,8 +137,8 @@ def speed(rounds: int, former: dict[str, Any] | None) -> dict[str, Any]:
     """Earlier runs are kept (features.json; delete it to begin anew), so that a quiet moment can be waited for."""
     former = former["runs"] if former else {}
     model, sae = model_and_dictionary()
-    runs = former.get(str(torch.get_num_threads()), {"saekit": [], "dense": []})
-    for number in range(rounds):  # in turns, so that a slow moment falls on both
+    runs = former.get(str(torch.get_num_threads()), {"saekit": [], "dense": [], "same": []})
+    for _ in range(rounds):  # in turns, so that a slow moment falls on both
         wait_for_quiet()
         clock = Clock()
         peer, run = clock.run(lambda clock=clock: dense(model, sae, stories(), TOKENS, SITE, clock.part))
@@ -141,9 +147,12 @@ def speed(rounds: int, former: dict[str, Any] | None) -> dict[str, Any]:
         clock = Clock()
         store, run = clock.run(lambda clock=clock: built(model, sae, clock))
         runs["saekit"].append(run)
-        if not number:
-            differ = check_equal(store, peer)
+        differ = check_equal(store, peer)
+        wait_for_quiet()
+        clock = Clock()
+        runs["same"].append(clock.run(lambda clock=clock: built_alike(model, sae, clock))[1])
         print({name: (round(r[-1]["seconds"], 1), round(r[-1]["others"], 2)) for name, r in runs.items()}, flush=True)
+    store = built(model, sae, Clock())
     files = [file for file in store.folder.rglob("*") if file.is_file() and "dictionary" not in file.parts]
     examples = int(store.sql("select count(*) as n from examples").n[0])
     size = {"bytes": sum(file.stat().st_size for file in files), "features": LATENTS, "examples": examples}

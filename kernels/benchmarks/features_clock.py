@@ -12,20 +12,18 @@ PATIENCE = 60  # looks of two seconds
 
 
 class Clock:
-    """Seconds by part, wall clock and CPU, and of the whole; `others`: cores that other programs took meanwhile."""
+    """Seconds by part, and of the whole; CPU seconds of the whole; `others`: cores that other programs took meanwhile."""
 
     def __init__(self) -> None:
         self.parts: dict[str, float] = {}
-        self.cpu: dict[str, float] = {}
 
     @contextlib.contextmanager
     def part(self, name: str) -> Iterator[None]:
-        began, used = time.perf_counter(), time.process_time()
+        began = time.perf_counter()
         try:
             yield
         finally:
             self.parts[name] = self.parts.get(name, 0) + time.perf_counter() - began
-            self.cpu[name] = self.cpu.get(name, 0) + time.process_time() - used
 
     def timed(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
         def call(*given: Any, **named: Any) -> Any:
@@ -40,7 +38,7 @@ class Clock:
         wall, used = time.perf_counter() - began, time.process_time() - used
         others = max(0.0, (cores_busy() - busy - used) / wall)
         parts = self.parts | {"everything else": wall - sum(self.parts.values())}
-        return found, {"seconds": wall, "cpu_seconds": used, "others": others, "parts": parts, "cpu": self.cpu}
+        return found, {"seconds": wall, "cpu_seconds": used, "others": others, "parts": parts}
 
 
 def cores_busy() -> float:

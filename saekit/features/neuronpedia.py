@@ -34,7 +34,10 @@ def neuronpedia_feature(view: FeatureView, dictionary: str = "", layer: int | No
     layer: with it `index` is that of circuit-tracer's files, one number for layer and latent (Cantor's pairing);
         without it `index` is the latent.
 
-    Raises ValueError naming the field for a number that JSON does not have (NaN, infinity)."""
+    Raises ValueError naming the field for a number that JSON does not have (NaN, infinity), and where the examples of
+    the view could not be read."""
+    if view["firings"] and "examples" in view["absent"]:
+        raise ValueError(view["absent"]["examples"])
     latent, examples = int(view["latent"]), view["examples"]
     groups = [("Top activations", examples.get("top", []))]
     intervals = examples.get("interval", [])  # the strongest first

@@ -30,6 +30,9 @@ class OpenedStore:
         self.tokens: int = manifest["progress"]["counted"]
         self.database = Database(folder)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.folder}: {self.d_sae:,} latents, {self.tokens:,} tokens>"
+
     @cached_property
     def dictionary(self) -> Dictionary:
         """The dictionary it was made from, which it carries."""
@@ -37,10 +40,13 @@ class OpenedStore:
 
     def check_model(self, model: TransformerBridge) -> None:
         """Raise ValueError naming both when the store was made on another model."""
-        check_model(self.dictionary, model)
-        ours, theirs = self.manifest["provenance"]["model_hash"], getattr(model, "model_hash", None)
-        if ours is not None and theirs is not None and ours != theirs:
-            name = self.manifest["provenance"]["model"]
+        name, ours = (self.manifest["provenance"][key] for key in ("model", "model_hash"))
+        if not hasattr(model, "hook_dict"):
+            raise ValueError(f"a model is what sk.load_model({name!r}) gives, found {type(model).__name__}.")
+        theirs = getattr(model, "model_hash", None)
+        if ours is None or theirs is None:
+            check_model(self.dictionary, model)
+        elif ours != theirs:  # known without reading the dictionary, which may be large
             raise ValueError(f"the store was made on {name!r} (model_hash {ours}), this model has {theirs}.")
 
     def sql(self, query: str, parameters: Sequence[Any] = ()) -> pandas.DataFrame:

@@ -163,7 +163,8 @@ class FeatureStore(OpenedStore):
         return Answer(self.number(latent), rows, self._definition("neighbours"))
 
     def concepts(self, latent: int) -> Answer:
-        """The labelled concepts that it finds best: concept, f1, precision, recall, threshold, share."""
+        """The labelled concepts that it finds best: concept, f1, precision, recall, threshold, share. They are chosen
+        and ordered on one half of the documents; the numbers are of the other."""
         return Answer(self.number(latent), concepts(self.row(latent)), self._definition("concept"))
 
     def loss_effect(self, latent: int) -> Answer:
@@ -200,7 +201,7 @@ class FeatureStore(OpenedStore):
         n: int = 50,
         seed: int = 0,
     ) -> ExplanationScore:
-        """Score an explanation on held-out windows and keep it with its scores: a browser shows and searches it.
+        """Score an explanation on held-out windows and keep it: a browser shows it, and sorts and filters by its score.
 
         explanation: a predicate, its text such as "concept(entity.person) & ~tokens(' I')", or free text with a `judge`
         that reads it (ChatJudge, LocalJudge). Without a judge, raises ValueError for a concept that the corpus has not.

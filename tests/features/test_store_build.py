@@ -188,6 +188,10 @@ def test_refusals(make, tmp_path, sae, tiny_gpt2, tiny_llama) -> None:
         store.check_model(tiny_gpt2)
     with pytest.raises(ValueError, match="this model has"):
         store.on_prompt(tiny_gpt2, "the cat")
+    with pytest.raises(ValueError, match=r"a model is what sk.load_model\('.*'\) gives, found TopKDictionary"):
+        store.check_model(sae)
+    store.check_model(tiny_llama)
+    assert "dictionary" not in vars(store)  # hashes that agree are enough
     with pytest.raises(ValueError, match="no token to count"):
         make(tmp_path / "empty", [""])
     with pytest.raises(ValueError, match="is endless"):
@@ -233,6 +237,8 @@ def test_a_damaged_store_says_so(make, tmp_path) -> None:
     assert "part-0000.parquet" in view["absent"]["examples"] and not any(view["examples"].values())
     assert view["latent"] == 1 and view["logits"] and view["histogram"]
     assert "part-0000.parquet" in store.feature(1)._repr_html_()
+    with pytest.raises(ValueError, match=r"part-0000\.parquet"):
+        store.export_neuronpedia(tmp_path / "exported")
     part.unlink()
     with pytest.raises(ValueError, match="missing or damaged"):
         sk.FeatureStore.open(tmp_path / "s")
