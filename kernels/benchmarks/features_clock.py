@@ -12,7 +12,7 @@ PATIENCE = 60  # looks of two seconds
 
 
 class Clock:
-    """Seconds by part, and of the whole; CPU seconds of the whole; `others`: cores that other programs took meanwhile."""
+    """Seconds by part and of the whole, CPU seconds of the whole; `others`: cores that other programs took."""
 
     def __init__(self) -> None:
         self.parts: dict[str, float] = {}
