@@ -207,4 +207,4 @@ def _signed(value: Any, digits: int = 2, *, plus: bool = True) -> str:
     """With a true minus sign; – where it was not measured."""
     if value is None:
         return "–"
-    return f"{value:{'+' if plus else ''}.{digits}f}".replace("-", "−")
+    return f"{value:{'+' if plus else ''}z.{digits}f}".replace("-", "−")

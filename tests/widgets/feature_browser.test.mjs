@@ -171,8 +171,8 @@ test("colours: silence is bare, the weakest firing is seen, nothing beyond full"
 });
 
 test("numbers, times and Python as written here", () => {
-  assert.deepEqual([0.83, -0.02, 1, null].map(share), [".83", "−.02", "1.00", "–"]);
-  assert.deepEqual([signed(2.314), signed(-0.1, 3), signed(NaN), fixed(-0.5)], ["+2.31", "−0.100", "–", "−0.50"]);
+  assert.deepEqual([0.83, -0.02, -0.004, 1, null].map(share), [".83", "−.02", ".00", "1.00", "–"]);
+  assert.deepEqual([signed(2.314), signed(-0.1, 3), signed(NaN), fixed(-0.5), fixed(-10)], ["+2.31", "−0.100", "–", "−0.50", "−10.00"]);
   assert.deepEqual([0, 0.0048, 0.00035, 0.000004, 2e-7, 0.32].map(percent), ["0", "0.48", "0.035", "0.0004", "2e−5", "32.0"]);
   assert.deepEqual([parsed("density", "0.5 %"), parsed("max", "−1,5"), parsed("max", ""), parsed("f1", "x")], [0.005, -1.5, null, null]);
   assert.deepEqual([range("density", 0.0837), range("density", 8.7e-6), range("max", 3.14159), range("max", 16.2), range("f1", 0.5)], ["8.4", "0.0009", "3.1", "16", ".50"]);

@@ -11,7 +11,7 @@ export function signed(value, digits = 2) {
 /** @param {number | null | undefined} value @param {number} [digits] */
 export function fixed(value, digits = 2) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
-  return value.toFixed(digits).replace("-", MINUS);
+  return value.toFixed(digits).replace(/^-(?=[0.]+$)/, "").replace("-", MINUS); // zero has no sign
 }
 
 /** A share between −1 and 1 without its leading zero: .83, −.02, 1.00. @param {number | null | undefined} value */
