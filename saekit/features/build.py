@@ -41,7 +41,7 @@ from saekit.models.safely import remove_leftovers, write_atomically
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
-LATENTS_AT_ONCE, FIRINGS_AT_ONCE = 2048, 2**20
+LATENTS_AT_ONCE, FIRINGS_AT_ONCE = 2048, 2**19
 MOST_THREADS = 4  # each holds a part
 MOST_SEED = 2**61
 
