@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# PyTorch's threads wait for each other by spinning. Where another program takes a core that turns seconds into minutes
-# on small models (3 to 25 seen, 6 with this), and it costs a tenth where none does. It is read when torch is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# PyTorch's threads wait for each other by spinning. Building a store of micro took 4 s on two free cores, and 25 to 45
+# where another program had one of them; spinning for a shorter while, 4 and 8 to 11. Training: 7 % more where the
+# cores are free, no gain seen where one is taken. Read when torch is loaded: it counts only where saekit comes first.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 _HOMES = {
     "saekit.models": ["load_model"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -179,3 +180,16 @@ def test_these_parts_need_no_torch(part: str) -> None:
         pytest.skip(f"saekit.{part} is not there yet")
     _, loaded = seconds_to_import(f"import saekit.{part}")
     assert f"saekit.{part}" in loaded and "torch" not in loaded
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
+    ids=["default", "kept", "policy"],
+)
+def test_threads_spin_for_a_short_while_unless_somebody_says_otherwise(given: dict[str, str], expected: str) -> None:
+    ours = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    environment = {name: value for name, value in os.environ.items() if name not in ours} | given
+    code = "import saekit, os, sys; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert out.stdout.split() == [expected, "False"]
