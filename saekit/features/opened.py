@@ -96,4 +96,4 @@ class OpenedStore:
     def strongest(self) -> np.ndarray:
         """The largest |z| of each latent."""
         columns = self.database.columns("select max_activation, min_activation from latents order by latent")
-        return np.maximum(columns["max_activation"], -columns["min_activation"])
+        return np.maximum(columns["max_activation"], np.abs(columns["min_activation"]))  # no −0

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import pathlib
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from numbers import Real
 from typing import Any
 
 import anywidget
 import numpy as np
 import traitlets
 
+from saekit_widgets.filtering import SORTS, checked_filter, matching, unknown
+from saekit_widgets.packing import packed_view, plain
 from saekit_widgets.page import Answer, offline_page
-from saekit_widgets.protocols import Example, FeatureSource, FeatureView
+from saekit_widgets.protocols import FeatureSource
 
-RANGES = ("density", "max", "f1", "loss_effect", "detection")
-TEXTS = ("search", "concept")
-SWITCHES = ("starred", "dead")
-SORTS = ("latent", *RANGES)
 TABS = ("top", "interval", "quantile", "random", "near")
 EXPORTED = 50  # of the features that pass the filter, in the order of the list
 
@@ -82,25 +78,7 @@ class FeatureBrowser(anywidget.AnyWidget):
 
     @traitlets.validate("filter")
     def _check_filter(self, proposal: Any) -> dict[str, Any]:
-        given = proposal["value"]
-        checked: dict[str, Any] = {}
-        for key, value in given.items():
-            if key in RANGES:
-                checked[key] = _range(key, value)
-            elif key in TEXTS:
-                if not isinstance(value, str):
-                    raise ValueError(f"filter[{key!r}] is text, not {value!r}.")
-                checked[key] = value
-            elif key in SWITCHES:
-                if not isinstance(value, bool):
-                    raise ValueError(f"filter[{key!r}] is True or False, not {value!r}.")
-                checked[key] = value
-            else:
-                raise ValueError(_unknown("filter", key, (*RANGES, *TEXTS, *SWITCHES)))
-        concept = checked.get("concept")
-        if concept and concept not in self._listing["concepts"]:
-            raise ValueError(_unknown("concept", concept, self._listing["concepts"]))
-        return {key: value for key, value in checked.items() if value is not False and value != ""}
+        return checked_filter(proposal["value"], self._listing["concepts"])
 
     @traitlets.validate("sort")
     def _check_sort(self, proposal: Any) -> list[Any]:
@@ -108,13 +86,13 @@ class FeatureBrowser(anywidget.AnyWidget):
         if len(value) != 2 or not isinstance(value[1], bool):
             raise ValueError(f'sort is [column, descending], as ["max", True]; it is not {value!r}.')
         if value[0] not in SORTS:
-            raise ValueError(_unknown("sort", value[0], SORTS))
+            raise ValueError(unknown("sort", value[0], SORTS))
         return value
 
     @traitlets.validate("tab")
     def _check_tab(self, proposal: Any) -> str:
         if proposal["value"] not in TABS:
-            raise ValueError(_unknown("tab", proposal["value"], TABS))
+            raise ValueError(unknown("tab", proposal["value"], TABS))
         return str(proposal["value"])
 
     @traitlets.observe("starred")
@@ -166,7 +144,7 @@ class FeatureBrowser(anywidget.AnyWidget):
             if not isinstance(error, ValueError):
                 message = f"{type(error).__name__}: {message}"
             return {"kind": "error", "message": message, "details": traceback.format_exc()}, ()
-        return {"kind": kind, **_plain(reply)}, out
+        return {"kind": kind, **plain(reply)}, out
 
     def _send_listing(self, content: Mapping[str, Any], *, offline: bool = False) -> Answer:
         listing = self._listing
@@ -194,7 +172,7 @@ class FeatureBrowser(anywidget.AnyWidget):
 
     def _send_feature(self, content: Mapping[str, Any]) -> Answer:
         latent = self._latent(content.get("latent"), "feature")
-        view, numbers = _packed(self._store.view(latent))
+        view, numbers = packed_view(self._store.view(latent))
         return {"latent": latent, "view": view}, (numbers,)
 
     def _send_prompt(self, content: Mapping[str, Any]) -> Answer:
@@ -245,14 +223,18 @@ class FeatureBrowser(anywidget.AnyWidget):
     def _page(self, features: Iterable[int] | None) -> str:
         head, buffers = self._send_listing({}, offline=True)
         if features is None:
-            chosen = [self.feature, *self.starred, *self._matching()[:EXPORTED]]
+            chosen = [
+                self.feature,
+                *self.starred,
+                *self._matching()[:EXPORTED],
+            ]
         else:
             chosen = [self._latent(latent, "features") for latent in features]
         chosen = list(dict.fromkeys(chosen))
         head["title"] = self._folder
         shown = self.feature if self.feature in chosen or not chosen else chosen[0]
         answers: dict[str, Answer] = {
-            "listing": (_plain({"kind": "listing", **head}), buffers),
+            "listing": (plain({"kind": "listing", **head}), buffers),
             "labels": ({"kind": "labels", "version": 0, "labels": []}, ()),
         }
         for latent in chosen:
@@ -272,35 +254,7 @@ class FeatureBrowser(anywidget.AnyWidget):
         )
 
     def _matching(self) -> list[int]:
-        """The latents that the list shows now, in its order."""
-        columns, size = self._listing["columns"], self._listing["d_sae"]
-        dead = np.asarray(columns["density"]) == 0
-        starred = np.zeros(size, bool)
-        starred[self.starred] = True
-        wanted = self.filter
-        words = _searchable(wanted.get("search", "")).strip()
-        listed = ~dead  # dead ones only where something asks for them: the switch, a star, their own number
-        if wanted.get("starred"):
-            listed = listed | starred
-        if words.isdecimal() and int(words) < size:
-            listed[int(words)] = True
-        keep = dead if wanted.get("dead") else listed
-        if wanted.get("starred"):
-            keep = keep & starred
-        for name in RANGES:
-            if name in wanted:
-                low, high = wanted[name]
-                values = np.asarray(columns[name])
-                keep = keep & (values >= (-math.inf if low is None else low))
-                keep = keep & (values <= (math.inf if high is None else high))
-        if "concept" in wanted:
-            keep = keep & (np.asarray(self._listing["concept"]) == self._listing["concepts"].index(wanted["concept"]))
-        if words:
-            keep = keep & np.array([self._found(words, latent) for latent in range(size)], bool)
-        column, descending = str(self.sort[0]), bool(self.sort[1])
-        values = np.arange(size, dtype=float) if column == "latent" else np.asarray(columns[column], dtype=float)
-        order = np.argsort(-values if descending else values, kind="stable")  # nan last, either way
-        return [int(latent) for latent in order if keep[latent]]
+        return matching(self._listing, self._labels, self.filter, self.sort)
 
     # -- helpers ------------------------------------------------------------------------------------------------------
 
@@ -328,11 +282,7 @@ class FeatureBrowser(anywidget.AnyWidget):
         self.starred = self._stars()
 
     def _listed(self, latents: Iterable[int]) -> list[dict[str, Any]]:
-        return [{"latent": int(latent), **_plain(self._labels[latent])} for latent in latents]
-
-    def _found(self, words: str, latent: int) -> bool:
-        texts = (self._listing["hints"][latent], self._labels.get(latent, {}).get("label") or "", str(latent))
-        return any(words in _searchable(text) for text in texts)
+        return [{"latent": int(latent), **plain(self._labels[latent])} for latent in latents]
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The live view, and beside it the feature as static HTML for whatever shows the notebook without a kernel."""
@@ -348,70 +298,6 @@ class FeatureBrowser(anywidget.AnyWidget):
     def __repr__(self) -> str:
         listing = self._listing
         return f"<FeatureBrowser: {listing['title']}, feature {self.feature} of {listing['d_sae']:,}>"
-
-
-def _packed(view: FeatureView) -> tuple[dict[str, Any], bytes]:
-    """The view for JSON, and one float32 buffer: of each example, from its offset `at`, an activation, a logit effect
-    and a loss effect a piece; nan where there is none."""
-    numbers: list[Any] = []
-
-    def packed(example: Example) -> dict[str, Any]:
-        rest: dict[str, Any] = dict(example)
-        at, pieces = len(numbers), len(example["pieces"])
-        for name in ("values", "logit_effect", "loss_effect"):
-            column = rest.pop(name)
-            if len(column) != pieces:
-                raise ValueError(f"An example has {pieces} pieces but {len(column)} entries of {name}.")
-            numbers.extend(math.nan if value is None else value for value in column)
-        return {**rest, "at": at}
-
-    examples = {
-        kind: [
-            {**part, "examples": [packed(example) for example in part["examples"]]}
-            if "examples" in part
-            else packed(part)
-            for part in parts
-        ]
-        for kind, parts in view["examples"].items()
-    }
-    return {**view, "examples": examples}, np.array(numbers, dtype="<f4").tobytes()
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can say: no numpy, no nan, keys as text."""
-    if value is None or isinstance(value, str | int):  # nearly all there is
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _range(key: str, value: Any) -> list[float | None]:
-    sides = list(value) if isinstance(value, list | tuple) else []
-    numbers = [side for side in sides if isinstance(side, Real) and not isinstance(side, bool)]
-    given = [side for side in sides if side is not None]
-    if len(sides) != 2 or len(numbers) != len(given) or not all(map(math.isfinite, numbers)):
-        raise ValueError(f"filter[{key!r}] is [low, high], numbers or None; it is not {value!r}.")
-    if len(given) == 2 and given[0] > given[1]:
-        raise ValueError(f"filter[{key!r}] goes from {given[0]} down to {given[1]}: give the lower number first.")
-    return [None if side is None else float(side) for side in sides]
-
-
-def _unknown(what: str, given: Any, known: Iterable[str]) -> str:
-    known = list(known)
-    near = difflib.get_close_matches(str(given), known, 1, 0.3)
-    meant = f" Did you mean {near[0]!r}?" if near else ""
-    listed = ", ".join(known[:12]) + (", …" if len(known) > 12 else "")
-    return f"{what} does not know {given!r}.{meant} It knows {listed}."
-
-
-def _searchable(text: str) -> str:
-    """As the browser's search sees text: no case, no sign for a space."""
-    return text.replace("␣", "").lower()
 
 
 def _strongest(maxima: np.ndarray) -> int:
