@@ -23,7 +23,16 @@ _HOMES = {
     "saekit.corpora": ["Corpus", "Document", "Span", "load_corpus", "load_pairs"],
     "saekit.activations": ["Activations"],
     "saekit_kernels": ["SparseCodes"],
-    "saekit.dictionaries": ["BatchTopK", "Dictionary", "DictionaryConfiguration", "Provenance", "ReLU", "TopK"],
+    "saekit.dictionaries": [
+        "BatchTopK",
+        "Dictionary",
+        "Method",
+        "Provenance",
+        "ReLU",
+        "TopK",
+        "Wiring",
+        "methods",
+    ],
     "saekit.formats": ["load_dictionary"],
     "saekit.features": ["FeatureStore", "feature_map", "features_on"],
     "saekit.interventions": ["Edit", "edited"],
@@ -43,8 +52,10 @@ _PACKAGES = [
     "interventions",
     "metrics",
     "models",
+    "objectives",
+    "plots",
+    "training",
 ]
-_PACKAGES += ["plots", "training"]
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = sorted([*_HOME_OF, *_PACKAGES])
@@ -66,10 +77,12 @@ if TYPE_CHECKING:
     from saekit.corpora import load_pairs as load_pairs
     from saekit.dictionaries import BatchTopK as BatchTopK
     from saekit.dictionaries import Dictionary as Dictionary
-    from saekit.dictionaries import DictionaryConfiguration as DictionaryConfiguration
+    from saekit.dictionaries import Method as Method
     from saekit.dictionaries import Provenance as Provenance
     from saekit.dictionaries import ReLU as ReLU
     from saekit.dictionaries import TopK as TopK
+    from saekit.dictionaries import Wiring as Wiring
+    from saekit.dictionaries import methods as methods
     from saekit.features import FeatureStore as FeatureStore
     from saekit.features import feature_map as feature_map
     from saekit.features import features_on as features_on
@@ -91,6 +104,8 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(_HOME_OF[name]), name)
     elif name in _PACKAGES:
         value = importlib.import_module(f"saekit.{name}")
+    elif name == "DictionaryConfiguration":
+        raise ImportError("DictionaryConfiguration is called Method now: sk.Method.")
     else:
         raise AttributeError(f"module 'saekit' has no attribute {name!r}")
     globals()[name] = value

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from saekit.activations.array_stream import ArrayStream
 from saekit.activations.chat import chat_texts
 from saekit.activations.harvest import Activations, harvest
 from saekit.activations.modules import ModuleActivations, harvest_module
 from saekit.activations.shuffled import ShuffledStream, StreamState
 from saekit.activations.store import ActivationStore
 from saekit.activations.store_stream import StoreStream
-from saekit.activations.stream import ActivationStream, ArrayStream
+from saekit.activations.stream import ActivationStream
 from saekit.activations.tokens import TokenRows, concept_mask, concept_masks, token_strings, tokenize
 
 __all__ = [

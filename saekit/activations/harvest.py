@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from tqdm.std import tqdm
 
-from saekit.activations.forward import ROWS_AT_ONCE, check_finite, describe_model
+from saekit.activations.finite import check_finite
+from saekit.activations.forward import ROWS_AT_ONCE, describe_model
 from saekit.activations.modules import ModuleActivations, harvest_module
 from saekit.activations.tokens import TokenRows, tokenize
 from saekit.activations.with_ray import check_engine, read_parts
@@ -71,7 +72,8 @@ def harvest(  # type: ignore[overload-overlap]  # a bridge is a module too
     *,
     tokens: int | None = None,
     long: Literal["window", "cut"] = "window",
-    exclude: Sequence[str] = (),
+    exclude: Sequence[str] | str = (),
+    context: int | None = None,
     engine: Literal["local", "ray"] = "local",
     workers: int = 2,
 ) -> Activations: ...
@@ -90,7 +92,8 @@ def harvest(
     *,
     tokens: int | None = None,
     long: Literal["window", "cut"] = "window",
-    exclude: Sequence[str] = (),
+    exclude: Sequence[str] | str = (),
+    context: int | None = None,
     engine: Literal["local", "ray"] = "local",
     workers: int = 2,
     **of_modules: int,
@@ -101,6 +104,7 @@ def harvest(
     tokens:  stop once this many tokens are counted (needed for an endless corpus).
     long:    what passes the context goes on in a further row ("window") or is dropped ("cut").
     exclude: special tokens that are not counted, by their text; "special": all that the tokenizer has.
+    context: tokens in a row at most, BOS included; default what the model can.
     engine:  "local", or "ray": on `workers` processes of a Ray cluster, each of which loads the model by its name (the
              activations are the same).
     Any other ``torch.nn.Module`` is read too, on a tensor of inputs [n, …], at the names of its submodules: see
@@ -116,7 +120,7 @@ def harvest(
     for hook in hooks:
         check_site(model, hook)
     check_engine(engine)
-    rows, provenance = read_rows(model, source, tokens, long, exclude)
+    rows, provenance = read_rows(model, source, tokens, long, exclude, context)
     kept: dict[str, Tensor] = {}
     starts = range(0, len(rows), ROWS_AT_ONCE)
     read = read_parts(model, rows.split(ROWS_AT_ONCE), hooks, engine, workers, padding=True)
@@ -137,7 +141,8 @@ def read_rows(
     source: Corpus | Sequence[str] | Tensor,
     tokens: int | None = None,
     long: Literal["window", "cut"] = "window",
-    exclude: Sequence[str] = (),
+    exclude: Sequence[str] | str = (),
+    context: int | None = None,
 ) -> tuple[TokenRows, dict[str, Any]]:
     """Tokenize a whole source, or its first ``tokens`` counted tokens, and say where it comes from."""
     if tokens is not None and tokens < 1:
@@ -154,29 +159,15 @@ def read_rows(
         while chunk := [document.text for document in itertools.islice(documents, 64)]:
             texts += chunk
             if tokens is not None:
-                counted += int(tokenize(model, chunk, long=long, exclude=exclude).mask.sum())
+                counted += int(tokenize(model, chunk, long=long, exclude=exclude, context=context).mask.sum())
                 if counted >= tokens:
                     break
-        rows = tokenize(model, texts, long=long, exclude=exclude)
+        rows = tokenize(model, texts, long=long, exclude=exclude, context=context)
     if tokens is not None and rows.mask.any():
         if not isinstance(source, Tensor):  # no document past those that are needed, so that `excluded` is about these
-            last = int(_first(rows, tokens).documents[-1])
-            rows = tokenize(model, texts[: last + 1], long=long, exclude=exclude)
-        rows = _first(rows, tokens)
+            last = int(rows.first(tokens).documents[-1])
+            rows = tokenize(model, texts[: last + 1], long=long, exclude=exclude, context=context)
+        rows = rows.first(tokens)
     if not rows.mask.any():
         raise ValueError("there is no token to count: the corpus is empty or everything in it is excluded.")
     return rows, provenance | {"tokens": int(rows.mask.sum()), "excluded": rows.excluded}
-
-
-def _first(rows: TokenRows, tokens: int) -> TokenRows:
-    """The first rows, as few as hold ``tokens`` counted tokens; the surplus of the last row is not counted."""
-    order = rows.mask.reshape(-1).cumsum(0).view(rows.mask.shape)
-    needed = int((order[:, 0] - rows.mask[:, 0].long() < tokens).sum())
-    part = slice(0, needed)
-    mask = rows.mask[part] & (order[part] <= tokens)
-    spans = None if rows.spans is None else rows.spans[part]
-    positions = rows.positions[part]
-    bos = int((positions[:, 0] < 0).sum()) if rows.excluded["bos"] else 0
-    special = int(((positions >= 0) & ~rows.mask[part]).sum())
-    excluded = {"bos": bos, "special": special, "cut": rows.excluded["cut"]}
-    return TokenRows(rows.tokens[part], mask, rows.documents[part], positions, spans, excluded)

@@ -18,6 +18,8 @@ from torch import Tensor
 Batch = Mapping[str, Float[Tensor, "batch d"]]
 CHUNK_BYTES = 128 * 2**20
 CHUNK_TOKENS = 2**15
+LABELS, GRADIENT = "labels", "gradient "
+"""Names under which a stream gives what is no activation: the labels, and gradients before their site's name."""
 
 
 @dataclass
@@ -37,6 +39,7 @@ class ShuffledStream(ABC):
 
     sites: list[str]
     widths: dict[str, int]
+    models: Mapping[str, Any] | None = None
 
     def __init__(self, batch_size: int, seed: int, state: StreamState | None) -> None:
         self.batch_size, self.seed = check_batch_size(batch_size), seed

@@ -22,7 +22,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.std import tqdm
 
-from saekit.activations.forward import ROWS_AT_ONCE, check_finite, describe_model
+from saekit.activations.finite import check_finite
+from saekit.activations.forward import ROWS_AT_ONCE, describe_model
 from saekit.activations.tokens import TokenRows, tokenize
 from saekit.activations.with_ray import check_engine, read_parts
 from saekit.corpora import Corpus, load_corpus

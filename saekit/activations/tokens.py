@@ -53,6 +53,26 @@ class TokenRows:
         """How many positions of each row are not padding."""
         return self.kept.sum(1)
 
+    @property
+    def predicts(self) -> Bool[Tensor, "row position"]:
+        """Where a counted token is followed by a token of the same row that is no padding."""
+        follows = torch.zeros_like(self.mask)
+        follows[:, :-1] = (self.positions[:, 1:] >= 0) & self.mask[:, :-1]
+        return follows
+
+    def first(self, tokens: int) -> TokenRows:
+        """The first rows, as few as hold ``tokens`` counted tokens; the surplus of the last row is not counted."""
+        order = self.mask.reshape(-1).cumsum(0).view(self.mask.shape)
+        needed = int((order[:, 0] - self.mask[:, 0].long() < tokens).sum())
+        part = slice(0, needed)
+        mask = self.mask[part] & (order[part] <= tokens)
+        spans = None if self.spans is None else self.spans[part]
+        positions = self.positions[part]
+        bos = int((positions[:, 0] < 0).sum()) if self.excluded["bos"] else 0
+        special = int(((positions >= 0) & ~self.mask[part]).sum())
+        excluded = {"bos": bos, "special": special, "cut": self.excluded["cut"]}
+        return TokenRows(self.tokens[part], mask, self.documents[part], positions, spans, excluded)
+
     def split(self, rows: int) -> list[TokenRows]:
         """Parts of at most so many rows each; what was excluded is not known by part."""
         return [self._part(slice(start, start + rows)) for start in range(0, len(self), rows)]

@@ -2,31 +2,55 @@
 
 from __future__ import annotations
 
-from saekit.dictionaries.baselines import ICA, PCA, FrozenDecoder, Neurons, RandomDirections, fit
+from saekit.dictionaries.baselines import ICA, PCA, FrozenDecoder, Neurons, RandomDirections
 from saekit.dictionaries.batch_top_k import BatchTopK, BatchTopKDictionary
-from saekit.dictionaries.contract import Dictionary, DictionaryConfiguration, check_model
-from saekit.dictionaries.provenance import Provenance
+from saekit.dictionaries.dictionary import Activation, Dictionary
+from saekit.dictionaries.linear import LinearDictionary, fused
+from saekit.dictionaries.listing import Methods, methods
+from saekit.dictionaries.method import Method, check_k
+from saekit.dictionaries.parts import LinearDecoder, LinearEncoder, Part, TiedEncoder
+from saekit.dictionaries.provenance import Provenance, check_model
 from saekit.dictionaries.relu import ReLU, ReLUDictionary
-from saekit.dictionaries.storage import read_dictionary, write_dictionary
+from saekit.dictionaries.storage import read_dictionary, stored, write_dictionary
 from saekit.dictionaries.top_k import TopK, TopKDictionary
+from saekit.dictionaries.wiring import Wiring
 
 __all__ = [
     "ICA",
     "PCA",
+    "Activation",
     "BatchTopK",
     "BatchTopKDictionary",
     "Dictionary",
-    "DictionaryConfiguration",
     "FrozenDecoder",
+    "LinearDecoder",
+    "LinearDictionary",
+    "LinearEncoder",
+    "Method",
+    "Methods",
     "Neurons",
+    "Part",
     "Provenance",
     "RandomDirections",
     "ReLU",
     "ReLUDictionary",
+    "TiedEncoder",
     "TopK",
     "TopKDictionary",
+    "Wiring",
+    "check_k",
     "check_model",
-    "fit",
+    "fused",
+    "methods",
     "read_dictionary",
+    "stored",
     "write_dictionary",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name == "DictionaryConfiguration":
+        raise ImportError("DictionaryConfiguration is called Method now: from saekit.dictionaries import Method.")
+    if name == "fit":
+        raise ImportError("fit is gone: sk.train(x, None, PCA(d_sae=8)).dictionary fits a baseline.")
+    raise AttributeError(f"module 'saekit.dictionaries' has no attribute {name!r}")

@@ -2,8 +2,7 @@
 TopK whose decoder stays random.
 
 z = W (x − x̄), signed, of which the k largest |z| are kept where k is given; x̂ = Σ_i z_i d_i + x̄. What W and d are is
-the method. They are fitted to activations at once, `fit(PCA(d_sae=64), x)`, and not trained; ``FrozenDecoder`` is
-trained.
+the method. They are made of all tokens at once and not trained by gradient (``learner = "fit"``); ``FrozenDecoder`` is.
 """
 
 from __future__ import annotations
@@ -17,24 +16,33 @@ from jaxtyping import Float
 from saekit_kernels import SparseCodes
 from torch import Tensor
 
-from saekit.dictionaries.contract import Activation, Dictionary, DictionaryConfiguration
-from saekit.dictionaries.linear import check_size
+from saekit.dictionaries.dictionary import Activation
+from saekit.dictionaries.linear import LinearDictionary
+from saekit.dictionaries.method import Method, check_k
 from saekit.dictionaries.top_k import TopK, TopKDictionary
+from saekit.dictionaries.wiring import Wiring
+from saekit.objectives import Batch, State
 
 
 @dataclass(frozen=True)
-class Directions(DictionaryConfiguration):
+class Directions(Method):
     """What the fitted baselines share."""
 
     k: int | None = None
     """latents kept for each token, the largest in size; None: all"""
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        check_size(self.d_sae, self.k)
+    learner: ClassVar[str] = "fit"
+    equation: ClassVar[str] = "z = W (x − x̄), the k largest |z|; x̂ = Σ z_i d_i + x̄"
 
-    def build(self, reads: Mapping[str, int], writes: Mapping[str, int]) -> DirectionsDictionary:
-        return DirectionsDictionary(self, reads, writes)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_k(self, self.k)
+
+    def build(self, wiring: Wiring, widths: Mapping[str, int]) -> DirectionsDictionary:
+        if not wiring.same:
+            raise ValueError(f"{type(self).__name__} writes what it reads, found the wiring {wiring}.")
+        return DirectionsDictionary(self, wiring, widths)
 
     def directions(self, centred: Float[Tensor, "n d"]) -> tuple[Tensor, Tensor]:
         """Encoder and decoder directions, [d_sae, d] both, for activations whose mean is zero; float64."""
@@ -69,6 +77,8 @@ class ICA(Directions):
     """Independent components (scikit-learn's FastICA: Hyvärinen and Oja 2000, doi:10.1016/S0893-6080(00)00026-5), of
     variance 1."""
 
+    source: ClassVar[str] = "Hyvärinen and Oja 2000, doi:10.1016/S0893-6080(00)00026-5"
+
     def directions(self, centred: Float[Tensor, "n d"]) -> tuple[Tensor, Tensor]:
         from sklearn.decomposition import FastICA
 
@@ -91,18 +101,17 @@ class RandomDirections(Directions):
         return drawn, drawn
 
 
-class DirectionsDictionary(Dictionary):
-    """The dictionary of the fitted baselines."""
+class DirectionsDictionary(LinearDictionary):
+    """The dictionary of the fitted baselines. The encoder's bias stays 0."""
 
-    configuration: Directions
-    signed: ClassVar[bool] = True
+    adjustable = ("k",)
 
-    def pre_activations(self, x: Activation) -> Float[Tensor, "*shape d_sae"]:
-        return (self.join_reads(x) - self.decoder_bias) @ self.encoder_directions.T
+    @property
+    def signed(self) -> bool:
+        return True
 
     def encode_dense(self, x: Activation) -> Float[Tensor, "*shape d_sae"]:
-        z = self.pre_activations(x)
-        k = self.configuration.k
+        z, k = self.pre_activations(x), self.method.k
         if k is None:
             return z
         largest = z.abs().topk(k, dim=-1).indices
@@ -111,33 +120,28 @@ class DirectionsDictionary(Dictionary):
     def encode(self, x: Activation) -> SparseCodes:
         return SparseCodes.from_dense(self.encode_dense(x))
 
-
-def fit(configuration: Directions, x: Float[Tensor, "n d"], site: str = "x") -> DirectionsDictionary:
-    """Fit a baseline to activations, such as ``acts.flat(site)``; ``latent_max`` is measured on them.
-
-    site: where they were taken, so that the dictionary can be put on the model there.
-    Raises ValueError for activations that are not [n, d], and for a d_sae that the method cannot have."""
-    if x.ndim != 2 or len(x) < 2:
-        raise ValueError(f"activations to fit are [n, d] with n ≥ 2, found shape {tuple(x.shape)}.")
-    dictionary = configuration.build({site: x.shape[1]}, {site: x.shape[1]}).to(x.device)
-    exact = x.detach().cpu().double()
-    mean = exact.mean(0)
-    encoder, decoder = configuration.directions(exact - mean)
-    with torch.no_grad():
-        dictionary.decoder_bias.copy_(mean)
-        dictionary.encoder_directions.copy_(encoder)
-        dictionary.decoder_directions.copy_(decoder)
-        dictionary.latent_max.copy_(torch.stack([dictionary.encode_dense(p).amax(0) for p in x.split(4096)]).amax(0))
-    return dictionary.eval().requires_grad_(False)
+    @torch.no_grad()
+    def initialise(self, sample: Batch, state: State) -> None:
+        """Raises ValueError for fewer than two tokens, and for a d_sae that the method cannot have."""
+        x = self.join_reads(sample.reads)
+        if len(x) < 2:
+            raise ValueError(f"activations to fit are [n, d] with n ≥ 2, found shape {tuple(x.shape)}.")
+        exact = x.cpu().double()
+        mean = exact.mean(0)
+        encoder, decoder = self.method.directions(exact - mean)
+        self.decoder.bias.copy_(mean)
+        self.encoder.directions.copy_(encoder)
+        self.decoder.directions.copy_(decoder)
 
 
 @dataclass(frozen=True)
 class FrozenDecoder(TopK):
     """TopK whose random decoder is never trained: what an encoder alone can make of any directions."""
 
-    objective: ClassVar[str] = "reconstruction"
+    auxk_weight: float = 0.0
+    """dead latents are not helped"""
 
-    def build(self, reads: Mapping[str, int], writes: Mapping[str, int]) -> TopKDictionary:
-        dictionary = TopKDictionary(self, reads, writes)
-        dictionary.decoder_directions.requires_grad_(False)
+    def build(self, wiring: Wiring, widths: Mapping[str, int]) -> TopKDictionary:
+        dictionary = TopKDictionary(self, wiring, widths)
+        dictionary.decoder.directions.requires_grad_(False)
         return dictionary

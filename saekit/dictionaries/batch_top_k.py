@@ -14,48 +14,53 @@ import torch
 from saekit_kernels import SparseCodes, encode_above, encode_batch_top_k
 from torch import Tensor
 
-from saekit.dictionaries.contract import Activation, DictionaryConfiguration
-from saekit.dictionaries.linear import LinearEncoderDictionary, check_size
+from saekit.dictionaries.dictionary import Activation
+from saekit.dictionaries.linear import LinearDictionary, fused
+from saekit.dictionaries.method import Method, check_k
+from saekit.dictionaries.wiring import Wiring
 from saekit.engines import processes
+from saekit.objectives import AUXK_WEIGHT, Batch, Loss, State, reconstruction_auxk
 
 RATE = 0.01
 LOWER = 0.9  # entries below 0.9 θ are not looked at, as long as enough are above
 
 
 @dataclass(frozen=True)
-class BatchTopK(DictionaryConfiguration):
+class BatchTopK(Method):
     """k active latents a token on average; trained on the squared error, with AuxK."""
 
     k: float = 32
     """latents kept for each token, on average; it may be a fraction"""
+    auxk_weight: float = AUXK_WEIGHT
+    """how much the auxiliary error of dead latents weighs"""
 
-    objective: ClassVar[str] = "reconstruction + auxk"
+    equation: ClassVar[str] = "z = u on the k·B largest entries of a batch; afterwards z = u · 1[u > θ]"
+    source: ClassVar[str] = "Bussmann et al. 2024, arXiv 2412.06410"
 
     def __post_init__(self) -> None:
-        check_size(self.d_sae, self.k)
+        super().__post_init__()
+        check_k(self, self.k)
 
-    def build(self, reads: Mapping[str, int], writes: Mapping[str, int]) -> BatchTopKDictionary:
-        return BatchTopKDictionary(self, reads, writes)
+    def build(self, wiring: Wiring, widths: Mapping[str, int]) -> BatchTopKDictionary:
+        return BatchTopKDictionary(self, wiring, widths)
 
 
-class BatchTopKDictionary(LinearEncoderDictionary):
+class BatchTopKDictionary(LinearDictionary):
     """The dictionary of the BatchTopK method; ``train()`` and ``eval()`` choose between batch and threshold."""
 
-    configuration: BatchTopK
     threshold: Tensor
 
-    def __init__(
-        self, configuration: BatchTopK, reads: Mapping[str, int], writes: Mapping[str, int] | None = None
-    ) -> None:
-        super().__init__(configuration, reads, writes)
+    def __init__(self, method: BatchTopK, wiring: Wiring, widths: Mapping[str, int]) -> None:
+        super().__init__(method, wiring, widths)
         self.register_buffer("threshold", torch.tensor(0.0))
 
+    @fused
     def encode(self, x: Activation) -> SparseCodes:
         x = self.join_reads(x)
         if not self.training:
             return self._above(x, self.threshold.clamp_min(0))
         bound = LOWER * float(self.threshold)
-        wanted = int(self.configuration.k * int(processes.summed(torch.tensor(x.numel() // x.shape[-1]))))
+        wanted = int(self.method.k * int(processes.summed(torch.tensor(x.numel() // x.shape[-1]))))
         if processes.count() == 1:
             return self._largest(x, wanted, bound)
         codes = self._above(x, torch.tensor(bound))
@@ -63,25 +68,29 @@ class BatchTopKDictionary(LinearEncoderDictionary):
             codes = self._largest(x, wanted, 0.0)
         return of_all(codes, wanted)
 
+    @fused
+    def loss(self, batch: Batch, state: State) -> Loss:
+        return reconstruction_auxk(self, batch, state, self.method.auxk_weight)
+
     @torch.no_grad()
-    def observe(self, codes: SparseCodes) -> None:
-        none = torch.tensor(torch.inf).to(self.threshold)
-        smallest = processes.smallest(codes.values.detach().min().to(self.threshold) if len(codes.values) else none)
+    def after_step(self, batch: Batch, loss: Loss, state: State) -> None:
+        none, values = torch.tensor(torch.inf).to(self.threshold), loss.codes.values.detach()
+        smallest = processes.smallest(values.min().to(self.threshold) if len(values) else none)
         if smallest == torch.inf:
             return
         first = self.threshold == 0
         self.threshold.copy_(torch.where(first, smallest, self.threshold + RATE * (smallest - self.threshold)))
 
     def _largest(self, x: Tensor, wanted: int, bound: float) -> SparseCodes:
-        return encode_batch_top_k(x, self.encoder_directions, self.encoder_bias, wanted, bound, self.centre)
+        return encode_batch_top_k(x, self.encoder.directions, self.encoder.bias, wanted, bound, self.centre)
 
     def _above(self, x: Tensor, threshold: Tensor) -> SparseCodes:
-        return encode_above(x, self.encoder_directions, self.encoder_bias, threshold, self.centre)
+        return encode_above(x, self.encoder.directions, self.encoder.bias, threshold, self.centre)
 
     @torch.no_grad()
-    def rescale(self, scale: float) -> None:
-        super().rescale(scale)
-        self.threshold.mul_(scale)
+    def rescale(self, scales: Mapping[str, float]) -> None:
+        super().rescale(scales)
+        self.threshold.mul_(self.codes_scale(scales))
 
 
 def of_all(codes: SparseCodes, wanted: int) -> SparseCodes:

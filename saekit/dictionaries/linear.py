@@ -1,45 +1,67 @@
-"""What ReLU, TopK and BatchTopK share: one linear map to pre-activations, u = W_enc (x − b_dec) + b_enc."""
+"""What methods with a linear encoder and decoder share, and where the fused kernels may run for them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
-import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from saekit.dictionaries.contract import Activation, Dictionary, DictionaryConfiguration
+from saekit.dictionaries.dictionary import Activation, Dictionary
+from saekit.dictionaries.parts import LinearDecoder, LinearEncoder
+from saekit.dictionaries.sites import widths_of
+from saekit.dictionaries.wiring import Wiring
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class LinearEncoderDictionary(Dictionary):
-    """b_dec is subtracted where a dictionary writes what it reads, and not where it writes elsewhere (a transcoder)."""
+def fused(function: Function) -> Function:
+    """Mark what the fused kernels know: an ``encode`` whose values are the pre-activations of the few latents it keeps,
+    and a ``loss`` that is ``reconstruction_auxk`` and nothing else. A subclass that has its own is not marked, so that
+    none can be trained as another than it is."""
+    function.fused = True  # type: ignore[attr-defined]
+    return function
 
-    def __init__(
-        self, configuration: DictionaryConfiguration, reads: Mapping[str, int], writes: Mapping[str, int] | None = None
-    ) -> None:
-        super().__init__(configuration, reads, writes)
-        self.encoder_bias = nn.Parameter(torch.zeros(configuration.d_sae))
+
+class LinearDictionary(Dictionary):
+    """u = W_enc (x − c) + b_enc, x̂ = Σ_i z_i d_i + b_dec. c is b_dec where it writes what it reads, else nothing
+    (a transcoder). Encoder rows begin as the decoder's where they are equally long."""
+
+    encoder: LinearEncoder
+    decoder: LinearDecoder
+
+    def __init__(self, method: Any, wiring: Wiring, widths: Mapping[str, int], **settings: Any) -> None:
+        reads, writes = widths_of(wiring.reads, wiring, widths), widths_of(wiring.writes, wiring, widths)
+        skip_from = reads if method.skip else None
+        decoder = LinearDecoder.random(method.d_sae, writes, skip_from=skip_from, **settings)
+        encoder = (
+            LinearEncoder(decoder.directions.detach().clone(), reads)
+            if wiring.same
+            else LinearEncoder.random(method.d_sae, reads)
+        )
+        super().__init__(method, wiring, widths, encoder, decoder)
 
     @property
     def centre(self) -> Tensor | None:
         """What is subtracted before encoding."""
-        return self.decoder_bias if self.read_widths == self.write_widths else None
+        return self.decoder.bias if self.wiring.same else None
 
     def pre_activations(self, x: Activation, latents: Tensor | None = None) -> Float[Tensor, "*shape m"]:
-        """u of all latents, or of a few."""
-        x = self.join_reads(x)
-        if self.centre is not None:
-            x = x - self.centre
-        directions: Tensor = self.encoder_directions
-        bias: Tensor = self.encoder_bias
-        if latents is not None:
-            directions, bias = directions[latents], bias[latents]
-        return nn.functional.linear(x, directions, bias)
+        return self.encoder(self.join_reads(x), self.centre, latents)
+
+    @property
+    def fused(self) -> bool:
+        """Nothing but what the kernels know: marked functions, the plain parts."""
+        kind = type(self)
+        return (
+            getattr(kind.encode, "fused", False)
+            and all(getattr(kind, name) is getattr(LinearDictionary, name) for name in PLAIN)
+            and not any(name in vars(self) for name in ("encode", *PLAIN))
+            and type(self.encoder) is LinearEncoder
+            and type(self.decoder) is LinearDecoder
+            and self.decoder.skip is None
+        )
 
 
-def check_size(d_sae: int, k: float | None = None) -> None:
-    """Raise ValueError for a width or a k that cannot be."""
-    if d_sae < 1:
-        raise ValueError(f"d_sae must be at least 1, found {d_sae}.")
-    if k is not None and not 0 < k <= d_sae:
-        raise ValueError(f"k must be between 1 and d_sae = {d_sae}, found {k}.")
+PLAIN = ("centre", "decode", "join_reads", "join_writes", "pre_activations", "split_writes")

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from saekit.models import describe_model
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 
 def installed_versions() -> dict[str, str]:
@@ -23,17 +28,51 @@ def installed_versions() -> dict[str, str]:
 class Provenance:
     """The model (name, hash, processing), the corpus (with its fingerprint), tokens, seed and versions.
 
+    model, model_hash: of a dictionary over several models, by the names it was given them under.
+    made_on: of a view for another model (``sae.on(model)``), the name and hash of the model it was made on.
+
     latent_max: the corpus and the number of tokens that ``latent_max`` was measured on; empty where it was not.
     """
 
-    model: str | None = None
-    model_hash: str | None = None
+    model: str | Mapping[str, str] | None = None
+    model_hash: str | Mapping[str, str] | None = None
     processing: str = "none"
     corpus: Mapping[str, Any] | None = None
     tokens: int | None = None
     seed: int | None = None
     latent_max: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=installed_versions)
+    made_on: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def on_model(provenance: Provenance, model: TransformerBridge) -> Provenance:
+    """That of a view for this model: it stands where the one it was made on stood, which is kept beside it."""
+    made_on = {"model": provenance.model, "model_hash": provenance.model_hash}
+    described = describe_model(model)
+    return replace(provenance, **described, made_on=provenance.made_on or made_on)
+
+
+def check_model(dictionary: Any, model: Any) -> None:
+    """Raise ValueError naming both hashes when a dictionary was made on another model.
+
+    A dictionary made from plain arrays (hash None) passes; its width is checked where it is used.
+    """
+    provenance: Provenance = dictionary.provenance
+    ours, theirs = provenance.model_hash, getattr(model, "model_hash", None)
+    if isinstance(ours, Mapping):
+        raise ValueError(f"the dictionary was made on the models {', '.join(ours)} together: give all of them by name.")
+    if ours is not None and theirs is not None and ours != theirs:
+        raise ValueError(
+            f"the dictionary was made on {provenance.model!r} (model_hash {ours}), this model is "
+            f"{getattr(model, 'model_name', '?')!r} (model_hash {theirs}): load the model it was made on, or, where "
+            "this one is a copy of equal shape, use sae.on(model)."
+        )
+    processing = getattr(model, "processing", "none")
+    if ours is not None and provenance.processing != processing:
+        raise ValueError(
+            f"the dictionary was made under weight processing {provenance.processing!r}, the model is under "
+            f"{processing!r}."
+        )

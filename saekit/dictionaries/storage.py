@@ -7,16 +7,28 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-from saekit.dictionaries.contract import Dictionary, DictionaryConfiguration
+from saekit.dictionaries.dictionary import Dictionary
+from saekit.dictionaries.method import Method
 from saekit.dictionaries.provenance import Provenance
+from saekit.dictionaries.wiring import Wiring
 from saekit.models.safely import write_atomically
 
 FORMAT, VERSION = "saekit.dictionary", 1
+
+
+def stored(dictionary: Dictionary) -> dict[str, Tensor]:
+    """Its tensors by the names they have in files, ``encoder_directions`` for the encoder's directions."""
+    return {
+        name.replace("encoder.", "encoder_").replace("decoder.", "decoder_"): tensor
+        for name, tensor in dictionary.state_dict().items()
+    }
 
 
 def write_dictionary(dictionary: Dictionary, folder: str | Path) -> Path:
@@ -25,12 +37,13 @@ def write_dictionary(dictionary: Dictionary, folder: str | Path) -> Path:
     config = {
         "format": FORMAT,
         "version": VERSION,
-        "configuration": dictionary.configuration.to_json(),
+        "configuration": dictionary.method.to_json(),
         "reads": dictionary.read_widths,
         "writes": dictionary.write_widths,
+        "each": dictionary.wiring.each,
         "provenance": dictionary.provenance.to_json(),
     }
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in dictionary.state_dict().items()}
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in stored(dictionary).items()}
     text = json.dumps(config, indent=1, default=dict)
 
     def write_both(path: Path) -> None:
@@ -61,10 +74,7 @@ def read_dictionary(folder: str | Path, dtype: torch.dtype = torch.float32) -> D
         if key not in config:
             raise ValueError(f"{file} lacks {key!r}.")
     try:
-        configuration = DictionaryConfiguration.from_json(config["configuration"])
-        with torch.random.fork_rng(devices=[]):  # weights are drawn only to be replaced
-            dictionary = configuration.build(config["reads"], config["writes"]).to(dtype)
-        dictionary.provenance = Provenance(**config["provenance"])
+        dictionary = _built(config).to(dtype)
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{file} does not describe a dictionary: {error}") from error
     weights = folder / "weights.safetensors"
@@ -72,7 +82,10 @@ def read_dictionary(folder: str | Path, dtype: torch.dtype = torch.float32) -> D
         state = load_file(weights)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{weights} is missing, cut or not a safetensors file ({error}).") from error
-    expected = dictionary.state_dict()
+    grown = len(state.get("latent_max", ()))
+    if grown and grown != dictionary.d_sae and type(dictionary).resize is not Dictionary.resize:
+        dictionary.resize(grown)
+    expected = stored(dictionary)
     for name, tensor in expected.items():
         if name not in state:
             raise ValueError(f"{weights} lacks {name!r} of shape {list(tensor.shape)}; it holds {', '.join(state)}.")
@@ -82,5 +95,17 @@ def read_dictionary(folder: str | Path, dtype: torch.dtype = torch.float32) -> D
             )
     if surplus := [name for name in state if name not in expected]:
         raise ValueError(f"{weights} holds {surplus[0]!r}, which this dictionary has not.")
-    dictionary.load_state_dict(state)
+    with torch.no_grad():
+        for name, tensor in expected.items():
+            tensor.copy_(state[name])
     return dictionary.eval().requires_grad_(False)
+
+
+def _built(config: dict[str, Any]) -> Dictionary:
+    """The dictionary that a config describes, its weights drawn only to be replaced."""
+    reads, writes = config["reads"], config["writes"]
+    wiring = Wiring(list(reads), list(writes), bool(config.get("each")))
+    with torch.random.fork_rng(devices=[]):
+        dictionary = Method.from_json(config["configuration"]).build(wiring, dict(reads) | dict(writes))
+    dictionary.provenance = Provenance(**config["provenance"])
+    return dictionary

@@ -1,7 +1,4 @@
-"""TopK: keep the k largest pre-activations (Gao et al. 2024, arXiv 2406.04093).
-
-u = W_enc (x − b_dec) + b_enc,   z = ReLU(top-k of u),   x̂ = Σ_i z_i d_i + b_dec.
-"""
+"""TopK: keep the k largest pre-activations (Gao et al. 2024, arXiv 2406.04093)."""
 
 from __future__ import annotations
 
@@ -11,33 +8,44 @@ from typing import ClassVar
 
 from saekit_kernels import SparseCodes, encode_top_k
 
-from saekit.dictionaries.contract import Activation, DictionaryConfiguration
-from saekit.dictionaries.linear import LinearEncoderDictionary, check_size
+from saekit.dictionaries.dictionary import Activation
+from saekit.dictionaries.linear import LinearDictionary, fused
+from saekit.dictionaries.method import Method, check_k
+from saekit.dictionaries.wiring import Wiring
+from saekit.objectives import AUXK_WEIGHT, Batch, Loss, State, reconstruction_auxk
 
 
 @dataclass(frozen=True)
-class TopK(DictionaryConfiguration):
+class TopK(Method):
     """k active latents a token; trained on the squared error, with dead latents learning the residual (AuxK)."""
 
     k: int = 32
     """latents kept for each token"""
+    auxk_weight: float = AUXK_WEIGHT
+    """how much the auxiliary error of dead latents weighs"""
 
-    objective: ClassVar[str] = "reconstruction + auxk"
+    equation: ClassVar[str] = "z = ReLU(top-k of u), u = W_enc (x − b_dec) + b_enc; x̂ = Σ z_i d_i + b_dec"
+    source: ClassVar[str] = "Gao et al. 2024, arXiv 2406.04093"
 
     def __post_init__(self) -> None:
-        check_size(self.d_sae, self.k)
+        super().__post_init__()
+        check_k(self, self.k)
         if self.k != int(self.k):
             raise ValueError(f"k must be a whole number, found {self.k}.")
 
-    def build(self, reads: Mapping[str, int], writes: Mapping[str, int]) -> TopKDictionary:
-        return TopKDictionary(self, reads, writes)
+    def build(self, wiring: Wiring, widths: Mapping[str, int]) -> TopKDictionary:
+        return TopKDictionary(self, wiring, widths)
 
 
-class TopKDictionary(LinearEncoderDictionary):
+class TopKDictionary(LinearDictionary):
     """The dictionary of the TopK method."""
 
-    configuration: TopK
+    adjustable = ("k",)
 
+    @fused
     def encode(self, x: Activation) -> SparseCodes:
-        x, k = self.join_reads(x), self.configuration.k
-        return encode_top_k(x, self.encoder_directions, self.encoder_bias, k, self.centre)
+        return encode_top_k(self.join_reads(x), self.encoder.directions, self.encoder.bias, self.method.k, self.centre)
+
+    @fused
+    def loss(self, batch: Batch, state: State) -> Loss:
+        return reconstruction_auxk(self, batch, state, self.method.auxk_weight)

@@ -23,7 +23,7 @@ from tqdm.std import tqdm
 from saekit.activations.forward import describe_model
 from saekit.activations.with_ray import check_engine
 from saekit.corpora import Corpus, load_corpus
-from saekit.dictionaries import Dictionary, check_model
+from saekit.dictionaries import Dictionary, check_model, stored
 from saekit.dictionaries.provenance import installed_versions
 from saekit.features import schema
 from saekit.features.choosing import Wanted
@@ -86,14 +86,14 @@ class Build:
         self.reader = Reader(model, dictionary, corpus, tokens, concepts, exclude, engine, workers)
         provenance = describe_model(model)
         provenance |= {"corpus": corpus.provenance if isinstance(corpus, Corpus) else None}
-        state = dictionary.state_dict()
+        state = stored(dictionary)
         self.described: dict[str, Any] = {
             "format": schema.FORMAT,
             "version": schema.VERSION,
             "provenance": provenance,
             "dictionary": {
                 "fingerprint": hash_tensors(list(state), lambda name: state[name]),
-                "configuration": dictionary.configuration.to_json(),
+                "configuration": dictionary.method.to_json(),
                 "reads": list(dictionary.reads),
                 "writes": list(dictionary.writes),
                 "d_sae": dictionary.d_sae,

@@ -1,4 +1,4 @@
-"""latent_max: the largest activation of each latent, the unit in which strengths are given."""
+"""latent_max: the largest |z| of each latent, the unit in which strengths are given."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from saekit.activations import harvest
 from saekit.corpora import Corpus
@@ -16,34 +16,55 @@ from saekit.dictionaries import Dictionary
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
+TOKENS_AT_ONCE = 4096
+
 
 @torch.no_grad()
 def measure_latent_max(
-    model: TransformerBridge | None,
+    model: TransformerBridge | Mapping[str, TransformerBridge] | None,
     dictionary: Dictionary,
     corpus: Corpus | Sequence[str] | Tensor | Mapping[str, Tensor],
     tokens: int | None = None,
+    *,
+    exclude: Sequence[str] | str = (),
+    context: int | None = None,
 ) -> Tensor:
-    """Measure ``dictionary.latent_max`` on a corpus, and keep it there; when ``model`` is None on an array [n, d], or
-    on one for each site that the dictionary reads.
+    """Measure ``dictionary.latent_max``, the largest |z| of each latent, on a corpus, and keep it there; when ``model``
+    is None on an array [n, d], or on one for each site that the dictionary reads; several models by their names.
 
     A latent that never fires has 0. The corpus and the number of tokens go into ``provenance.latent_max``.
     """
     if model is None:
         arrays: Any = corpus if isinstance(corpus, Mapping) else {dictionary.reads[0]: corpus}
-        x: dict[str, Tensor] = {site: array[:tokens] for site, array in arrays.items()}
+        x: dict[str, Tensor] = {site: arrays[site][:tokens] for site in dictionary.reads if site in arrays}
         where = {"corpus": None, "tokens": len(next(iter(x.values())))}
     else:
-        assert not isinstance(corpus, Mapping)
-        acts = harvest(model, corpus, dictionary.reads, tokens=tokens)
-        x = {site: acts.flat(site) for site in dictionary.reads}
-        where = {"corpus": acts.provenance.get("corpus"), "tokens": acts.provenance["tokens"]}
+        x, where = _read(model, dictionary, corpus, tokens, exclude, context)
     maximum = torch.zeros_like(dictionary.latent_max)
-    n = len(next(iter(x.values())))
-    for start in range(0, n, 4096):
-        part = {site: h[start : start + 4096].to(dictionary.decoder_directions) for site, h in x.items()}
-        codes = dictionary.encode(part)
-        maximum.scatter_reduce_(0, codes.indices.long(), codes.values.to(maximum), "amax")
+    parts = [{site: h} for site, h in x.items()] if dictionary.wiring.each else [x]
+    for part in parts:
+        for start in range(0, len(next(iter(part.values()))), TOKENS_AT_ONCE):
+            some = dictionary.take({site: h[start : start + TOKENS_AT_ONCE] for site, h in part.items()})
+            codes = dictionary.encode(some)
+            maximum.scatter_reduce_(0, codes.indices.long(), codes.values.abs().to(maximum), "amax")
     dictionary.latent_max.copy_(maximum)
     dictionary.provenance = replace(dictionary.provenance, latent_max=where)
     return dictionary.latent_max
+
+
+def _read(
+    model: Any, dictionary: Dictionary, corpus: Any, tokens: int | None, exclude: Any, context: int | None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Activations by the dictionary's names, of several models at the same tokens."""
+    if isinstance(model, nn.Module):
+        acts = harvest(model, corpus, dictionary.reads, tokens=tokens, exclude=exclude, context=context)
+        x = {site: acts.flat(site) for site in dictionary.reads}
+    else:
+        x = {}
+        for name, one in model.items():
+            sites = [site for site in dictionary.wiring.reads if site.model == name]
+            if sites:
+                hooks = [site.hook for site in sites]
+                acts = harvest(one, corpus, hooks, tokens=tokens, exclude=exclude, context=context)
+                x |= {site: acts.flat(site.hook) for site in sites}
+    return x, {"corpus": acts.provenance.get("corpus"), "tokens": acts.provenance["tokens"]}

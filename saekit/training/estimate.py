@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from saekit.models.spoken import LONG, spoken_bytes, spoken_duration
 
 if TYPE_CHECKING:
-    from saekit.training.learner import Learner
+    from saekit.training.learners.learner import Learner
     from saekit.training.session import Session
 
 clock: Callable[[], float] = time.monotonic
@@ -20,9 +20,10 @@ def learned_bytes(learner: Learner) -> int:
 
 
 def state_bytes(learner: Learner) -> int:
-    """Parameters, buffers, the two moments of Adam for each learned number, and when each latent fired last."""
-    kept = sum(x.numel() * x.element_size() for x in learner.dictionary.state_dict().values())
-    return kept + 2 * learned_bytes(learner) + learner.since_fired.numel() * learner.since_fired.element_size()
+    """Parameters, buffers, the two moments of Adam for each learned number, when each latent fired last and how often
+    it does."""
+    counted = (*learner.dictionary.state_dict().values(), learner.since_fired, learner.density)
+    return sum(x.numel() * x.element_size() for x in counted) + 2 * learned_bytes(learner)
 
 
 def memory_bytes(session: Session) -> int:
@@ -31,7 +32,7 @@ def memory_bytes(session: Session) -> int:
     BatchTopK make a part of them at a time)."""
     width, chunk = sum(session.stream.widths.values()), getattr(session.stream, "chunk_tokens", 0)
     largest = max(learner.dictionary.d_sae for learner in session.learners)
-    item = max(p.element_size() for learner in session.learners for p in learner.dictionary.parameters())
+    item = max(learner.dictionary.latent_max.element_size() for learner in session.learners)
     states = sum(state_bytes(learner) + learned_bytes(learner) for learner in session.learners)
     return states + 2 * chunk * width * 4 + 2 * session.batch_size * (width + largest) * item
 

@@ -13,7 +13,7 @@ import torch
 from tqdm.std import tqdm
 
 from saekit.activations import ArrayStream, ShuffledStream, StreamState
-from saekit.dictionaries import Dictionary
+from saekit.dictionaries import Dictionary, Wiring
 from saekit.engines import processes
 from saekit.models.safely import (
     NotWritten,
@@ -24,8 +24,10 @@ from saekit.models.safely import (
     write_atomically,
     write_tensors,
 )
+from saekit.objectives import Batch
+from saekit.training.batches import as_batch, first_scales
 from saekit.training.estimate import Pace
-from saekit.training.learner import Learner
+from saekit.training.learners import Learner
 from saekit.training.run import Progress, read_records
 
 CHECKPOINT_SECONDS = 60.0
@@ -36,9 +38,11 @@ class Session:
         self, stream: ShuffledStream | ArrayStream, learners: list[Learner], tokens: int, batch_size: int, seed: int
     ) -> None:
         self.stream, self.learners = stream, learners
+        self.wiring: Wiring = learners[0].dictionary.wiring
         self.tokens, self.batch_size, self.seed = tokens, batch_size, seed
         self.steps = max(1, tokens // batch_size)
-        self.step, self.scale, self.seconds = 0, 0.0, 0.0
+        self.step, self.seconds = 0, 0.0
+        self.scales: dict[str, float] = {}  # by site, from the first batch
         self.taken = stream.state  # where the stream stood after the last whole step
         self.records: list[dict[str, float]] = []
         self.saved: int | None = None  # tokens of the checkpoint on the disk
@@ -51,7 +55,7 @@ class Session:
         self.stream.state = self.taken = StreamState(
             numbers["documents"], numbers["chunk"], numbers["batches"], below(tensors, "carried/")
         )
-        self.step, self.scale, self.seconds = numbers["step"], numbers["scale"], numbers["seconds"]
+        self.step, self.scales, self.seconds = numbers["step"], numbers["scales"], numbers["seconds"]
         self.saved = self.step * self.batch_size
         self.records = read_records(folder / "metrics.jsonl", self.saved)
         lines = "".join(json.dumps(record) + "\n" for record in self.records)
@@ -65,7 +69,7 @@ class Session:
         for number, learner in enumerate(self.learners):
             tensors |= learner.tensors(f"{number}/")
         state = {"documents": self.taken.documents, "chunk": self.taken.chunk, "batches": self.taken.batches}
-        numbers = {"step": self.step, "scale": self.scale, "seconds": self.seconds}
+        numbers = {"step": self.step, "scales": self.scales, "seconds": self.seconds}
         try:
             write_tensors(folder / "checkpoint.safetensors", tensors, state | numbers)
         except NotWritten as error:
@@ -149,22 +153,31 @@ class Session:
         except NotWritten as error:
             raise NotWritten(error.file, error.cause, self.left()) from error
 
-    def update(self, batch: Any, measure: bool) -> list[dict[str, float]]:
+    def update(self, taken: Any, measure: bool) -> list[dict[str, float]]:
         """One step of every learner; a measurement of each when they are asked for."""
-        parameter = self.learners[0].dictionary.decoder_directions
-        batch = {site: x.to(parameter.device, parameter.dtype) for site, x in batch.items()}
-        if self.scale == 0.0:  # the first batch says how large activations are
-            centred = [x - x.mean(0) for x in batch.values()]
-            self.scale = float(torch.cat([c.square().mean()[None] for c in centred]).mean().sqrt()) or 1.0
+        batch = self.batch(taken)
+        if not self.scales:  # the first batch says how large activations are
+            self.scales = first_scales(batch, self.wiring)
             for learner in self.learners:
-                learner.dictionary.initialise(*[{site: x / self.scale for site, x in batch.items()}] * 2)
-        batch = {site: x / self.scale for site, x in batch.items()}
+                sample = self.sample(learner.dictionary.method.sample)
+                learner.initialise(batch if sample is None else sample, self.scales)
         measured = []
         for number, learner in enumerate(self.learners):
             self.stepped = number
-            measured.append(learner.update(batch, self.step, measure))
+            measured.append(learner.update(batch, self.scales, self.step, measure))
         self.stepped = 0
         return [numbers for numbers in measured if numbers is not None]
+
+    def batch(self, taken: Any) -> Batch:
+        return as_batch(taken, self.wiring, self.learners[0].dictionary.latent_max, self.stream.models)
+
+    def sample(self, tokens: int) -> Batch | None:
+        """The first tokens of the stream, read for themselves, so that a resumed run trains on what it would have."""
+        if not tokens:
+            return None
+        again, count = self.stream.anew(), max(1, -(-tokens // self.batch_size))
+        taken = [batch for batch, _ in zip(again, range(count), strict=False)]
+        return self.batch({name: torch.cat([each[name] for each in taken]) for name in taken[0]})
 
     def named(self, measured: list[dict[str, float]]) -> list[dict[str, float]]:
         """Records: with tokens and seconds, and the dictionary's number where there are several."""
@@ -179,4 +192,4 @@ class Session:
     def folded(self) -> list[Dictionary]:
         """The dictionaries for activations as the model gives them."""
         tokens = self.step * self.batch_size
-        return [learner.folded(self.scale, self.stream.provenance, tokens, self.seed) for learner in self.learners]
+        return [learner.folded(self.scales, self.stream.provenance, tokens) for learner in self.learners]

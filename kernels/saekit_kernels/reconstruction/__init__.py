@@ -8,5 +8,6 @@ bias, where it is the centre c too, has Σ_t g_t − Σ_f S_f W_f. Dead latents 
 from __future__ import annotations
 
 from saekit_kernels.reconstruction.auxk import AuxK, reconstruction_loss
+from saekit_kernels.reconstruction.rows import DeadRows, reconstruction_rows, row_gradients
 
-__all__ = ["AuxK", "reconstruction_loss"]
+__all__ = ["AuxK", "DeadRows", "reconstruction_loss", "reconstruction_rows", "row_gradients"]

@@ -1,0 +1,85 @@
+"""ArrayStream: batches of arrays of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saekit.activations.finite import check_finite
+from saekit.activations.shuffled import LABELS, Batch, StreamState, check_batch_size
+
+
+class ArrayStream:
+    """Batches of an array [n, d], or of several with the same rows by site; every pass in a new seeded order; what is
+    left joins the next. labels: [n, concepts], a column more."""
+
+    models: Mapping[str, Any] | None = None
+
+    def __init__(
+        self,
+        x: Float[Tensor, "n d"] | Mapping[str, Float[Tensor, "n d"]],
+        batch_size: int,
+        seed: int = 0,
+        state: StreamState | None = None,
+        labels: Float[Tensor, "n concepts"] | None = None,
+    ) -> None:
+        self.arrays = {site: torch.as_tensor(a) for site, a in (x if isinstance(x, Mapping) else {"x": x}).items()}
+        if not self.arrays:
+            raise ValueError("activations of one's own are at least one array, found an empty mapping.")
+        for site, array in self.arrays.items():
+            if array.ndim != 2 or not len(array):
+                named = "" if site == "x" else f" at {site!r}"
+                found = tuple(array.shape)
+                raise ValueError(f"activations of one's own are [n, d] with n ≥ 1, found shape {found}{named}.")
+        self.sites, (first, *others) = tuple(self.arrays), self.arrays
+        for site in others:
+            if len(self.arrays[site]) != len(self):
+                raise ValueError(f"there are {len(self)} rows of {first!r} and {len(self.arrays[site])} of {site!r}.")
+        self.batch_size = check_batch_size(batch_size)
+        for site, array in self.arrays.items():
+            for start in range(0, len(array), 2**16):
+                check_finite(array[start : start + 2**16], site, start // batch_size)
+        self.labels = None if labels is None else _columns(labels, len(self))
+        self.seed = seed
+        self.widths = {site: array.shape[1] for site, array in self.arrays.items()}
+        self.state = state or StreamState()
+
+    def __len__(self) -> int:
+        return len(next(iter(self.arrays.values())))
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return {"model": None, "model_hash": None, "processing": "none"}
+
+    def anew(self) -> ArrayStream:
+        """The same stream at its beginning."""
+        return ArrayStream(self.arrays, self.batch_size, self.seed, labels=self.labels)
+
+    def __iter__(self) -> Iterator[Batch]:
+        n = len(self)
+        orders: dict[int, Tensor] = {}
+        while True:
+            start = self.state.batches * self.batch_size
+            picked = torch.arange(start, start + self.batch_size)
+            readings, places = picked // n, picked % n
+            for reading in range(int(readings[0]), int(readings[-1]) + 1):
+                if reading not in orders:
+                    generator = torch.Generator().manual_seed(self.seed * 1_000_003 + reading)
+                    orders[reading] = torch.randperm(n, generator=generator)
+            rows = torch.cat([orders[r][places[readings == r]] for r in range(int(readings[0]), int(readings[-1]) + 1)])
+            orders = {r: order for r, order in orders.items() if r >= int(readings[-1])}
+            self.state = StreamState(batches=self.state.batches + 1)
+            columns = self.arrays if self.labels is None else self.arrays | {LABELS: self.labels}
+            yield {name: array[rows].float() for name, array in columns.items()}
+
+
+def _columns(labels: Any, n: int) -> Tensor:
+    labels = torch.as_tensor(labels)
+    labels = labels[:, None] if labels.ndim == 1 else labels
+    if labels.ndim != 2 or len(labels) != n:
+        raise ValueError(f"labels of {n} rows are [{n}, concepts], found shape {tuple(labels.shape)}.")
+    return labels.float()

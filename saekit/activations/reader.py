@@ -1,0 +1,166 @@
+"""TextReader: what the streams of training read of a model, or of several at the same tokens: activations, and beside
+them labels and gradients where a method asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from saekit.activations.finite import check_finite
+from saekit.activations.shuffled import GRADIENT, LABELS
+from saekit.activations.tokens import TokenRows, concept_masks, tokenize
+from saekit.corpora import Corpus, Document, load_corpus
+from saekit.models import Site, check_site, describe_model, forward, joined, joined_width
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+Item = Document | int
+"""A document of a corpus, or the number of a row of a token tensor."""
+
+
+class TextReader:
+    """The activations of a source's texts. models: by name, "" where there is one.
+
+    Raises ValueError for an empty source, an unknown site or concept, and models that do not read the same tokens."""
+
+    def __init__(
+        self,
+        model: TransformerBridge | Mapping[str, TransformerBridge],
+        sites: Sequence[str],
+        source: Corpus | Sequence[str] | Tensor,
+        labels: Sequence[str] | Tensor | None = None,
+        gradients: bool = False,
+        exclude: Sequence[str] | str = (),
+        context: int | None = None,
+    ) -> None:
+        self.models: dict[str, Any] = {"": model} if isinstance(model, nn.Module) else dict(model)
+        self.sites = [Site(site) for site in sites]
+        for site in self.sites:
+            check_site(self._model(site), site.hook)
+        self.widths: dict[str, int] = {site: joined_width(self._model(site), site.hook) for site in self.sites}
+        self.source: Corpus | Tensor = source if isinstance(source, Corpus | Tensor) else load_corpus(source)
+        empty = not self.source.numel() if isinstance(self.source, Tensor) else next(iter(self.source), None) is None
+        if empty:
+            raise ValueError("the corpus is empty: there is nothing to train on.")
+        self.labels, self.gradients, self.exclude, self.context = labels, gradients, exclude, context
+        self.concepts = self._concepts()
+        _check_tokenizers(self.models)
+
+    @property
+    def endless(self) -> bool:
+        return isinstance(self.source, Corpus) and self.source.endless
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        described = {name: describe_model(model) for name, model in self.models.items()}
+        corpus = {"corpus": self.source.provenance} if isinstance(self.source, Corpus) else {}
+        if list(described) == [""]:
+            return described[""] | corpus
+        made = {key: {name: each[key] for name, each in described.items()} for key in ("model", "model_hash")}
+        processing = ", ".join(sorted({each["processing"] for each in described.values()}))
+        return made | {"processing": processing} | corpus
+
+    def columns(self) -> dict[str, int]:
+        """Everything that ``read`` gives, by name, and how wide it is."""
+        gradients = {GRADIENT + site: width for site, width in self.widths.items()} if self.gradients else {}
+        return self.widths | gradients | ({LABELS: self.concepts} if self.concepts else {})
+
+    def rows(self, items: Sequence[Item]) -> TokenRows:
+        first = next(iter(self.models.values()))
+        if isinstance(self.source, Tensor):
+            return tokenize(first, self.source[torch.tensor(items)], exclude=self.exclude)
+        texts = [item.text for item in items if isinstance(item, Document)]
+        return tokenize(first, texts, exclude=self.exclude, context=self.context)
+
+    def read(self, part: TokenRows, items: Sequence[Item], batch: int) -> dict[str, Float[Tensor, "row position d"]]:
+        """Each column at the rows of a part, float32 on the CPU; what stands at padding means nothing."""
+        found: dict[str, Tensor] = {}
+        for name, model in self.models.items():
+            sites = [site for site in self.sites if (site.model or "") == name]
+            hooks = [site.hook for site in sites]
+            if not sites:
+                continue
+            if self.gradients:
+                kept, gradients = _with_gradients(model, part, hooks)
+                found |= {GRADIENT + site: gradients[site.hook].float().cpu() for site in sites}
+            else:
+                kept = forward(model, part.tokens, hooks, lengths=part.lengths).kept
+            found |= {site: joined(kept[site.hook], site).cpu().float() for site in sites}
+        for name, h in found.items():
+            check_finite(h[part.mask], name, batch)
+        if self.concepts:
+            found[LABELS] = self._labels(part, items)
+        return {name: found[name] for name in self.columns()}
+
+    def _model(self, site: Site) -> Any:
+        name = site.model or ""
+        if name not in self.models:
+            if site.model is None:
+                raise ValueError(
+                    f"of several models {', '.join(self.models)} a site is named with its own: "
+                    f"'{next(iter(self.models))}:{site}', found {str(site)!r}."
+                )
+            there = ", ".join(self.models) if "" not in self.models else "one, without a name"
+            raise ValueError(f"{str(site)!r} is a site of the model {name!r}; there is {there}.")
+        return self.models[name]
+
+    def _concepts(self) -> int:
+        """How many labels a token has."""
+        if self.labels is None:
+            return 0
+        if isinstance(self.source, Tensor):
+            given = torch.as_tensor(self.labels)
+            if given.shape[:2] != self.source.shape or given.ndim not in (2, 3):
+                raise ValueError(
+                    f"labels of tokens {list(self.source.shape)} are [row, position] or [row, position, concepts], "
+                    f"found {list(given.shape)}."
+                )
+            self.labels = given.view(*self.source.shape, -1)
+            return self.labels.shape[2]
+        names = [self.labels] if isinstance(self.labels, str) else list(self.labels)
+        known = list(self.source.concepts)
+        for name in names:
+            if name not in known:
+                raise ValueError(f"corpus {self.source.name!r} labels no {name!r}; it has {', '.join(known) or 'none'}.")
+        self.labels = names
+        return len(names)
+
+    def _labels(self, part: TokenRows, items: Sequence[Item]) -> Tensor:
+        if isinstance(self.labels, Tensor):
+            return self.labels[torch.tensor(items)[part.documents]].float()
+        masks = concept_masks(part, [item for item in items if isinstance(item, Document)])
+        none = torch.zeros_like(part.mask)
+        return torch.stack([masks.get(name, none) for name in self.labels or ()], -1).float()
+
+
+def _with_gradients(model: Any, part: TokenRows, hooks: list[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Activations, and ∂L/∂x of each row's mean cross-entropy L of its next tokens, in the clean model."""
+    predicts = part.predicts
+    passed = forward(model, part.tokens, hooks, logits=predicts, gradients=True)
+    kept = {hook: passed.kept[hook] for hook in hooks}
+    if not predicts.any():
+        return _detached(kept), {hook: torch.zeros_like(h) for hook, h in kept.items()}
+    assert passed.logits is not None
+    following = part.tokens.roll(-1, 1)[predicts].to(passed.logits.device)
+    losses = F.cross_entropy(passed.logits.float(), following, reduction="none")
+    counts = predicts.sum(1, keepdim=True).clamp_min(1).expand_as(predicts)[predicts].to(losses)
+    found = torch.autograd.grad((losses / counts).sum(), list(kept.values()))
+    return _detached(kept), dict(zip(hooks, found, strict=True))
+
+
+def _detached(kept: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {hook: h.detach() for hook, h in kept.items()}
+
+
+def _check_tokenizers(models: Mapping[str, Any]) -> None:
+    names = list(models)
+    first = models[names[0]].tokenizer
+    for name in names[1:]:
+        if models[name].tokenizer.get_vocab() != first.get_vocab():
+            raise ValueError(f"the models {names[0]!r} and {name!r} have different tokenizers: they read no same tokens.")

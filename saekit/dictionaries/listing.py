@@ -1,0 +1,66 @@
+"""sk.methods(): the methods there are, one's own among them, with their fields, defaults and equations."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import MISSING, dataclass, fields
+from typing import TYPE_CHECKING
+
+from saekit.dictionaries.method import Method
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True)
+class Methods:
+    """One row a method: name, equation, fields with their defaults, what its loss needs, who trains it, source."""
+
+    rows: tuple[dict[str, str], ...]
+
+    @property
+    def definition(self) -> str:
+        return "what sk.train can train: each is called as name(d_sae=…, …); a field without a default must be given"
+
+    def frame(self) -> pandas.DataFrame:
+        import pandas
+
+        return pandas.DataFrame(list(self.rows))
+
+    def _repr_html_(self) -> str:
+        from saekit.plots import html_table
+
+        return html_table(list(self.rows), caption="Methods", header=self.definition)
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{row['method']}({row['fields']}): {row['equation']}" for row in self.rows)
+
+
+def methods() -> Methods:
+    """The methods that are known here: saekit's own first, then those of modules that were imported."""
+    concrete = [method for method in Method.known.values() if not inspect.isabstract(method) and _public(method)]
+    concrete.sort(key=lambda method: (not method.__module__.startswith("saekit."), method.__name__))
+    return Methods(tuple(_row(method) for method in concrete))
+
+
+def _public(method: type[Method]) -> bool:
+    return method.__name__ != "Directions" and not method.__name__.startswith("_")
+
+
+def _row(method: type[Method]) -> dict[str, str]:
+    given = []
+    for f in fields(method):
+        if f.default is not MISSING:
+            given.append(f"{f.name}={f.default!r}" if not isinstance(f.default, float) else f"{f.name}={f.default:g}")
+        elif f.default_factory is not MISSING:
+            given.append(f"{f.name}={f.default_factory()!r}")
+        else:
+            given.append(f.name)
+    return {
+        "method": method.__name__,
+        "equation": method.equation or (inspect.getdoc(method) or "").split("\n\n")[0].replace("\n", " "),
+        "fields": ", ".join(given),
+        "needs": ", ".join(sorted(method.needs)) or "activations alone",
+        "learner": method.learner,
+        "source": method.source or ("" if method.__module__.startswith("saekit.") else method.__module__),
+    }

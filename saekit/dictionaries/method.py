@@ -1,0 +1,119 @@
+"""Method: how a dictionary is built and trained; a frozen dataclass named after it. Where is said by a ``Wiring``.
+
+A method of one's own is one file anywhere: a dataclass that inherits Method and says ``build``, and what differs of
+encoder, decoder or loss in a ``Dictionary``. It then trains, resumes, saves, loads, evaluates and edits like the others.
+"""
+
+from __future__ import annotations
+
+import difflib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, ClassVar
+
+from saekit.dictionaries.dictionary import Dictionary
+from saekit.dictionaries.wiring import Wiring
+from saekit.objectives import NEEDS
+
+
+LEARNERS = ("gradient", "growing", "fit")
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """How a dictionary is built and trained. Subclasses register by their name, which stands in every file."""
+
+    d_sae: int
+    """number of latents; of a method that grows, at most"""
+    skip: bool = field(default=False, kw_only=True)
+    """adds a linear map of what is read to what is decoded (a skip transcoder, Paulo et al. 2025, arXiv 2501.18823)"""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """what its loss asks of a batch beside activations: "rows", "gradients", "labels", "models" """
+    learner: ClassVar[str] = "gradient"
+    """who trains it: "gradient" (Adam), "growing" (it takes latents in, no gradient), "fit" (all tokens at once)"""
+    sample: ClassVar[int] = 0
+    """tokens that ``Dictionary.initialise`` wants to see; 0: those of the first batch"""
+    equation: ClassVar[str] = ""
+    """what it computes, in a line, for ``sk.methods()``"""
+    source: ClassVar[str] = ""
+    """where it was published"""
+    known: ClassVar[dict[str, type[Method]]] = {}
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "objective" in vars(cls):
+            raise TypeError(
+                f"objective= is gone: give the dictionary that {cls.__name__} builds a loss(batch, state) of its own "
+                "(see CONTRIBUTING.md)."
+            )
+        _check_declared(cls)
+        before = Method.known.get(cls.__name__)
+        if before is not None and before.__module__.startswith("saekit.") and before.__module__ != cls.__module__:
+            raise TypeError(f"saekit has a method {cls.__name__!r}, whose files would be read as yours: rename yours.")
+        Method.known[cls.__name__] = cls
+
+    def __post_init__(self) -> None:
+        if self.d_sae < 1:
+            raise ValueError(f"d_sae must be at least 1, found {self.d_sae}.")
+
+    @abstractmethod
+    def build(self, wiring: Wiring, widths: Mapping[str, int]) -> Dictionary:
+        """A dictionary with random weights for these sites; widths has each site's."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Its name and every field; a method among the fields likewise."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        plain = {name: v.to_json() if isinstance(v, Method) else v for name, v in values.items()}
+        return {"method": type(self).__name__, **plain}
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> Method:
+        """The method written by ``to_json``. Raises ValueError for a method or field unknown or missing."""
+        if not isinstance(values, Mapping):
+            raise ValueError(f"a method is a mapping of fields, found {values!r}.")
+        values = {name: _read(value) for name, value in values.items()}
+        name, known = str(values.pop("method", "")), Method.known
+        if name not in known:
+            raise ValueError(
+                f"method {name!r} is not known here (known: {', '.join(sorted(known))}); if it is your own, import "
+                "the module that defines it first."
+            )
+        names = [f.name for f in fields(known[name])]
+        for key in values:
+            if key not in names:
+                near = difflib.get_close_matches(key, names, 1, 0.0)[0]
+                raise ValueError(f"{name} has no field {key!r}; the closest is {near!r}.")
+        for f in fields(known[name]):
+            if f.name not in values and f.default is MISSING and f.default_factory is MISSING:
+                raise ValueError(f"{name} lacks {f.name!r}.")
+        return known[name](**values)
+
+
+def _check_declared(method: type[Method]) -> None:
+    """Raise TypeError for a need or a learner that nobody can meet."""
+    for need in method.needs:
+        if need not in NEEDS:
+            near = difflib.get_close_matches(str(need), NEEDS, 1, 0.0)[0]
+            raise TypeError(
+                f"{method.__name__} needs {need!r} of a batch; there are {', '.join(NEEDS)}, the closest is {near!r}."
+            )
+    if method.learner not in LEARNERS:
+        near = difflib.get_close_matches(str(method.learner), LEARNERS, 1, 0.0)[0]
+        raise TypeError(
+            f"{method.__name__}.learner is {method.learner!r}; there are {', '.join(LEARNERS)}, the closest is {near!r}."
+        )
+
+
+def _read(value: Any) -> Any:
+    """JSON's lists as the tuples that a frozen method holds, and a method among the fields."""
+    if isinstance(value, Mapping) and "method" in value:
+        return Method.from_json(value)
+    return tuple(map(_read, value)) if isinstance(value, list) else value
+
+
+def check_k(method: Method, k: float | None) -> None:
+    """Raise ValueError for a k that cannot be."""
+    if k is not None and not 0 < k <= method.d_sae:
+        raise ValueError(f"k must be between 1 and d_sae = {method.d_sae}, found {k}.")

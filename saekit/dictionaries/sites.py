@@ -1,0 +1,76 @@
+"""A dictionary's activations by site: joined, checked, and their scales."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from saekit.dictionaries.wiring import Wiring
+from saekit.models import joined_width
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+    from saekit.dictionaries.dictionary import Dictionary
+
+
+def single(widths: Mapping[str, int], name: str, each: bool = False) -> tuple[str, int]:
+    """The one site and its width; of a dictionary for each of several equally wide sites any. Raises ValueError."""
+    if len(widths) != 1 and not each:
+        raise ValueError(f"{name} is for dictionaries of a single site; this one has {', '.join(widths)}.")
+    return next(iter(widths.items()))
+
+
+def join(x: Tensor | Mapping[str, Tensor], widths: Mapping[str, int], what: str, each: bool = False) -> Tensor:
+    """Activations as one tensor, sites one after the other; of ``each`` those of the one site there is."""
+    if each:
+        if isinstance(x, Mapping):
+            there = [site for site in widths if site in x]
+            if len(there) != 1:
+                raise ValueError(
+                    f"the dictionary {what} one of {', '.join(widths)} at a time, found {', '.join(there) or 'none'}: "
+                    "give the activations of one site."
+                )
+            x = x[there[0]]
+        widths = dict(list(widths.items())[:1])
+    if isinstance(x, Mapping):
+        missing = [site for site in widths if site not in x]
+        if missing:
+            raise ValueError(f"the dictionary {what} {missing[0]!r}, which is not among {', '.join(x)}.")
+        for site, width in widths.items():
+            if x[site].shape[-1] != width:
+                raise ValueError(f"the dictionary {what} {width} values at {site!r}, found {x[site].shape[-1]}.")
+        return torch.cat([x[site] for site in widths], dim=-1) if len(widths) > 1 else x[next(iter(widths))]
+    if x.shape[-1] != sum(widths.values()):
+        raise ValueError(
+            f"the dictionary {what} activations of width {sum(widths.values())} ({', '.join(widths)}), "
+            f"found width {x.shape[-1]} in shape {tuple(x.shape)}."
+        )
+    return x
+
+
+def widths_of(names: Sequence[str], wiring: Wiring, widths: Mapping[str, int]) -> list[int]:
+    """The widths that an encoder or a decoder of these sites is made of: one where it is for each of them."""
+    return [widths[site] for site in names][: 1 if wiring.each else None]
+
+
+def check_widths(dictionary: Dictionary, model: TransformerBridge) -> None:
+    """Raise ValueError naming the first site where the model has another width than the dictionary."""
+    for site, width in (dictionary.read_widths | dictionary.write_widths).items():
+        if width != (found := joined_width(model, site)):
+            raise ValueError(f"the dictionary has {width} values at {site!r}, this model {found}.")
+
+
+def moved(dictionary: Dictionary, site: str) -> Any:
+    """A view of a dictionary of one site at another, for those made from arrays, which know no model's site."""
+    single(dictionary.read_widths, "on(site=)")
+    if not dictionary.wiring.same:
+        raise ValueError(f"only a dictionary that writes what it reads can be put at a site: this is {dictionary.wiring}.")
+    view = copy.copy(dictionary)
+    view.wiring = Wiring(site)
+    view.read_widths = view.write_widths = {site: dictionary.d_in}
+    return view

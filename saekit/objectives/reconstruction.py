@@ -1,0 +1,118 @@
+"""Reconstruction: the squared error of any dictionary, and with AuxK, whose fused kernel is chosen here.
+
+AuxK (Gao et al. 2024, arXiv 2406.04093): the k_aux strongest dead latents reconstruct the residual e = target − x̂, no
+bias, no gradient through e, k_aux a power of two near d/2. The weight min(n_dead / k_aux, 1) is sparsify's and
+SAELens's, not the paper's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from saekit_kernels import (
+    AuxK,
+    SparseCodes,
+    decode,
+    path_for,
+    reconstruction_loss,
+    reconstruction_rows,
+    top_k,
+)
+from torch import Tensor
+
+from saekit.objectives.batch import Batch, Loss, RowGradient, State
+from saekit.objectives.terms import squared_errors
+
+AUXK_WEIGHT = 1 / 32
+
+
+class Coder(Protocol):
+    """What these terms ask of a dictionary."""
+
+    encoder_directions: Any
+    encoder_bias: Any
+    decoder_directions: Any
+    decoder_bias: Any
+    signed: bool
+    fused: bool
+
+    def encode(self, x: Any) -> SparseCodes: ...
+    def decode(self, codes: SparseCodes, x: Any = None) -> Any: ...
+    def pre_activations(self, x: Any, latents: Tensor | None = None) -> Tensor | None: ...
+    def join_reads(self, x: Any) -> Tensor: ...
+    def join_writes(self, x: Any) -> Tensor: ...
+
+
+def squared_error(dictionary: Coder, batch: Batch) -> Loss:
+    """Mean over tokens of ‖target − x̂‖² / d_out."""
+    batch = batch.flat()
+    target, codes = dictionary.join_writes(batch.writes), dictionary.encode(batch.reads)
+    error = squared_errors(target, dictionary.join_writes(dictionary.decode(codes, batch.reads)))
+    return Loss(error.mean() / target.shape[-1], error.detach(), codes)
+
+
+def reconstruction_auxk(dictionary: Coder, batch: Batch, state: State, weight: float = AUXK_WEIGHT) -> Loss:
+    """Squared error + weight · min(n_dead / k_aux, 1) · mean ‖e − ê‖² / d_out; of signed codes by the largest |u|.
+
+    Where the dictionary is a plain linear one (``fused``) the kernels for it run; anything else goes through its own
+    ``encode`` and ``decode``, so that nothing can be trained but what these say.
+    """
+    batch = batch.flat()
+    target = dictionary.join_writes(batch.writes)
+    auxk = _auxk(state.dead, target.shape[-1], weight)
+    if not dictionary.fused or path_for(target) == "reference":
+        return _step_by_step(dictionary, batch.reads, target, auxk)
+    x = dictionary.join_reads(batch.reads)
+    with torch.no_grad():
+        codes = dictionary.encode(x)
+    given = (
+        codes,
+        x,
+        target,
+        dictionary.encoder_directions,
+        dictionary.encoder_bias,
+        dictionary.decoder_directions,
+        dictionary.decoder_bias,
+    )
+    centred = dictionary.centre is not None  # type: ignore[attr-defined]
+    if not state.row_gradient:
+        total, error = reconstruction_loss(*given, centred, auxk)
+        return Loss(total, error, codes)
+    total, error, read, g, extra = reconstruction_rows(*given, centred, auxk)
+    return Loss(total, error, codes, row_gradient=RowGradient(codes, read, g, centred, extra))
+
+
+def _auxk(dead: Tensor | None, d: int, weight: float) -> AuxK | None:
+    n_dead = 0 if dead is None or not weight else int(dead.sum())
+    if dead is None or not n_dead:
+        return None
+    k_aux = 2 ** round(max(d / 2, 1)).bit_length() // 2
+    return AuxK(dead.nonzero()[:, 0], min(k_aux, n_dead), weight * min(n_dead / k_aux, 1.0))
+
+
+def _step_by_step(dictionary: Coder, x: Mapping[str, Tensor], target: Tensor, auxk: AuxK | None) -> Loss:
+    """In plain torch, through whatever the dictionary's own functions are."""
+    codes = dictionary.encode(x)
+    residual = target - dictionary.join_writes(dictionary.decode(codes, x))
+    error = residual.square().sum(-1)
+    total = error.mean() / residual.shape[-1]
+    if auxk is not None:
+        u = dictionary.pre_activations(x, auxk.latents)
+        rows = dictionary.decoder_directions
+        if u is None or rows is None:
+            raise ValueError(
+                f"AuxK needs pre-activations and a decoder with a row a latent, which {type(dictionary).__name__} lacks: "
+                "use the squared error alone."
+            )
+        auxiliary = _largest(u, auxk.k) if dictionary.signed else top_k(u, auxk.k)
+        missed = residual.detach() - decode(auxiliary, rows[auxk.latents])
+        total = total + auxk.weight * missed.square().sum(-1).mean() / residual.shape[-1]
+    return Loss(total, error.detach(), codes)
+
+
+def _largest(u: Tensor, k: int) -> SparseCodes:
+    """The k entries of a row with the largest |u|, with their signs."""
+    latents = u.detach().abs().topk(k, dim=-1).indices
+    return SparseCodes.from_topk(u.gather(-1, latents), latents, u.shape[-1])

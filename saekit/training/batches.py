@@ -1,0 +1,48 @@
+"""What a stream gives, as the batch that a loss gets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from saekit.activations.shuffled import GRADIENT, LABELS
+from saekit.dictionaries import Wiring
+from saekit.objectives import Batch, Rows
+
+ROWS = ("tokens", "mask", "predicts")
+
+
+def as_batch(taken: Mapping[str, Tensor], wiring: Wiring, like: Tensor, models: Mapping[str, Any] | None) -> Batch:
+    """like: on its device, in its precision."""
+
+    def at(sites: tuple[str, ...], before: str = "") -> dict[str, Tensor]:
+        found = {site: taken[before + site].to(like.device, like.dtype) for site in sites}
+        if not wiring.each:
+            return found
+        return {sites[0]: torch.cat(list(found.values()))}  # the tokens of every site are rows of one
+
+    reads = at(wiring.reads)
+    writes = reads if wiring.same else at(wiring.writes)
+    repeats = len(wiring.reads) if wiring.each else 1
+    rows = None
+    if ROWS[0] in taken:
+        rows = Rows(*[taken[name].to(like.device).repeat(repeats, 1) for name in ROWS])
+    labels = taken.get(LABELS)
+    if labels is not None:
+        labels = labels.to(like).repeat(repeats, *[1] * (labels.ndim - 1))
+    gradients = at(wiring.reads, GRADIENT) if any(name.startswith(GRADIENT) for name in taken) else None
+    return Batch(reads, writes, rows, gradients, labels, models)
+
+
+def first_scales(batch: Batch, wiring: Wiring) -> dict[str, float]:
+    """The root mean square a dimension of each site's activations around their mean; 1 where they are constant."""
+    batch = batch.flat()
+    found = {site: _scale(x) for site, x in (dict(batch.reads) | dict(batch.writes)).items()}
+    return dict.fromkeys(wiring.sites, next(iter(found.values()))) if wiring.each else found
+
+
+def _scale(x: Tensor) -> float:
+    return float((x - x.mean(0)).square().mean().sqrt()) or 1.0

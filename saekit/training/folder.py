@@ -1,0 +1,117 @@
+"""A run's folder: config.json, what decides its result, held against the one that is there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from saekit.activations import ArrayStream
+from saekit.dictionaries import Method
+from saekit.models.safely import remove_leftovers, write_atomically
+from saekit.training.learners import GradientLearner
+from saekit.training.session import Session
+from saekit.training.settings import Settings
+from saekit.training.sources import Source, Stream
+
+CONTRACT = 2
+"""Of methods, dictionaries and checkpoints. 1: before encoders and decoders were modules."""
+
+
+def places(folder: Path, count: int) -> list[Path]:
+    """Where the dictionaries of a run go: dictionary/, or dictionaries/0, 1, …"""
+    return [folder / "dictionary"] if count == 1 else [folder / "dictionaries" / str(number) for number in range(count)]
+
+
+def describe(session: Session, source: Source, settings: Settings, methods: Sequence[Method], several: bool) -> Any:
+    """The CONFIG of a run: everything that decides its result."""
+    described = [method.to_json() for method in methods]
+    rates = [learner.lr if isinstance(learner, GradientLearner) else None for learner in session.learners]
+    schedule = settings.lengths()
+    return {
+        "contract": CONTRACT,
+        "configuration": described if several else described[0],
+        "wiring": session.wiring.to_json(),
+        "tokens": session.tokens,
+        "batch_size": session.batch_size,
+        "lr": rates if several else rates[0],
+        **schedule,
+        "labels": _named(source.labels),
+        "exclude": source.exclude if isinstance(source.exclude, str) else list(source.exclude),
+        "context": source.context,
+        "seed": session.seed,
+        "dtype": str(settings.dtype).removeprefix("torch."),
+        "source": _described(session.stream),
+    }
+
+
+def _named(labels: Any) -> Any:
+    """Concepts by name, an array by its hash."""
+    if labels is None or isinstance(labels, str):
+        return labels
+    if isinstance(labels, Sequence) and all(isinstance(name, str) for name in labels):
+        return list(labels)
+    return _digest(torch.as_tensor(labels))
+
+
+def _described(stream: Stream) -> dict[str, Any]:
+    """The stream's provenance; for arrays or a token tensor, which have no name, a hash of a thousand of their rows."""
+    if isinstance(stream, ArrayStream):
+        named = {site: _digest(array) for site, array in stream.arrays.items()}
+        return stream.provenance | {"array": named["x"] if list(named) == ["x"] else named}
+    source = getattr(stream, "source", None)
+    return stream.provenance | ({"array": _digest(source)} if isinstance(source, Tensor) else {})
+
+
+def _digest(array: Tensor) -> str:
+    rows = array.detach()[:: max(1, len(array) // 1000)].cpu().contiguous()
+    return hashlib.sha256(
+        f"{list(array.shape)} {array.dtype}".encode() + rows.view(torch.uint8).numpy().tobytes()
+    ).hexdigest()
+
+
+def open_folder(folder: Path, config: dict[str, Any], resume: bool, count: int) -> bool:
+    """Write config.json, or hold it against the one that is there; does the folder hold a finished run?"""
+    file, dictionaries = folder / "config.json", places(folder, count)
+    text = json.dumps(config, indent=1, default=dict)
+    if file.is_file() and resume:
+        before, now = json.loads(file.read_text(encoding="utf-8")), json.loads(text)
+        finished = all((place / "config.json").is_file() for place in dictionaries)
+        if before.get("contract", 1) != CONTRACT:
+            before = _of_contract_1(before, now)
+            if not finished:
+                raise ValueError(
+                    f"{folder} was begun by a saekit whose checkpoints this one cannot read (contract "
+                    f"{before['contract']}, here {CONTRACT}): finish it with that version, or begin anew in another out=."
+                )
+            now = now | {"contract": before["contract"]}
+        differ = [f"{key} (there {before.get(key)!r}, here {now[key]!r})" for key in now if before.get(key) != now[key]]
+        if differ:
+            raise ValueError(f"{folder} holds another run; it differs in {'; '.join(differ)}. Choose another out=.")
+        if finished:
+            return True
+    elif file.is_file() or any(place.exists() for place in dictionaries):
+        raise ValueError(f"{folder} holds a run already and resume=False would overwrite it: choose another out=.")
+    for place in (folder, *dictionaries):
+        remove_leftovers(place)
+    write_atomically(file, lambda path: path.write_text(text, encoding="utf-8"))
+    return False
+
+
+def _of_contract_1(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """An old config in today's words: what it did not know yet had the value that is the default now."""
+    before = {"contract": 1} | before
+    sites = before.pop("sites", [])
+    before.setdefault("wiring", {"reads": sites, "writes": sites, "each": False})
+    old, new = before.get("configuration"), now["configuration"]
+    if isinstance(old, dict) and isinstance(new, dict):
+        before["configuration"] = Method.from_json(old).to_json()
+    elif isinstance(old, list):
+        before["configuration"] = [Method.from_json(each).to_json() for each in old]
+    unknown = Settings(max(1, before["tokens"] // before["batch_size"]), before["batch_size"]).lengths()
+    return unknown | {"labels": None, "exclude": [], "context": None} | before

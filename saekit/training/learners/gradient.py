@@ -1,0 +1,98 @@
+"""GradientLearner: Adam, the decoder's gradient projected before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from saekit_kernels import using
+from torch import Tensor
+
+from saekit.dictionaries import Method, Wiring
+from saekit.engines import processes
+from saekit.models.safely import optimizer_tensors, restore_optimizer
+from saekit.objectives import Batch, Loss, State, add_row_gradient
+from saekit.training.learners.learner import FOLDED_TOKENS, Learner, scaled
+from saekit.training.settings import Settings
+
+
+class GradientLearner(Learner):
+    def __init__(self, method: Method, wiring: Wiring, widths: Mapping[str, int], settings: Settings) -> None:
+        super().__init__(method, wiring, widths, settings)
+        self.lr = settings.rate(method.d_sae)
+        groups = [{**group, "lr": self.lr * group.get("factor", 1.0)} for group in self.dictionary.groups()]
+        fused = settings.device.type in ("cpu", "cuda")
+        self.optimizer = torch.optim.Adam(groups, lr=self.lr, fused=fused, foreach=not fused)
+
+    def update(self, whole: Batch, scales: Mapping[str, float], step: int, measure: bool) -> dict[str, float] | None:
+        self.seen = _first(whole)
+        whole = scaled(whole, scales)
+        batch, dictionary, state = _share(whole), self.dictionary, self.state(step, scales)
+        state.row_gradient = getattr(type(dictionary).loss, "fused", False)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr * group.get("factor", 1.0) * self.settings.schedule(step)
+        loss = self.loss(batch, state)
+        self._backward(loss)
+        for part in (dictionary.encoder, dictionary.decoder):
+            part.before_step()
+        dictionary.before_step(state)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        for part in (dictionary.encoder, dictionary.decoder):
+            part.after_step()
+        loss = loss._replace(codes=loss.codes.detach())
+        dictionary.after_step(batch, loss, state)
+        self.count(loss.codes)
+        return self.measured(whole, loss) if measure else None
+
+    def _backward(self, loss: Loss) -> None:
+        """Gradients of all processes, added up. A row gradient goes the plain way: summed by latent, then what
+        ``before_step`` projects, Adam, what ``after_step`` normalises."""
+        together = processes.count() > 1
+        share = len(loss.error) / self.settings.batch_size if together else 1.0
+        if loss.total.requires_grad:
+            (loss.total * share if together else loss.total).backward()
+        elif loss.row_gradient is None:
+            raise ValueError(
+                f"the loss of {type(self.dictionary).__name__} has no gradient: nothing that it is made of is learned."
+            )
+        if loss.row_gradient is not None:
+            d = self.dictionary
+            with using(self.settings.kernels):
+                rows = (d.encoder_directions, d.encoder_bias, d.decoder_directions, d.decoder_bias)
+                add_row_gradient(loss.row_gradient, *rows, share=share)
+        if together:
+            for group in self.optimizer.param_groups:
+                for learned in group["params"]:
+                    learned.grad = processes.summed(torch.zeros_like(learned) if learned.grad is None else learned.grad)
+
+    def tensors(self, prefix: str) -> dict[str, Tensor]:
+        return super().tensors(prefix) | optimizer_tensors(self.optimizer, f"{prefix}optimizer/")
+
+    def restore(self, tensors: dict[str, Tensor], prefix: str) -> None:
+        super().restore(tensors, prefix)
+        restore_optimizer(self.optimizer, tensors, f"{prefix}optimizer/")
+
+
+def _share(batch: Batch) -> Batch:
+    """This process's part of a batch."""
+    if processes.count() == 1:
+        return batch
+    return _picked(batch, slice(processes.number(), None, processes.count()))
+
+
+def _first(batch: Batch) -> Batch:
+    return _picked(batch, slice(0, FOLDED_TOKENS))
+
+
+def _picked(batch: Batch, some: slice) -> Batch:
+    def of(mapping: Mapping[str, Tensor] | None) -> Any:
+        return mapping and {site: x[some] for site, x in mapping.items()}
+
+    rows = batch.rows and type(batch.rows)(*[x[some] for x in batch.rows])
+    labels = None if batch.labels is None else batch.labels[some]
+    reads = of(batch.reads)
+    writes = reads if batch.writes is batch.reads else of(batch.writes)
+    return replace(batch, reads=reads, writes=writes, rows=rows, gradients=of(batch.gradients), labels=labels)

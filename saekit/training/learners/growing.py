@@ -1,0 +1,29 @@
+"""GrowingLearner: a dictionary that takes latents in as it reads, without a gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from saekit.engines import processes
+from saekit.objectives import Batch
+from saekit.training.learners.learner import Learner, scaled
+
+
+class GrowingLearner(Learner):
+    """``loss`` codes a batch; ``after_step`` takes in what it finds missing, through ``resize``."""
+
+    @torch.no_grad()
+    def update(self, whole: Batch, scales: Mapping[str, float], step: int, measure: bool) -> dict[str, float] | None:
+        if processes.count() > 1:
+            raise ValueError(f"{type(self.dictionary.method).__name__} grows, which one process does alone.")
+        batch, state = scaled(whole, scales), self.state(step, scales)
+        loss = self.loss(batch, state)
+        self.count(loss.codes)
+        measured = self.measured(batch, loss) if measure else None
+        self.dictionary.after_step(batch, loss, state)
+        if (grown := self.dictionary.d_sae - len(self.since_fired)) > 0:
+            self.since_fired = torch.cat([self.since_fired, self.since_fired.new_zeros(grown)])
+            self.density = torch.cat([self.density, self.density.new_zeros(grown)])
+        return measured and measured | {"latents": self.dictionary.d_sae}

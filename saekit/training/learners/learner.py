@@ -1,0 +1,178 @@
+"""Learner: one dictionary in training, and what is counted of it."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from saekit_kernels import SparseCodes, using
+from torch import Tensor
+
+from saekit.dictionaries import Dictionary, Method, Provenance, Wiring
+from saekit.engines import processes
+from saekit.models.safely import below
+from saekit.objectives import Batch, Loss, State
+from saekit.training.settings import Settings, weights_dtype
+
+FOLDED_TOKENS, FOLDED_ERROR = 256, 1e-3
+DENSITY_RATE = 0.01
+
+
+class Learner(ABC):
+    """Batches come as the model gives them; a learner divides them by the scales of their sites."""
+
+    def __init__(self, method: Method, wiring: Wiring, widths: Mapping[str, int], settings: Settings) -> None:
+        self.settings = settings
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            dictionary = method.build(wiring, widths)
+        if not isinstance(dictionary, Dictionary):
+            raise TypeError(f"{type(method).__name__}.build gave a {type(dictionary).__name__}, not a Dictionary.")
+        self.dictionary = dictionary.to(settings.device, weights_dtype(settings.dtype))
+        self.since_fired = torch.zeros(self.dictionary.d_sae, dtype=torch.int64, device=settings.device)
+        self.density = torch.zeros(self.dictionary.d_sae, device=settings.device)
+        self.memory: dict[str, Tensor] = {}
+        self.seen: Batch | None = None  # some tokens of the last batch, as the model gave them
+
+    @abstractmethod
+    def update(self, whole: Batch, scales: Mapping[str, float], step: int, measure: bool) -> dict[str, float] | None:
+        """One step; its numbers when they are asked for. Processes that train together give the whole batch to each."""
+
+    def initialise(self, sample: Batch, scales: Mapping[str, float]) -> None:
+        """Before the first step."""
+        self.dictionary.initialise(scaled(sample, scales), self.state(0, scales))
+
+    def state(self, step: int, scales: Mapping[str, float]) -> State:
+        settings = self.settings
+        return State(
+            step=step,
+            steps=settings.steps,
+            tokens=step * settings.batch_size,
+            scales=scales,
+            dead=self.since_fired > settings.dead_window,
+            density=self.density,
+            memory=self.memory,
+            seed=settings.seed,
+        )
+
+    def loss(self, batch: Batch, state: State) -> Loss:
+        """Raises ValueError for a loss of another shape, and one that is not finite."""
+        dictionary, settings = self.dictionary, self.settings
+        device = self.since_fired.device.type
+        mixed = torch.autocast(device, torch.bfloat16, enabled=settings.dtype == torch.bfloat16)
+        with using(settings.kernels), mixed:
+            loss = dictionary.loss(batch, state)
+        check_loss(loss, dictionary, batch)
+        if not bool(torch.isfinite(loss.total)):
+            raise ValueError(
+                f"the loss became {float(loss.total.detach())} at step {state.step}: try a smaller lr "
+                f"(now {settings.rate(dictionary.method.d_sae):g})."
+            )
+        return loss
+
+    def count(self, codes: SparseCodes) -> None:
+        """When each latent fired last, and how often it does."""
+        fired = torch.zeros_like(self.since_fired)
+        fired.index_add_(0, codes.indices.long(), (codes.values != 0).long())
+        fired = processes.summed(fired)
+        self.since_fired = torch.where(fired > 0, 0, self.since_fired + self.settings.batch_size)
+        self.density = torch.lerp(self.density, fired.to(self.density) / self.settings.batch_size, DENSITY_RATE)
+
+    def measured(self, whole: Batch, loss: Loss) -> dict[str, float]:
+        """Numbers of a step over all processes; whole: the scaled batch of all of them."""
+        x = self.dictionary.join_writes(whole.flat().writes)
+        spread, share = (x - x.mean(0)).square().sum(), len(loss.error) / len(x)
+        kind = torch.promote_types(x.dtype, torch.float32)
+        total, active = (loss.total.detach() * share).to(kind), loss.codes.l0.sum().to(kind)
+        parts = [torch.as_tensor(part).detach().to(total) * share for part in loss.parts.values()]
+        sums = processes.summed(torch.stack([total, loss.error.to(kind).sum(), active, *parts])).tolist()
+        numbers = {
+            "loss": sums[0],
+            "explained_variance": 1 - sums[1] / float(spread),
+            "l0": sums[2] / len(x),
+            "dead": int((self.since_fired > self.settings.dead_window).sum()),
+        }
+        return numbers | dict(zip(loss.parts, sums[3:], strict=True))
+
+    def tensors(self, prefix: str) -> dict[str, Tensor]:
+        """Everything that a checkpoint must hold of it."""
+        found = {f"{prefix}dictionary/{name}": tensor for name, tensor in self.dictionary.state_dict().items()}
+        found |= {f"{prefix}memory/{name}": tensor for name, tensor in self.memory.items()}
+        return found | {f"{prefix}since_fired": self.since_fired, f"{prefix}density": self.density}
+
+    def restore(self, tensors: dict[str, Tensor], prefix: str) -> None:
+        device, state = self.since_fired.device, below(tensors, f"{prefix}dictionary/")
+        if len(state["latent_max"]) != self.dictionary.d_sae:
+            self.dictionary.resize(len(state["latent_max"]))
+        self.dictionary.load_state_dict(state)
+        self.memory = {name: x.to(device) for name, x in below(tensors, f"{prefix}memory/").items()}
+        self.since_fired = tensors[f"{prefix}since_fired"].to(device)
+        self.density = tensors[f"{prefix}density"].to(device)
+
+    def finish(self) -> None:
+        """After the last step."""
+
+    def folded(self, scales: Mapping[str, float], provenance: dict[str, Any], tokens: int) -> Dictionary:
+        """A copy of the dictionary for activations as the model gives them.
+
+        Raises ValueError where the copy does not give what the trained one gave: a method whose ``rescale`` is wrong.
+        """
+        dictionary = copy.deepcopy(self.dictionary).eval()
+        if scales:
+            dictionary.rescale(scales)
+            if self.seen is not None:
+                check_folding(dictionary, self.dictionary, self.seen, scales)
+        made = {key: provenance.get(key) for key in ("model", "model_hash", "corpus")}
+        dictionary.provenance = Provenance(
+            **made, processing=provenance["processing"], tokens=tokens, seed=self.settings.seed
+        )
+        return dictionary.requires_grad_(False)
+
+
+def scaled(batch: Batch, scales: Mapping[str, float]) -> Batch:
+    """x_s / scale_s, and gradients in these units."""
+    reads = {site: x / scales[site] for site, x in batch.reads.items()}
+    same = batch.writes is batch.reads
+    writes = reads if same else {site: x / scales[site] for site, x in batch.writes.items()}
+    gradients = batch.gradients and {site: g * scales[site] for site, g in batch.gradients.items()}
+    return replace(batch, reads=reads, writes=writes, gradients=gradients)
+
+
+def check_loss(loss: Loss, dictionary: Dictionary, batch: Batch) -> None:
+    who, tokens = f"the loss of {type(dictionary).__name__}", len(next(iter(batch.flat().reads.values())))
+    if not isinstance(loss, Loss):
+        raise TypeError(f"{who} is a saekit.objectives.Loss(total, error, codes), found {type(loss).__name__}.")
+    if not isinstance(loss.total, Tensor) or loss.total.ndim:
+        found = list(loss.total.shape) if isinstance(loss.total, Tensor) else type(loss.total).__name__
+        raise ValueError(f"{who} has a total that is a scalar tensor, found {found}.")
+    if not isinstance(loss.error, Tensor) or loss.error.shape != (tokens,):
+        found = list(loss.error.shape) if isinstance(loss.error, Tensor) else type(loss.error).__name__
+        raise ValueError(f"{who} has an error for each of the {tokens} tokens, [{tokens}], found {found}.")
+    if not isinstance(loss.codes, SparseCodes) or loss.codes.d_sae != dictionary.d_sae:
+        found = loss.codes.d_sae if isinstance(loss.codes, SparseCodes) else type(loss.codes).__name__
+        raise ValueError(f"{who} has SparseCodes of {dictionary.d_sae} latents, found {found}.")
+
+
+@torch.no_grad()
+def check_folding(
+    folded: Dictionary, trained: Dictionary, seen: Batch, scales: Mapping[str, float]
+) -> None:
+    seen = seen.flat()
+    trained.eval()
+    expected, found = trained(scaled(seen, scales).reads), folded(seen.reads)
+    trained.train()
+    if isinstance(expected, Tensor):
+        expected, found = {trained.writes[0]: expected}, {trained.writes[0]: found}  # type: ignore[dict-item]
+    for site, x_hat in expected.items():
+        x_hat = x_hat * scales[site]
+        missed, spread = (found[site] - x_hat).square().sum(), (x_hat - x_hat.mean(0)).square().sum()
+        if not float(missed) <= FOLDED_ERROR * float(spread) + 1e-6 * float(x_hat.square().sum()):
+            raise ValueError(
+                f"{type(trained).__name__}.rescale does not give back what was trained: at {site!r} its reconstruction "
+                f"changed by {float(missed / spread) ** 0.5:.1%} of its spread. Override rescale (and codes_scale) so "
+                "that every parameter and buffer beside the encoder's and decoder's grows as it should."
+            )

@@ -1,0 +1,81 @@
+"""Settings: how a run trains; what decides its result stands in its config.json."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the learners of a run share; lengths are in tokens.
+
+    lr:         Adam's learning rate; None: ``default_rate`` of each dictionary.
+    warm_up:    tokens over which the rate rises; None: 5 % of the run, 200 steps at most.
+    decay:      tokens at the end over which it falls to nothing; None: a fifth of the run.
+    dead_after: tokens without a firing after which a latent is dead; None: 5 % of the run, a batch at least and 10M at
+                most.
+    """
+
+    steps: int
+    batch_size: int
+    lr: float | None = None
+    warm_up: int | None = None
+    decay: int | None = None
+    dead_after: int | None = None
+    seed: int = 0
+    device: torch.device = torch.device("cpu")
+    dtype: torch.dtype = torch.float32
+    kernels: str = "auto"
+
+    @property
+    def dead_window(self) -> int:
+        """In tokens."""
+        if self.dead_after is not None:
+            return self.dead_after
+        return min(10_000_000, max(self.steps * self.batch_size // 20, self.batch_size))
+
+    @property
+    def rise(self) -> int:
+        """Steps of warm-up."""
+        if self.warm_up is not None:
+            return max(1, self.warm_up // self.batch_size)
+        return min(200, max(1, self.steps // 20))
+
+    @property
+    def fall(self) -> int:
+        """Steps of decay."""
+        return max(1, self.steps // 5 if self.decay is None else self.decay // self.batch_size)
+
+    def schedule(self, step: int) -> float:
+        """The factor on the learning rate at a step, counted from 0."""
+        return min(1.0, (step + 1) / self.rise, (self.steps - step) / self.fall)
+
+    def lengths(self) -> dict[str, int]:
+        """warm_up, decay and dead_after in tokens, defaults worked out."""
+        size = self.batch_size
+        return {"warm_up": self.rise * size, "decay": self.fall * size, "dead_after": self.dead_window}
+
+    def rate(self, d_sae: int) -> float:
+        return self.lr if self.lr is not None else default_rate(d_sae, self.steps)
+
+
+def default_rate(d_sae: int, steps: int) -> float:
+    """Adam's learning rate where none is given: 3e-3 · √(1024 / d_sae) for long runs, up to three times that for those
+    of fewer than 10,000 steps, which end before a small rate has arrived anywhere."""
+    return 3e-3 * (1024 / d_sae) ** 0.5 * min(3.0, max(1.0, (10_000 / steps) ** 0.5))
+
+
+def default_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device multiplies it natively, which is several times faster; else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float32
+    native = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # torch calls the names private
+    has = any(getattr(torch.cpu, name, lambda: False)() for name in native)
+    return torch.bfloat16 if device.type == "cpu" and has else torch.float32
+
+
+def weights_dtype(dtype: torch.dtype) -> torch.dtype:
+    """That of the weights and Adam's moments: with bfloat16 only products are made in it."""
+    return torch.float32 if dtype == torch.bfloat16 else dtype
