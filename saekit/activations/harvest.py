@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tqdm.std import tqdm
 
 from saekit.activations.finite import check_finite
-from saekit.activations.forward import ROWS_AT_ONCE, describe_model
+from saekit.models import ROWS_AT_ONCE, describe_model
 from saekit.activations.modules import ModuleActivations, harvest_module
 from saekit.activations.tokens import TokenRows, tokenize
 from saekit.activations.with_ray import check_engine, read_parts

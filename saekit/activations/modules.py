@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tqdm.std import tqdm
 
 from saekit.activations.finite import check_finite
-from saekit.activations.forward import evaluation
+from saekit.models.state import evaluation
 
 INPUTS_AT_ONCE = 256
 

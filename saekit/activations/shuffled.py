@@ -76,9 +76,9 @@ class ShuffledStream(ABC):
             self.state = StreamState(begun.documents, begun.chunk, b + 1, begun.carried)
             if b + 1 == whole:
                 rest = order[whole * self.batch_size :]
-                carried = {site: x[site][rest].clone() for site in self.sites}
+                carried = {name: column[rest].clone() for name, column in x.items()}
                 self.state = StreamState(documents, begun.chunk + 1, 0, carried)
-            yield {site: x[site].index_select(0, picked).float() for site in self.sites}
+            yield {name: column.index_select(0, picked).float() for name, column in x.items()}
 
 
 def check_batch_size(batch_size: int) -> int:

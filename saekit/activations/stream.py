@@ -16,9 +16,10 @@ from torch import Tensor
 
 from saekit.activations.reader import Item, TextReader
 from saekit.activations.shuffled import Batch, ShuffledStream, StreamState, check_batch_size
-from saekit.activations.tokens import ROWS_AT_ONCE, TokenRows
+from saekit.activations.tokens import TokenRows
 from saekit.corpora import Corpus, Document
 from saekit.engines import processes
+from saekit.models import ROWS_AT_ONCE
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge

@@ -5,9 +5,15 @@ from __future__ import annotations
 from saekit.dictionaries.baselines import ICA, PCA, FrozenDecoder, Neurons, RandomDirections
 from saekit.dictionaries.batch_top_k import BatchTopK, BatchTopKDictionary
 from saekit.dictionaries.dictionary import Activation, Dictionary
+from saekit.dictionaries.end_to_end import EndToEnd
+from saekit.dictionaries.gated import Gated
+from saekit.dictionaries.itda import ITDA
+from saekit.dictionaries.jump_relu import JumpReLU
 from saekit.dictionaries.linear import LinearDictionary, fused
 from saekit.dictionaries.listing import Methods, methods
+from saekit.dictionaries.matching_pursuit import MatchingPursuit
 from saekit.dictionaries.method import Method, check_k
+from saekit.dictionaries.nested import NestedDictionary, NestedMethod
 from saekit.dictionaries.parts import LinearDecoder, LinearEncoder, Part, TiedEncoder
 from saekit.dictionaries.provenance import Provenance, check_model
 from saekit.dictionaries.relu import ReLU, ReLUDictionary
@@ -17,17 +23,24 @@ from saekit.dictionaries.wiring import Wiring
 
 __all__ = [
     "ICA",
+    "ITDA",
     "PCA",
     "Activation",
     "BatchTopK",
     "BatchTopKDictionary",
     "Dictionary",
+    "EndToEnd",
     "FrozenDecoder",
+    "Gated",
+    "JumpReLU",
     "LinearDecoder",
     "LinearDictionary",
     "LinearEncoder",
+    "MatchingPursuit",
     "Method",
     "Methods",
+    "NestedDictionary",
+    "NestedMethod",
     "Neurons",
     "Part",
     "Provenance",

@@ -86,9 +86,9 @@ class Method(ABC):
                 near = difflib.get_close_matches(key, names, 1, 0.0)[0]
                 raise ValueError(f"{name} has no field {key!r}; the closest is {near!r}.")
         for f in fields(known[name]):
-            if f.name not in values and f.default is MISSING and f.default_factory is MISSING:
+            if f.init and f.name not in values and f.default is MISSING and f.default_factory is MISSING:
                 raise ValueError(f"{name} lacks {f.name!r}.")
-        return known[name](**values)
+        return known[name](**{f.name: values[f.name] for f in fields(known[name]) if f.init and f.name in values})
 
 
 def _check_declared(method: type[Method]) -> None:

@@ -27,6 +27,13 @@ def summed(tensor: Tensor) -> Tensor:
     return _reduced(tensor, lambda t: distributed.all_reduce(t))
 
 
+def mean(values: Tensor) -> Tensor:
+    """The mean over the values of all processes, in float32 or better, without gradient."""
+    values = values.detach().to(torch.promote_types(values.dtype, torch.float32))
+    total, n = summed(torch.stack([values.sum(), values.new_tensor(values.numel())]))
+    return total / n
+
+
 def smallest(tensor: Tensor) -> Tensor:
     return _reduced(tensor, lambda t: distributed.all_reduce(t, distributed.ReduceOp.MIN))
 

@@ -1,7 +1,8 @@
 """Near misses: silent tokens where a latent's pre-activation u was largest, at most one a document.
 
 They tell what a latent refuses. u is the dictionary's own where it has one (`pre_activations`), else the product of the
-activation with the encoder row, whose constant does not change the order; of signed codes it is |u|. Each is given as
+activation with the encoder row (or, of a dictionary without such rows, with the decoder row), whose constant does not
+change the order; of signed codes it is |u|. Each is given as
 the distance of u from that of the latent's weakest firing. Where tokens keep their k largest alone it may be above 0:
 as strong as on some tokens where the latent fired, but here k others were stronger.
 """
@@ -20,8 +21,11 @@ MOST = 10  # a latent
 
 def pre_activations(dictionary: Dictionary, x: dict[str, Tensor]) -> Tensor:
     """u [token, d_sae], of signed codes its size."""
-    own = getattr(dictionary, "pre_activations", None)
-    u = own(x) if own is not None else dictionary.join_reads(x) @ dictionary.encoder_directions.T
+    u = dictionary.pre_activations(x)
+    if u is None:
+        rows = dictionary.encoder_directions
+        rows = dictionary.decoder_directions if rows is None else rows  # a pursuit reads with what it writes
+        u = dictionary.join_reads(x) @ rows.T
     return u.abs() if dictionary.signed else u
 
 

@@ -125,7 +125,7 @@ def encode(dictionary: Dictionary, acts: Activations) -> SparseCodes:
     """Codes of the counted tokens, a few thousand at a time: [token, d_sae] before the selection is large."""
     flat, parts = {site: acts.flat(site) for site in dictionary.reads}, []
     for start in range(0, int(acts.mask.sum()), 4096):
-        part = {site: h[start : start + 4096].to(dictionary.decoder_directions) for site, h in flat.items()}
+        part = {site: h[start : start + 4096].to(dictionary.latent_max) for site, h in flat.items()}
         parts.append(dictionary.encode(part).to("cpu"))
     return SparseCodes.cat(parts)
 

@@ -20,9 +20,10 @@ from typing import Any
 import torch
 
 from saekit.corpora import Corpus, load_corpus
-from saekit.dictionaries import DictionaryConfiguration
+from saekit.dictionaries import Method, Wiring
 from saekit.engines import processes
 from saekit.models import load_model
+from saekit.training.folder import of_contract_1
 from saekit.training.loop import train
 
 
@@ -58,7 +59,9 @@ def read_config(path: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} is not a run's config.json ({error}).") from error
-    wanted = ("configuration", "sites", "tokens", "batch_size", "lr", "seed", "dtype", "source")
+    if isinstance(config, dict) and "contract" not in config and "sites" in config:
+        config = of_contract_1(config)
+    wanted = ("configuration", "wiring", "tokens", "batch_size", "lr", "seed", "dtype", "source")
     missing = [key for key in wanted if not isinstance(config, dict) or key not in config]
     if missing:
         raise ValueError(f"{path} is not a run's config.json: it lacks {', '.join(missing)}.")
@@ -73,19 +76,25 @@ def train_config(config: dict[str, Any], out: Path, device: str):
     """The run that a config describes, in the folder `out`."""
     source, described = config["source"], config["configuration"]
     several = isinstance(described, list)
-    configurations = [DictionaryConfiguration.from_json(each) for each in (described if several else [described])]
+    methods = [Method.from_json(each) for each in (described if several else [described])]
     rates = config["lr"] if isinstance(config["lr"], list) else [config["lr"]]
     # Of several dictionaries the defaults differ by width; a rate that was given is one for all.
     lr = rates[0] if len(set(rates)) == 1 else None
+    names = source["model"]
+    if isinstance(names, dict):
+        model: Any = {name: load_model(each, device=device) for name, each in names.items()}
+    else:
+        model = load_model(names, device=device)
     return train(
-        load_model(source["model"], device=device),
-        config["sites"],
-        configurations if several else configurations[0],
+        model,
+        Wiring(**config["wiring"]),
+        methods if several else methods[0],
         corpus_of(source["corpus"]),
         tokens=config["tokens"],
         out=out,
         batch_size=config["batch_size"],
         lr=lr,
+        **{name: config[name] for name in ("warm_up", "decay", "dead_after", "labels", "exclude", "context")},
         dtype=getattr(torch, config["dtype"]),
         device=device,
         seed=config["seed"],

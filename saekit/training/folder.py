@@ -83,7 +83,7 @@ def open_folder(folder: Path, config: dict[str, Any], resume: bool, count: int) 
         before, now = json.loads(file.read_text(encoding="utf-8")), json.loads(text)
         finished = all((place / "config.json").is_file() for place in dictionaries)
         if before.get("contract", 1) != CONTRACT:
-            before = _of_contract_1(before, now)
+            before = of_contract_1(before)
             if not finished:
                 raise ValueError(
                     f"{folder} was begun by a saekit whose checkpoints this one cannot read (contract "
@@ -103,15 +103,14 @@ def open_folder(folder: Path, config: dict[str, Any], resume: bool, count: int) 
     return False
 
 
-def _of_contract_1(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+def of_contract_1(before: dict[str, Any]) -> dict[str, Any]:
     """An old config in today's words: what it did not know yet had the value that is the default now."""
     before = {"contract": 1} | before
     sites = before.pop("sites", [])
-    before.setdefault("wiring", {"reads": sites, "writes": sites, "each": False})
-    old, new = before.get("configuration"), now["configuration"]
-    if isinstance(old, dict) and isinstance(new, dict):
-        before["configuration"] = Method.from_json(old).to_json()
-    elif isinstance(old, list):
-        before["configuration"] = [Method.from_json(each).to_json() for each in old]
+    wiring = {"reads": sites, "writes": sites, "each": False}
+    old = before["configuration"]
+    several = isinstance(old, list)
+    methods = [Method.from_json(each).to_json() for each in (old if several else [old])]
     unknown = Settings(max(1, before["tokens"] // before["batch_size"]), before["batch_size"]).lengths()
-    return unknown | {"labels": None, "exclude": [], "context": None} | before
+    former = unknown | {"wiring": wiring, "labels": None, "exclude": [], "context": None} | before
+    return former | {"configuration": methods if several else methods[0]}

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 import saekit as sk
-from saekit.dictionaries import ICA, PCA, FrozenDecoder, Neurons, RandomDirections, fit
+from saekit.dictionaries import ICA, PCA, FrozenDecoder, Neurons, RandomDirections
 from saekit.metrics import explained_variance, l0
+
+
+def fit(method: sk.Method, x: torch.Tensor, site: str = "x") -> Any:
+    return sk.train({site: x}, None, method, callback=lambda _: None).dictionary
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +69,7 @@ def test_random_directions_and_a_frozen_decoder(x):
     begun = FrozenDecoder(d_sae=12, k=3)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        expected = begun.build({"x": 6}, {"x": 6}).decoder_directions
+        expected = begun.build(sk.Wiring("x"), {"x": 6}).decoder_directions
     assert torch.allclose(frozen.decoder_directions, expected, atol=1e-6)
     free = sk.train(x, None, sk.TopK(d_sae=12, k=3), **quiet).dictionary
     scores = [explained_variance(x, d(x)) for d in (frozen, free)]
@@ -75,10 +81,10 @@ def test_random_directions_and_a_frozen_decoder(x):
 )
 def test_kept_in_a_file(x, configuration, tmp_path):
     dictionary = fit(configuration, x, site="blocks.0.hook_resid_post")
-    assert torch.allclose(dictionary.latent_max, dictionary.encode_dense(x).amax(0))
+    assert torch.allclose(dictionary.latent_max, dictionary.encode_dense(x).abs().amax(0))
     dictionary.save(tmp_path)
     loaded = sk.load_dictionary(tmp_path)
-    assert loaded.configuration == configuration and loaded.site == "blocks.0.hook_resid_post"
+    assert loaded.method == configuration and loaded.site == "blocks.0.hook_resid_post"
     assert torch.equal(loaded(x), dictionary(x))
 
 

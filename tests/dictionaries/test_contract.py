@@ -9,13 +9,14 @@ import pytest
 import torch
 from saekit_kernels import SparseCodes
 
-from saekit.dictionaries import Provenance, TopK, check_model
+from saekit.dictionaries import Provenance, TopK, Wiring, check_model
 
 
 def build(reads: dict[str, int], writes: dict[str, int] | None = None, d_sae: int = 12, k: int = 3) -> Any:
     """A random TopK dictionary with non-zero biases."""
     torch.manual_seed(0)
-    sae = TopK(d_sae=d_sae, k=k).build(reads, writes or reads)
+    wiring = Wiring(list(reads), writes and list(writes))
+    sae = TopK(d_sae=d_sae, k=k).build(wiring, reads | (writes or {}))
     with torch.no_grad():
         for parameter in sae.parameters():
             if parameter.ndim == 1:
@@ -26,7 +27,7 @@ def build(reads: dict[str, int], writes: dict[str, int] | None = None, d_sae: in
 @pytest.fixture
 def by_hand() -> Any:
     """d = 2, three latents, k = 2: W_enc, b_enc, W_dec, b_dec small enough to compute with a pencil."""
-    sae: Any = TopK(d_sae=3, k=2).build({"x": 2}, {"x": 2})
+    sae: Any = TopK(d_sae=3, k=2).build(Wiring("x"), {"x": 2})
     with torch.no_grad():
         sae.encoder_directions.copy_(torch.tensor([[1.0, 0.0], [0.0, 2.0], [-1.0, 1.0]]))
         sae.encoder_bias.copy_(torch.tensor([0.5, -1.0, 0.0]))
@@ -43,7 +44,7 @@ def test_one_site() -> None:
     assert (sae.reads, sae.writes, sae.site, sae.d_in, sae.d_out, sae.d_sae) == (("a",), ("a",), "a", 5, 5, 12)
     assert sae.encoder_directions.shape == (12, 5) and sae.decoder_directions.shape == (12, 5)
     assert sae.latent_max.shape == (12,) and bool(sae.latent_max.isnan().all())
-    assert torch.allclose(TopK(d_sae=12, k=3).build({"a": 5}, {"a": 5}).decoder_directions.norm(dim=1), torch.ones(12))
+    assert torch.allclose(TopK(d_sae=12, k=3).build(Wiring("a"), {"a": 5}).decoder_directions.norm(dim=1), torch.ones(12))
 
 
 def test_reads_one_site_and_writes_another() -> None:
@@ -168,7 +169,7 @@ def test_rescale(writes: dict[str, int] | None, scale: float) -> None:
     sae, x = build({"a": 5}, writes), torch.randn(40, 5)
     sae.latent_max.copy_(torch.rand(12))
     before, x_hat, maximum = sae.encode_dense(x), sae(x), sae.latent_max.clone()
-    sae.rescale(scale)
+    sae.rescale(dict.fromkeys(sae.wiring.sites, scale))
     after, scaled = sae.encode_dense(scale * x), sae(scale * x)
     if scale == 4.0:
         assert torch.equal(after, scale * before) and torch.equal(scaled, scale * x_hat)

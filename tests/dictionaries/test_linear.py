@@ -7,7 +7,7 @@ import torch
 from saekit_kernels import SparseCodes, encode_batch_top_k
 
 import saekit as sk
-from saekit.training import OBJECTIVES
+from saekit.objectives import Batch, Loss, State
 
 U = torch.tensor([[1.0, -2, 3, -4], [-5, 6, -7, 8]])
 
@@ -46,7 +46,7 @@ def test_batch_top_k_against_a_full_sort():
 
 
 def identity(configuration):
-    dictionary = configuration.build({"x": 4}, {"x": 4})
+    dictionary = configuration.build(sk.Wiring("x"), {"x": 4})
     with torch.no_grad():
         dictionary.encoder_directions.copy_(torch.eye(4))
         dictionary.decoder_directions.copy_(torch.eye(4))
@@ -55,23 +55,27 @@ def identity(configuration):
 
 def test_the_threshold_follows_the_smallest_kept_and_then_decides():
     dictionary = identity(sk.BatchTopK(d_sae=4, k=1.5))
-    dictionary.observe(dictionary.encode(U))
+
+    def observe(codes):
+        dictionary.after_step(Batch.of(U), Loss(torch.tensor(0.0), torch.zeros(2), codes), State())
+
+    observe(dictionary.encode(U))
     assert float(dictionary.threshold) == 3
-    dictionary.observe(dictionary.encode(2 * U))
+    observe(dictionary.encode(2 * U))
     assert float(dictionary.threshold) == pytest.approx(3 + 0.01 * (6 - 3))
     dictionary.encode(100 * U)
     assert float(dictionary.threshold) == pytest.approx(3.03), "only training moves it"
     dictionary.eval()
     alone = dictionary.encode(U[:1]).to_dense()
     assert alone.tolist() == [[0, 0, 0, 0]] and dictionary.encode(U).to_dense().tolist() == [[0] * 4, [0, 6, 0, 8]]
-    dictionary.rescale(2.0)
+    dictionary.rescale({"x": 2.0})
     assert float(dictionary.threshold) == pytest.approx(6.06)
     assert torch.allclose(dictionary.encode(2 * U).to_dense(), 2 * torch.tensor([[0.0] * 4, [0, 6, 0, 8]]))
 
 
 def test_relu_by_hand():
     """x = [.3, .3], all weights one, b_enc = [0, −.5]: u = [.6, .1]; x̂ = .7 a dimension."""
-    dictionary = sk.ReLU(d_sae=2).build({"x": 2}, {"x": 2})
+    dictionary = sk.ReLU(d_sae=2).build(sk.Wiring("x"), {"x": 2})
     with torch.no_grad():
         dictionary.encoder_directions.fill_(1)
         dictionary.decoder_directions.fill_(1)
@@ -84,19 +88,18 @@ def test_relu_by_hand():
 @pytest.mark.parametrize("sparsity", ["l1", "log", "tanh"])
 def test_the_penalty_by_hand(sparsity):
     """z = [2, 0] and [0, 1], rows of norm 3 and 1, each x reconstructed exactly: only λ √d Σ p is left."""
-    dictionary = sk.ReLU(d_sae=2, sparsity_weight=0.5, sparsity=sparsity).build({"x": 2}, {"x": 2})
+    dictionary = sk.ReLU(d_sae=2, sparsity_weight=0.5, sparsity=sparsity).build(sk.Wiring("x"), {"x": 2})
     with torch.no_grad():
         dictionary.encoder_directions.copy_(torch.diag(torch.tensor([1 / 3, 1.0])))
         dictionary.decoder_directions.copy_(torch.diag(torch.tensor([3.0, 1.0])))
     x = torch.tensor([[6.0, 0], [0, 1.0]])
     p = {"l1": lambda a: a, "log": torch.log1p, "tanh": torch.tanh}[sparsity]
     expected = 0.5 * (p(torch.tensor(6.0)) + p(torch.tensor(1.0))) / 2 / 2**0.5
-    objective = OBJECTIVES["reconstruction + sparsity"]
-    loss = objective({"x": x}, {"x": x}, dictionary, None)
+    loss = dictionary.loss(Batch.of(x), State(step=1, steps=1))
     assert torch.allclose(loss.total, expected) and loss.error.abs().max() < 1e-12
     assert loss.codes.to_dense().tolist() == [[2, 0], [0, 1]]
-    dictionary.progress = 0.05
-    assert torch.allclose(objective({"x": x}, {"x": x}, dictionary, None).total, expected / 2), "λ grows over a tenth"
+    early = dictionary.loss(Batch.of(x), State(step=5, steps=100))
+    assert torch.allclose(early.total, expected / 2), "λ grows over a tenth"
 
 
 @pytest.mark.parametrize("configuration", [sk.ReLU(d_sae=8), sk.BatchTopK(d_sae=8, k=1.5)])
@@ -106,7 +109,7 @@ def test_scaled_saved_and_loaded(configuration, tmp_path):
     run = sk.train(7 * x, None, configuration, tokens=2_000, batch_size=50, callback=lambda _: None)
     run.dictionary.save(tmp_path)
     loaded = sk.load_dictionary(tmp_path)
-    assert not loaded.training and loaded.configuration == configuration
+    assert not loaded.training and loaded.method == configuration
     assert torch.equal(loaded(7 * x), run.dictionary(7 * x))
     one_by_one = torch.cat([loaded(7 * row[None]) for row in x])
     assert torch.allclose(one_by_one, loaded(7 * x), atol=1e-5), "a token does not depend on its neighbours"
@@ -125,7 +128,7 @@ def test_several_on_one_pass_are_each_as_alone(tmp_path):
         frame = together.metrics.query(f"dictionary == {number}")
         assert frame["loss"].tolist() == alone.metrics["loss"].tolist()
     again = sk.train(x, None, configurations, out=tmp_path / "run", **quiet)
-    assert [d.configuration for d in again.dictionaries] == configurations and again.records == together.records
+    assert [d.method for d in again.dictionaries] == configurations and again.records == together.records
     with pytest.raises(ValueError, match="trained 3 dictionaries"):
         _ = together.dictionary
     with pytest.raises(ValueError, match="it differs in configuration"):

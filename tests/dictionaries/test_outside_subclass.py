@@ -30,7 +30,7 @@ def error_and_l1(x: Any, target: Any, dictionary: Any, dead: Tensor) -> Loss:
     codes = dictionary.encode(x)
     error = (dictionary.join_writes(target) - dictionary.join_writes(dictionary.decode(codes))).square().sum(-1)
     l1 = codes.values.abs().sum() / len(error)
-    return Loss(error.mean() + dictionary.configuration.l1 * l1, error.detach(), codes)
+    return Loss(error.mean() + dictionary.method.l1 * l1, error.detach(), codes)
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def test_on_an_array() -> None:
 def test_trains_on_a_model(trained: dict[str, sk.Run], tiny_gpt2: Any, name: str) -> None:
     run, (configuration, sites) = trained[name], METHODS[name]
     sae = run.dictionary
-    assert sae.configuration == configuration and sae.provenance.model_hash == tiny_gpt2.model_hash
+    assert sae.method == configuration and sae.provenance.model_hash == tiny_gpt2.model_hash
     expected = {"relu": ((SITES[0],), (SITES[0],)), "transcoder": ((MLP[0],), (MLP[1],)), "crosscoder": (SITES, SITES)}
     assert (sae.reads, sae.writes) == expected[name]
     assert run.metrics["explained_variance"].iloc[-1] > run.metrics["explained_variance"].iloc[0]
@@ -168,7 +168,7 @@ def test_saves_and_loads(trained: dict[str, sk.Run], name: str, tmp_path: Path) 
     sae = trained[name].dictionary
     loaded = sk.load_dictionary(sae.save(tmp_path))
     assert type(loaded) is type(sae) and equal(loaded, sae)
-    assert loaded.configuration == sae.configuration and hash(loaded.configuration) == hash(sae.configuration)
+    assert loaded.method == sae.method and hash(loaded.method) == hash(sae.method)
     assert (loaded.read_widths, loaded.write_widths) == (sae.read_widths, sae.write_widths)
     assert loaded.provenance == sae.provenance
 
@@ -239,8 +239,8 @@ def test_a_method_that_was_not_imported(trained: dict[str, sk.Run], tmp_path: Pa
 
 def test_a_method_may_not_take_the_name_of_one_of_saekits():
     with pytest.raises(TypeError, match="saekit has a method 'TopK'"):
-        dataclass(frozen=True)(type("TopK", (sk.DictionaryConfiguration,), {"__module__": __name__}))
-    assert sk.DictionaryConfiguration.known["TopK"] is sk.TopK
+        dataclass(frozen=True)(type("TopK", (sk.Method,), {"__module__": __name__}))
+    assert sk.Method.known["TopK"] is sk.TopK
 
 
 def test_an_unknown_objective_is_named():

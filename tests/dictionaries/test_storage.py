@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from saekit.dictionaries import Dictionary, Provenance, TopK, read_dictionary, storage
+from saekit.dictionaries import Dictionary, Provenance, TopK, Wiring, read_dictionary, storage
 from saekit.models.safely import write_atomically
 
 PROVENANCE = Provenance(
@@ -30,7 +30,7 @@ PROVENANCE = Provenance(
 def build(seed: int = 0, reads: dict[str, int] | None = None, writes: dict[str, int] | None = None) -> Dictionary:
     torch.manual_seed(seed)
     reads = reads or {"blocks.0.hook_resid_post": 6}
-    sae = TopK(d_sae=10, k=2).build(reads, writes or reads)
+    sae = TopK(d_sae=10, k=2).build(Wiring(list(reads), writes and list(writes)), reads | (writes or {}))
     with torch.no_grad():
         for tensor in sae.state_dict().values():
             tensor.copy_(torch.randn(tensor.shape))
@@ -73,7 +73,7 @@ def test_round_trip(tmp_path: Path, writes: dict[str, int] | None) -> None:
     assert sorted(path.name for path in (tmp_path / "deep" / "er").iterdir()) == ["config.json", "weights.safetensors"]
     loaded = read_dictionary(tmp_path / "deep" / "er")
     assert same(sae, loaded) and type(loaded) is type(sae)
-    assert loaded.configuration == sae.configuration and loaded.provenance == PROVENANCE
+    assert loaded.method == sae.method and loaded.provenance == PROVENANCE
     assert list(loaded.read_widths.items()) == list(sae.read_widths.items())
     assert list(loaded.write_widths.items()) == list(sae.write_widths.items())
     x = torch.randn(5, sum(sae.read_widths.values()))
@@ -81,7 +81,7 @@ def test_round_trip(tmp_path: Path, writes: dict[str, int] | None) -> None:
 
 
 def test_latent_max_that_was_not_measured(tmp_path: Path) -> None:
-    sae = TopK(d_sae=4, k=1).build({"x": 2}, {"x": 2})
+    sae = TopK(d_sae=4, k=1).build(Wiring("x"), {"x": 2})
     loaded = read_dictionary(sae.save(tmp_path))
     assert bool(loaded.latent_max.isnan().all()) and loaded.provenance == sae.provenance
     assert loaded.provenance.model_hash is None and "torch" in loaded.provenance.versions

@@ -28,7 +28,7 @@ TEXTS = ["the cat sat on the mat and the dog sat on it.", "a bird flew over the 
 def store(tiny_gpt2: Any, tmp_path_factory: pytest.TempPathFactory) -> sk.FeatureStore:
     """A store of 40 latents, of which those in DEAD cannot fire."""
     torch.manual_seed(0)
-    dictionary = sk.TopK(d_sae=40, k=16).build({SITE: 16}, {SITE: 16})
+    dictionary = sk.TopK(d_sae=40, k=16).build(sk.Wiring(SITE), {SITE: 16})
     with torch.no_grad():
         dictionary.encoder_bias[DEAD] = -1e4
         dictionary.decoder_directions[5] *= 9.0  # a long row: only its direction may count

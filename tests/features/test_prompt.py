@@ -22,7 +22,7 @@ PROMPT = "the cat sat on é and 🐻."
 @pytest.fixture
 def dictionary() -> Any:
     torch.manual_seed(0)
-    made = sk.TopK(d_sae=40, k=3).build({SITE: 16}, {SITE: 16})
+    made = sk.TopK(d_sae=40, k=3).build(sk.Wiring(SITE), {SITE: 16})
     made.latent_max.copy_(torch.rand(40) + 0.5)
     return made
 

@@ -23,7 +23,7 @@ TEXTS = [f"the {a} {b} on a {c} and he is in it" for a in NOUNS for b in ("sat",
 @pytest.fixture
 def sae() -> sk.Dictionary:
     torch.manual_seed(0)
-    return sk.TopK(d_sae=20, k=3).build({SITE: 16}, {SITE: 16})
+    return sk.TopK(d_sae=20, k=3).build(sk.Wiring(SITE), {SITE: 16})
 
 
 @pytest.fixture

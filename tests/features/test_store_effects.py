@@ -25,7 +25,7 @@ def made(request, tmp_path_factory, one_thread):
     model = request.getfixturevalue(name)
     torch.manual_seed(3)
     read, write = SITES[site]
-    sae = sk.TopK(d_sae=19, k=4).build({read: 16}, {write: 16}).eval()
+    sae = sk.TopK(d_sae=19, k=4).build(sk.Wiring(read, write), {read: 16, write: 16}).eval()
     with torch.no_grad():
         sae.encoder_bias[5] = -1e4
     folder = tmp_path_factory.mktemp("stores") / "it's [a] *store*"
@@ -133,7 +133,7 @@ def test_near_misses_are_the_silent_tokens_of_largest_pre_activation_one_a_docum
 def test_concepts_are_those_that_concept_match_finds(tiny_llama, tmp_path, one_thread) -> None:
     torch.manual_seed(0)
     site = "blocks.0.hook_resid_post"
-    sae = sk.TopK(d_sae=12, k=3).build({site: 16}, {site: 16})
+    sae = sk.TopK(d_sae=12, k=3).build(sk.Wiring(site), {site: 16})
     documents = []
     for i in range(160):
         text = TEXTS[i % len(TEXTS)]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import saekit as sk
-from saekit.dictionaries.baselines import PCA, fit
+from saekit.dictionaries import PCA, LinearDecoder, LinearEncoder
 from saekit.features import near
 from saekit.features.choosing import SAME_AFTER, SAME_BEFORE
 from saekit.features.part import AFTER, BEFORE
@@ -49,14 +49,16 @@ def texts(seed: int, n: int = 24) -> list[str]:
 def dictionary(model, kind: str, seed: int):
     torch.manual_seed(seed)
     if kind == "transcoder":
-        sae = Transcoding(d_sae=23).build({"blocks.0.mlp.hook_in": 16}, {"blocks.0.hook_mlp_out": 16})
+        wiring = sk.Wiring.transcoder(0)
+        sae = Transcoding(d_sae=23).build(wiring, dict.fromkeys(wiring.sites, 16))
         torch.nn.init.normal_(sae.threshold, 1.0)
     elif kind.startswith("pca"):
         acts = sk.activations.harvest(model, texts(seed), [SITE])
-        sae = fit(PCA(d_sae=12, k=None if kind == "pca all" else 3), acts.flat(SITE), SITE)
+        pca = PCA(d_sae=12, k=None if kind == "pca all" else 3)
+        sae = sk.train({SITE: acts.flat(SITE)}, None, pca, callback=lambda _: None).dictionary
     else:
         configuration = sk.TopK(d_sae=23, k=4) if kind == "topk" else sk.ReLU(d_sae=23)
-        sae = configuration.build({SITE: 16}, {SITE: 16})
+        sae = configuration.build(sk.Wiring(SITE), {SITE: 16})
         with torch.no_grad():
             sae.encoder_bias.normal_(0.0 if kind == "topk" else -3.0, 1.0)
     with torch.no_grad():
@@ -68,17 +70,18 @@ def dictionary(model, kind: str, seed: int):
 
 
 @dataclass(frozen=True)
-class Transcoding(sk.dictionaries.DictionaryConfiguration):
-    def build(self, reads, writes):
-        return Transcoder(self, reads, writes)
+class Transcoding(sk.Method):
+    def build(self, wiring, widths):
+        encoder, decoder = LinearEncoder.random(self.d_sae, [16]), LinearDecoder.random(self.d_sae, [16])
+        return Transcoder(self, wiring, widths, encoder, decoder)
 
 
 class Transcoder(sk.Dictionary):
     """A test's own: reads what goes into an MLP, writes what comes out, and knows no pre-activations."""
 
-    def __init__(self, configuration, reads, writes):
-        super().__init__(configuration, reads, writes)
-        self.threshold = torch.nn.Parameter(torch.zeros(configuration.d_sae))
+    def __init__(self, method, *given):
+        super().__init__(method, *given)
+        self.threshold = torch.nn.Parameter(torch.zeros(method.d_sae))
 
     def encode(self, x):
         return sk.SparseCodes.from_dense(torch.relu(self.join_reads(x) @ self.encoder_directions.T - self.threshold))

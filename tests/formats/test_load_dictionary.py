@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from saekit.dictionaries import TopK
+from saekit.dictionaries import TopK, Wiring
 from saekit.formats import load, load_dictionary
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return TopK(d_sae=6, k=2).build({"x": 3}, {"x": 3}).save(tmp_path / "saved")
+    return TopK(d_sae=6, k=2).build(Wiring("x"), {"x": 3}).save(tmp_path / "saved")
 
 
 @pytest.fixture

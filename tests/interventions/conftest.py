@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from saekit.dictionaries import Dictionary, Provenance, TopK
+from saekit.dictionaries import Dictionary, Provenance, TopK, Wiring
 
 SITES = ("hook_resid_pre", "hook_attn_out", "hook_mlp_out", "hook_resid_post")
 Changes = Mapping[str, Callable[[Tensor], Tensor]]
@@ -72,7 +72,7 @@ class ByHand:
 def dense_codes(sae: Any, h: Tensor) -> Tensor:
     """z of TopK from its equation, dense: u = W_enc (h − b_dec) + b_enc, the k largest, ReLU."""
     u = (h - sae.decoder_bias) @ sae.encoder_directions.T + sae.encoder_bias
-    kth = u.sort(dim=-1, descending=True).values[..., sae.configuration.k - 1 : sae.configuration.k]
+    kth = u.sort(dim=-1, descending=True).values[..., sae.method.k - 1 : sae.method.k]
     return torch.where(u >= kth, u, 0).clamp_min(0)
 
 
@@ -80,7 +80,7 @@ def random_sae(site: str, h: Tensor, seed: int, provenance: Provenance) -> Dicti
     """A TopK dictionary of random directions and biases on h [..., d], with its latent_max there."""
     generator = torch.Generator().manual_seed(seed)
     d = h.shape[-1]
-    sae: Any = TopK(d_sae=3 * d, k=5).build({site: d}, {site: d}).requires_grad_(False)
+    sae: Any = TopK(d_sae=3 * d, k=5).build(Wiring(site), {site: d}).requires_grad_(False)
     for parameter in (sae.encoder_directions, sae.decoder_directions):
         parameter.copy_(torch.randn(parameter.shape, generator=generator) / d**0.5)
     sae.encoder_bias.copy_(0.1 * torch.randn(3 * d, generator=generator))

@@ -8,7 +8,7 @@ import numpy
 import pytest
 import torch
 
-from saekit.dictionaries import TopK
+from saekit.dictionaries import TopK, Wiring
 from saekit.interventions import Edit
 
 SITE = "blocks.0.hook_resid_post"
@@ -17,7 +17,7 @@ SITE = "blocks.0.hook_resid_post"
 @pytest.fixture
 def sae() -> Any:
     """d = 2, three latents, k = 2: u = (h_0, h_1, h_0 + h_1 − 4) − b_dec's share, b_dec = (1, 1)."""
-    sae: Any = TopK(d_sae=3, k=2).build({SITE: 2}, {SITE: 2}).requires_grad_(False)
+    sae: Any = TopK(d_sae=3, k=2).build(Wiring(SITE), {SITE: 2}).requires_grad_(False)
     sae.encoder_directions.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
     sae.encoder_bias.copy_(torch.tensor([0.0, 0.0, -4.0]))
     sae.decoder_directions.copy_(torch.tensor([[10.0, 0.0], [0.0, 100.0], [1000.0, 1000.0]]))
@@ -82,7 +82,7 @@ def test_a_vector() -> None:
 def test_where(sae: Any) -> None:
     assert Edit(sae, latent=0).where == SITE and Edit(sae, latent=0).read is None
     assert Edit(sae, latent=0, site="blocks.1.hook_resid_post").where == "blocks.1.hook_resid_post"
-    transcoder: Any = TopK(d_sae=3, k=2).build({"a": 2}, {"b": 4})
+    transcoder: Any = TopK(d_sae=3, k=2).build(Wiring("a", "b"), {"a": 2, "b": 4})
     edit = Edit(transcoder, latent=0, mode="ablate")
     assert (edit.read, edit.where) == ("a", "b")
     x = torch.randn(1, 3, 2)

@@ -142,7 +142,7 @@ def test_a_transcoder_reads_one_site_and_changes_another(case: Any, codes_by_han
     sae, d = case.sae(read), case.seen[read].shape[-1]
     v = case.seen[first].std() * torch.linspace(-2, 2, d)
     latents = codes_by_hand(sae, case.seen[read]).amax((0, 1)).topk(4).indices.tolist()
-    transcoder = sae.configuration.build({read: d}, {write: d}).requires_grad_(False)
+    transcoder = sae.method.build(Wiring(read, write), {read: d, write: d}).requires_grad_(False)
     transcoder.load_state_dict(sae.state_dict())
     transcoder.encoder_bias.sub_(sae.encoder_directions @ sae.decoder_bias)  # a transcoder does not subtract b_dec
     transcoder.provenance = sae.provenance

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from saekit.dictionaries import Provenance, TopK
+from saekit.dictionaries import Provenance, TopK, Wiring
 from saekit.interventions import Edit, edited
 
 SITE = "blocks.0.hook_resid_post"
@@ -48,7 +48,7 @@ def test_hooks_are_removed_on_an_exception(gpt2: Any, error: type[BaseException]
 def test_hooks_are_removed_when_an_edit_fails_in_the_middle(gpt2: Any) -> None:
     """A dictionary that reads what the model reaches only later: said in the forward, and nothing stays."""
     plain, before = gpt2.model(gpt2.tokens), hooks_on(gpt2.model)
-    later = TopK(d_sae=4, k=1).build({"blocks.1.hook_mlp_out": 16}, {"blocks.0.hook_mlp_out": 16})
+    later = TopK(d_sae=4, k=1).build(Wiring("blocks.1.hook_mlp_out", "blocks.0.hook_mlp_out"), {"blocks.1.hook_mlp_out": 16, "blocks.0.hook_mlp_out": 16})
     later.provenance = gpt2.sae(SITE).provenance
     message = r"reads 'blocks.1.hook_mlp_out', which the model reaches only after 'blocks.0.hook_mlp_out'"
     with pytest.raises(ValueError, match=message), edited(gpt2.model, Edit(later, 0, mode="ablate")):
@@ -105,10 +105,10 @@ def test_sites(case: Any, site: str, message: str) -> None:
 
 
 def test_widths(gpt2: Any) -> None:
-    narrow = TopK(d_sae=4, k=1).build({SITE: 12}, {SITE: 12})
+    narrow = TopK(d_sae=4, k=1).build(Wiring(SITE), {SITE: 12})
     with pytest.raises(ValueError, match=r"the dictionary is 12 wide, site 'blocks.0.hook_resid_post' .* 16"):
         edited(gpt2.model, Edit(narrow, 0, mode="ablate")).__enter__()
-    reads = TopK(d_sae=4, k=1).build({"blocks.0.hook_resid_pre": 12}, {SITE: 16})
+    reads = TopK(d_sae=4, k=1).build(Wiring("blocks.0.hook_resid_pre", SITE), {"blocks.0.hook_resid_pre": 12, SITE: 16})
     with pytest.raises(ValueError, match=r"reads 12 values, site 'blocks.0.hook_resid_pre' has 16"):
         edited(gpt2.model, Edit(reads, 0, mode="ablate")).__enter__()
     for shape in ((12,), (1, 16)):
@@ -130,7 +130,7 @@ def test_a_dictionary_of_another_model(gpt2: Any) -> None:
 def test_a_dictionary_from_arrays_says_so_once(gpt2: Any) -> None:
     """Its site is "x", so it is told where to stand; the warning names the line that put it there."""
     sae = gpt2.sae(SITE)
-    own = sae.configuration.build({"x": 16}, {"x": 16}).requires_grad_(False)
+    own = sae.method.build(Wiring("x"), {"x": 16}).requires_grad_(False)
     own.load_state_dict(sae.state_dict())
     with pytest.raises(ValueError, match="no hook 'x'"):
         edited(gpt2.model, Edit(own, 0)).__enter__()

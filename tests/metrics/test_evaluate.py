@@ -28,7 +28,7 @@ def acts(tiny_gpt2, corpus):
 @pytest.fixture(scope="module")
 def dictionary(acts):
     """Random directions, biased so that some latents are dead and codes hold stored zeros."""
-    built = TopK(d_sae=60, k=5).build({SITE: 16}, {SITE: 16})
+    built = TopK(d_sae=60, k=5).build(sk.Wiring(SITE), {SITE: 16})
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(3)
         built.decoder_directions.copy_(torch.nn.functional.normalize(torch.randn(60, 16), dim=1))
@@ -100,7 +100,7 @@ def test_a_part_of_a_corpus(tiny_gpt2, dictionary, acts, corpus):
 
 def test_sites_read_and_written_may_differ(tiny_gpt2, corpus, acts):
     before = "blocks.0.hook_resid_post"
-    transcoder = TopK(d_sae=24, k=3).build({before: 16}, {SITE: 16})
+    transcoder = TopK(d_sae=24, k=3).build(sk.Wiring(before, SITE), {before: 16, SITE: 16})
     report = sk.evaluate(tiny_gpt2, transcoder, corpus)
     x = sk.activations.harvest(tiny_gpt2, corpus, [before]).flat(before)
     assert report.explained_variance == pytest.approx(
@@ -125,7 +125,7 @@ def test_two_kinds_of_documents_in_turn_are_both_in_both_halves(tiny_gpt2, dicti
 
 
 def test_a_dictionary_of_another_precision(tiny_gpt2, dictionary, corpus, report):
-    half = TopK(d_sae=60, k=5).build({SITE: 16}, {SITE: 16}).to(torch.bfloat16)
+    half = TopK(d_sae=60, k=5).build(sk.Wiring(SITE), {SITE: 16}).to(torch.bfloat16)
     half.load_state_dict(dictionary.state_dict())
     rough = sk.evaluate(tiny_gpt2, half, corpus)
     assert rough.explained_variance == pytest.approx(report.explained_variance, abs=0.02)
@@ -143,7 +143,7 @@ def test_concept_names_are_escaped(tiny_gpt2, dictionary):
 
 
 def test_a_dictionary_of_another_model_is_refused(tiny_gpt2, dictionary, corpus):
-    other = TopK(d_sae=60, k=5).build({SITE: 16}, {SITE: 16})
+    other = TopK(d_sae=60, k=5).build(sk.Wiring(SITE), {SITE: 16})
     other.provenance = replace(Provenance(), model="other", model_hash="ab" * 32)
     with pytest.raises(ValueError) as error:
         sk.evaluate(tiny_gpt2, other, corpus)
@@ -156,7 +156,7 @@ def test_bad_input(tiny_gpt2, dictionary):
             sk.evaluate(tiny_gpt2, dictionary, empty)
     with pytest.raises(ValueError, match="no end: say how many tokens"):
         sk.evaluate(tiny_gpt2, dictionary, sk.load_corpus("microworld"))
-    wide = TopK(d_sae=8, k=2).build({SITE: 20}, {SITE: 20})
+    wide = TopK(d_sae=8, k=2).build(sk.Wiring(SITE), {SITE: 20})
     with pytest.raises(ValueError, match=r"reads 20 values at .*found 16"):
         sk.evaluate(tiny_gpt2, wide, ["the cat"])
 
@@ -174,7 +174,7 @@ def test_on_a_trained_model(real_folder):
     """A dictionary of the coordinates and their opposites explains everything, with d latents."""
     model = sk.load_model(real_folder / "stories260K", device="cpu")
     site, width = "blocks.2.hook_resid_post", 64
-    both = TopK(d_sae=2 * width, k=width).build({site: width}, {site: width})
+    both = TopK(d_sae=2 * width, k=width).build(sk.Wiring(site), {site: width})
     with torch.no_grad():  # x = ReLU(x) − ReLU(−x)
         both.decoder_directions.copy_(torch.cat([torch.eye(width), -torch.eye(width)]))
         both.encoder_directions.copy_(both.decoder_directions)

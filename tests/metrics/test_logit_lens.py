@@ -14,7 +14,7 @@ SITE = "blocks.1.hook_resid_post"
 @pytest.fixture(scope="module")
 def dictionary():
     torch.manual_seed(0)
-    return sk.TopK(d_sae=20, k=2).build({SITE: 16}, {SITE: 16})
+    return sk.TopK(d_sae=20, k=2).build(sk.Wiring(SITE), {SITE: 16})
 
 
 def test_by_hand(tiny_gpt2, dictionary):
@@ -33,6 +33,6 @@ def test_by_hand(tiny_gpt2, dictionary):
 def test_refused(tiny_gpt2, dictionary):
     with pytest.raises(IndexError, match="latent 20 is not among the 20"):
         logit_lens(tiny_gpt2, dictionary, 20)
-    narrow = sk.TopK(d_sae=4, k=1).build({SITE: 8}, {SITE: 8})
+    narrow = sk.TopK(d_sae=4, k=1).build(sk.Wiring(SITE), {SITE: 8})
     with pytest.raises(ValueError, match="writes 8 values, the unembedding takes 16"):
         logit_lens(tiny_gpt2, narrow, 0)

@@ -15,7 +15,7 @@ TEXTS = ["When Anna and Peter went to the park, Anna gave", "a", "The cat near t
 
 
 def dictionary_of(decoder, site=SITE):
-    built = sk.ReLU(d_sae=32).build({site: 16}, {site: 16})
+    built = sk.ReLU(d_sae=32).build(sk.Wiring(site), {site: 16})
     with torch.no_grad():
         built.encoder_directions.copy_(torch.cat([torch.eye(16), -torch.eye(16)]))
         built.decoder_directions.copy_(torch.cat([decoder, -decoder]))

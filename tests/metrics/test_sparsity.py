@@ -6,7 +6,7 @@ import pytest
 import torch
 from saekit_kernels import SparseCodes, top_k
 
-from saekit.dictionaries import TopK
+from saekit.dictionaries import TopK, Wiring
 from saekit.metrics import dead, density, l0, measure_latent_max
 
 # token 0: latents 0 and 2; token 1: nothing; token 2: latent 2, negative; token 3: latents 0, 1, 2
@@ -57,7 +57,7 @@ def test_many_tokens_are_counted_exactly():
 
 def test_latent_max_on_an_array():
     x = torch.randn(9000, 6, generator=torch.Generator().manual_seed(1))
-    dictionary = TopK(d_sae=20, k=3).build({"x": 6}, {"x": 6})
+    dictionary = TopK(d_sae=20, k=3).build(Wiring("x"), {"x": 6})
     with torch.no_grad():
         dictionary.encoder_bias[7] = -1000.0
     assert bool(dictionary.latent_max.isnan().all())

@@ -11,8 +11,9 @@ import saekit as sk
 from saekit.activations import ActivationStore, ArrayStream
 from saekit.models.spoken import TimeLeft, spoken_bytes, spoken_duration
 from saekit.training import estimate, session
-from saekit.training.learner import Learner
+from saekit.training.learners import make_learner
 from saekit.training.session import Session
+from saekit.training.settings import Settings
 
 D, D_SAE, BATCH = 16, 40, 64
 TEXTS = [f"the cat {'sat and ' * (n % 7)}ran to the {n} mats in the garden of number {n * n}" for n in range(40)]
@@ -28,17 +29,16 @@ class Clock:
 
 def a_session(steps: int = 1000, stream=None) -> Session:
     stream = stream or ArrayStream(torch.randn(700, D, generator=torch.Generator().manual_seed(0)), BATCH)
-    learner = Learner(
-        sk.TopK(d_sae=D_SAE, k=3), stream.widths, steps, BATCH, 1e-2, 0, torch.device("cpu"), torch.float32
-    )
+    wiring = sk.Wiring(list(stream.widths))
+    learner = make_learner(sk.TopK(d_sae=D_SAE, k=3), wiring, stream.widths, Settings(steps, BATCH, 1e-2))
     return Session(stream, [learner], BATCH * steps, BATCH, 0)
 
 
 def test_bytes_by_hand(tmp_path):
     ours = a_session()
     learned = 4 * (D_SAE * D + D_SAE * D + D_SAE + D)  # encoder, decoder, their biases
-    latent_max, since_fired = 4 * D_SAE, 8 * D_SAE
-    state = 3 * learned + latent_max + since_fired  # weights and two moments
+    latent_max, since_fired, density = 4 * D_SAE, 8 * D_SAE, 4 * D_SAE
+    state = 3 * learned + latent_max + since_fired + density  # weights and two moments
     assert estimate.learned_bytes(ours.learners[0]) == learned
     assert estimate.state_bytes(ours.learners[0]) == state
     assert estimate.memory_bytes(ours) == state + learned + 2 * 4 * BATCH * (D + D_SAE)

@@ -12,8 +12,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import saekit as sk
 from saekit.activations import ArrayStream
 from saekit.metrics import explained_variance
-from saekit.training.learner import Learner, default_rate
+from saekit.training.learners import make_learner
 from saekit.training.session import Session
+from saekit.training.settings import Settings, default_rate
 
 WIDTH, PLANTED, ACTIVE = 16, 32, 2
 CONFIGURATION = sk.TopK(d_sae=48, k=ACTIVE)
@@ -51,8 +52,8 @@ def parameters_equal(a, b) -> bool:
 
 def trainer(x, configuration=CONFIGURATION, tokens=25_600, batch_size=256, lr=1e-2, seed=0):
     stream = ArrayStream(x, batch_size, seed)
-    steps, where = max(1, tokens // batch_size), torch.device("cpu")
-    learner = Learner(configuration, stream.widths, steps, batch_size, lr, seed, where, torch.float32)
+    settings = Settings(max(1, tokens // batch_size), batch_size, lr, seed=seed)
+    learner = make_learner(configuration, sk.Wiring("x"), stream.widths, settings)
     return Session(stream, [learner], tokens, batch_size, seed)
 
 
@@ -107,8 +108,8 @@ def test_dead_latents_are_revived_by_auxk(x, monkeypatch):
     """64 of 80 latents begin too low to be chosen; with AuxK almost all come back, without it none of them."""
     build = sk.TopK.build
 
-    def mostly_dead(self, reads, writes):
-        dictionary = build(self, reads, writes)
+    def mostly_dead(self, wiring, widths):
+        dictionary = build(self, wiring, widths)
         with torch.no_grad():
             dictionary.encoder_bias[16:] = -0.5
             dictionary.encoder_directions[16:] *= 0.3
@@ -117,8 +118,7 @@ def test_dead_latents_are_revived_by_auxk(x, monkeypatch):
     monkeypatch.setattr(sk.TopK, "build", mostly_dead)
     wide = sk.TopK(d_sae=80, k=2)
     aided = train(x, None, wide, tokens=102_400, lr=3e-3)
-    monkeypatch.setattr(sk.TopK, "objective", "reconstruction")
-    plain = train(x, None, wide, tokens=102_400, lr=3e-3)
+    plain = train(x, None, sk.TopK(d_sae=80, k=2, auxk_weight=0), tokens=102_400, lr=3e-3)
     share = {name: sk.metrics.dead(r.dictionary.encode(x)) for name, r in (("auxk", aided), ("plain", plain))}
     assert aided.records[6]["dead"] >= 55
     assert share["plain"] > 0.6 and share["auxk"] < share["plain"] - 0.2
@@ -130,12 +130,12 @@ def test_dead_latents_are_revived_by_auxk(x, monkeypatch):
 
 def test_schedule_by_hand(x):
     """100 steps: 5 of warm-up (a twentieth), the last 20 (a fifth) fall to nothing."""
-    schedule = trainer(x).learners[0].schedule
+    schedule = trainer(x).learners[0].settings.schedule
     steps = {0: 1 / 5, 1: 2 / 5, 4: 1.0, 5: 1.0, 79: 1.0, 80: 1.0, 81: 19 / 20, 90: 1 / 2, 99: 1 / 20}
     assert {step: schedule(step) for step in steps} == pytest.approx(steps)
-    long = trainer(x, tokens=256 * 10_000).learners[0].schedule
+    long = trainer(x, tokens=256 * 10_000).learners[0].settings.schedule
     assert (long(0), long(199), long(9_000)) == pytest.approx((1 / 200, 1.0, 1 / 2)), "at most 200 steps of warm-up"
-    assert trainer(x, tokens=256).learners[0].schedule(0) == 1.0
+    assert trainer(x, tokens=256).learners[0].settings.schedule(0) == 1.0
 
 
 def test_the_optimizer_follows_the_schedule(x):
@@ -175,9 +175,9 @@ def test_the_step_along_a_decoder_row_is_removed(x, monkeypatch):
 
 def test_dead_is_counted_in_tokens(x):
     state = trainer(x, sk.TopK(d_sae=8, k=2), tokens=20 * 2560)
-    assert state.learners[0].dead_after == 2560, "a twentieth of the run"
-    assert trainer(x, tokens=1000).learners[0].dead_after == 256, "but a batch at least"
-    assert trainer(x, tokens=10**10).learners[0].dead_after == 10_000_000
+    assert state.learners[0].settings.dead_window == 2560, "a twentieth of the run"
+    assert trainer(x, tokens=1000).learners[0].settings.dead_window == 256, "but a batch at least"
+    assert trainer(x, tokens=10**10).learners[0].settings.dead_window == 10_000_000
     with torch.no_grad():
         state.learners[0].dictionary.encoder_bias[3] = -1000.0
     dead = []
@@ -216,7 +216,9 @@ def test_the_folder_of_a_run(x, tmp_path):
     assert [(p.tokens, p.total_tokens, p.finished) for p in seen[-2:]] == [(4864, 5120, False), (5120, 5120, True)]
     assert dict(seen[3].metrics).items() <= lines[3].items()
     config = json.loads((out / "config.json").read_text())
-    assert config["configuration"] == {"method": "TopK", "d_sae": 48, "k": ACTIVE}
+    assert config["configuration"] == {"method": "TopK", "d_sae": 48, "skip": False, "k": ACTIVE, "auxk_weight": 1 / 32}
+    assert (config["warm_up"], config["decay"], config["dead_after"]) == (256, 4 * 256, 256)
+    assert config["wiring"] == {"reads": ["x"], "writes": ["x"], "each": False} and config["contract"] == 2
     assert (config["tokens"], config["batch_size"], config["seed"]) == (5_130, 256, 0)
     assert sorted(path.name for path in out.iterdir()) == ["config.json", "dictionary", "metrics.jsonl"]
     loaded = sk.load_dictionary(out / "dictionary")

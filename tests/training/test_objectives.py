@@ -5,18 +5,23 @@ from __future__ import annotations
 import pytest
 import torch
 
-from saekit.dictionaries import TopK
-from saekit.training import OBJECTIVES, objective
-from saekit.training.objectives import AUXK_WEIGHT
+from saekit.dictionaries import TopK, Wiring
+from saekit.objectives import AUXK_WEIGHT, Batch, State, reconstruction_auxk, squared_error
 
-AUXK = OBJECTIVES["reconstruction + auxk"]
-PLAIN = OBJECTIVES["reconstruction"]
+
+
+def AUXK(x, target, dictionary, dead):  # noqa: N802
+    return reconstruction_auxk(dictionary, Batch.of(x, target), State(dead=dead))
+
+
+def PLAIN(x, target, dictionary, dead):  # noqa: N802
+    return squared_error(dictionary, Batch.of(x, target))
 
 
 def make(d: int = 16, d_sae: int = 24, k: int = 2, seed: int = 0):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        dictionary = TopK(d_sae=d_sae, k=k).build({"x": d}, {"x": d}).double()
+        dictionary = TopK(d_sae=d_sae, k=k).build(Wiring("x"), {"x": d}).double()
         x = torch.randn(40, d).double()
         with torch.no_grad():
             dictionary.decoder_bias.copy_(torch.randn(d).double() * 0.1)
@@ -37,13 +42,13 @@ def gradients(dictionary, loss) -> dict[str, torch.Tensor]:
 
 
 def test_reconstruction_by_hand():
-    dictionary = TopK(d_sae=2, k=1).build({"x": 2}, {"x": 2})
+    dictionary = TopK(d_sae=2, k=1).build(Wiring("x"), {"x": 2})
     with torch.no_grad():
         dictionary.decoder_directions.copy_(torch.eye(2))
         dictionary.encoder_directions.copy_(torch.eye(2))
     x = torch.tensor([[3.0, 1.0], [-1.0, 2.0], [-1.0, -1.0]])  # z: 3 of latent 0; 2 of latent 1; nothing
-    for name in ("reconstruction", "reconstruction + auxk"):
-        loss = OBJECTIVES[name](x, x, dictionary, torch.zeros(2, dtype=torch.bool))
+    for objective in (PLAIN, AUXK):
+        loss = objective(x, x, dictionary, torch.zeros(2, dtype=torch.bool))
         assert loss.error.tolist() == [1.0, 1.0, 2.0] and not loss.error.requires_grad
         assert float(loss.total.detach()) == pytest.approx((1 + 1 + 2) / 3 / 2)  # a dimension
         assert loss.codes.to_dense().tolist() == [[3, 0], [0, 2], [0, 0]]
@@ -117,7 +122,7 @@ def test_no_gradient_flows_through_the_residual():
 
 def test_a_token_that_is_rebuilt_exactly_does_not_take_over():
     """Were the residual's share taken token by token, one with e = 0 would outweigh all others a million times."""
-    dictionary = TopK(d_sae=4, k=1).build({"x": 4}, {"x": 4}).double()
+    dictionary = TopK(d_sae=4, k=1).build(Wiring("x"), {"x": 4}).double()
     with torch.no_grad():
         dictionary.decoder_directions.copy_(torch.eye(4))
         dictionary.decoder_directions[3] = torch.tensor([0.5, 0.5, 0.5, 0.5])
@@ -129,19 +134,3 @@ def test_a_token_that_is_rebuilt_exactly_does_not_take_over():
     missed = [1.5**2, 4 - 2 * 3 * 1 + 3**2, 4 - 2 * 3 * 1 + 3**2]  # ‖e‖² − 2 z e·d + z²
     k_aux = 2
     assert float(loss.total.detach()) == pytest.approx(8 / 12 + sum(missed) / 12 / 32 * 1 / k_aux, rel=1e-12)
-
-
-def test_own_objectives_register_by_name():
-    @objective("twice")
-    def twice(x, target, dictionary, dead):
-        loss = PLAIN(x, target, dictionary, dead)
-        return loss._replace(total=2 * loss.total)
-
-    try:
-        dictionary, x = make()
-        none = chosen(24)
-        assert float(OBJECTIVES["twice"](x, x, dictionary, none).total.detach()) == 2 * float(
-            PLAIN(x, x, dictionary, none).total.detach()
-        )
-    finally:
-        del OBJECTIVES["twice"]

@@ -11,7 +11,8 @@ import torch
 
 import saekit as sk
 from saekit.corpora import Corpus, Document
-from saekit.training import OBJECTIVES, loop, session
+from saekit.dictionaries import TopKDictionary
+from saekit.training import loop, session
 
 SITE = "blocks.1.hook_resid_post"
 CONFIGURATION = sk.TopK(d_sae=40, k=3)
@@ -119,16 +120,16 @@ def test_a_half_written_line(on_array, tmp_path):
 def test_the_stop_button_in_the_middle_of_a_step(on_array, tmp_path, monkeypatch, moment):
     """Ctrl-C may come while a batch is taken but not learnt from; the step is finished first."""
     whole = on_array()
-    name, steps = CONFIGURATION.objective, []
-    right = OBJECTIVES[name]
+    steps, right = [], TopKDictionary.loss
 
+    @functools.wraps(right)
     def interrupted(*arguments):
         steps.append(len(steps))
         if len(steps) == moment:
             signal.raise_signal(signal.SIGINT)
         return right(*arguments)
 
-    monkeypatch.setitem(OBJECTIVES, name, interrupted)
+    monkeypatch.setattr(TopKDictionary, "loss", interrupted)
     before = signal.getsignal(signal.SIGINT)
     part = on_array(out=tmp_path)
     assert not part.finished and part.dictionary.provenance.tokens == moment * BATCH

@@ -28,7 +28,7 @@ def test_bad_arguments(x, tiny_gpt2):
         train(x, None, CONFIGURATION, dtype=torch.float16)
     with pytest.raises(ValueError, match="kernels='triton' was asked for, but the tensors are on cpu, not on a GPU"):
         train(x, None, CONFIGURATION, kernels="triton", tokens=512)
-    with pytest.raises(ValueError, match="takes a configuration such as"):
+    with pytest.raises(ValueError, match="takes a method such as"):
         train(x, None, "TopK")
     with pytest.raises(ValueError, match="say how many tokens"):
         train(tiny_gpt2, site, CONFIGURATION, ["the cat"])

@@ -27,7 +27,7 @@ def planted() -> Tensor:
     return torch.zeros(2000, PLANTED).scatter(1, latents, torch.rand(2000, 2, generator=generator) + 0.5) @ directions
 
 
-def trained(configuration: sk.dictionaries.DictionaryConfiguration, kernels: str) -> sk.training.Run:
+def trained(configuration: sk.Method, kernels: str) -> sk.training.Run:
     x, settings = planted(), {"tokens": N * STEPS, "batch_size": N, "lr": 2e-3, "dtype": torch.float32}
     return sk.train(x, None, configuration, kernels=kernels, callback=lambda _: None, **settings)
 

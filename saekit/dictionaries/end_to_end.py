@@ -1,0 +1,80 @@
+"""EndToEnd: trained by what the model makes of the reconstruction (Braun et al. 2024, arXiv 2405.12241).
+
+With x̂ in the place of the activation at counted tokens: KL(clean ‖ spliced), or the cross-entropy of the next token,
+beside a share of the base method's own loss, which keeps x̂ near x and dead latents alive. What makes codes sparse is
+the base's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from saekit.dictionaries.nested import NestedDictionary, NestedMethod
+from saekit.dictionaries.wiring import Wiring
+from saekit.models import forward
+from saekit.objectives import Batch, Loss, State, cross_entropy, divergence
+
+LOSSES = ("kl", "ce")
+
+
+@dataclass(frozen=True)
+class EndToEnd(NestedMethod):
+    """Any method whose reconstruction is spliced into the model while it trains: ``EndToEnd(sk.TopK(…), loss="kl")``."""
+
+    loss: str = "kl"
+    """"kl": KL(clean ‖ spliced) of the predictions, "ce": cross-entropy of the next token; in nats a prediction"""
+    base_weight: float = 0.1
+    """how much the base's own loss weighs beside it"""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"rows", "models"})
+    equation: ClassVar[str] = "KL(clean ‖ spliced with x̂), or its cross-entropy, + base_weight · the base's own loss"
+    source: ClassVar[str] = "Braun et al. 2024, arXiv 2405.12241"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss is {' or '.join(map(repr, LOSSES))}, found {self.loss!r}.")
+        if not self.base_weight >= 0:
+            raise ValueError(f"base_weight must be at least 0, found {self.base_weight}.")
+
+    def build(self, wiring: Wiring, widths: Mapping[str, int]) -> EndToEndDictionary:
+        if wiring.each or any(site.model for site in wiring.sites):
+            raise ValueError(f"EndToEnd splices a dictionary into one model at its own sites, found the wiring {wiring}.")
+        return EndToEndDictionary(self, self.base.build(wiring, widths))
+
+
+class EndToEndDictionary(NestedDictionary):
+    """The base's dictionary; ``loss`` runs the model."""
+
+    def loss(self, batch: Batch, state: State) -> Loss:
+        assert batch.rows is not None and batch.models is not None
+        model, rows, own = batch.models[""], batch.rows, self.base.loss(batch, state)
+        x_hat = self.decode(self.encode(batch.reads), batch.reads)
+        written = {self.writes[0]: x_hat} if isinstance(x_hat, Tensor) else x_hat
+        spliced = {site: _put(h * state.scales[site], rows.mask) for site, h in written.items()}
+        logits = forward(model, rows.tokens, replace=spliced, logits=rows.predicts, gradients=True).logits
+        assert logits is not None
+        if self.method.loss == "kl":
+            with torch.no_grad():
+                clean = forward(model, rows.tokens, logits=rows.predicts).logits
+            assert clean is not None
+            of_model = divergence(clean, logits)
+        else:
+            of_model = cross_entropy(logits, rows.tokens.roll(-1, 1)[rows.predicts])
+        parts = {self.method.loss: of_model.detach(), **own.parts}
+        return own._replace(total=of_model + self.method.base_weight * own.total, parts=parts)
+
+
+def _put(x_hat: Tensor, mask: Tensor) -> Any:
+    """x̂ at counted tokens; the others keep their own activation."""
+
+    def change(h: Tensor, seen: Mapping[str, Tensor]) -> Tensor:
+        where = mask.view(*mask.shape, *[1] * (h.ndim - 2))  # heads come one by one
+        return torch.where(where, x_hat.to(h).view_as(h), h)
+
+    return change

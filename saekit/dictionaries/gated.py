@@ -1,0 +1,97 @@
+"""Gated: one path says which latents are on, another how strongly (Rajamanoharan et al. 2024, arXiv 2404.16014).
+
+π = W_enc (x − b_dec) + b_gate,   z = 1[π > 0] · ReLU(e^r ⊙ W_enc (x − b_dec) + b_mag),   x̂ = Σ_i z_i d_i + b_dec.
+Loss: ‖x − x̂‖² + λ ‖ReLU(π)‖₁ + ‖x − x̂'‖², x̂' decoded from ReLU(π) with the decoder held fixed, so that the gate learns
+to reconstruct and the decoder is not shrunk.
+
+With a target, λ is steered: it grows by the share by which L0 is above it, and falls where it is below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from saekit_kernels import SparseCodes
+from torch import Tensor, nn
+
+from saekit.dictionaries.dictionary import Activation
+from saekit.dictionaries.linear import LinearDictionary
+from saekit.dictionaries.method import Method
+from saekit.dictionaries.wiring import Wiring
+from saekit.engines import processes
+from saekit.objectives import Batch, Loss, State, squared_errors, warm_up
+
+RATE = 0.02
+
+
+@dataclass(frozen=True)
+class Gated(Method):
+    """As many latents a token as the penalty, or the target, leaves."""
+
+    l0: float | None = None
+    """mean number of active latents a token that training goes for, by steering λ; None: λ stays"""
+    sparsity_weight: float = 0.05
+    """λ, in units of the inputs' norm, as for ReLU; where it begins where there is a target"""
+
+    equation: ClassVar[str] = "z = 1[π > 0] · ReLU(e^r ⊙ W x + b_mag), π = W x + b_gate; ‖e‖² + λ‖ReLU(π)‖₁ + ‖e_gate‖²"
+    source: ClassVar[str] = "Rajamanoharan et al. 2024, arXiv 2404.16014"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.l0 is not None and not 0 < self.l0 <= self.d_sae:
+            raise ValueError(f"l0 must be between 0 and d_sae = {self.d_sae}, found {self.l0}.")
+        if not self.sparsity_weight >= 0:
+            raise ValueError(f"sparsity_weight must be at least 0, found {self.sparsity_weight}.")
+
+    def build(self, wiring: Wiring, widths: Mapping[str, int]) -> GatedDictionary:
+        return GatedDictionary(self, wiring, widths)
+
+
+class GatedDictionary(LinearDictionary):
+    """The dictionary of the Gated method; the encoder's own bias is that of the gate."""
+
+    def __init__(self, method: Gated, wiring: Wiring, widths: Mapping[str, int]) -> None:
+        super().__init__(method, wiring, widths)
+        self.log_magnitude = nn.Parameter(torch.zeros(method.d_sae))  # r
+        self.magnitude_bias = nn.Parameter(torch.zeros(method.d_sae))
+
+    def encode_dense(self, x: Activation) -> Float[Tensor, "*shape d_sae"]:
+        return self._paths(x)[1]
+
+    def encode(self, x: Activation) -> SparseCodes:
+        return SparseCodes.from_dense(self.encode_dense(x))
+
+    def _paths(self, x: Activation) -> tuple[Tensor, Tensor]:
+        """π and z."""
+        gate = self.pre_activations(x)
+        product = gate - self.encoder.bias
+        magnitude = torch.relu(self.log_magnitude.exp() * product + self.magnitude_bias)
+        return gate, torch.where(gate > 0, magnitude, 0)
+
+    def loss(self, batch: Batch, state: State) -> Loss:
+        batch, decoder = batch.flat(), self.decoder
+        target = self.join_writes(batch.writes)
+        gate, z = self._paths(batch.reads)
+        on, codes = torch.relu(gate), SparseCodes.from_dense(z)
+        error = squared_errors(target, self.join_writes(self.decode(codes, batch.reads)))
+        by_gate = squared_errors(target, on @ decoder.directions.detach() + decoder.bias.detach())
+        d = target.shape[-1]
+        weight = state.memory.setdefault("weight", torch.tensor(self.method.sparsity_weight).to(target))
+        penalty = weight * warm_up(state.progress) * on.sum(-1).mean() / d**0.5
+        gate_error = by_gate.mean() / d
+        parts = {"penalty": penalty.detach(), "gate": gate_error.detach(), "weight": weight}
+        return Loss(error.mean() / d + penalty + gate_error, error.detach(), codes, parts)
+
+    def after_step(self, batch: Batch, loss: Loss, state: State) -> None:
+        if self.method.l0 is not None:
+            l0 = processes.mean(loss.codes.l0).to(state.memory["weight"])
+            state.memory["weight"] = state.memory["weight"] * torch.exp(RATE * (l0 / self.method.l0 - 1).clamp(-1, 1))
+
+    @torch.no_grad()
+    def rescale(self, scales: Mapping[str, float]) -> None:
+        super().rescale(scales)
+        self.magnitude_bias.mul_(self.codes_scale(scales))

@@ -1,0 +1,106 @@
+"""JumpReLU: a threshold for each latent, learned (Rajamanoharan et al. 2024, arXiv 2407.14435).
+
+z = u · 1[u > θ], θ = exp(log_threshold). The straight-through gradients of θ come from entries within half a bandwidth
+of it on either side (``saekit.objectives.jump``, ``l0_step``), so in training all above θ − ε/2 are kept. The loss is
+‖x − x̂‖²/d + λ · ‖z‖₀/d, or with a target + λ · (L0 / l0 − 1)²; λ grows over the first tenth of the run.
+
+Other than in the paper: ε and θ are in units of a dimension's root mean square, which training scales to 1, and with a
+target θ begins where ``START`` times as many latents are active.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from saekit_kernels import SparseCodes, encode_above
+from torch import Tensor, nn
+
+from saekit.dictionaries.dictionary import Activation
+from saekit.dictionaries.linear import LinearDictionary
+from saekit.dictionaries.method import Method
+from saekit.dictionaries.wiring import Wiring
+from saekit.engines import processes
+from saekit.objectives import Batch, Loss, State, jump, l0_step, l0_target, squared_errors, warm_up
+
+START = 4.0
+
+
+@dataclass(frozen=True)
+class JumpReLU(Method):
+    """As many latents a token as the penalty, or the target, leaves."""
+
+    l0: float | None = 32
+    """mean number of active latents a token that training goes for; None: whatever ``sparsity_weight`` leaves"""
+    sparsity_weight: float = 1.0
+    """λ of the target, or of ‖z‖₀/d"""
+    bandwidth: float = 0.3
+    """ε, the width of the rectangle, in units of a dimension's root mean square"""
+    threshold: float = 0.1
+    """θ at the start, where there is no target"""
+
+    equation: ClassVar[str] = "z = u · 1[u > θ], u = W_enc (x − b_dec) + b_enc; ‖x − x̂‖² + λ (‖z‖₀ / l0 − 1)²"
+    source: ClassVar[str] = "Rajamanoharan et al. 2024, arXiv 2407.14435"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.l0 is not None and not 0 < self.l0 <= self.d_sae:
+            raise ValueError(f"l0 must be between 0 and d_sae = {self.d_sae}, found {self.l0}.")
+        for name, value in {"bandwidth": self.bandwidth, "threshold": self.threshold}.items():
+            if not value > 0:
+                raise ValueError(f"{name} must be above 0, found {value}.")
+        if not self.sparsity_weight >= 0:
+            raise ValueError(f"sparsity_weight must be at least 0, found {self.sparsity_weight}.")
+
+    def build(self, wiring: Wiring, widths: Mapping[str, int]) -> JumpReLUDictionary:
+        return JumpReLUDictionary(self, wiring, widths)
+
+
+class JumpReLUDictionary(LinearDictionary):
+    """The dictionary of the JumpReLU method."""
+
+    def __init__(self, method: JumpReLU, wiring: Wiring, widths: Mapping[str, int]) -> None:
+        super().__init__(method, wiring, widths)
+        self.log_threshold = nn.Parameter(torch.full((method.d_sae,), method.threshold).log())
+
+    @property
+    def threshold(self) -> Tensor:
+        """θ, [d_sae]."""
+        return self.log_threshold.exp()
+
+    def encode(self, x: Activation) -> SparseCodes:
+        return self._above(x, self.threshold)
+
+    def _above(self, x: Activation, bound: Tensor) -> SparseCodes:
+        return encode_above(self.join_reads(x), self.encoder.directions, self.encoder.bias, bound, self.centre)
+
+    @torch.no_grad()
+    def initialise(self, sample: Batch, state: State) -> None:
+        super().initialise(sample, state)
+        if self.method.l0 is not None:
+            u = self.pre_activations(sample.flat().reads).flatten()
+            wanted = min(len(u) // 2, max(1, int(START * self.method.l0 * len(u) / self.d_sae)))
+            least = u.kthvalue(len(u) - wanted + 1).values
+            self.log_threshold.fill_(float(least.clamp_min(self.method.bandwidth / 10).log()))
+
+    def loss(self, batch: Batch, state: State) -> Loss:
+        method, batch = self.method, batch.flat()
+        target, threshold = self.join_writes(batch.writes), self.threshold
+        entries = self._above(batch.reads, threshold - method.bandwidth / 2)  # u; the jump comes after
+        at = threshold[entries.indices.long()]
+        codes = replace(entries, values=jump(entries.values, at, method.bandwidth))
+        error = squared_errors(target, self.join_writes(self.decode(codes, batch.reads)))
+        n, d = target.shape
+        active = l0_step(entries.values, at, method.bandwidth).sum() / n
+        l0 = active + (processes.mean(codes.l0) - active).detach()  # of the whole batch, where several processes train
+        penalty = l0 / d if method.l0 is None else l0_target(l0, method.l0)
+        penalty = method.sparsity_weight * warm_up(state.progress) * penalty
+        parts = {"penalty": penalty.detach(), "threshold": threshold.detach().mean()}
+        return Loss(error.mean() / d + penalty, error.detach(), codes, parts)
+
+    @torch.no_grad()
+    def rescale(self, scales: Mapping[str, float]) -> None:
+        super().rescale(scales)
+        self.log_threshold.add_(torch.tensor(self.codes_scale(scales)).log().to(self.log_threshold))

@@ -1,0 +1,99 @@
+"""A dictionary inside another method: the same dictionary, trained otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from saekit_kernels import SparseCodes
+from torch import Tensor, nn
+
+from saekit.dictionaries.dictionary import Activation, Dictionary
+from saekit.dictionaries.method import Method
+from saekit.dictionaries.provenance import Provenance
+from saekit.objectives import Batch, Loss, State
+
+
+@dataclass(frozen=True)
+class NestedMethod(Method):
+    """A method around another, whose d_sae is its own."""
+
+    d_sae: int = field(init=False)
+    base: Method
+    """the method that builds the dictionary"""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.base, Method):
+            raise ValueError(f"{type(self).__name__} goes around a method such as sk.TopK(d_sae=…), found {self.base!r}.")
+        object.__setattr__(self, "d_sae", self.base.d_sae)
+        super().__post_init__()
+
+
+class NestedDictionary(Dictionary):
+    """``base`` codes, decodes and scales; a subclass says what differs, mostly ``loss``. Methods that nest another have
+    a field ``base``."""
+
+    def __init__(self, method: Any, base: Dictionary) -> None:
+        nn.Module.__init__(self)  # the parts and latent_max are base's
+        self.method, self.base = method, base
+        self.wiring, self.read_widths, self.write_widths = base.wiring, base.read_widths, base.write_widths
+        self.provenance = Provenance()
+
+    @property
+    def encoder(self) -> Any:  # type: ignore[override]
+        return self.base.encoder
+
+    @property
+    def decoder(self) -> Any:  # type: ignore[override]
+        return self.base.decoder
+
+    @property
+    def latent_max(self) -> Tensor:  # type: ignore[override]
+        return self.base.latent_max
+
+    @property
+    def signed(self) -> bool:
+        return self.base.signed
+
+    def encode(self, x: Activation) -> SparseCodes:
+        return self.base.encode(x)
+
+    def decode(self, codes: SparseCodes, x: Activation | None = None) -> Activation:
+        return self.base.decode(codes, x)
+
+    def encode_at(self, x: Tensor, site: str) -> SparseCodes:
+        return self.base.encode_at(x, site)
+
+    def decode_at(self, codes: SparseCodes, site: str, x: Tensor | None = None) -> Tensor:
+        return self.base.decode_at(codes, site, x)
+
+    def pre_activations(self, x: Activation, latents: Tensor | None = None) -> Tensor | None:
+        return self.base.pre_activations(x, latents)
+
+    def at(self, site: str | None = None, **changes: Any) -> Dictionary:
+        return self.base.at(site, **changes)
+
+    def initialise(self, sample: Batch, state: State) -> None:
+        self.base.initialise(sample, state)
+
+    def loss(self, batch: Batch, state: State) -> Loss:
+        return self.base.loss(batch, state)
+
+    def before_step(self, state: State) -> None:
+        self.base.before_step(state)
+
+    def after_step(self, batch: Batch, loss: Loss, state: State) -> None:
+        self.base.after_step(batch, loss, state)
+
+    def groups(self) -> list[dict[str, Any]]:
+        return self.base.groups()
+
+    def rescale(self, scales: Mapping[str, float]) -> None:
+        self.base.rescale(scales)
+
+    def codes_scale(self, scales: Mapping[str, float]) -> float:
+        return self.base.codes_scale(scales)
+
+    def resize(self, d_sae: int) -> None:
+        self.base.resize(d_sae)
