@@ -94,7 +94,7 @@ def test_kept_in_a_file(x, configuration, tmp_path):
         (lambda x: fit(Neurons(d_sae=5), x), "there are 6 neurons here"),
         (lambda x: fit(PCA(d_sae=7), x), "at most 6 components here, found d_sae=7"),
         (lambda x: fit(ICA(d_sae=7), x), "at most 6 components"),
-        (lambda x: fit(PCA(d_sae=2), x[0]), "n ≥ 2"),
+        (lambda x: fit(PCA(d_sae=2), x[:1]), "n ≥ 2"),
         (lambda x: PCA(d_sae=2, k=3), "k must be between 1 and d_sae = 2, found 3"),
     ],
 )

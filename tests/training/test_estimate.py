@@ -98,7 +98,7 @@ def test_long_runs_say_it_once_and_short_ones_do_not(monkeypatch, capsys, tmp_pa
     train(out=tmp_path)
     said = capsys.readouterr().out
     assert said.count("of memory beside the model") == 1
-    assert "about 5 minutes; 51 kB of memory beside the model, 41 kB on disk" in said  # 98 steps of 3 s
+    assert "about 5 minutes; 51 kB of memory beside the model, 42 kB on disk" in said  # 98 steps of 3 s
     train()
     assert "beside the model\n" in capsys.readouterr().out, "in memory nothing is said of the disk"
 

@@ -38,7 +38,7 @@ def chosen(d_sae: int, *latents: int) -> torch.Tensor:
 def gradients(dictionary, loss) -> dict[str, torch.Tensor]:
     dictionary.zero_grad()
     loss.total.backward()
-    return {name: p.grad.clone() for name, p in dictionary.named_parameters() if p.grad is not None}
+    return {name.replace(".", "_"): p.grad.clone() for name, p in dictionary.named_parameters() if p.grad is not None}
 
 
 def test_reconstruction_by_hand():
