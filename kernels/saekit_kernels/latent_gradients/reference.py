@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from saekit_kernels.latent_index.reference import LatentIndex
+from saekit_kernels.latent_index.reference import LatentIndex, latents_of
 
 
 class Parameters(NamedTuple):
@@ -64,14 +64,14 @@ def weighted_rows(
     dtype = torch.float64 if weights.dtype == x.dtype == torch.float64 else torch.float32
     out = torch.zeros(len(index.starts) - 1, x.shape[1], dtype=dtype, device=x.device)
     products = weights[index.entries].to(dtype)[:, None] * x[index.rows.long()].to(dtype)
-    return out.index_add_(0, _latents(index), products)
+    return out.index_add_(0, latents_of(index), products)
 
 
 def latent_sums(index: LatentIndex, weights: Float[Tensor, " entries"]) -> Float[Tensor, " d_sae"]:
     """Σ_e weights[e] over the entries e of each latent."""
     dtype = torch.float64 if weights.dtype == torch.float64 else torch.float32
     out = torch.zeros(len(index.starts) - 1, dtype=dtype, device=weights.device)
-    return out.index_add_(0, _latents(index), weights[index.entries].to(dtype))
+    return out.index_add_(0, latents_of(index), weights[index.entries].to(dtype))
 
 
 @torch.no_grad()
@@ -100,9 +100,3 @@ def latent_update(
         scale = (square / corrections[1]).sqrt_().add_(step.epsilon)
         parameter.addcdiv_(mean, scale, value=-step.lr / corrections[0])
     F.normalize(parameters.decoder, dim=1, out=parameters.decoder)
-
-
-def _latents(index: LatentIndex) -> Tensor:
-    """The latent of each sorted entry."""
-    latents = torch.arange(len(index.starts) - 1, device=index.starts.device)
-    return torch.repeat_interleave(latents, index.starts.diff(), output_size=len(index.entries))

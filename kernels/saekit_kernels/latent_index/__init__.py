@@ -6,6 +6,6 @@ On a GPU too it is torch's own sort: of one long int32 vector that is the vendor
 
 from __future__ import annotations
 
-from saekit_kernels.latent_index.reference import LatentIndex, by_latent
+from saekit_kernels.latent_index.reference import LatentIndex, by_latent, latents_of
 
-__all__ = ["LatentIndex", "by_latent"]
+__all__ = ["LatentIndex", "by_latent", "latents_of"]

@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from saekit_kernels.decode import decode_entries, value_gradients
+from saekit_kernels.decode import decode_entries
 from saekit_kernels.encode import product_dtype
-from saekit_kernels.latent_gradients import latent_sums, weighted_rows
+from saekit_kernels.reconstruction.entries import entry_gradients
 from saekit_kernels.sparse_codes import SparseCodes
 
 
@@ -85,11 +85,8 @@ class _Loss(torch.autograd.Function):
         read, residual, encoder, decoder, values, indices, offsets, dead, missed = ctx.saved_tensors
         scale = -2 / residual.numel() * of_total
         g = residual * scale
-        s = value_gradients(indices, offsets, decoder, g).masked_fill_(values == 0, 0)  # a stored zero is off
-        sums = latent_sums(s, indices, offsets, len(encoder))
         frozen = not ctx.needs_input_grad[4]
-        of_decoder = None if frozen else weighted_rows(values, indices, offsets, g, len(decoder))
-        of_encoder = weighted_rows(s, indices, offsets, read, len(encoder))
+        sums, of_encoder, of_decoder = entry_gradients(values, indices, offsets, decoder, g, read, frozen)
         of_decoder_bias = g.sum(0)
         if dead is not None:
             latents, product = ctx.auxk.latents, ctx.product
