@@ -127,7 +127,9 @@ class TextReader:
         known = list(self.source.concepts)
         for name in names:
             if name not in known:
-                raise ValueError(f"corpus {self.source.name!r} labels no {name!r}; it has {', '.join(known) or 'none'}.")
+                raise ValueError(
+                    f"corpus {self.source.name!r} labels no {name!r}; it has {', '.join(known) or 'none'}."
+                )
         self.labels = names
         return len(names)
 
@@ -163,4 +165,6 @@ def _check_tokenizers(models: Mapping[str, Any]) -> None:
     first = models[names[0]].tokenizer
     for name in names[1:]:
         if models[name].tokenizer.get_vocab() != first.get_vocab():
-            raise ValueError(f"the models {names[0]!r} and {name!r} have different tokenizers: they read no same tokens.")
+            raise ValueError(
+                f"the models {names[0]!r} and {name!r} have different tokenizers: they read no same tokens."
+            )

@@ -158,7 +158,9 @@ class Dictionary(nn.Module, ABC):
         sites one by one (a cross-layer transcoder: the latents of that site alone)."""
         if site in self.reads and (self.wiring.each or len(self.reads) == 1):
             return self.encode(x)
-        raise ValueError(f"this dictionary reads {', '.join(self.reads)} at once, so it has no codes of {site!r} alone.")
+        raise ValueError(
+            f"this dictionary reads {', '.join(self.reads)} at once, so it has no codes of {site!r} alone."
+        )
 
     def decode_at(self, codes: SparseCodes, site: str, x: Tensor | None = None) -> Tensor:
         """x̂ at one of the sites it writes, from all codes so far; x: what was read at that site."""

@@ -44,7 +44,9 @@ class EndToEnd(NestedMethod):
 
     def build(self, wiring: Wiring, widths: Mapping[str, int]) -> EndToEndDictionary:
         if wiring.each or any(site.model for site in wiring.sites):
-            raise ValueError(f"EndToEnd splices a dictionary into one model at its own sites, found the wiring {wiring}.")
+            raise ValueError(
+                f"EndToEnd splices a dictionary into one model at its own sites, found the wiring {wiring}."
+            )
         return EndToEndDictionary(self, self.base.build(wiring, widths))
 
 

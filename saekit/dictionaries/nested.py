@@ -25,7 +25,9 @@ class NestedMethod(Method):
 
     def __post_init__(self) -> None:
         if not isinstance(self.base, Method):
-            raise ValueError(f"{type(self).__name__} goes around a method such as sk.TopK(d_sae=…), found {self.base!r}.")
+            raise ValueError(
+                f"{type(self).__name__} goes around a method such as sk.TopK(d_sae=…), found {self.base!r}."
+            )
         object.__setattr__(self, "d_sae", self.base.d_sae)
         super().__post_init__()
 

@@ -69,7 +69,9 @@ def moved(dictionary: Dictionary, site: str) -> Any:
     """A view of a dictionary of one site at another, for those made from arrays, which know no model's site."""
     single(dictionary.read_widths, "on(site=)")
     if not dictionary.wiring.same:
-        raise ValueError(f"only a dictionary that writes what it reads can be put at a site: this is {dictionary.wiring}.")
+        raise ValueError(
+            f"only a dictionary that writes what it reads can be put at a site: this is {dictionary.wiring}."
+        )
     view = copy.copy(dictionary)
     view.wiring = Wiring(site)
     view.read_widths = view.write_widths = {site: dictionary.d_in}

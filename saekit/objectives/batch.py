@@ -108,14 +108,14 @@ class RowGradient(NamedTuple):
     the support of z. One kernel can sum, project, step and normalise a row at a time; see ``add_row_gradient``.
 
     codes: z; read: [n, d_in], what the encoder's product was made of (the decoder's bias b taken away where
-    ``centred``); g: [n, d_out], ∂L/∂x̂; extra: what other latents have beside it.
+    ``centred``); g: [n, d_out], ∂L/∂x̂; dead: what AuxK gives the dead beside it.
     """
 
     codes: SparseCodes
     read: Float[Tensor, "n d_in"]
     g: Float[Tensor, "n d_out"]
     centred: bool
-    extra: DeadRows | None = None
+    dead: DeadRows | None = None
 
 
 class Loss(NamedTuple):

@@ -80,8 +80,9 @@ def reconstruction_auxk(dictionary: Coder, batch: Batch, state: State, weight: f
     if not state.row_gradient:
         total, error = reconstruction_loss(*given, centred, auxk)
         return Loss(total, error, codes)
-    total, error, read, g, extra = reconstruction_rows(*given, centred, auxk)
-    return Loss(total, error, codes, row_gradient=RowGradient(codes, read, g, centred, extra))
+    made = reconstruction_rows(*given, centred, auxk)
+    rows = RowGradient(codes, made.read, made.g, centred, made.dead)
+    return Loss(made.total, made.error, codes, row_gradient=rows)
 
 
 def _auxk(dead: Tensor | None, d: int, weight: float) -> AuxK | None:

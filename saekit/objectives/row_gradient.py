@@ -19,14 +19,13 @@ def add_row_gradient(
     share: float = 1.0,
 ) -> None:
     """Add the gradient in each of these to its ``.grad``; share: the factor of this process's part of the batch."""
-    g, extra = given.g, given.extra
+    g, dead = given.g, given.dead
     if share != 1.0:
-        latents, *rows = extra or (None,)
-        g, extra = g * share, extra and type(extra)(latents, *[row * share for row in rows])
+        g, dead = g * share, dead and type(dead)(dead[0], *[row * share for row in dead[1:]])
     parameters = (encoder_directions, encoder_bias, decoder_directions, decoder_bias)
     frozen = not decoder_directions.requires_grad
     found = row_gradients(
-        given.codes, given.read, g, encoder_directions, decoder_directions, given.centred, extra, frozen
+        given.codes, given.read, g, encoder_directions, decoder_directions, given.centred, dead, frozen
     )
     for parameter, gradient in zip(parameters, found, strict=True):
         if gradient is not None and parameter.requires_grad:

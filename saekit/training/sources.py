@@ -39,7 +39,7 @@ class Source:
 
     @property
     def is_array(self) -> bool:
-        return isinstance(self.model, Tensor | dict)  and not _models(self.model)
+        return isinstance(self.model, Tensor | dict) and not _models(self.model)
 
     @property
     def reads_text(self) -> bool:
@@ -94,9 +94,7 @@ class Source:
             raise ValueError("a method that needs whole rows and one that takes single tokens do not share a pass.")
         settings: dict[str, Any] = {"exclude": self.exclude, "context": self.context, "labels": self.labels}
         kind = RowStream if rows else ActivationStream
-        return kind(
-            self.model, sites, self.corpus, batch_size, seed, gradients="gradients" in needs, **settings
-        )
+        return kind(self.model, sites, self.corpus, batch_size, seed, gradients="gradients" in needs, **settings)
 
     def _check_needs(self, method: Method) -> None:
         name, there = type(method).__name__, "an array" if self.is_array else "a store of activations"

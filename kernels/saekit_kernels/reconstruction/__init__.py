@@ -7,7 +7,16 @@ bias, where it is the centre c too, has Σ_t g_t − Σ_f S_f W_f. Dead latents 
 
 from __future__ import annotations
 
-from saekit_kernels.reconstruction.auxk import AuxK, reconstruction_loss
-from saekit_kernels.reconstruction.rows import DeadRows, reconstruction_rows, row_gradients
+from saekit_kernels.reconstruction.auxk import AuxK, DeadRows
+from saekit_kernels.reconstruction.loss import reconstruction_loss
+from saekit_kernels.reconstruction.rows import Reconstruction, RowGradients, reconstruction_rows, row_gradients
 
-__all__ = ["AuxK", "DeadRows", "reconstruction_loss", "reconstruction_rows", "row_gradients"]
+__all__ = [
+    "AuxK",
+    "DeadRows",
+    "Reconstruction",
+    "RowGradients",
+    "reconstruction_loss",
+    "reconstruction_rows",
+    "row_gradients",
+]

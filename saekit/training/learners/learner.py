@@ -158,9 +158,7 @@ def check_loss(loss: Loss, dictionary: Dictionary, batch: Batch) -> None:
 
 
 @torch.no_grad()
-def check_folding(
-    folded: Dictionary, trained: Dictionary, seen: Batch, scales: Mapping[str, float]
-) -> None:
+def check_folding(folded: Dictionary, trained: Dictionary, seen: Batch, scales: Mapping[str, float]) -> None:
     seen = seen.flat()
     trained.eval()
     expected, found = trained(scaled(seen, scales).reads), folded(seen.reads)
