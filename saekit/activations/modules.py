@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from tqdm.std import tqdm
 
-from saekit.activations.forward import check_finite, evaluation
+from saekit.activations.finite import check_finite
+from saekit.models.state import evaluation
 
 INPUTS_AT_ONCE = 256
 

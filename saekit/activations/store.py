@@ -22,11 +22,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.std import tqdm
 
-from saekit.activations.forward import ROWS_AT_ONCE, check_finite, describe_model
+from saekit.activations.finite import check_finite
 from saekit.activations.tokens import TokenRows, tokenize
 from saekit.activations.with_ray import check_engine, read_parts
 from saekit.corpora import Corpus, load_corpus
-from saekit.models import check_site, site_width
+from saekit.models import ROWS_AT_ONCE, check_site, describe_model, site_width
 from saekit.models.safely import remove_leftovers, write_atomically
 from saekit.models.spoken import LONG, TimeLeft, spoken_bytes, spoken_duration
 

@@ -15,12 +15,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saekit.activations.forward import ROWS_AT_ONCE, check_finite, describe_model, forward_to
+from saekit.activations.finite import check_finite
 from saekit.activations.shuffled import Batch, ShuffledStream, StreamState, check_batch_size
 from saekit.activations.tokens import tokenize
 from saekit.corpora import Corpus, load_corpus
 from saekit.engines import processes
-from saekit.models import check_site, site_width
+from saekit.models import ROWS_AT_ONCE, check_site, describe_model, forward, site_width
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -104,7 +104,7 @@ class ActivationStream(ShuffledStream):
                 for site in self.sites:
                     pieces[site].append(torch.empty(int(part.mask.sum()), self.widths[site]))
                 continue
-            for site, h in forward_to(self.model, part.tokens, self.sites, part.lengths).items():
+            for site, h in forward(self.model, part.tokens, self.sites, lengths=part.lengths).kept.items():
                 flat = h.cpu()[part.mask].float()
                 check_finite(flat, site, (documents - 1) // ROWS_AT_ONCE)
                 pieces[site].append(flat)

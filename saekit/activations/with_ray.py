@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from saekit.activations.forward import describe_model, forward_to
 from saekit.activations.tokens import TokenRows
-from saekit.models import load_model
+from saekit.models import describe_model, forward, load_model
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -24,12 +23,13 @@ def read_parts(
     workers: int,
     padding: bool = False,
 ) -> Iterator[dict[str, Tensor]]:
-    """forward_to on each part, here or (engine "ray") on a cluster. padding: what the model gives there is wanted too;
-    otherwise anything may stand there."""
+    """What ``forward`` keeps on each part, here or (engine "ray") on a cluster. padding: what the model gives there is
+    wanted too; otherwise anything may stand there."""
     lengths = [torch.full_like(part.lengths, part.tokens.shape[1]) if padding else part.lengths for part in parts]
     if engine == "ray":
         return read_with_ray(model, parts, lengths, hooks, workers)
-    return (forward_to(model, part.tokens, hooks, wanted) for part, wanted in zip(parts, lengths, strict=True))
+    given = zip(parts, lengths, strict=True)
+    return (forward(model, part.tokens, hooks, lengths=wanted).kept for part, wanted in given)
 
 
 def check_engine(engine: str) -> None:
@@ -40,7 +40,7 @@ def check_engine(engine: str) -> None:
 def read_with_ray(
     model: TransformerBridge, parts: Sequence[TokenRows], lengths: Sequence[Tensor], hooks: Sequence[str], workers: int
 ) -> Iterator[dict[str, Tensor]]:
-    """forward_to on a Ray cluster, the results in order."""
+    """What ``forward`` keeps, on a Ray cluster, the results in order."""
     from saekit.engines.cluster import on_cluster
 
     described = describe_model(model)
@@ -69,5 +69,5 @@ class RayReader:
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
         tokens, lengths = (torch.from_numpy(item[name].copy()) for name in ("tokens", "lengths"))
-        read = forward_to(self.model, tokens, self.hooks, lengths)
+        read = forward(self.model, tokens, self.hooks, lengths=lengths).kept
         return {hook: h.float().cpu().numpy() for hook, h in read.items()}  # numpy has no bfloat16

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 from tqdm.std import tqdm
 
-from saekit.activations.forward import describe_model
 from saekit.activations.with_ray import check_engine
 from saekit.corpora import Corpus, load_corpus
 from saekit.dictionaries import Dictionary, check_model
@@ -34,7 +33,7 @@ from saekit.features.output_path import OutputPath, writes_residual
 from saekit.features.part import Workbench
 from saekit.features.reading import Progress, Reader
 from saekit.features.tables import write_table, write_text
-from saekit.models import check_edit_site, check_site
+from saekit.models import check_edit_site, check_site, describe_model
 from saekit.models.hashing import hash_tensors
 from saekit.models.safely import remove_leftovers, write_atomically
 

@@ -7,18 +7,18 @@ the token that follows it. A firing at the end of a row has none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from saekit.activations.forward import forward_to, logits_at
 from saekit.dictionaries import Dictionary
 from saekit.features.chunks import Readings
 from saekit.features.statistics import Firings
-from saekit.models import site_layer
+from saekit.models import Change, Passed, Site, forward
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -41,22 +41,21 @@ def loss_effects(
     `place` (a latent and a place an example), up to the place `last`. directions: decoder rows of these latents."""
     effect = np.full(len(firings.place), np.nan, np.float32)
     runs = _Runs(readings, firings, latent, place, last)
-    site = dictionary.writes[0]
-    layer = site_layer(site)
-    residual = site.endswith(("hook_resid_pre", "hook_resid_post"))
-    hook = site if residual else f"blocks.{layer}.hook_resid_pre"
+    site = Site(dictionary.writes[0])
+    # The pass begins with the residual stream before the site, so that the blocks before it run once for all latents.
+    stream_site = site if site.is_residual else site.beside("hook_resid_pre")
     for some in runs.batches():
         rows, of_row = np.unique(runs.first[some], return_inverse=True)
         longest = int(runs.length[some].max())
         whole = np.minimum(readings.take("row_last", rows) - rows + 1, longest)
         tokens = _tokens(readings, rows, whole, longest)
-        h = forward_to(model, tokens, [hook])[hook]
+        h = forward(model, tokens, stream_site).kept[stream_site]
         run, entry, column = runs.firings(some)
         target = tokens[torch.from_numpy(of_row[run]), torch.from_numpy(column + 1)]
         # The same positions with and without the latent; those of a row without it are asked for once.
         at = torch.zeros(tokens.shape, dtype=torch.bool)
         at[of_row[run], column] = True
-        with_it = _losses(logits_at(model, tokens, h, hook, None, at), tokens[:, 1:][at[:, :-1]])
+        with_it = _losses(forward(model, tokens, replace={stream_site: h}, logits=at), tokens[:, 1:][at[:, :-1]])
         number = (at.reshape(-1).cumsum(0) - 1).view(at.shape)[of_row[run], column]
         change = torch.zeros(len(some), longest, directions.shape[1])
         every, all_entries, all_columns = runs.firings(some, measured=False)
@@ -66,9 +65,11 @@ def loss_effects(
         where = torch.zeros(len(some), longest, dtype=torch.bool)
         where[run, column] = True
         stream = h[torch.from_numpy(of_row).to(h.device)]
-        stream, added = (stream + change, None) if residual else (stream, (site, change))
-        logits = logits_at(model, tokens[torch.from_numpy(of_row)], stream, hook, added, where)
-        effect[entry] = (_losses(logits, target) - with_it[number]).numpy()
+        without: dict[str, Tensor | Change] = {stream_site: stream + change if site.is_residual else stream}
+        if not site.is_residual:
+            without[site] = partial(_added, change=change)
+        passed = forward(model, tokens[torch.from_numpy(of_row)], replace=without, logits=where)
+        effect[entry] = (_losses(passed, target) - with_it[number]).numpy()
         told(int(runs.examples[some].sum()))
     return effect
 
@@ -117,5 +118,12 @@ def _tokens(readings: Readings, first: np.ndarray, lengths: np.ndarray, longest:
     return torch.from_numpy(readings.take("token", at.reshape(-1)).reshape(at.shape).astype(np.int64))
 
 
-def _losses(logits: Tensor, target: Tensor) -> Tensor:
-    return torch.nn.functional.cross_entropy(logits.float(), target.to(logits.device), reduction="none").cpu()
+def _added(h: Tensor, kept: Mapping[str, Tensor], change: Tensor) -> Tensor:
+    return h + change.view(h.shape)  # at some sites h comes head by head
+
+
+def _losses(passed: Passed, target: Tensor) -> Tensor:
+    assert passed.logits is not None  # they were asked for
+    return torch.nn.functional.cross_entropy(
+        passed.logits.float(), target.to(passed.logits.device), reduction="none"
+    ).cpu()

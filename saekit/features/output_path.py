@@ -19,21 +19,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saekit.activations import TokenRows
-from saekit.activations.forward import evaluation, forward_to
-from saekit.models import site_layer
+from saekit.models import Site, forward
+from saekit.models.state import evaluation
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
-WRITES = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_attn_out", "hook_mlp_out", "mlp.hook_out")
-"""Sites whose activation is the residual stream, or what is added to it."""
 FAR = 1e4  # a direction this many times larger than the norm's epsilon knows of
 ROWS = 16
 
 
 def writes_residual(site: str) -> bool:
-    layer = site_layer(site)
-    return layer is not None and site.removeprefix(f"blocks.{layer}.") in WRITES
+    """Whether a site's activation is the residual stream, or what is added to it."""
+    place = Site(site)
+    also = place.layer is not None and place.kind in ("hook_resid_mid", "mlp.hook_out")
+    return place.is_residual or place.is_added or also
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class OutputPath:
         """`rows`: tokens of the corpus, of which the first few rows give the norm's mean scale."""
         d_model = model.cfg.d_model
         last = f"blocks.{model.cfg.n_layers - 1}.hook_resid_post"
-        h = forward_to(model, rows.tokens[:ROWS], [last])[last].float()
+        h = forward(model, rows.tokens[:ROWS], last).kept[last].float()
         norm = getattr(model, "ln_final", None)
         ones = torch.ones(1, 1, d_model, device=h.device, dtype=_dtype(model))
         with torch.no_grad(), evaluation(model):

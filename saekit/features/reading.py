@@ -17,11 +17,12 @@ from saekit_kernels import SparseCodes
 from torch import Tensor
 
 from saekit.activations import TokenRows, concept_masks, tokenize
-from saekit.activations.forward import ROWS_AT_ONCE, check_finite
+from saekit.activations.finite import check_finite
 from saekit.activations.with_ray import read_parts
 from saekit.corpora import Corpus, Document
 from saekit.dictionaries import Dictionary
 from saekit.features.near import NearMisses
+from saekit.models import ROWS_AT_ONCE
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge

@@ -18,9 +18,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from saekit.activations import TokenRows
-from saekit.activations.forward import ROWS_AT_ONCE, evaluation
 from saekit.dictionaries import Dictionary
-from saekit.models import check_edit_site
+from saekit.models import ROWS_AT_ONCE, check_edit_site
+from saekit.models.state import evaluation
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge

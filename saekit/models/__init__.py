@@ -1,9 +1,30 @@
-"""Language models: loading, hashing, and the sites where activations are read and edited."""
+"""Language models: loading, hashing, the sites where activations are read and edited, and the one pass that does it."""
 
 from __future__ import annotations
 
+from saekit.models.bridge import Call, Change, Passed, hooked
+from saekit.models.forward import ROWS_AT_ONCE, forward
 from saekit.models.hashing import hash_checkpoint
-from saekit.models.load import load_model
-from saekit.models.sites import check_edit_site, check_site, site_layer, site_width
+from saekit.models.load import describe_model, load_model
+from saekit.models.site import Site
+from saekit.models.sites import by_head, check_edit_site, check_site, joined, joined_width, site_layer, site_width
 
-__all__ = ["check_edit_site", "check_site", "hash_checkpoint", "load_model", "site_layer", "site_width"]
+__all__ = [
+    "ROWS_AT_ONCE",
+    "Call",
+    "Change",
+    "Passed",
+    "Site",
+    "by_head",
+    "check_edit_site",
+    "check_site",
+    "describe_model",
+    "forward",
+    "hash_checkpoint",
+    "hooked",
+    "joined",
+    "joined_width",
+    "load_model",
+    "site_layer",
+    "site_width",
+]

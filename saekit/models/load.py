@@ -57,6 +57,16 @@ def load_model(
     return model
 
 
+def describe_model(model: TransformerBridge) -> dict[str, Any]:
+    """Name, hash and processing of a model, as they stand in every provenance; None where it was not loaded here."""
+    name = getattr(model, "model_name", None) or model.cfg.model_name
+    return {
+        "model": name,
+        "model_hash": getattr(model, "model_hash", None),
+        "processing": getattr(model, "processing", "none"),
+    }
+
+
 def _find_folder(name: str) -> Path:
     if name in EMBEDDED:
         return Path(str(files("saekit") / "models" / name))

@@ -1,0 +1,56 @@
+"""States that a model is in while it is read, each put back afterwards, also on an error."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+
+@contextmanager
+def evaluation(model: nn.Module) -> Iterator[None]:
+    """Dropout off; the mode of every part of the model is put back."""
+    were = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, was in were.items():
+            module.training = was
+
+
+@contextmanager
+def frozen(*models: nn.Module) -> Iterator[None]:
+    """The parameters are constants: a graph that is built meanwhile has no gradient for them."""
+    # A bridge's own parameters() leaves out what it made itself, such as the parts of a joint query-key-value matrix.
+    found = {p for model in models for module in model.modules() for p in module._parameters.values() if p is not None}
+    learn = [parameter for parameter in found if parameter.requires_grad]
+    for parameter in learn:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learn:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
+def alone(model: TransformerBridge) -> Iterator[None]:
+    """Nobody's hooks: those on the hook points and on the whole model are taken away, so that what is found out about
+    a model is about the model, and not about it and an edit that somebody has on it."""
+    points = {id(point): point for point in model.hook_dict.values()}.values()
+    modules = [*points, model.original_model]
+    taken = [(module, module._forward_hooks, module._forward_pre_hooks) for module in modules]
+    for module in modules:
+        module._forward_hooks, module._forward_pre_hooks = OrderedDict(), OrderedDict()
+    try:
+        yield
+    finally:
+        for module, hooks, before in taken:
+            module._forward_hooks, module._forward_pre_hooks = hooks, before
