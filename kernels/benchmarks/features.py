@@ -49,7 +49,7 @@ SITE, LATENTS, K, TOKENS, ROW = "blocks.3.hook_resid_post", 16384, 16, 200_704, 
 PEER_FEATURES = 256
 PARTS: list[tuple[Any, str, str]] = [
     (reading, "tokenize", "tokenizing"),
-    (with_ray, "forward_to", "model"),
+    (with_ray, "forward", "model"),
     (reading, "_encoded", "encoding"),
     (near.NearMisses, "add", "near misses"),
     (near, "merged", "near misses"),

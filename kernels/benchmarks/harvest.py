@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 
 import saekit as sk
-from saekit.activations.forward import forward_to, through_bridge
+from saekit.models import forward
+from saekit.models.bridge import through_bridge
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
 ROWS, LENGTH, ROUNDS = 16, 256, 9
@@ -56,9 +57,9 @@ def main(folder: Path) -> None:
     for layer in (0, bridge.cfg.n_layers // 2, bridge.cfg.n_layers - 1):
         site = f"blocks.{layer}.hook_resid_post"
         ways = {
-            "harvest": lambda site=site: forward_to(bridge, tokens, [site])[site],
+            "harvest": lambda site=site: forward(bridge, tokens, site).kept[site],
             "plain": lambda layer=layer: plain(peer, blocks[layer], tokens),
-            "bridge": lambda site=site: through_bridge(bridge, tokens, [site])[site],
+            "bridge": lambda site=site: through_bridge(bridge, tokens, [site]).kept[site],
         }
         results = {name: way() for name, way in ways.items()}
         largest = results["plain"].abs().max()

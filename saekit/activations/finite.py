@@ -1,4 +1,4 @@
-"""Activations that are NaN or infinite are an error, wherever they are read."""
+"""NaN and infinite activations, found where they first appear."""
 
 from __future__ import annotations
 

@@ -13,12 +13,11 @@ from torch import Tensor, nn
 from tqdm.std import tqdm
 
 from saekit.activations.finite import check_finite
-from saekit.models import ROWS_AT_ONCE, describe_model
 from saekit.activations.modules import ModuleActivations, harvest_module
 from saekit.activations.tokens import TokenRows, tokenize
 from saekit.activations.with_ray import check_engine, read_parts
 from saekit.corpora import Corpus, load_corpus
-from saekit.models import check_site
+from saekit.models import ROWS_AT_ONCE, check_site, describe_model
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saekit.models import site_layer
+from saekit.models import Site
 from saekit.models.safely import make_folder, write_atomically
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def write_neuronpedia(store: FeatureStore, folder: str | Path, latents: Sequence
     latents = [store.number(latent) for latent in latents]  # before anything is written
     folder = Path(folder)
     make_folder(folder)
-    layer = site_layer(store.manifest["dictionary"]["reads"][0])
+    layer = Site(store.manifest["dictionary"]["reads"][0]).layer
     for latent in latents:
         feature = neuronpedia_feature(store.view(latent), str(store.folder.name), layer)
         text = json.dumps(feature, ensure_ascii=False, allow_nan=False)

@@ -13,6 +13,7 @@ from saekit.features.part import LOGIT_BINS
 from saekit.features.pieces import pieces
 from saekit.features.schema import INTERVALS, KINDS
 from saekit.features.statistics import histogram_edges, quantile_counts
+from saekit.models import Site
 
 if TYPE_CHECKING:
     from saekit.features.store import FeatureStore
@@ -176,6 +177,6 @@ def _absent(store: FeatureStore, row: dict[str, Any]) -> dict[str, str]:
         absent["concepts"] = "The corpus has no labels."
     elif not row["concept"]:
         absent["concepts"] = "No labelled concept is found by it."
-    if any(".attn.hook_z" in site for site in store.manifest["dictionary"]["reads"]):
+    if any(Site(site).kind == "attn.hook_z" for site in store.manifest["dictionary"]["reads"]):
         absent["sources"] = "Which earlier tokens an attention latent reads from is not shown yet."
     return absent

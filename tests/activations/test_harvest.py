@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from saekit.activations import harvest
-from saekit.activations.forward import forward_to
 from saekit.corpora import Corpus, Document, load_corpus
-from saekit.models import check_site, load_model
+from saekit.models import check_site, forward, load_model
 
 PRE, POST = "blocks.0.hook_resid_pre", "blocks.1.hook_resid_post"
 TEXTS = ["the cat sat in the house", "a", "", "the dog and the cat " * 8, "in the hat"] * 5  # 25 documents, 2 batches
@@ -63,7 +62,7 @@ def test_every_hook_of_the_model_is_harvested_or_refused_in_a_sentence(model):
     fired = 0
     for hook in model.hook_dict:
         try:
-            assert list(forward_to(model, tokens, [check_site(model, hook)])) == [hook]
+            assert list(forward(model, tokens, check_site(model, hook)).kept) == [hook]
             fired += 1
         except ValueError as error:
             assert "fire" in str(error)
@@ -198,7 +197,7 @@ def test_the_real_model_equals_a_plain_hugging_face_forward(real_folder):
 
 def test_padding_holds_what_the_model_gives_there(tiny_gpt2, monkeypatch):
     """So that a row is the same whether it was read alone or beside longer ones."""
-    monkeypatch.setattr("saekit.activations.fast.POSITIONS_AT_ONCE", 8)
+    monkeypatch.setattr("saekit.models.fast.POSITIONS_AT_ONCE", 8)
     site = "blocks.1.hook_resid_post"
     acts = harvest(tiny_gpt2, ["the cat sat on a mat", "the dog", "he is in it"], site)
     assert not acts.mask[1].all()

@@ -64,7 +64,7 @@ def test_killed_at_any_moment(tiny_gpt2, built, tmp_path, monkeypatch, moment):
         return wrapper
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        for module, name in ((store, "save_file"), (with_ray, "forward_to"), (store, "_digest")):
+        for module, name in ((store, "save_file"), (with_ray, "forward"), (store, "_digest")):
             patch.setattr(module, name, deadly(getattr(module, name)))
         patch.setattr(store.json, "dumps", deadly(json.dumps))
         build(tiny_gpt2, tmp_path, dtype=torch.float32)

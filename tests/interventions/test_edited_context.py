@@ -89,7 +89,10 @@ def test_one_edit_needs_no_list_and_a_context_no_name(gpt2: Any) -> None:
         ("blocks.1.hook_resid_mid", r"reach the MLP only, not the residual stream.*edit 'blocks.1.hook_attn_out'"),
         ("blocks.1.hook_resid_pots", r"no hook 'blocks.1.hook_resid_pots'; the closest is 'blocks.1.hook_resid_post'"),
         ("blocks.7.hook_resid_post", r"no hook 'blocks.7.hook_resid_post'; the closest is 'blocks.\d.hook_resid_post'"),
-        ("blocks.1.attn.hook_z", r"not offered at 'blocks.1.attn.hook_z'; they are at blocks.1.hook_resid_pre, .*post"),
+        (
+            "blocks.1.mlp.hook_post",
+            r"not offered at 'blocks.1.mlp.hook_post'; they are at blocks.1.hook_resid_pre, .*post",
+        ),
         ("hook_embed", r"not offered at 'hook_embed'; they are at blocks.0.hook_resid_pre"),
     ],
 )

@@ -175,7 +175,9 @@ def test_a_site_that_is_not_there_or_does_not_fire(tiny_gpt2, site, words):
             check(tiny_gpt2, site)
 
 
-@pytest.mark.parametrize("site", ["blocks.1.attn.hook_z", "blocks.1.mlp.hook_post", "hook_embed", "blocks.1.hook_in"])
+@pytest.mark.parametrize(
+    "site", ["blocks.1.attn.hook_pattern", "blocks.1.mlp.hook_post", "hook_embed", "blocks.1.hook_in"]
+)
 def test_sites_that_are_read_but_not_edited(tiny_gpt2, site):
     assert check_site(tiny_gpt2, site) == site
     with pytest.raises(ValueError, match=r"edits are not offered at .*; they are at blocks.\d.hook_resid_pre, "):

@@ -8,8 +8,16 @@ import pytest
 import torch
 
 import saekit as sk
-from saekit.activations import fast
-from saekit.activations.forward import forward_to, through_bridge
+from saekit.models import bridge, fast, forward
+
+
+def through_bridge(model, tokens, sites):
+    return bridge.through_bridge(model, tokens, sites).kept
+
+
+def forward_to(model, tokens, sites, lengths=None):
+    return forward(model, tokens, sites, lengths=lengths).kept
+
 
 NAMES = ("hook_resid_pre", "hook_resid_post", "hook_attn_out", "mlp.hook_in", "hook_mlp_out")
 FAMILIES = {
@@ -45,7 +53,7 @@ def test_equal_to_the_bridge(model, one_thread):
     taken = []
     for site in (f"blocks.{layer}.{name}" for layer in layers for name in NAMES):
         expected = through_bridge(model, tokens, [site])[site]
-        path = fast.fast_path(model, [site], through_bridge)
+        path = fast.fast_path(model, [site])
         if path is not None:
             taken.append(site)
             found = path.read(tokens, [site])[site]
@@ -68,11 +76,11 @@ TOKENS = torch.arange(10, 30)[None]
 
 
 def taken(model, site=SITE):
-    return fast.fast_path(model, [site], through_bridge) is not None
+    return fast.fast_path(model, [site]) is not None
 
 
 def test_it_costs_no_memory_and_stops_early(tiny_gpt2):
-    path = fast.fast_path(tiny_gpt2, ["blocks.0.hook_resid_post"], through_bridge)
+    path = fast.fast_path(tiny_gpt2, ["blocks.0.hook_resid_post"])
     shared = {p.data_ptr() for p in tiny_gpt2.original_model.parameters()}
     assert {p.data_ptr() for p in path.plain.parameters()} <= shared
     ran = []
@@ -89,7 +97,7 @@ def test_rows_of_like_length_run_together(tiny_gpt2, monkeypatch, one_thread, mo
     lengths = torch.tensor([5, 20, 1, 13, 5, 19])
     tokens = torch.randint(3, 50, (6, 22), generator=torch.Generator().manual_seed(3))
     sites = [SITE, "blocks.0.hook_mlp_out"]
-    path = fast.fast_path(tiny_gpt2, sites, through_bridge)
+    path = fast.fast_path(tiny_gpt2, sites)
     shapes = []
     handle = path.blocks[0].register_forward_pre_hook(lambda m, given: shapes.append(given[0].shape[:2]))
     found = forward_to(tiny_gpt2, tokens, sites, lengths)
