@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 import torch
 from peers import DEAD, REQUIREMENTS, Peer
+from saekit.training.learner import Learner, default_dtype
 from saekit_kernels import decode, encode_top_k, using
 
 import saekit as sk
-from saekit.training.learner import Learner, default_dtype
 
 HERE = Path(__file__).parent
 CPU = torch.device("cpu")

@@ -39,11 +39,19 @@ class ShuffledStream(ABC):
 
     sites: list[str]
     widths: dict[str, int]
-    models: Mapping[str, Any] | None = None
 
     def __init__(self, batch_size: int, seed: int, state: StreamState | None) -> None:
         self.batch_size, self.seed = check_batch_size(batch_size), seed
         self.state = state or StreamState()
+
+    @property
+    def models(self) -> Mapping[str, Any] | None:
+        """By name, "" where there is one; None where activations were read before."""
+        return None
+
+    @abstractmethod
+    def anew(self) -> ShuffledStream:
+        """The same stream at its beginning."""
 
     @property
     @abstractmethod

@@ -33,6 +33,9 @@ class StoreStream(ShuffledStream):
         self.store, self.sites = store, list(sites)
         self.widths = {site: store.widths[site] for site in sites}
 
+    def anew(self) -> StoreStream:
+        return StoreStream(self.store, self.sites, self.batch_size, self.seed)
+
     @property
     def provenance(self) -> dict[str, Any]:
         return self.store.provenance

@@ -17,7 +17,7 @@ from torch import Tensor
 from saekit.activations.reader import Item, TextReader
 from saekit.activations.shuffled import Batch, ShuffledStream, StreamState, check_batch_size
 from saekit.activations.tokens import TokenRows
-from saekit.corpora import Corpus, Document
+from saekit.corpora import Corpus
 from saekit.engines import processes
 from saekit.models import ROWS_AT_ONCE
 
@@ -40,7 +40,7 @@ class _OfText:
         return self.reader.source
 
     @property
-    def models(self) -> Mapping[str, Any]:
+    def models(self) -> Mapping[str, Any] | None:
         return self.reader.models
 
     @property

@@ -43,6 +43,8 @@ class Dictionary(nn.Module, ABC):
 
     encoder: Part
     decoder: Part
+    read_widths: dict[str, int]
+    write_widths: dict[str, int]
     latent_max: Tensor
     adjustable: ClassVar[tuple[str, ...]] = ()
     """fields of the method that ``at`` may change without training again"""
@@ -101,6 +103,16 @@ class Dictionary(nn.Module, ABC):
         return False
 
     @property
+    def fused(self) -> bool:
+        """Nothing but what the fused kernels know (see ``LinearDictionary``)."""
+        return False
+
+    @property
+    def centre(self) -> Tensor | None:
+        """What is subtracted before encoding, where it is the decoder's bias."""
+        return None
+
+    @property
     def encoder_directions(self) -> Any:
         """[d_sae, d_in], a row a latent; None where the encoder has no such rows."""
         return getattr(self.encoder, "directions", None)
@@ -142,7 +154,7 @@ class Dictionary(nn.Module, ABC):
     def forward(self, x: Activation) -> Activation:
         """x̂; with ``Wiring.each`` at every site that x has."""
         if self.wiring.each and isinstance(x, Mapping) and len(x) > 1:
-            return {site: self.decode(self.encode(x[site]), x[site]) for site in self.reads if site in x}
+            return {site: self.decode_at(self.encode(x[site]), site, x[site]) for site in self.reads if site in x}
         return self.decode(self.encode(x), x)
 
     def encode_dense(self, x: Activation) -> Float[Tensor, "*shape d_sae"]:
@@ -178,7 +190,7 @@ class Dictionary(nn.Module, ABC):
                 each = "each of " if self.wiring.each else "all of "
                 raise ValueError(f"this dictionary is for {each}{', '.join(self.reads)}: there is none at {site!r}.")
             view.wiring = Wiring(site)
-            view.read_widths = view.write_widths = {site: self.read_widths[site]}
+            view.read_widths = view.write_widths = {site: self.d_in}
         for name in changes:
             if name not in self.adjustable:
                 can = ", ".join(self.adjustable) or "nothing"

@@ -24,7 +24,7 @@ LOSSES = ("kl", "ce")
 
 @dataclass(frozen=True)
 class EndToEnd(NestedMethod):
-    """Any method whose reconstruction is spliced into the model while it trains: ``EndToEnd(sk.TopK(…), loss="kl")``."""
+    """Any method, its reconstruction spliced into the model while it trains: ``EndToEnd(sk.TopK(…), loss="kl")``."""
 
     loss: str = "kl"
     """"kl": KL(clean ‖ spliced) of the predictions, "ce": cross-entropy of the next token; in nats a prediction"""

@@ -45,7 +45,7 @@ class ITDA(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 <= self.k:
+        if not self.k >= 1:
             raise ValueError(f"k is a number of steps from 1, found {self.k}.")
         if self.tau is not None and not self.tau > 0:
             raise ValueError(f"tau must be above 0, found {self.tau}.")

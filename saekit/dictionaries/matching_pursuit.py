@@ -1,7 +1,7 @@
 """MatchingPursuit: the encoder is a pursuit over the decoder's own rows (Costa et al. 2025, arXiv 2506.03093).
 
-As in the paper's code the argmax is over products as they are, so that values of a first choice are positive; ``signed``
-takes that of their size. An atom may be chosen again. More steps than in training only lower the error.
+As in the paper's code the argmax is over products as they are, so that codes are positive; ``signed`` takes that of
+their size. An atom may be chosen again. More steps than in training only lower the error.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Method: how a dictionary is built and trained; a frozen dataclass named after it. Where is said by a ``Wiring``.
 
-A method of one's own is one file anywhere: a dataclass that inherits Method and says ``build``, and what differs of
-encoder, decoder or loss in a ``Dictionary``. It then trains, resumes, saves, loads, evaluates and edits like the others.
+A method of one's own is one file anywhere: a dataclass that inherits Method and says ``build``, and a ``Dictionary``
+with what differs of encoder, decoder or loss. It then trains, resumes, saves, loads, evaluates and edits like the
+others.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from typing import Any, ClassVar
 from saekit.dictionaries.dictionary import Dictionary
 from saekit.dictionaries.wiring import Wiring
 from saekit.objectives import NEEDS
-
 
 LEARNERS = ("gradient", "growing", "fit")
 
@@ -102,7 +102,8 @@ def _check_declared(method: type[Method]) -> None:
     if method.learner not in LEARNERS:
         near = difflib.get_close_matches(str(method.learner), LEARNERS, 1, 0.0)[0]
         raise TypeError(
-            f"{method.__name__}.learner is {method.learner!r}; there are {', '.join(LEARNERS)}, the closest is {near!r}."
+            f"{method.__name__}.learner is {method.learner!r}; there are {', '.join(LEARNERS)}, the closest is {near!r}"
+            "."
         )
 
 

@@ -57,14 +57,15 @@ def _read(
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Activations by the dictionary's names, of several models at the same tokens."""
     if isinstance(model, nn.Module):
-        acts = harvest(model, corpus, dictionary.reads, tokens=tokens, exclude=exclude, context=context)
+        one: Any = model  # a bridge is a module
+        acts = harvest(one, corpus, dictionary.reads, tokens=tokens, exclude=exclude, context=context)
         x = {site: acts.flat(site) for site in dictionary.reads}
     else:
         x = {}
-        for name, one in model.items():
+        for name, each in model.items():
             sites = [site for site in dictionary.wiring.reads if site.model == name]
             if sites:
                 hooks = [site.hook for site in sites]
-                acts = harvest(one, corpus, hooks, tokens=tokens, exclude=exclude, context=context)
+                acts = harvest(each, corpus, hooks, tokens=tokens, exclude=exclude, context=context)
                 x |= {site: acts.flat(site.hook) for site in sites}
     return x, {"corpus": acts.provenance.get("corpus"), "tokens": acts.provenance["tokens"]}

@@ -31,13 +31,20 @@ AUXK_WEIGHT = 1 / 32
 class Coder(Protocol):
     """What these terms ask of a dictionary."""
 
-    encoder_directions: Any
-    encoder_bias: Any
-    decoder_directions: Any
-    decoder_bias: Any
-    signed: bool
-    fused: bool
-
+    @property
+    def encoder_directions(self) -> Any: ...
+    @property
+    def encoder_bias(self) -> Any: ...
+    @property
+    def decoder_directions(self) -> Any: ...
+    @property
+    def decoder_bias(self) -> Any: ...
+    @property
+    def signed(self) -> bool: ...
+    @property
+    def fused(self) -> bool: ...
+    @property
+    def centre(self) -> Tensor | None: ...
     def encode(self, x: Any) -> SparseCodes: ...
     def decode(self, codes: SparseCodes, x: Any = None) -> Any: ...
     def pre_activations(self, x: Any, latents: Tensor | None = None) -> Tensor | None: ...
@@ -76,7 +83,7 @@ def reconstruction_auxk(dictionary: Coder, batch: Batch, state: State, weight: f
         dictionary.decoder_directions,
         dictionary.decoder_bias,
     )
-    centred = dictionary.centre is not None  # type: ignore[attr-defined]
+    centred = dictionary.centre is not None
     if not state.row_gradient:
         total, error = reconstruction_loss(*given, centred, auxk)
         return Loss(total, error, codes)
@@ -104,8 +111,8 @@ def _step_by_step(dictionary: Coder, x: Mapping[str, Tensor], target: Tensor, au
         rows = dictionary.decoder_directions
         if u is None or rows is None:
             raise ValueError(
-                f"AuxK needs pre-activations and a decoder with a row a latent, which {type(dictionary).__name__} lacks: "
-                "use the squared error alone."
+                "AuxK needs pre-activations and a decoder with a row a latent, which "
+                f"{type(dictionary).__name__} lacks: use the squared error alone."
             )
         auxiliary = _largest(u, auxk.k) if dictionary.signed else top_k(u, auxk.k)
         missed = residual.detach() - decode(auxiliary, rows[auxk.latents])

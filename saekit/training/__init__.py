@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from saekit.training.callbacks import TensorBoard, WeightsAndBiases
-from saekit.training.settings import default_rate
 from saekit.training.loop import train
 from saekit.training.run import Progress, Run
+from saekit.training.settings import default_rate
 
 __all__ = [
     "Progress",

@@ -87,7 +87,7 @@ def open_folder(folder: Path, config: dict[str, Any], resume: bool, count: int) 
             if not finished:
                 raise ValueError(
                     f"{folder} was begun by a saekit whose checkpoints this one cannot read (contract "
-                    f"{before['contract']}, here {CONTRACT}): finish it with that version, or begin anew in another out=."
+                    f"{before['contract']}, here {CONTRACT}): finish it with that version, or begin in another out=."
                 )
             now = now | {"contract": before["contract"]}
         differ = [f"{key} (there {before.get(key)!r}, here {now[key]!r})" for key in now if before.get(key) != now[key]]
@@ -112,5 +112,5 @@ def of_contract_1(before: dict[str, Any]) -> dict[str, Any]:
     several = isinstance(old, list)
     methods = [Method.from_json(each).to_json() for each in (old if several else [old])]
     unknown = Settings(max(1, before["tokens"] // before["batch_size"]), before["batch_size"]).lengths()
-    former = unknown | {"wiring": wiring, "labels": None, "exclude": [], "context": None} | before
+    former: dict[str, Any] = unknown | {"wiring": wiring, "labels": None, "exclude": [], "context": None} | before
     return former | {"configuration": methods if several else methods[0]}

@@ -1,4 +1,4 @@
-"""Where a run's activations come from: a model and a corpus, several models, a store, arrays; and the stream of each."""
+"""Where a run's activations come from: a model and a corpus, several models, a store, arrays; and their stream."""
 
 from __future__ import annotations
 

@@ -93,10 +93,10 @@ def test_each_pass_has_an_order_of_its_own(tiny_gpt2, small_chunks):
     orders = [which([batch], known) for batch in take(stream, 3)]
     assert all(sorted(order) == list(range(160)) for order in orders)
     assert len({tuple(order) for order in orders}) == 3
-    texts = list(islice(stream._texts(0), 48))
+    texts = [document.text for document in islice(stream.documents(0), 48)]
     assert sorted(texts[:16]) == sorted(texts[16:32]) == sorted(documents(16))
     assert texts[:16] != texts[16:32] != texts[32:] and texts[:16] != documents(16)
-    assert list(islice(stream._texts(21), 27)) == texts[21:]
+    assert [document.text for document in islice(stream.documents(21), 27)] == texts[21:]
 
 
 def test_each_chunk_is_shuffled_in_a_way_of_its_own(tiny_gpt2, small_chunks):
@@ -180,7 +180,7 @@ def test_activations_that_are_not_finite_name_the_batch(tiny_gpt2_folder, small_
     model = load_model(tiny_gpt2_folder, device="cpu")
     tokens = torch.full((48, 4), 5)
     order = ActivationStream(model, [SITE], torch.arange(48)[:, None], 48)
-    last = int(list(islice(order._texts(0), 48))[40])  # the row that is read 41st: in the third batch
+    last = list(islice(order.documents(0), 48))[40]  # the row that is read 41st: in the third batch
     tokens[last] = 7
     with torch.no_grad():
         model.original_model.get_input_embeddings().weight[7] = torch.nan
@@ -213,6 +213,6 @@ def test_an_interrupted_chunk_is_read_again_from_its_begin(tiny_gpt2, small_chun
     stream = ActivationStream(tiny_gpt2, [SITE], documents(64), 160)
     first = take(stream, 1)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("saekit.activations.stream.tokenize", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("saekit.activations.reader.tokenize", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         take(stream, 1)
     assert all(torch.equal(a, b) for a, b in zip(whole, [*first, *take(stream, 3)], strict=True))

@@ -44,7 +44,9 @@ def test_one_site() -> None:
     assert (sae.reads, sae.writes, sae.site, sae.d_in, sae.d_out, sae.d_sae) == (("a",), ("a",), "a", 5, 5, 12)
     assert sae.encoder_directions.shape == (12, 5) and sae.decoder_directions.shape == (12, 5)
     assert sae.latent_max.shape == (12,) and bool(sae.latent_max.isnan().all())
-    assert torch.allclose(TopK(d_sae=12, k=3).build(Wiring("a"), {"a": 5}).decoder_directions.norm(dim=1), torch.ones(12))
+    assert torch.allclose(
+        TopK(d_sae=12, k=3).build(Wiring("a"), {"a": 5}).decoder_directions.norm(dim=1), torch.ones(12)
+    )
 
 
 def test_reads_one_site_and_writes_another() -> None:

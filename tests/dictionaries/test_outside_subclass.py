@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
@@ -17,85 +17,70 @@ from saekit_kernels import SparseCodes
 from torch import Tensor, nn
 
 import saekit as sk
-from saekit.dictionaries import Dictionary, DictionaryConfiguration
-from saekit.training import Loss, Progress, objective
+from saekit.dictionaries import Dictionary, LinearDecoder, LinearEncoder, Method
+from saekit.objectives import Batch, Loss, State
+from saekit.training import Progress
 
 SITES = ("blocks.0.hook_resid_post", "blocks.1.hook_resid_post")
 MLP = ("blocks.1.hook_resid_mid", "blocks.1.hook_mlp_out")
 TEXTS = [f"the cat sat on {a} and the {b} saw it in the other room" for a in "abcdefgh" for b in ("dog", "bat", "hen")]
 
 
-@objective("outside: error + l1")
-def error_and_l1(x: Any, target: Any, dictionary: Any, dead: Tensor) -> Loss:
-    codes = dictionary.encode(x)
-    error = (dictionary.join_writes(target) - dictionary.join_writes(dictionary.decode(codes))).square().sum(-1)
-    l1 = codes.values.abs().sum() / len(error)
-    return Loss(error.mean() + dictionary.method.l1 * l1, error.detach(), codes)
-
-
 @dataclass(frozen=True)
-class OutsideReLU(DictionaryConfiguration):
+class OutsideReLU(Method):
     l1: float = 0.05
-    objective: ClassVar[str] = "outside: error + l1"
 
-    def build(self, reads: Mapping[str, int], writes: Mapping[str, int]) -> Dictionary:
-        return OutsideReLUDictionary(self, reads, writes)
+    def build(self, wiring: sk.Wiring, widths: Mapping[str, int]) -> Dictionary:
+        encoder = LinearEncoder.random(self.d_sae, [widths[site] for site in wiring.reads])
+        decoder = LinearDecoder.random(self.d_sae, [widths[site] for site in wiring.writes])
+        return OutsideReLUDictionary(self, wiring, widths, encoder, decoder)
 
 
 class OutsideReLUDictionary(Dictionary):
-    def __init__(self, configuration: Any, reads: Mapping[str, int], writes: Mapping[str, int]) -> None:
-        super().__init__(configuration, reads, writes)
-        self.encoder_bias = nn.Parameter(torch.zeros(configuration.d_sae))
-
     def encode(self, x: Any) -> SparseCodes:
         u = self.join_reads(x) @ self.encoder_directions.T + self.encoder_bias
         return SparseCodes.from_dense(u.relu())
 
-
-@dataclass(frozen=True)
-class OutsideTranscoder(OutsideReLU):
-    """Reads the first of the sites it is trained on and writes the second."""
-
-    l1: float = 0.0
-
-    def build(self, reads: Mapping[str, int], writes: Mapping[str, int]) -> Dictionary:
-        first, last = next(iter(reads)), list(writes)[-1]
-        return OutsideReLUDictionary(self, {first: reads[first]}, {last: writes[last]})
+    def loss(self, batch: Batch, state: State) -> Loss:
+        codes = self.encode(batch.reads)
+        error = (self.join_writes(batch.writes) - self.join_writes(self.decode(codes))).square().sum(-1)
+        l1 = codes.values.abs().sum() / len(error)
+        return Loss(error.mean() + self.method.l1 * l1, error.detach(), codes)
 
 
 @dataclass(frozen=True)
-class OutsideCrosscoder(DictionaryConfiguration):
+class OutsideCrosscoder(Method):
     """z = ReLU(u) where the gate σ(g + 1) passes it; ``powers`` is a tuple, which JSON does not know."""
 
     powers: tuple[int, ...] = (1, 2)
 
-    def build(self, reads: Mapping[str, int], writes: Mapping[str, int]) -> Dictionary:
-        return OutsideCrosscoderDictionary(self, reads, writes)
+    def build(self, wiring: sk.Wiring, widths: Mapping[str, int]) -> Dictionary:
+        each = [widths[site] for site in wiring.reads]
+        encoder, decoder = (
+            LinearEncoder.random(self.d_sae, each),
+            LinearDecoder.random(self.d_sae, each, unit_norm=False),
+        )
+        return OutsideCrosscoderDictionary(self, wiring, widths, encoder, decoder)
 
 
-class OutsideCrosscoderDictionary(OutsideReLUDictionary):
-    unit_norm_decoder = False
+class OutsideCrosscoderDictionary(Dictionary):
     calls: Tensor
 
-    def __init__(self, configuration: Any, reads: Mapping[str, int], writes: Mapping[str, int]) -> None:
-        super().__init__(configuration, reads, writes)
-        self.gate = nn.Parameter(torch.zeros(configuration.d_sae))
+    def __init__(self, method: Any, *given: Any) -> None:
+        super().__init__(method, *given)
+        self.gate = nn.Parameter(torch.zeros(method.d_sae))
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
 
     def encode(self, x: Any) -> SparseCodes:
-        if self.gate.requires_grad:  # in training alone
+        if self.gate.requires_grad and self.training:  # in training alone
             self.calls.add_(1)
-        return SparseCodes.from_dense(super().encode(x).to_dense() * torch.sigmoid(self.gate + 1))
-
-    @torch.no_grad()
-    def rescale(self, scale: float) -> None:
-        for parameter in (self.encoder_bias, self.decoder_bias, self.latent_max):
-            parameter.mul_(scale)
+        u = self.join_reads(x) @ self.encoder_directions.T + self.encoder_bias
+        return SparseCodes.from_dense(u.relu() * torch.sigmoid(self.gate + 1))
 
 
-METHODS: dict[str, tuple[DictionaryConfiguration, str | tuple[str, ...]]] = {
+METHODS: dict[str, tuple[Method, Any]] = {
     "relu": (OutsideReLU(d_sae=24), SITES[0]),
-    "transcoder": (OutsideTranscoder(d_sae=24), MLP),
+    "transcoder": (OutsideReLU(d_sae=24, l1=0.0), sk.Wiring(*MLP)),
     "crosscoder": (OutsideCrosscoder(d_sae=24, powers=(3, 4)), SITES),
 }
 TRAINING = {"tokens": 4096, "batch_size": 128, "seed": 3}
@@ -147,13 +132,13 @@ def test_on_an_array() -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_trains_on_a_model(trained: dict[str, sk.Run], tiny_gpt2: Any, name: str) -> None:
-    run, (configuration, sites) = trained[name], METHODS[name]
+    run, (configuration, _) = trained[name], METHODS[name]
     sae = run.dictionary
     assert sae.method == configuration and sae.provenance.model_hash == tiny_gpt2.model_hash
     expected = {"relu": ((SITES[0],), (SITES[0],)), "transcoder": ((MLP[0],), (MLP[1],)), "crosscoder": (SITES, SITES)}
     assert (sae.reads, sae.writes) == expected[name]
     assert run.metrics["explained_variance"].iloc[-1] > run.metrics["explained_variance"].iloc[0]
-    acts = sk.activations.harvest(tiny_gpt2, TEXTS, [sites] if isinstance(sites, str) else list(sites))
+    acts = sk.activations.harvest(tiny_gpt2, TEXTS, list(sae.wiring.sites))
     x = {site: acts.flat(site) for site in sae.reads}
     target = sae.join_writes({site: acts.flat(site) for site in sae.writes})
     share = (target - sae.join_writes(sae(x))).square().sum() / (target - target.mean(0)).square().sum()
@@ -229,12 +214,12 @@ def test_edits_through_several_sites_say_that_they_are_not_there_yet(trained: di
 
 def test_a_method_that_was_not_imported(trained: dict[str, sk.Run], tmp_path: Path) -> None:
     folder = trained["relu"].dictionary.save(tmp_path)
-    known = DictionaryConfiguration.known.pop("OutsideReLU")
+    known = Method.known.pop("OutsideReLU")
     try:
         with pytest.raises(ValueError, match=r"'OutsideReLU' is not known here .* import the module that defines it"):
             sk.load_dictionary(folder)
     finally:
-        DictionaryConfiguration.known["OutsideReLU"] = known
+        Method.known["OutsideReLU"] = known
 
 
 def test_a_method_may_not_take_the_name_of_one_of_saekits():
@@ -243,7 +228,17 @@ def test_a_method_may_not_take_the_name_of_one_of_saekits():
     assert sk.Method.known["TopK"] is sk.TopK
 
 
-def test_an_unknown_objective_is_named():
-    lost = type("Lost", (sk.TopK,), {"__module__": __name__, "objective": "reconstruktion"})
-    with pytest.raises(ValueError, match="no objective 'reconstruktion'; registered are 'reconstruction'"):
-        sk.train(torch.randn(64, 4), None, lost(d_sae=8, k=2), tokens=64, batch_size=32)
+def test_old_names_are_answered_with_the_new_ones():
+    with pytest.raises(ImportError, match="DictionaryConfiguration is called Method now"):
+        _ = sk.DictionaryConfiguration
+    with pytest.raises(ImportError, match="DictionaryConfiguration is called Method now"):
+        from saekit.dictionaries import DictionaryConfiguration  # noqa: F401
+    with pytest.raises(ImportError, match=r"objectives by name are gone: .* a loss\(batch, state\) of its own"):
+        from saekit.training import objective  # noqa: F401
+    with pytest.raises(TypeError, match=r"objective= is gone: give the dictionary that Lost builds a loss\(batch,"):
+        type("Lost", (sk.TopK,), {"__module__": __name__, "objective": "reconstruction"})
+    sae = sk.TopK(d_sae=8, k=2).build(sk.Wiring("x"), {"x": 4})
+    with pytest.raises(AttributeError, match=r"called method now: sae\.method"):
+        _ = sae.configuration
+    with pytest.raises(ImportError, match=r"fit is gone: sk\.train\(x, None, PCA"):
+        from saekit.dictionaries import fit  # noqa: F401

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from saekit.dictionaries import Wiring
 from saekit.interventions import Edit, edited
 from saekit.models import check_edit_site
 

@@ -48,7 +48,10 @@ def test_hooks_are_removed_on_an_exception(gpt2: Any, error: type[BaseException]
 def test_hooks_are_removed_when_an_edit_fails_in_the_middle(gpt2: Any) -> None:
     """A dictionary that reads what the model reaches only later: said in the forward, and nothing stays."""
     plain, before = gpt2.model(gpt2.tokens), hooks_on(gpt2.model)
-    later = TopK(d_sae=4, k=1).build(Wiring("blocks.1.hook_mlp_out", "blocks.0.hook_mlp_out"), {"blocks.1.hook_mlp_out": 16, "blocks.0.hook_mlp_out": 16})
+    later = TopK(d_sae=4, k=1).build(
+        Wiring("blocks.1.hook_mlp_out", "blocks.0.hook_mlp_out"),
+        {"blocks.1.hook_mlp_out": 16, "blocks.0.hook_mlp_out": 16},
+    )
     later.provenance = gpt2.sae(SITE).provenance
     message = r"reads 'blocks.1.hook_mlp_out', which the model reaches only after 'blocks.0.hook_mlp_out'"
     with pytest.raises(ValueError, match=message), edited(gpt2.model, Edit(later, 0, mode="ablate")):

@@ -9,7 +9,7 @@ import torch
 
 import saekit as sk
 from saekit.corpora import Corpus, Document, Span
-from saekit.dictionaries import Provenance, TopK
+from saekit.dictionaries import Provenance, TopK, stored
 from saekit.metrics import concept_match, explained_variance
 
 SITE = "blocks.1.hook_resid_post"
@@ -46,7 +46,7 @@ def report(tiny_gpt2, dictionary, corpus):
 
 def test_numbers_equal_those_computed_directly(report, acts, dictionary):
     x = acts[SITE][acts.mask].double()
-    weights = {name: tensor.double() for name, tensor in dictionary.state_dict().items()}
+    weights = {name: tensor.double() for name, tensor in stored(dictionary).items()}
     u = (x - weights["decoder_bias"]) @ weights["encoder_directions"].T + weights["encoder_bias"]
     top = u.topk(5, dim=1)
     z = torch.zeros_like(u).scatter(1, top.indices, top.values.clamp_min(0))

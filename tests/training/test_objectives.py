@@ -9,12 +9,11 @@ from saekit.dictionaries import TopK, Wiring
 from saekit.objectives import AUXK_WEIGHT, Batch, State, reconstruction_auxk, squared_error
 
 
-
-def AUXK(x, target, dictionary, dead):  # noqa: N802
+def AUXK(x, target, dictionary, dead):
     return reconstruction_auxk(dictionary, Batch.of(x, target), State(dead=dead))
 
 
-def PLAIN(x, target, dictionary, dead):  # noqa: N802
+def PLAIN(x, target, dictionary, dead):
     return squared_error(dictionary, Batch.of(x, target))
 
 

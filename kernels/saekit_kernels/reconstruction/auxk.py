@@ -40,7 +40,7 @@ def dead_error(
     scale: Float[Tensor, ""],
     product: torch.dtype,
 ) -> tuple[Float[Tensor, " n"], DeadRows]:
-    """‖e − ê‖² of each token, e the residual, and the gradients of weight · its mean / d_out: scale = −2 / (n d_out)."""
+    """‖e − ê‖² of each token, e the residual, and the gradients of weight · its mean / d_out; scale: −2 / (n d_out)."""
     rows = decoder.index_select(0, auxk.latents)
     dead = _dead_codes(read, encoder, bias, auxk, product)
     missed = residual - _times(dead, rows, product)

@@ -113,9 +113,6 @@ class Learner(ABC):
         self.since_fired = tensors[f"{prefix}since_fired"].to(device)
         self.density = tensors[f"{prefix}density"].to(device)
 
-    def finish(self) -> None:
-        """After the last step."""
-
     def folded(self, scales: Mapping[str, float], provenance: dict[str, Any], tokens: int) -> Dictionary:
         """A copy of the dictionary for activations as the model gives them.
 
@@ -126,7 +123,7 @@ class Learner(ABC):
             dictionary.rescale(scales)
             if self.seen is not None:
                 check_folding(dictionary, self.dictionary, self.seen, scales)
-        made = {key: provenance.get(key) for key in ("model", "model_hash", "corpus")}
+        made: dict[str, Any] = {key: provenance.get(key) for key in ("model", "model_hash", "corpus")}
         dictionary.provenance = Provenance(
             **made, processing=provenance["processing"], tokens=tokens, seed=self.settings.seed
         )
@@ -147,7 +144,7 @@ def check_loss(loss: Loss, dictionary: Dictionary, batch: Batch) -> None:
     if not isinstance(loss, Loss):
         raise TypeError(f"{who} is a saekit.objectives.Loss(total, error, codes), found {type(loss).__name__}.")
     if not isinstance(loss.total, Tensor) or loss.total.ndim:
-        found = list(loss.total.shape) if isinstance(loss.total, Tensor) else type(loss.total).__name__
+        found: Any = list(loss.total.shape) if isinstance(loss.total, Tensor) else type(loss.total).__name__
         raise ValueError(f"{who} has a total that is a scalar tensor, found {found}.")
     if not isinstance(loss.error, Tensor) or loss.error.shape != (tokens,):
         found = list(loss.error.shape) if isinstance(loss.error, Tensor) else type(loss.error).__name__
