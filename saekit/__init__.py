@@ -26,6 +26,11 @@ _HOMES = {
     "saekit.dictionaries": [
         "BatchTopK",
         "Dictionary",
+        "EndToEnd",
+        "Gated",
+        "ITDA",
+        "JumpReLU",
+        "MatchingPursuit",
         "Method",
         "Provenance",
         "ReLU",
@@ -75,8 +80,13 @@ if TYPE_CHECKING:
     from saekit.corpora import Span as Span
     from saekit.corpora import load_corpus as load_corpus
     from saekit.corpora import load_pairs as load_pairs
+    from saekit.dictionaries import ITDA as ITDA
     from saekit.dictionaries import BatchTopK as BatchTopK
     from saekit.dictionaries import Dictionary as Dictionary
+    from saekit.dictionaries import EndToEnd as EndToEnd
+    from saekit.dictionaries import Gated as Gated
+    from saekit.dictionaries import JumpReLU as JumpReLU
+    from saekit.dictionaries import MatchingPursuit as MatchingPursuit
     from saekit.dictionaries import Method as Method
     from saekit.dictionaries import Provenance as Provenance
     from saekit.dictionaries import ReLU as ReLU

@@ -9,7 +9,7 @@ from saekit.activations.modules import ModuleActivations, harvest_module
 from saekit.activations.shuffled import ShuffledStream, StreamState
 from saekit.activations.store import ActivationStore
 from saekit.activations.store_stream import StoreStream
-from saekit.activations.stream import ActivationStream
+from saekit.activations.stream import ActivationStream, RowStream
 from saekit.activations.tokens import TokenRows, concept_mask, concept_masks, token_strings, tokenize
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Activations",
     "ArrayStream",
     "ModuleActivations",
+    "RowStream",
     "ShuffledStream",
     "StoreStream",
     "StreamState",

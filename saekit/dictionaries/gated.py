@@ -34,7 +34,7 @@ class Gated(Method):
 
     l0: float | None = None
     """mean number of active latents a token that training goes for, by steering λ; None: λ stays"""
-    sparsity_weight: float = 0.05
+    sparsity_weight: float = 0.15
     """λ, in units of the inputs' norm, as for ReLU; where it begins where there is a target"""
 
     equation: ClassVar[str] = "z = 1[π > 0] · ReLU(e^r ⊙ W x + b_mag), π = W x + b_gate; ‖e‖² + λ‖ReLU(π)‖₁ + ‖e_gate‖²"

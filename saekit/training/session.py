@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from tqdm.std import tqdm
 
-from saekit.activations import ArrayStream, ShuffledStream, StreamState
+from saekit.activations import StreamState
 from saekit.dictionaries import Dictionary, Wiring
 from saekit.engines import processes
 from saekit.models.safely import (
@@ -29,14 +29,13 @@ from saekit.training.batches import as_batch, first_scales
 from saekit.training.estimate import Pace
 from saekit.training.learners import Learner
 from saekit.training.run import Progress, read_records
+from saekit.training.sources import Stream
 
 CHECKPOINT_SECONDS = 60.0
 
 
 class Session:
-    def __init__(
-        self, stream: ShuffledStream | ArrayStream, learners: list[Learner], tokens: int, batch_size: int, seed: int
-    ) -> None:
+    def __init__(self, stream: Stream, learners: list[Learner], tokens: int, batch_size: int, seed: int) -> None:
         self.stream, self.learners = stream, learners
         self.wiring: Wiring = learners[0].dictionary.wiring
         self.tokens, self.batch_size, self.seed = tokens, batch_size, seed

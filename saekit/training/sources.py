@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from saekit.activations import ActivationStore, ActivationStream, ArrayStream, ShuffledStream, StoreStream
+from saekit.activations import ActivationStore, ActivationStream, ArrayStream, RowStream, ShuffledStream, StoreStream
 from saekit.dictionaries import Method, Wiring
 
-Stream = ShuffledStream | ArrayStream
+Stream = ShuffledStream | ArrayStream | RowStream
 
 
 @dataclass(frozen=True)

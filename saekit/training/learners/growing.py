@@ -23,7 +23,5 @@ class GrowingLearner(Learner):
         self.count(loss.codes)
         measured = self.measured(batch, loss) if measure else None
         self.dictionary.after_step(batch, loss, state)
-        if (grown := self.dictionary.d_sae - len(self.since_fired)) > 0:
-            self.since_fired = torch.cat([self.since_fired, self.since_fired.new_zeros(grown)])
-            self.density = torch.cat([self.density, self.density.new_zeros(grown)])
+        self.make_room()
         return measured and measured | {"latents": self.dictionary.d_sae}

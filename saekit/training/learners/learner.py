@@ -45,6 +45,14 @@ class Learner(ABC):
     def initialise(self, sample: Batch, scales: Mapping[str, float]) -> None:
         """Before the first step."""
         self.dictionary.initialise(scaled(sample, scales), self.state(0, scales))
+        self.make_room()
+
+    def make_room(self) -> None:
+        """What is counted of latents that have joined."""
+        grown = self.dictionary.d_sae - len(self.since_fired)
+        if grown > 0:
+            self.since_fired = torch.cat([self.since_fired, self.since_fired.new_zeros(grown)])
+            self.density = torch.cat([self.density, self.density.new_zeros(grown)])
 
     def state(self, step: int, scales: Mapping[str, float]) -> State:
         settings = self.settings
