@@ -20,7 +20,7 @@ from saekit.activations.shuffled import Batch, ShuffledStream, StreamState, chec
 from saekit.activations.tokens import tokenize
 from saekit.corpora import Corpus, load_corpus
 from saekit.engines import processes
-from saekit.models import ROWS_AT_ONCE, check_site, describe_model, forward, site_width
+from saekit.models import ROWS_AT_ONCE, check_site, describe_model, forward, joined, joined_width
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -49,7 +49,7 @@ class ActivationStream(ShuffledStream):
         super().__init__(batch_size, seed, state)
         self.model = model
         self.sites = [check_site(model, site) for site in sites]
-        self.widths = {site: site_width(model, site) for site in sites}
+        self.widths = {site: joined_width(model, site) for site in sites}
         if isinstance(source, Tensor):
             self.source: Corpus | Tensor = source
             empty = not source.numel()
@@ -105,7 +105,7 @@ class ActivationStream(ShuffledStream):
                     pieces[site].append(torch.empty(int(part.mask.sum()), self.widths[site]))
                 continue
             for site, h in forward(self.model, part.tokens, self.sites, lengths=part.lengths).kept.items():
-                flat = h.cpu()[part.mask].float()
+                flat = joined(h, site).cpu()[part.mask].float()
                 check_finite(flat, site, (documents - 1) // ROWS_AT_ONCE)
                 pieces[site].append(flat)
         return int(rows.mask.sum())
