@@ -61,7 +61,7 @@ def sites_of(model: TransformerBridge) -> Sites:
     for name, point in model.hook_dict.items():
         names.setdefault(id(point), []).append(Site(name))
     shapes, longer = _shapes(model, 1), _shapes(model, 2)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for number, shape in shapes.items():
         site = _usual(names[number])
         # Attention patterns, say, are as wide as the text is long.
