@@ -40,7 +40,7 @@ _HOMES = {
     ],
     "saekit.formats": ["load_dictionary"],
     "saekit.features": ["FeatureStore", "feature_map", "features_on"],
-    "saekit.interventions": ["Edit", "edited"],
+    "saekit.interventions": ["Edit", "edited", "spliced"],
     "saekit.metrics": ["Report", "evaluate", "match_concepts", "measure_latent_max"],
     "saekit.plots": ["tokens_view"],
     "saekit.training": ["Run", "train"],
@@ -99,6 +99,7 @@ if TYPE_CHECKING:
     from saekit.formats import load_dictionary as load_dictionary
     from saekit.interventions import Edit as Edit
     from saekit.interventions import edited as edited
+    from saekit.interventions import spliced as spliced
     from saekit.metrics import Report as Report
     from saekit.metrics import evaluate as evaluate
     from saekit.metrics import match_concepts as match_concepts

@@ -17,7 +17,7 @@ from saekit.activations.modules import ModuleActivations, harvest_module
 from saekit.activations.tokens import TokenRows, tokenize
 from saekit.activations.with_ray import check_engine, read_parts
 from saekit.corpora import Corpus, load_corpus
-from saekit.models import ROWS_AT_ONCE, check_site, describe_model
+from saekit.models import ROWS_AT_ONCE, check_site, describe_model, joined
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, eq=False)
 class Activations(Mapping[str, Tensor]):
     """Activations by hook name: ``acts[hook]`` is [row, position, d]; ``acts.flat(hook)`` [n, d], counted tokens only.
+    At ``attn.hook_q``, ``_k``, ``_v`` and ``_z`` they are [row, position, heads, d_head], and flat [n, heads · d_head].
 
     rows:       the tokens, their mask and where they came from (``acts.tokens`` and ``acts.mask`` for short).
     provenance: model, model_hash, processing, corpus and its fingerprint, counted tokens and what was excluded.
@@ -45,7 +46,7 @@ class Activations(Mapping[str, Tensor]):
 
     def flat(self, hook: str) -> Float[Tensor, "n d"]:
         """Counted tokens only, row after row."""
-        return self[hook][self.mask]
+        return joined(self[hook], hook)[self.mask]
 
     def __getitem__(self, hook: str) -> Tensor:
         if hook not in self.sites:

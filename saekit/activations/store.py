@@ -26,7 +26,7 @@ from saekit.activations.finite import check_finite
 from saekit.activations.tokens import TokenRows, tokenize
 from saekit.activations.with_ray import check_engine, read_parts
 from saekit.corpora import Corpus, load_corpus
-from saekit.models import ROWS_AT_ONCE, check_site, describe_model, site_width
+from saekit.models import ROWS_AT_ONCE, check_site, describe_model, joined, joined_width
 from saekit.models.safely import remove_leftovers, write_atomically
 from saekit.models.spoken import LONG, TimeLeft, spoken_bytes, spoken_duration
 
@@ -128,7 +128,7 @@ class ActivationStore:
         check_engine(engine)
         sites = [sites] if isinstance(sites, str) else list(sites)
         corpus = source if isinstance(source, Corpus) else load_corpus(source)
-        widths = {check_site(model, site): site_width(model, site) for site in sites}
+        widths = {check_site(model, site): joined_width(model, site) for site in sites}
         described = {
             "format": FORMAT,
             "version": VERSION,
@@ -201,7 +201,7 @@ class ActivationStore:
             mask = rows.mask
             for site, h in activations.items():
                 check_finite(h, site, int(rows.documents[0]) // ROWS_AT_ONCE)
-                kept = h.cpu()[mask].to(dtype)
+                kept = joined(h, site).cpu()[mask].to(dtype)
                 if not bool(torch.isfinite(kept).all()):
                     raise ValueError(f"activations at {site!r} are too large for {dtype}: give dtype=torch.bfloat16.")
                 parts[site].append(kept)

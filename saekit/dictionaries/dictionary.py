@@ -103,6 +103,11 @@ class Dictionary(nn.Module, ABC):
         return False
 
     @property
+    def layerwise(self) -> bool:
+        """It codes its sites one by one (``encode_at``), so that it can be spliced a layer at a time."""
+        return type(self).encode_at is not Dictionary.encode_at
+
+    @property
     def fused(self) -> bool:
         """Nothing but what the fused kernels know (see ``LinearDictionary``)."""
         return False

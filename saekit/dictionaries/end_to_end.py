@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from saekit.dictionaries.nested import NestedDictionary, NestedMethod
 from saekit.dictionaries.wiring import Wiring
-from saekit.models import forward
+from saekit.models import forward, put
 from saekit.objectives import Batch, Loss, State, cross_entropy, divergence
 
 LOSSES = ("kl", "ce")
@@ -58,7 +58,7 @@ class EndToEndDictionary(NestedDictionary):
         model, rows, own = batch.models[""], batch.rows, self.base.loss(batch, state)
         x_hat = self.decode(self.encode(batch.reads), batch.reads)
         written = {self.writes[0]: x_hat} if isinstance(x_hat, Tensor) else x_hat
-        spliced = {site: _put(h * state.scales[site], rows.mask) for site, h in written.items()}
+        spliced = {site: put(h * state.scales[site], rows.mask) for site, h in written.items()}
         logits = forward(model, rows.tokens, replace=spliced, logits=rows.predicts, gradients=True).logits
         assert logits is not None
         if self.method.loss == "kl":
@@ -70,13 +70,3 @@ class EndToEndDictionary(NestedDictionary):
             of_model = cross_entropy(logits, rows.tokens.roll(-1, 1)[rows.predicts])
         parts = {self.method.loss: of_model.detach(), **own.parts}
         return own._replace(total=of_model + self.method.base_weight * own.total, parts=parts)
-
-
-def _put(x_hat: Tensor, mask: Tensor) -> Any:
-    """x̂ at counted tokens; the others keep their own activation."""
-
-    def change(h: Tensor, seen: Mapping[str, Tensor]) -> Tensor:
-        where = mask.view(*mask.shape, *[1] * (h.ndim - 2))  # heads come one by one
-        return torch.where(where, x_hat.to(h).view_as(h), h)
-
-    return change

@@ -58,6 +58,10 @@ class NestedDictionary(Dictionary):
     def signed(self) -> bool:
         return self.base.signed
 
+    @property
+    def layerwise(self) -> bool:
+        return self.base.layerwise
+
     def encode(self, x: Activation) -> SparseCodes:
         return self.base.encode(x)
 

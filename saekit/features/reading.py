@@ -22,7 +22,7 @@ from saekit.activations.with_ray import read_parts
 from saekit.corpora import Corpus, Document
 from saekit.dictionaries import Dictionary
 from saekit.features.near import NearMisses
-from saekit.models import ROWS_AT_ONCE
+from saekit.models import ROWS_AT_ONCE, joined
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -114,7 +114,7 @@ class Reader:
             kept = rows.kept
             x: dict[str, Tensor] = {}
             for site, h in activations.items():
-                x[site] = h[rows.mask.to(h.device)].to(sae.decoder_directions)
+                x[site] = joined(h, site)[rows.mask.to(h.device)].to(sae.latent_max)
                 check_finite(x[site], site, batch.first // ROWS_AT_ONCE)
             coded = [_encoded(sae, x, start) for start in range(0, int(rows.mask.sum()), ENCODED_AT_ONCE)]
             codes += coded

@@ -1,8 +1,9 @@
-"""Interventions: edits of a running model through a dictionary or a vector."""
+"""Interventions: edits of a running model through a dictionary or a vector, and dictionaries spliced into it."""
 
 from __future__ import annotations
 
 from saekit.interventions.edit import Edit
 from saekit.interventions.edited import edited
+from saekit.interventions.spliced import spliced
 
-__all__ = ["Edit", "edited"]
+__all__ = ["Edit", "edited", "spliced"]

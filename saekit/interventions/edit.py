@@ -3,87 +3,90 @@
 At a site, with h as it arrives in this forward (earlier edits included) and z = encode(h):
 h' = h + decode(z') − decode(z).
 The error h − decode(z) is kept by construction. A transcoder codes what arrives at the site it reads, z = encode(x),
-and changes the site it writes. add: z'_i = z_i + strength · latent_max_i. ablate: z'_i = 0.
-With a vector v: h' = h + strength · v.
+and changes the site it writes; a dictionary that writes several sites changes each of them. Modes: see ``modes``.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from saekit_kernels import SparseCodes
 from torch import Tensor
 
 from saekit.dictionaries import Dictionary
+from saekit.interventions.modes import DEFAULT_STRENGTH, MODES, OF_DIRECTIONS, OF_LATENTS, edited_codes, moved
+from saekit.interventions.standing import Standing
+from saekit.models import Site
 
-MODES = ("add", "ablate", "clamp", "minimum", "orthogonal", "project")
-READY = ("add", "ablate")
+NEEDS_LATENT_MAX = ("add", "clamp", "minimum", "project")
 
 
 @dataclass(frozen=True, eq=False)
 class Edit:
     """What is changed, by how much, at which tokens.
 
-    source:   a dictionary (one site read, one written), or a vector [d] added to the activation.
-    latent:   the latent or latents of a dictionary.
-    mode:     "add" or "ablate"; "clamp", "minimum", "orthogonal" and "project" are not there yet.
-    strength: of "add", in multiples of the latent's maximum (``latent_max``), or of the vector.
+    source:   a dictionary, or a vector [d] in activation space; or several of either: a sequence of dictionaries, a
+              matrix [n, d] or a sequence of vectors.
+    latent:   the latent or latents of a dictionary; of several dictionaries, a sequence with an entry for each.
+    mode:     with s the strength, m_i = latent_max_i, d_i the decoder row and v_i = m_i d_i
+              add         z'_i = z_i + s m_i;       of vectors h' = h + s Σ v
+              ablate      z'_i = 0
+              clamp       z'_i = s m_i
+              minimum     z'_i = max(z_i, s m_i)
+              orthogonal  h' = (I − P) h + s P h, P the projector onto the span of the d_i, or of the vectors
+              project     h' = h + min(0, s ‖v‖ − h · v̂) v̂, a cap on what lies along each v, one after the other
+    strength: in multiples of the latent's maximum (``latent_max``), or of the vector; of "orthogonal" a factor on what
+              is there. Default 1.0, of "orthogonal" 0.0, which takes the span away. "ablate" has none.
     tokens:   "all", "prompt", "generated", or positions in the sequence as the model sees it, BOS and padding included;
               negative ones count from the prompt's end. Generate with a KV cache (the default): without one, every
               step's whole sequence is a prompt.
-    site:     where; default the site the dictionary writes.
+    site:     where; default the site or sites the dictionary writes. Of a dictionary that writes several, one of them.
     """
 
-    source: Dictionary | Tensor
-    latent: int | Sequence[int] | None = None
+    source: Dictionary | Tensor | Sequence[Dictionary] | Sequence[Tensor]
+    latent: int | Sequence[int] | Sequence[Sequence[int]] | None = None
     mode: str = "add"
-    strength: float = 1.0
+    strength: float = None  # type: ignore[assignment]  # 1.0; of "orthogonal" 0.0
     tokens: str | int | Sequence[int] = "all"
     site: str | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise ValueError(f"mode is one of {', '.join(MODES)}, found {self.mode!r}.")
-        if self.mode not in READY:
-            raise NotImplementedError(f"mode {self.mode!r} is not there yet; {' and '.join(READY)} are.")
+        if self.strength is None:
+            object.__setattr__(self, "strength", DEFAULT_STRENGTH[self.mode])
         if isinstance(self.tokens, str) and self.tokens not in ("all", "prompt", "generated"):
             raise ValueError(f"tokens is 'all', 'prompt', 'generated' or positions, found {self.tokens!r}.")
         if not isinstance(self.tokens, str):
             _integers(self.tokens, "a position")
-        if isinstance(self.source, Dictionary):
-            if len(self.source.reads) > 1 or len(self.source.writes) > 1:
-                raise NotImplementedError(
-                    f"edits through dictionaries of several sites are not there yet; this one reads "
-                    f"{', '.join(self.source.reads)} and writes {', '.join(self.source.writes)}."
-                )
-            if self.latent is None:
-                raise ValueError("an edit through a dictionary needs a latent.")
-            wrong = [i for i in self.latents if not 0 <= i < self.source.d_sae]
-            if wrong:
-                raise ValueError(f"latent {wrong[0]} is not in 0 … {self.source.d_sae - 1}.")
-            twice = [i for i in self.latents if self.latents.count(i) > 1]
-            if twice:
-                raise ValueError(f"latent {twice[0]} is named twice in one edit.")
-            if self.mode == "add" and bool(torch.isnan(self.source.latent_max[self.latents]).any()):
-                raise ValueError(
-                    "a strength is in multiples of latent_max, which this dictionary lacks: measure it with "
-                    "sk.measure_latent_max(model, sae, corpus)."
-                )
+        if self.dictionaries:
+            self._check_latents()
         else:
-            if not isinstance(self.source, Tensor):
-                raise ValueError(f"source is a dictionary or a vector (a torch tensor), found {type(self.source)}.")
-            if self.latent is not None or self.mode != "add":
-                raise ValueError("a vector can only be added, and has no latent.")
-            if self.site is None:
-                raise ValueError("an edit by a vector needs a site.")
+            self._check_vectors()
+
+    # -- what it is made of ------------------------------------------------------------------------------------------
+
+    @property
+    def dictionaries(self) -> tuple[Dictionary, ...]:
+        """The dictionaries of the source; none where it is a vector or several."""
+        if isinstance(self.source, Dictionary):
+            return (self.source,)
+        return tuple(self.source) if _are_dictionaries(self.source) else ()
+
+    @property
+    def vectors(self) -> Tensor:
+        """The vectors of the source, [n, d]."""
+        v = self.source if isinstance(self.source, Tensor) else torch.stack(list(self.source))  # type: ignore[arg-type]
+        return v[None] if v.ndim == 1 else v
 
     @property
     def latents(self) -> list[int]:
-        return [] if self.latent is None else _integers(self.latent, "a latent")
+        """Those of all dictionaries, one after the other."""
+        return [latent for latents in self._latents() for latent in latents]
 
     @property
     def positions(self) -> list[int]:
@@ -92,38 +95,148 @@ class Edit:
 
     @property
     def where(self) -> str:
-        """The site the edit is made at."""
-        if self.site is not None:
-            return self.site
-        assert isinstance(self.source, Dictionary)
-        return self.source.writes[0]
+        """The site the edit is made at, the first of several."""
+        return self.parts[0].writes[0]
 
     @property
     def read(self) -> str | None:
         """The site that a transcoder reads; None where z = encode(h)."""
-        if isinstance(self.source, Dictionary) and self.source.reads != self.source.writes:
-            return self.source.reads[0]
-        return None
+        standing = self.parts[0].standing
+        return None if standing is None or standing.reads == standing.writes else standing.reads[0]
+
+    @property
+    def standings(self) -> list[Standing]:
+        """The dictionaries of the source where they stand."""
+        return [Standing(dictionary, self.site) for dictionary in self.dictionaries]
+
+    @property
+    def parts(self) -> list[CodesPart] | list[DirectionsPart]:
+        """The edit as steps that can be made one after the other."""
+        if not self.dictionaries:
+            return [DirectionsPart({Site(self.site or ""): self.vectors}, self.mode, self.strength)]
+        pairs = list(zip(self.standings, self._latents(), strict=True))
+        if self.mode in OF_LATENTS:
+            return [CodesPart(standing, latents, self.mode, self.strength) for standing, latents in pairs]
+        found: dict[Site, list[Tensor]] = {}
+        for standing, latents in pairs:
+            unit = standing.dictionary.latent_max[latents, None] if self.mode == "project" else 1
+            for site in standing.writes:
+                found.setdefault(site, []).append(unit * standing.directions(site, latents))
+        return [DirectionsPart({site: torch.cat(rows) for site, rows in found.items()}, self.mode, self.strength)]
 
     def change(self, h: Tensor, x: Tensor | None = None) -> Tensor:
-        """h' − h at every token of h [..., d_out]; x [..., d_in] is what the dictionary reads where that is not h."""
-        if not isinstance(self.source, Dictionary):
-            return (self.strength * self.source.to(h)).expand_as(h)
-        sae = self.source
-        codes = sae.encode((h if x is None else x).to(sae.decoder_directions))
-        before, after = sae.decode(codes), sae.decode(self.edit_codes(codes))
-        assert isinstance(before, Tensor) and isinstance(after, Tensor)
+        """h' − h at every token of h [..., d_out], of an edit at one site; x [..., d_in] is what a dictionary reads
+        where that is not h."""
+        total: Tensor | None = None
+        for part in self.parts:
+            now = h if total is None else h + total
+            read = {} if part.standing is None else {part.standing.reads[0]: now if x is None else x}
+            codes = None if part.standing is None else part.standing.encode(read)
+            move = part.move(part.writes[0], now, codes, read)
+            total = move if total is None else total + move
+        return torch.zeros_like(h) if total is None else total
+
+    # -- what is refused ---------------------------------------------------------------------------------------------
+
+    def _latents(self) -> list[list[int]]:
+        """Of each dictionary."""
+        if self.latent is None or not self.dictionaries:
+            return []
+        if isinstance(self.source, Dictionary):
+            return [_integers(self.latent, "a latent")]
+        entries: Any = list(self.latent) if isinstance(self.latent, Sequence | Tensor) else []
+        if len(entries) != (n := len(self.dictionaries)):
+            raise ValueError(
+                f"{n} dictionaries need a sequence of {n}, the latent or latents of each, found {self.latent!r}."
+            )
+        return [_integers(entry, "a latent") for entry in entries]
+
+    def _check_latents(self) -> None:
+        if self.latent is None:
+            raise ValueError("an edit through a dictionary needs a latent.")
+        for dictionary, latents in zip(self.dictionaries, self._latents(), strict=True):
+            wrong = [i for i in latents if not 0 <= i < dictionary.d_sae]
+            if wrong:
+                raise ValueError(f"latent {wrong[0]} is not in 0 … {dictionary.d_sae - 1}.")
+            twice = [i for i in latents if latents.count(i) > 1]
+            if twice:
+                raise ValueError(f"latent {twice[0]} is named twice in one edit.")
+            if self.mode in NEEDS_LATENT_MAX and bool(torch.isnan(dictionary.latent_max[latents]).any()):
+                raise ValueError(
+                    "a strength is in multiples of latent_max, which this dictionary lacks: measure it with "
+                    "sk.measure_latent_max(model, sae, corpus)."
+                )
+        _ = self.standings  # says what is wrong with the site
+
+    def _check_vectors(self) -> None:
+        given: list[Any] = list(self.source) if isinstance(self.source, list | tuple) else [self.source]
+        wrong = next((one for one in given if not isinstance(one, Tensor)), None)
+        if wrong is not None or not given:
+            raise ValueError(
+                "source is a dictionary, several of them, several vectors or a vector (a torch tensor), found "
+                f"{'nothing' if wrong is None else type(wrong)}."
+            )
+        if self.latent is not None:
+            raise ValueError("a vector has no latent: leave latent out, or give a dictionary.")
+        if self.mode not in OF_DIRECTIONS:
+            raise ValueError(
+                f"mode {self.mode!r} is of latents; a vector can be added ('add'), capped ('project') or taken away "
+                "('orthogonal')."
+            )
+        shapes = {tuple(one.shape) for one in given}
+        if len(shapes) > 1 or not 1 <= given[0].ndim <= (2 if isinstance(self.source, Tensor) else 1):
+            raise ValueError(f"a vector is [d], several are [n, d] or a sequence of [d], found {sorted(shapes)}.")
+        if self.site is None:
+            raise ValueError("an edit by a vector needs a site.")
+
+
+@dataclass(frozen=True)
+class CodesPart:
+    """h' = h + decode(z') − decode(z) through one dictionary."""
+
+    standing: Standing
+    latents: list[int]
+    mode: str
+    strength: float
+
+    @property
+    def writes(self) -> tuple[Site, ...]:
+        return self.standing.writes
+
+    def move(self, site: Site, h: Tensor, codes: SparseCodes | None, x: Mapping[Site, Tensor]) -> Tensor:
+        """h' − h."""
+        assert codes is not None
+        edited = edited_codes(codes, self.latents, self.mode, self.strength, self.standing.dictionary.latent_max)
+        before, after = (self.standing.decode(z, x, site) for z in (codes, edited))
         return (after - before).to(h)
 
-    def edit_codes(self, codes: SparseCodes) -> SparseCodes:
-        """z' from z."""
-        assert isinstance(self.source, Dictionary)
-        old = codes.latent(self.latents)
-        if self.mode == "ablate":
-            new = torch.zeros_like(old)
-        else:
-            new = old + self.strength * self.source.latent_max[self.latents].to(old)
-        return codes.set_latents(self.latents, new)
+    def new(self, site: Site, h: Tensor, codes: SparseCodes | None, x: Mapping[Site, Tensor]) -> Tensor:
+        return h + self.move(site, h, codes, x)
+
+
+@dataclass(frozen=True)
+class DirectionsPart:
+    """A change along directions [n, d] at each of its sites."""
+
+    directions: dict[Site, Tensor]
+    mode: str
+    strength: float
+    standing: None = None
+
+    @property
+    def writes(self) -> tuple[Site, ...]:
+        return tuple(self.directions)
+
+    def move(self, site: Site, h: Tensor, codes: SparseCodes | None, x: Mapping[Site, Tensor]) -> Tensor:
+        """h' − h."""
+        return moved(h, self.directions[site], self.mode, self.strength)
+
+    def new(self, site: Site, h: Tensor, codes: SparseCodes | None, x: Mapping[Site, Tensor]) -> Tensor:
+        return h + self.move(site, h, codes, x)
+
+
+def _are_dictionaries(source: Any) -> TypeGuard[Sequence[Dictionary]]:
+    return isinstance(source, list | tuple) and bool(source) and all(isinstance(one, Dictionary) for one in source)
 
 
 def _integers(value: Any, what: str) -> list[int]:

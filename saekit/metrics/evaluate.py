@@ -123,7 +123,7 @@ def evaluate(
     kept: list[SparseCodes] = []
     flat = {site: acts.flat(site) for site in sites}
     for start in range(0, n, 4096):
-        part = {site: h[start : start + 4096].to(dictionary.decoder_directions) for site, h in flat.items()}
+        part = {site: h[start : start + 4096].to(dictionary.latent_max) for site, h in flat.items()}
         codes = dictionary.encode(part)
         target = dictionary.join_writes({site: part[site] for site in dictionary.writes})
         x_hat = dictionary.join_writes(dictionary.decode(codes))

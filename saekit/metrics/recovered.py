@@ -8,10 +8,8 @@ counted tokens of the token that follows, where one does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,8 +17,8 @@ from torch import Tensor
 
 from saekit.activations import TokenRows
 from saekit.dictionaries import Dictionary
-from saekit.models import ROWS_AT_ONCE, check_edit_site
-from saekit.models.state import evaluation
+from saekit.interventions.standing import Standing
+from saekit.models import ROWS_AT_ONCE, Change, Passed, check_edit_site, forward, joined, put
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -69,7 +67,7 @@ def recovered(
         raise ValueError(f"ablation is 'zero' or 'mean', found {ablation!r}.")
     for site in dictionary.writes:
         check_edit_site(model, site)
-    predicts = _predicts(rows)
+    predicts = rows.predicts
     if tokens is not None:
         enough = int((predicts.sum(1).cumsum(0) < tokens).sum()) + 1
         rows_used = min(enough, len(predicts))
@@ -87,42 +85,12 @@ def recovered(
     return Recovered(ce_clean, ce_spliced, ce_ablated, kl_spliced, kl_ablated, total, ablation)
 
 
-def _predicts(rows: TokenRows) -> Bool[Tensor, "row position"]:
-    """Where a counted token is followed by a token of the same row that is no padding."""
-    follows = torch.zeros_like(rows.mask)
-    follows[:, :-1] = (rows.positions[:, 1:] >= 0) & rows.mask[:, :-1]
-    return follows
-
-
-def _logits(model: TransformerBridge, tokens: Tensor, hooks: list[tuple[str, Callable[..., Any]]]) -> Tensor:
-    with evaluation(model), model.hooks(fwd_hooks=hooks):
-        return model(tokens.to(model.cfg.device), return_type="logits")
-
-
-def _keep(h: Tensor, hook: Any, name: str, into: dict[str, Tensor]) -> None:
-    into[name] = h
-
-
-def _put(h: Tensor, hook: Any, value: Tensor, where: Tensor) -> Tensor:
-    return torch.where(where[..., None], value.to(h), h)
-
-
-def _clean(
-    model: TransformerBridge, dictionary: Dictionary, tokens: Tensor
-) -> tuple[Tensor, dict[str, Float[Tensor, "row position d"]]]:
-    seen: dict[str, Tensor] = {}
-    sites = dict.fromkeys(dictionary.reads + dictionary.writes)
-    logits = _logits(model, tokens, [(site, partial(_keep, name=site, into=seen)) for site in sites])
-    return logits, seen
-
-
 def _means(model: TransformerBridge, dictionary: Dictionary, rows: TokenRows, used: int) -> dict[str, Tensor]:
     totals: dict[str, Tensor] = {}
     for start in range(0, used, ROWS_AT_ONCE):
         part = slice(start, min(start + ROWS_AT_ONCE, used))
-        _, seen = _clean(model, dictionary, rows.tokens[part])
-        for site in dictionary.writes:
-            total = seen[site].cpu()[rows.mask[part]].double().sum(0)
+        for site, h in forward(model, rows.tokens[part], dictionary.writes).kept.items():
+            total = joined(h, site).cpu()[rows.mask[part]].double().sum(0)
             totals[site] = totals[site] + total if site in totals else total
     return {site: total / int(rows.mask[:used].sum()) for site, total in totals.items()}
 
@@ -136,21 +104,31 @@ def _sums(
     mean: dict[str, Tensor],
 ) -> Float[Tensor, " 5"]:
     """Summed over the predictions of these rows: CE clean, spliced, ablated, KL spliced, ablated."""
-    clean, seen = _clean(model, dictionary, tokens)
-    where = mask.to(clean.device)
-    read = {site: seen[site].to(dictionary.decoder_directions) for site in dictionary.reads}
-    x_hat = dictionary.decode(dictionary.encode(read))
-    written = {dictionary.writes[0]: x_hat} if isinstance(x_hat, Tensor) else x_hat
-    zero = {site: torch.zeros(seen[site].shape[-1]) for site in dictionary.writes}
-    spliced = _logits(model, tokens, [(s, partial(_put, value=x, where=where)) for s, x in written.items()])
-    ablated = _logits(model, tokens, [(s, partial(_put, value=x, where=where)) for s, x in (mean or zero).items()])
-    at, following = predicts.to(clean.device), tokens.roll(-1, 1).to(clean.device)
-    target = following[at][:, None]
-    log_p, log_q, log_r = (logits[at].float().log_softmax(-1) for logits in (clean, spliced, ablated))
+    standing = Standing(dictionary)
+    clean = forward(model, tokens, [*standing.reads, *standing.writes], logits=predicts)
+    x = {site: joined(clean.kept[site], site) for site in standing.reads}
+    codes = standing.encode(x)
+    x_hat = {site: standing.decode(codes, x, site) for site in standing.writes}
+    ablated = {site: mean.get(site, torch.zeros(())) for site in standing.writes}
+    passes = [clean]
+    for values in (x_hat, ablated):
+        replace: dict[str, Tensor | Change] = {}
+        for site, value in values.items():
+            change = put(value, mask)
+            # Of a single site it is known what arrives, so that what comes before need not be run.
+            replace[site] = change(clean.kept[site], clean.kept) if len(values) == 1 else change
+        passes.append(forward(model, tokens, replace=replace, logits=predicts))
+    log_p, log_q, log_r = (_log_softmax(passed) for passed in passes)
+    target = tokens.roll(-1, 1)[predicts].to(log_p.device)[:, None]
     p = log_p.exp()
     numbers = [-each.gather(1, target).cpu().double().sum() for each in (log_p, log_q, log_r)]
     numbers += [(p * (log_p - each)).sum(1).cpu().double().sum() for each in (log_q, log_r)]
     return torch.stack(numbers)
+
+
+def _log_softmax(passed: Passed) -> Float[Tensor, "prediction d_vocab"]:
+    assert passed.logits is not None  # they were asked for
+    return passed.logits.float().log_softmax(-1)
 
 
 def _share(part: float, whole: float) -> float:

@@ -6,7 +6,9 @@ from saekit.models.bridge import Call, Change, Passed, hooked
 from saekit.models.forward import ROWS_AT_ONCE, forward
 from saekit.models.hashing import hash_checkpoint
 from saekit.models.load import describe_model, load_model
+from saekit.models.put import put
 from saekit.models.site import Site
+from saekit.models.site_table import Sites, sites_of
 from saekit.models.sites import by_head, check_edit_site, check_site, joined, joined_width, site_layer, site_width
 
 __all__ = [
@@ -15,6 +17,7 @@ __all__ = [
     "Change",
     "Passed",
     "Site",
+    "Sites",
     "by_head",
     "check_edit_site",
     "check_site",
@@ -25,6 +28,8 @@ __all__ = [
     "joined",
     "joined_width",
     "load_model",
+    "put",
     "site_layer",
     "site_width",
+    "sites_of",
 ]

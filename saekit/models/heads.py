@@ -14,33 +14,50 @@ import argparse
 import csv
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from saekit.corpora import load_pairs
+from saekit.models.bridge import Passed
 from saekit.models.card import MICRO
+from saekit.models.forward import forward
+from saekit.models.load import load_model
 
 TASKS = ("ioi", "induction", "greater_than")
 
 
-def head_effects(model: Any, tokenizer: Any, task: str, n: int = 300) -> Tensor:
-    """The effect of each head, [layer, head], on n held-out pairs of a task; a Llama-type Hugging Face model."""
-    layers, heads = model.config.num_hidden_layers, model.config.num_attention_heads
+@torch.no_grad()
+def head_effects(model: Any, tokenizer: Any, task: str, n: int = 300) -> Float[Tensor, "layer head"]:
+    """The effect of each head on n held-out pairs of a task."""
+    layers, heads = model.cfg.n_layers, model.cfg.n_heads
+    sites = [f"blocks.{layer}.attn.hook_z" for layer in range(layers)]
     fallen, whole = torch.zeros(layers, heads), 0.0
     for clean, corrupt, right, wrong in same_length(tokenizer, task, n):
-        means = head_means(model, corrupt)
-        base = difference(model(clean).logits[:, -1], right, wrong)
+        last = torch.zeros_like(clean, dtype=torch.bool)
+        last[:, -1] = True
+        means = {site: z.mean(0) for site, z in forward(model, corrupt, sites).kept.items()}
+        base = difference(forward(model, clean, logits=last), right, wrong)
         whole += float(base.sum())
-        for layer in range(layers):
+        for layer, site in enumerate(sites):
             for head in range(heads):
-                with replaced(model, layer, head, means[layer]):
-                    after = difference(model(clean).logits[:, -1], right, wrong)
+                replace = {site: partial(ablated, head=head, mean=means[site])}
+                after = difference(forward(model, clean, replace=replace, logits=last), right, wrong)
                 fallen[layer, head] += (base - after).sum()
     return fallen / whole
+
+
+def ablated(
+    z: Float[Tensor, "pair position head d_head"], kept: Any, head: int, mean: Float[Tensor, "position head d_head"]
+) -> Float[Tensor, "pair position head d_head"]:
+    """One head gives its mean."""
+    changed = z.clone()
+    changed[:, :, head] = mean[:, head]
+    return changed
 
 
 def same_length(tokenizer: Any, task: str, n: int) -> Iterator[tuple[Tensor, Tensor, list[list[int]], list[list[int]]]]:
@@ -61,55 +78,22 @@ def same_length(tokenizer: Any, task: str, n: int) -> Iterator[tuple[Tensor, Ten
         yield torch.tensor(cleans), torch.tensor(corrupts), list(rights), list(wrongs)
 
 
-def difference(logits: Tensor, right: Sequence[list[int]], wrong: Sequence[list[int]]) -> Tensor:
-    """Mean logit of the answers − mean logit of the wrong ones, a number a pair."""
-    rows = [row[a].mean() - row[b].mean() for row, a, b in zip(logits, right, wrong, strict=True)]
+def difference(passed: Passed, right: Sequence[list[int]], wrong: Sequence[list[int]]) -> Float[Tensor, " pair"]:
+    """Mean logit of the answers − mean logit of the wrong ones, a number a pair, of logits [pair, d_vocab]."""
+    assert passed.logits is not None  # they were asked for
+    rows = [row[a].mean() - row[b].mean() for row, a, b in zip(passed.logits, right, wrong, strict=True)]
     return torch.stack(rows)
 
 
-def head_means(model: Any, tokens: Tensor) -> list[Tensor]:
-    """What goes into each layer's output projection, [position, heads · d_head], the mean over these prompts."""
-    seen: list[Tensor] = []
-    handles = [
-        layer.self_attn.o_proj.register_forward_pre_hook(lambda module, given: seen.append(given[0].mean(0)))
-        for layer in model.model.layers
-    ]
-    try:
-        model(tokens)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return seen
-
-
-@contextmanager
-def replaced(model: Any, layer: int, head: int, means: Tensor) -> Iterator[None]:
-    """One head writes its mean."""
-    width = model.config.hidden_size // model.config.num_attention_heads
-    columns = slice(head * width, (head + 1) * width)
-
-    def put(module: Any, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        changed = given[0].clone()
-        changed[..., columns] = means[:, columns]
-        return (changed, *given[1:])
-
-    handle = model.model.layers[layer].self_attn.o_proj.register_forward_pre_hook(put)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-@torch.no_grad()
 def main(arguments: list[str] | None = None) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     parser = argparse.ArgumentParser(prog="python -m saekit.models.heads", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", default=MICRO)
     parser.add_argument("--n", type=int, default=300, help="pairs a task")
     given = parser.parse_args(arguments)
     tokenizer = AutoTokenizer.from_pretrained(given.folder, local_files_only=True)
-    model = AutoModelForCausalLM.from_pretrained(given.folder, local_files_only=True, dtype=torch.float32).eval()
+    model = load_model(given.folder, device="cpu")
     with open(given.folder / "heads.csv", "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["task", "layer", "head", "effect"])

@@ -54,3 +54,16 @@ def alone(model: TransformerBridge) -> Iterator[None]:
     finally:
         for module, hooks, before in taken:
             module._forward_hooks, module._forward_pre_hooks = hooks, before
+
+
+@contextmanager
+def unstopped(model: TransformerBridge) -> Iterator[None]:
+    """A pass goes on to its end, though its call said after which block to stop (``stop_at_layer``)."""
+    stops = [(block, block._stop_at_layer_idx) for block in model.blocks if hasattr(block, "_stop_at_layer_idx")]
+    for block, _ in stops:
+        block._stop_at_layer_idx = None
+    try:
+        yield
+    finally:
+        for block, stop in stops:
+            block._stop_at_layer_idx = stop

@@ -205,11 +205,20 @@ def test_edits(trained: dict[str, sk.Run], tiny_gpt2: Any, name: str) -> None:
         assert torch.allclose(seen[write], plain[write] + changed @ sae.decoder_directions, atol=1e-5)
 
 
-def test_edits_through_several_sites_say_that_they_are_not_there_yet(trained: dict[str, sk.Run]) -> None:
+def test_edits_through_several_sites(trained: dict[str, sk.Run], tiny_gpt2: Any) -> None:
+    """h'_w = h_w + decode(z')_w − decode(z)_w at each site, or at the one that is named, z of the unedited pass."""
     sae = trained["crosscoder"].dictionary
-    for site in (None, SITES[0]):
-        with pytest.raises(NotImplementedError, match=r"several sites are not there yet; this one reads blocks.0.hook"):
-            sk.Edit(sae, latent=0, site=site)
+    tokens = torch.arange(10, 22)[None]
+    x = {site: sk.models.forward(tiny_gpt2, tokens, site).kept[site] for site in SITES}
+    z = sae.encode_dense(x)
+    latent = int(z[0].amax(0).argmax())
+    moves = {site: -z[..., latent, None] * sae.decoder_directions_at(site)[latent].detach() for site in SITES}
+    for site in (None, *SITES):
+        changes = {s: lambda h, kept, s=s: h + moves[s] for s in SITES if site in (None, s)}
+        expected = sk.models.forward(tiny_gpt2, tokens, replace=changes, logits=True).logits
+        with sk.edited(tiny_gpt2, sk.Edit(sae, latent=latent, mode="ablate", site=site)):
+            found = tiny_gpt2(tokens)
+        assert torch.allclose(found, expected, atol=1e-4) and not torch.allclose(found, tiny_gpt2(tokens), atol=1e-2)
 
 
 def test_a_method_that_was_not_imported(trained: dict[str, sk.Run], tmp_path: Path) -> None:
@@ -230,7 +239,7 @@ def test_a_method_may_not_take_the_name_of_one_of_saekits():
 
 def test_old_names_are_answered_with_the_new_ones():
     with pytest.raises(ImportError, match="DictionaryConfiguration is called Method now"):
-        _ = sk.DictionaryConfiguration
+        _ = sk.Method
     with pytest.raises(ImportError, match="DictionaryConfiguration is called Method now"):
         from saekit.dictionaries import DictionaryConfiguration  # noqa: F401
     with pytest.raises(ImportError, match=r"objectives by name are gone: .* a loss\(batch, state\) of its own"):
@@ -239,6 +248,6 @@ def test_old_names_are_answered_with_the_new_ones():
         type("Lost", (sk.TopK,), {"__module__": __name__, "objective": "reconstruction"})
     sae = sk.TopK(d_sae=8, k=2).build(sk.Wiring("x"), {"x": 4})
     with pytest.raises(AttributeError, match=r"called method now: sae\.method"):
-        _ = sae.configuration
+        _ = sae.method
     with pytest.raises(ImportError, match=r"fit is gone: sk\.train\(x, None, PCA"):
         from saekit.dictionaries import fit  # noqa: F401

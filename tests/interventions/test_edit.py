@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from saekit.dictionaries import TopK, Wiring
-from saekit.interventions import Edit
+from saekit.interventions import Edit, modes
 
 SITE = "blocks.0.hook_resid_post"
 
@@ -35,6 +36,24 @@ H = torch.tensor([[[3.0, 2.0], [4.0, 0.0], [0.0, 0.0]]])
     [
         ({"latent": 0}, [[20, 0], [20, 0], [20, 0]]),
         ({"latent": 2, "strength": -4.0}, [[-2000, -2000], [-2000, -2000], [-2000, -2000]]),
+        # clamp: (s · latent_max_i − z_i) d_i
+        ({"latent": 0, "mode": "clamp"}, [[0, 0], [-10, 0], [20, 0]]),
+        ({"latent": [1, 0], "mode": "clamp", "strength": 0.5}, [[-10, 50], [-20, 150], [10, 150]]),
+        ({"latent": 2, "mode": "clamp", "strength": -2.0}, [[-1000, -1000], [-1000, -1000], [-1000, -1000]]),
+        # minimum: max(z_i, s · latent_max_i) − z_i
+        ({"latent": 0, "mode": "minimum"}, [[0, 0], [0, 0], [20, 0]]),
+        ({"latent": [0, 1], "mode": "minimum", "strength": 2.0}, [[20, 500], [10, 600], [40, 600]]),
+        ({"latent": 0, "mode": "minimum", "strength": -1.0}, [[0, 0], [0, 0], [0, 0]]),
+        # orthogonal: (s − 1) P h, P onto the span of d_0 ∥ (1, 0), of d_2 ∥ (1, 1), of both (everything)
+        ({"latent": 0, "mode": "orthogonal"}, [[-3, 0], [-4, 0], [0, 0]]),
+        ({"latent": 2, "mode": "orthogonal", "strength": 3.0}, [[5, 5], [4, 4], [0, 0]]),
+        ({"latent": [0, 2], "mode": "orthogonal", "strength": -1.0}, [[-6, -4], [-8, 0], [0, 0]]),
+        # project: caps of s · 20 along (1, 0), s · 300 along (0, 1), s · 0.5 · 1000 √2 along (1, 1) / √2
+        ({"latent": [0, 1], "mode": "project"}, [[0, 0], [0, 0], [0, 0]]),
+        ({"latent": 0, "mode": "project", "strength": 0.1}, [[-1, 0], [-2, 0], [0, 0]]),
+        ({"latent": [1, 0], "mode": "project", "strength": 0.0}, [[-3, -2], [-4, 0], [0, 0]]),
+        ({"latent": 2, "mode": "project", "strength": 0.003}, [[-1, -1], [-0.5, -0.5], [0, 0]]),
+        ({"latent": 0, "mode": "project", "strength": -0.1}, [[-5, 0], [-6, 0], [-2, 0]]),
         ({"latent": 0, "mode": "ablate"}, [[-20, 0], [-30, 0], [0, 0]]),
         ({"latent": 1, "mode": "ablate"}, [[0, -100], [0, 0], [0, 0]]),
         ({"latent": [1, 0], "mode": "ablate"}, [[-20, -100], [-30, 0], [0, 0]]),
@@ -42,7 +61,7 @@ H = torch.tensor([[[3.0, 2.0], [4.0, 0.0], [0.0, 0.0]]])
         ({"latent": []}, [[0, 0], [0, 0], [0, 0]]),
     ],
 )
-def test_by_hand(sae: Any, keywords: dict[str, Any], expected: list[list[int]]) -> None:
+def test_by_hand(sae: Any, keywords: dict[str, Any], expected: list[list[float]]) -> None:
     """add: strength · latent_max_i · d_i; ablate: −z_i d_i; the error h − decode(z), large here, does not matter."""
     codes = sae.encode(H)
     assert codes.to_dense().tolist() == [[[2, 1, 0], [3, 0, 0], [0, 0, 0]]]
@@ -79,6 +98,54 @@ def test_a_vector() -> None:
     assert change.tolist() == [[[-1.5, 3.0]] * 3]
 
 
+@pytest.mark.parametrize(
+    ("source", "mode", "strength", "expected"),
+    [
+        ([[1.0, -2.0], [3.0, 0.0]], "add", 0.5, [[2, -1]] * 3),
+        ([[0.0, 5.0]], "orthogonal", None, [[0, -2], [0, 0], [0, 0]]),
+        ([[0.0, 5.0], [0.0, -1.0]], "orthogonal", 2.0, [[0, 2], [0, 0], [0, 0]]),  # one direction named twice
+        ([[0.0, 0.0]], "orthogonal", None, [[0, 0]] * 3),
+        ([[2.0, 0.0]], "project", None, [[-1, 0], [-2, 0], [0, 0]]),
+        ([[2.0, 0.0], [0.0, 0.0], [0.0, 1.0]], "project", 0.5, [[-2, -1.5], [-3, 0], [0, 0]]),
+        # one after the other: (3, 2) is capped at 1 along (1, 0) first, which leaves (1, 2), and 3/√2 along (1, 1)/√2
+        ([[1.0, 0.0], [1.0, 1.0]], "project", 1.0, [[-2.5, -0.5], [-3, 0], [0, 0]]),
+    ],
+)
+def test_several_vectors(source: Any, mode: str, strength: Any, expected: list[list[float]]) -> None:
+    for given in (torch.tensor(source), [torch.tensor(v) for v in source]):
+        change = Edit(given, mode=mode, strength=strength, site=SITE).change(H)
+        assert torch.allclose(change, torch.tensor([expected], dtype=torch.float32), atol=1e-5)
+
+
+def test_several_dictionaries(sae: Any) -> None:
+    """In turn, each on what the former left; of "orthogonal" the span of all at once."""
+    twin = copy.deepcopy(sae)
+    twin.decoder_directions.copy_(torch.tensor([[0.0, 1.0], [2.0, 0.0], [0.0, 0.0]]))
+    one, two = Edit(sae, 1, "ablate").change(H), Edit(twin, [0, 1], "ablate")
+    expected = one + two.change(H + one)
+    assert torch.equal(Edit([sae, twin], [1, [0, 1]], "ablate").change(H), expected)
+    assert torch.allclose(Edit([sae, twin], [[0], [0]], "orthogonal").change(H), -H, atol=1e-5)
+    for latent in (0, [0], [0, 1, 2]):
+        with pytest.raises(
+            ValueError, match=r"2 dictionaries need a sequence of 2, the latent or latents of each, found"
+        ):
+            Edit([sae, twin], latent)
+
+
+def test_signed_codes() -> None:
+    """Strengths are in multiples of max |z|; clamp and minimum are as written."""
+    from saekit_kernels import SparseCodes
+
+    codes = SparseCodes.from_dense(torch.tensor([[-2.0, 0.5], [1.0, 0.0]]))
+    unit = torch.tensor([2.0, 4.0])
+    for mode, strength, expected in (
+        ("minimum", -0.5, [[-1.0, 0.5], [1.0, 0.0]]),
+        ("clamp", -1.0, [[-2.0, -4.0], [-2.0, -4.0]]),
+        ("add", -1.0, [[-4.0, -3.5], [-1.0, -4.0]]),
+    ):
+        assert modes.edited_codes(codes, [0, 1], mode, strength, unit).to_dense().tolist() == expected
+
+
 def test_where(sae: Any) -> None:
     assert Edit(sae, latent=0).where == SITE and Edit(sae, latent=0).read is None
     assert Edit(sae, latent=0, site="blocks.1.hook_resid_post").where == "blocks.1.hook_resid_post"
@@ -98,10 +165,21 @@ def test_strength_needs_latent_max(sae: Any) -> None:
     assert Edit(sae, latent=1, mode="ablate").change(H).isfinite().all()  # needs no unit
 
 
-@pytest.mark.parametrize("mode", ["clamp", "minimum", "orthogonal", "project"])
-def test_modes_that_are_not_there_yet(sae: Any, mode: str) -> None:
-    with pytest.raises(NotImplementedError, match=f"mode '{mode}' is not there yet; add and ablate are"):
-        Edit(sae, latent=0, mode=mode)
+@pytest.mark.parametrize(("mode", "needs"), [("clamp", 1), ("minimum", 1), ("project", 1), ("orthogonal", 0)])
+def test_which_modes_need_latent_max(sae: Any, mode: str, needs: int) -> None:
+    sae.latent_max[1] = torch.nan
+    if needs:
+        with pytest.raises(ValueError, match=r"multiples of latent_max.*sk\.measure_latent_max\(model, sae, corpus\)"):
+            Edit(sae, latent=[0, 1], mode=mode)
+    assert Edit(sae, latent=0 if needs else 1, mode=mode).change(H).isfinite().all()
+
+
+def test_the_default_strength(sae: Any) -> None:
+    for mode in ("add", "clamp", "minimum", "project"):
+        assert Edit(sae, latent=0, mode=mode).strength == 1.0
+        assert torch.equal(Edit(sae, 0, mode).change(H), Edit(sae, 0, mode, 1.0).change(H))
+    assert Edit(sae, latent=0, mode="orthogonal").strength == 0.0
+    assert Edit(sae, latent=0, mode="orthogonal", strength=1.0).change(H).abs().max() == 0
 
 
 @pytest.mark.parametrize(
@@ -126,8 +204,16 @@ def test_refusals(sae: Any, keywords: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
-        ({"site": SITE, "latent": 1}, "a vector can only be added, and has no latent"),
-        ({"site": SITE, "mode": "ablate"}, "a vector can only be added"),
+        ({"site": SITE, "latent": 1}, "a vector has no latent"),
+        ({"site": SITE, "mode": "ablate"}, r"mode 'ablate' is of latents; a vector can be added .* or taken away"),
+        ({"site": SITE, "mode": "clamp"}, r"mode 'clamp' is of latents"),
+        (
+            {"site": SITE, "source": torch.zeros(1, 1, 2)},
+            r"a vector is \[d\], several are \[n, d\] .* found \[\(1, 1, 2\)",
+        ),
+        ({"site": SITE, "source": [torch.zeros(2), torch.zeros(3)]}, r"found \[\(2,\), \(3,\)\]"),
+        ({"site": SITE, "source": [torch.zeros(2), "me"]}, r"several vectors or a vector .* found .*str"),
+        ({"site": SITE, "source": []}, "found nothing"),
         ({}, "an edit by a vector needs a site"),
         ({"source": numpy.zeros(2), "site": SITE}, r"a vector \(a torch tensor\), found .*ndarray"),
     ],

@@ -117,7 +117,7 @@ def test_widths(gpt2: Any) -> None:
     reads = TopK(d_sae=4, k=1).build(Wiring("blocks.0.hook_resid_pre", SITE), {"blocks.0.hook_resid_pre": 12, SITE: 16})
     with pytest.raises(ValueError, match=r"reads 12 values, site 'blocks.0.hook_resid_pre' has 16"):
         edited(gpt2.model, Edit(reads, 0, mode="ablate")).__enter__()
-    for shape in ((12,), (1, 16)):
+    for shape in ((12,), (1, 12)):
         with pytest.raises(ValueError, match=r"the vector has shape \(1.*\), site .* width 16"):
             edited(gpt2.model, Edit(torch.zeros(shape), site=SITE)).__enter__()
 

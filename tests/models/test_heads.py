@@ -5,16 +5,29 @@ from __future__ import annotations
 import pytest
 import torch
 
-from saekit.models import heads
+from saekit.models import heads, load_model
 
 RIGHT, WRONG = [[7], [9, 11]], [[8], [10]]
 
 
 @pytest.fixture
 def model(tiny_llama_folder):
+    """The plain model, for what is done by hand."""
     from transformers import AutoModelForCausalLM
 
     return AutoModelForCausalLM.from_pretrained(tiny_llama_folder, dtype=torch.float32).eval().requires_grad_(False)
+
+
+@pytest.fixture
+def effects_of(tiny_tokenizer, tmp_path):
+    """head_effects of a plain model, as saekit loads it."""
+
+    def effects(model):
+        model.save_pretrained(tmp_path)
+        tiny_tokenizer.save_pretrained(tmp_path)
+        return heads.head_effects(load_model(tmp_path, device="cpu"), None, "ioi")
+
+    return effects
 
 
 @pytest.fixture
@@ -26,7 +39,7 @@ def pairs(monkeypatch):
     return clean, corrupt
 
 
-def test_only_the_head_that_writes_has_an_effect(model, pairs):
+def test_only_the_head_that_writes_has_an_effect(model, pairs, effects_of):
     """o_proj of all heads but 1.2 is zero, so that the others write nothing and their ablation changes nothing."""
     width = model.config.hidden_size // 4
     for layer, block in enumerate(model.model.layers):
@@ -34,13 +47,13 @@ def test_only_the_head_that_writes_has_an_effect(model, pairs):
         if layer == 1:
             kept[2 * width : 3 * width] = True
         block.self_attn.o_proj.weight[:, ~kept] = 0
-    effects = heads.head_effects(model, None, "ioi")
+    effects = effects_of(model)
     assert effects.shape == (2, 4) and effects[1, 2].abs() > 1e-3
     effects[1, 2] = 0
     assert effects.abs().max() < 1e-6
 
 
-def test_one_head_by_hand(model, pairs):
+def test_one_head_by_hand(model, pairs, effects_of):
     clean, corrupt = pairs
     layer, head, width = 0, 3, 4
     projection = model.model.layers[layer].self_attn.o_proj
@@ -58,4 +71,4 @@ def test_one_head_by_hand(model, pairs):
     fall = before - after
     by_hand = fall[0, 7] - fall[0, 8] + fall[1, [9, 11]].mean() - fall[1, 10]
     whole = before[0, 7] - before[0, 8] + before[1, [9, 11]].mean() - before[1, 10]
-    assert heads.head_effects(model, None, "ioi")[layer, head] == pytest.approx(float(by_hand / whole), rel=1e-4)
+    assert effects_of(model)[layer, head] == pytest.approx(float(by_hand / whole), rel=1e-4)

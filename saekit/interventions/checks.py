@@ -1,0 +1,47 @@
+"""Whether a dictionary may stand where it is put: its model, the sites, and their widths."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+from saekit.dictionaries import Dictionary, check_model
+from saekit.interventions.standing import Standing
+from saekit.models import Site, check_edit_site, check_site, joined_width
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+_told: WeakSet[Dictionary] = WeakSet()
+"""dictionaries from plain arrays that a warning was given about"""
+
+
+def check_standing(model: TransformerBridge, standing: Standing) -> None:
+    """Raise ValueError where edits are not offered at a site written, the dictionary was made on another model, or a
+    width is not that of its site. Warns once for a dictionary that does not say which model it was made on, at the line
+    that says ``with edited(…)``, whose function calls this."""
+    dictionary = standing.dictionary
+    for site in standing.writes:
+        check_edit_site(model, site)
+    check_model(dictionary, model)
+    for site, width in _widths(dictionary, "write", standing).items():
+        if width != (found := joined_width(model, site)):
+            raise ValueError(f"the dictionary is {width} wide, site {str(site)!r} of this model {found}.")
+    for site, width in _widths(dictionary, "read", standing).items():
+        if width != (found := joined_width(model, check_site(model, site))):
+            raise ValueError(f"the dictionary reads {width} values, site {str(site)!r} has {found} here.")
+    if dictionary.provenance.model_hash is None and dictionary not in _told:
+        _told.add(dictionary)
+        where = ", ".join(repr(str(site)) for site in standing.writes)
+        warnings.warn(
+            f"this dictionary does not say which model it was made on; it fits {where} by its width alone.",
+            stacklevel=4,
+        )
+
+
+def _widths(dictionary: Dictionary, what: str, standing: Standing) -> dict[Site, int]:
+    """The widths of the sites where it stands, as far as the dictionary says them."""
+    known = dictionary.read_widths if what == "read" else dictionary.write_widths
+    sites = standing.reads if what == "read" else standing.writes
+    return {sites[0]: next(iter(known.values()))} if len(sites) == 1 else {Site(site): known[site] for site in known}

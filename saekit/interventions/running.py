@@ -1,0 +1,162 @@
+"""Changes of a running model that read at some sites and write at others, in the order given.
+
+At a site the steps that write it are made one after the other, each on what the former left; what is read at a site is
+what they all leave there, or, where a step reads what it writes, what the former ones left. A step that must read all
+its sites before it writes the first of them reads them in a pass of its own, of the same tokens and with the steps
+before it, which runs first; hooks that others have on the model see that pass too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from jaxtyping import Bool
+from saekit_kernels import SparseCodes
+from torch import Tensor
+
+from saekit.interventions.standing import Standing
+from saekit.models import Call, Site, hooked, joined
+from saekit.models.state import unstopped
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+
+class Part(Protocol):
+    """What a step does, and at which sites."""
+
+    @property
+    def writes(self) -> tuple[Site, ...]: ...
+
+    @property
+    def standing(self) -> Standing | None:
+        """Where the codes come from; None where it needs none."""
+
+    def new(self, site: Site, h: Tensor, codes: SparseCodes | None, x: Mapping[Site, Tensor]) -> Tensor:
+        """h' from h at the tokens chosen, [..., d]; codes and x of what was read there."""
+        ...
+
+
+@dataclass
+class Step:
+    """A part, and the tokens it is for: a mask [position] or [row, position], None for all."""
+
+    part: Part
+    chosen: Callable[[Call, int], Bool[Tensor, "*row position"] | None]
+    seen: dict[Site, Tensor] = field(default_factory=dict)  # by the pass that only reads
+    x: dict[Site, Tensor] = field(default_factory=dict)  # of this pass, at the tokens chosen
+    codes: dict[Site, SparseCodes] = field(default_factory=dict)  # of x, made once
+
+    @property
+    def reads(self) -> tuple[Site, ...]:
+        return self.part.standing.reads if self.part.standing is not None else ()
+
+    @property
+    def ahead(self) -> bool:
+        return self.part.standing is not None and self.part.standing.ahead
+
+    def forget(self) -> None:
+        self.x.clear()
+        self.codes.clear()
+
+    def made(self, site: Site, h: Tensor, left: Mapping[Site, Tensor], call: Call) -> Tensor:
+        """h' [row, position, d] from h, as it arrives at the step."""
+        mask = self.chosen(call, h.shape[1])
+        if mask is not None and not bool(mask.any()):
+            return h
+        where: Any = ... if mask is None else mask.to(h.device) if mask.ndim == 2 else (slice(None), mask.to(h.device))
+        at = h[where]
+        if self.part.standing is None:
+            new = self.part.new(site, at, None, {})
+        else:
+            self._read(site, at, self.seen if self.ahead else left, where)
+            new = self.part.new(site, at, self.part.standing.encode(self.x, self.codes), self.x)
+        if mask is None:
+            return new
+        result = h.clone()
+        result[where] = new
+        return result
+
+    def _read(self, site: Site, h: Tensor, source: Mapping[Site, Tensor], where: Any) -> None:
+        assert self.part.standing is not None
+        if site in self.reads and not self.ahead:
+            self.x.setdefault(site, h)
+        for read in self.reads:
+            if read not in self.x and read in source:
+                self.x[read] = source[read][where]
+        missing = [read for read in self.reads if read not in self.x]
+        if missing and (not self.x or not self.part.standing.layerwise):
+            raise ValueError(
+                f"the dictionary reads {str(missing[0])!r}, which the model reaches only after {str(site)!r}."
+            )
+
+
+@contextmanager
+def running(model: TransformerBridge, steps: Sequence[Step]) -> Iterator[TransformerBridge]:
+    """Run the model with these steps, its generation included."""
+    run = _Run(model, steps)
+    # Sites that are only read come last: a site may have two names, and what is read is what the steps leave.
+    sites = dict.fromkeys(
+        [*(s for step in steps for s in step.part.writes), *(s for step in steps for s in step.reads)]
+    )
+    with hooked(model, replace={site: partial(run.at, site) for site in sites}, begin=run.begin):
+        yield model
+
+
+class _Seen(Exception):
+    """Raised once a pass that only reads has seen what it is for."""
+
+
+class _Run:
+    """One pass after the other. left: what the steps leave at the sites that are read."""
+
+    def __init__(self, model: TransformerBridge, steps: Sequence[Step]) -> None:
+        self.model, self.steps, self.active = model, list(steps), list(steps)
+        self.read = {site for step in steps for site in step.reads}
+        self.wanted: tuple[Site, ...] = ()  # by a pass that only reads
+        self.left: dict[Site, Tensor] = {}
+        self.call = Call(None, None, 0, False, lambda: None)
+
+    def begin(self, call: Call) -> None:
+        if self.wanted:
+            return
+        self.call = call
+        self._forget()
+        for number, step in enumerate(self.steps):
+            if step.ahead:
+                step.seen = self._read_ahead(number, step.reads, call)
+
+    def at(self, site: Site, h: Tensor, kept: Mapping[str, Tensor]) -> Tensor:
+        whole = now = joined(h, site)
+        for step in self.active:
+            if site in step.part.writes:
+                now = step.made(site, now, self.left, self.call)
+        if site in self.read:
+            self.left[site] = now
+        if self.wanted and all(read in self.left for read in self.wanted):
+            raise _Seen
+        return h if now is whole else now.reshape(h.shape)
+
+    def _read_ahead(self, number: int, reads: tuple[Site, ...], call: Call) -> dict[Site, Tensor]:
+        if call.cached:
+            raise ValueError(
+                f"a dictionary that reads {', '.join(reads)} before it writes them needs a pass of its own, for which "
+                "generation with a cache has no place: generate with use_past_kv_cache=False."
+            )
+        self.active, self.wanted = self.steps[:number], reads
+        try:
+            with suppress(_Seen), unstopped(self.model):
+                call.again()
+            return {read: self.left[read] for read in reads}
+        finally:
+            self.active, self.wanted = self.steps, ()
+            self._forget()
+
+    def _forget(self) -> None:
+        self.left.clear()
+        for step in self.steps:
+            step.forget()
