@@ -239,7 +239,7 @@ def test_a_method_may_not_take_the_name_of_one_of_saekits():
 
 def test_old_names_are_answered_with_the_new_ones():
     with pytest.raises(ImportError, match="DictionaryConfiguration is called Method now"):
-        _ = sk.Method
+        _ = sk.DictionaryConfiguration
     with pytest.raises(ImportError, match="DictionaryConfiguration is called Method now"):
         from saekit.dictionaries import DictionaryConfiguration  # noqa: F401
     with pytest.raises(ImportError, match=r"objectives by name are gone: .* a loss\(batch, state\) of its own"):
@@ -248,6 +248,6 @@ def test_old_names_are_answered_with_the_new_ones():
         type("Lost", (sk.TopK,), {"__module__": __name__, "objective": "reconstruction"})
     sae = sk.TopK(d_sae=8, k=2).build(sk.Wiring("x"), {"x": 4})
     with pytest.raises(AttributeError, match=r"called method now: sae\.method"):
-        _ = sae.method
+        _ = sae.configuration
     with pytest.raises(ImportError, match=r"fit is gone: sk\.train\(x, None, PCA"):
         from saekit.dictionaries import fit  # noqa: F401
