@@ -102,6 +102,27 @@ class SparseCodes:
             same_k,
         )
 
+    @classmethod
+    def together(cls, parts: Sequence[SparseCodes]) -> SparseCodes:
+        """Codes of the same tokens whose latents differ, as one."""
+        if len(parts) == 1:
+            return parts[0]
+        first = parts[0]
+        if any(part.d_sae != first.d_sae or part.shape != first.shape for part in parts):
+            raise ValueError(f"codes of the same tokens have one shape, found {[part.shape for part in parts]}.")
+        rows, indices = torch.cat([part.rows for part in parts]), torch.cat([part.indices for part in parts])
+        order = (rows * first.d_sae + indices).argsort()
+        offsets = torch.stack([part.offsets for part in parts]).sum(0)
+        ks = [part.k for part in parts if part.k is not None]
+        return cls(
+            torch.cat([part.values for part in parts])[order],
+            indices[order],
+            offsets,
+            first.d_sae,
+            first.shape,
+            sum(ks) if len(ks) == len(parts) else None,
+        )
+
     # -- reading -----------------------------------------------------------------------------------------------------
 
     @property

@@ -28,7 +28,7 @@ class EndToEnd(NestedMethod):
 
     loss: str = "kl"
     """"kl": KL(clean ‖ spliced) of the predictions, "ce": cross-entropy of the next token; in nats a prediction"""
-    base_weight: float = 0.1
+    base_weight: float = 10.0
     """how much the base's own loss weighs beside it"""
 
     needs: ClassVar[frozenset[str]] = frozenset({"rows", "models"})

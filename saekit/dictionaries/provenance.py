@@ -63,7 +63,9 @@ def check_model(dictionary: Any, model: Any) -> None:
     provenance: Provenance = dictionary.provenance
     ours, theirs = provenance.model_hash, getattr(model, "model_hash", None)
     if isinstance(ours, Mapping):
-        raise ValueError(f"the dictionary was made on the models {', '.join(ours)} together: give all of them by name.")
+        raise ValueError(
+            f"the dictionary was made on the models {', '.join(ours)} together: it does not run on one of them alone."
+        )
     if ours is not None and theirs is not None and ours != theirs:
         raise ValueError(
             f"the dictionary was made on {provenance.model!r} (model_hash {ours}), this model is "

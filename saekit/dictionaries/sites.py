@@ -58,6 +58,15 @@ def widths_of(names: Sequence[str], wiring: Wiring, widths: Mapping[str, int]) -
     return [widths[site] for site in names][: 1 if wiring.each else None]
 
 
+def check_one_site(dictionary: Dictionary) -> None:
+    """Raise ValueError for a dictionary that is for each of several sites where one of them must be meant."""
+    if dictionary.wiring.each and len(dictionary.reads) > 1:
+        raise ValueError(
+            f"this dictionary is for each of {', '.join(dictionary.reads)}: take "
+            f"sae.at(site={str(dictionary.reads[0])!r}) or another of them."
+        )
+
+
 def check_widths(dictionary: Dictionary, model: TransformerBridge) -> None:
     """Raise ValueError naming the first site where the model has another width than the dictionary."""
     for site, width in (dictionary.read_widths | dictionary.write_widths).items():

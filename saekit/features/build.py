@@ -22,7 +22,7 @@ from tqdm.std import tqdm
 
 from saekit.activations.with_ray import check_engine
 from saekit.corpora import Corpus, load_corpus
-from saekit.dictionaries import Dictionary, check_model, stored
+from saekit.dictionaries import Dictionary, check_model, check_one_site, stored
 from saekit.dictionaries.provenance import installed_versions
 from saekit.features import schema
 from saekit.features.choosing import Wanted
@@ -66,6 +66,7 @@ class Build:
     ) -> None:
         check_engine(engine)
         check_model(dictionary, model)
+        check_one_site(dictionary)
         for site in dict.fromkeys(dictionary.reads + dictionary.writes):
             check_site(model, site)
         corpus = source if isinstance(source, Corpus | Tensor) else load_corpus(source)

@@ -6,7 +6,6 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from saekit_kernels import SparseCodes
 from torch import Tensor
 
@@ -50,7 +49,7 @@ class Standing:
         new = self.dictionary.take({site: h for site, h in x.items() if site not in coded})
         if self.layerwise:
             coded |= {site: self.dictionary.encode_at(h, site) for site, h in new.items()}
-            return together([coded[site] for site in self.reads if site in coded])
+            return SparseCodes.together([coded[site] for site in self.reads if site in coded])
         if self.reads[0] not in coded:
             coded[self.reads[0]] = self.dictionary.encode(self._given(new))
         return coded[self.reads[0]]
@@ -71,18 +70,6 @@ class Standing:
     def _given(self, x: Mapping[Site, Tensor]) -> Any:
         """As encode and decode take it: a tensor where one site is read."""
         return next(iter(x.values())) if len(self.reads) == 1 else {str(site): h for site, h in x.items()}
-
-
-def together(parts: Sequence[SparseCodes]) -> SparseCodes:
-    """Codes of the same tokens whose latents differ, as one."""
-    if len(parts) == 1:
-        return parts[0]
-    first = parts[0]
-    rows, indices = torch.cat([part.rows for part in parts]), torch.cat([part.indices for part in parts])
-    order = (rows * first.d_sae + indices).argsort()
-    offsets = sum(part.offsets for part in parts)
-    assert isinstance(offsets, Tensor)
-    return SparseCodes(torch.cat([p.values for p in parts])[order], indices[order], offsets, first.d_sae, first.shape)
 
 
 def _all_before(reads: Sequence[Site], writes: Sequence[Site]) -> bool:

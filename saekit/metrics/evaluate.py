@@ -13,7 +13,7 @@ from torch import Tensor
 
 from saekit.activations import TokenRows, harvest
 from saekit.corpora import Corpus
-from saekit.dictionaries import Dictionary, check_model
+from saekit.dictionaries import Dictionary, check_model, check_one_site
 from saekit.dictionaries.provenance import installed_versions
 from saekit.metrics import explained_variance as variance
 from saekit.metrics.concept_match import ConceptMatch, match_codes
@@ -114,6 +114,7 @@ def evaluate(
     ``tokens``, NaN or infinite activations.
     """
     check_model(dictionary, model)
+    check_one_site(dictionary)
     sites = [*dict.fromkeys(dictionary.reads + dictionary.writes)]
     acts = harvest(model, corpus, sites, tokens=tokens)
     measure, shrunk = variance.ExplainedVariance(), Shrinkage()
