@@ -9,16 +9,16 @@ and changes the site it writes; a dictionary that writes several sites changes e
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 import torch
-from saekit_kernels import SparseCodes
 from torch import Tensor
 
 from saekit.dictionaries import Dictionary
-from saekit.interventions.modes import DEFAULT_STRENGTH, MODES, OF_DIRECTIONS, OF_LATENTS, edited_codes, moved
+from saekit.interventions.modes import DEFAULT_STRENGTH, MODES, OF_DIRECTIONS, OF_LATENTS
+from saekit.interventions.parts import CodesPart, DirectionsPart
 from saekit.interventions.standing import Standing
 from saekit.models import Site
 
@@ -188,51 +188,6 @@ class Edit:
             raise ValueError(f"a vector is [d], several are [n, d] or a sequence of [d], found {sorted(shapes)}.")
         if self.site is None:
             raise ValueError("an edit by a vector needs a site.")
-
-
-@dataclass(frozen=True)
-class CodesPart:
-    """h' = h + decode(z') − decode(z) through one dictionary."""
-
-    standing: Standing
-    latents: list[int]
-    mode: str
-    strength: float
-
-    @property
-    def writes(self) -> tuple[Site, ...]:
-        return self.standing.writes
-
-    def move(self, site: Site, h: Tensor, codes: SparseCodes | None, x: Mapping[Site, Tensor]) -> Tensor:
-        """h' − h."""
-        assert codes is not None
-        edited = edited_codes(codes, self.latents, self.mode, self.strength, self.standing.dictionary.latent_max)
-        before, after = (self.standing.decode(z, x, site) for z in (codes, edited))
-        return (after - before).to(h)
-
-    def new(self, site: Site, h: Tensor, codes: SparseCodes | None, x: Mapping[Site, Tensor]) -> Tensor:
-        return h + self.move(site, h, codes, x)
-
-
-@dataclass(frozen=True)
-class DirectionsPart:
-    """A change along directions [n, d] at each of its sites."""
-
-    directions: dict[Site, Tensor]
-    mode: str
-    strength: float
-    standing: None = None
-
-    @property
-    def writes(self) -> tuple[Site, ...]:
-        return tuple(self.directions)
-
-    def move(self, site: Site, h: Tensor, codes: SparseCodes | None, x: Mapping[Site, Tensor]) -> Tensor:
-        """h' − h."""
-        return moved(h, self.directions[site], self.mode, self.strength)
-
-    def new(self, site: Site, h: Tensor, codes: SparseCodes | None, x: Mapping[Site, Tensor]) -> Tensor:
-        return h + self.move(site, h, codes, x)
 
 
 def _are_dictionaries(source: Any) -> TypeGuard[Sequence[Dictionary]]:

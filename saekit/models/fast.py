@@ -222,8 +222,9 @@ _paths: WeakKeyDictionary[object, FastPath | None] = WeakKeyDictionary()
 def fast_path(
     model: TransformerBridge, keep: Sequence[str], replace: Mapping[str, Tensor | Change] = NOTHING
 ) -> FastPath | None:
-    """The fast path of a model where it can read and change all these sites, else None."""
-    if getattr(model, "processing", "none") != "none" or _hooked(model):
+    """The fast path of a model where it can read and change all these sites, and nobody has hooks on it, else None."""
+    hooked = any(point._forward_hooks or point._forward_pre_hooks for point in model.hook_dict.values())
+    if hooked or getattr(model, "processing", "none") != "none":
         return None
     known = _paths.get(model)
     if model not in _paths or (known is not None and known.pointers != pointers(model)):
@@ -240,11 +241,6 @@ def fast_path(
     except (AttributeError, KeyError, TypeError, RuntimeError, NotImplementedError):
         _paths[model] = None
         return None
-
-
-def _hooked(model: TransformerBridge) -> bool:
-    """Whether anything listens or edits: then the bridge must run."""
-    return any(point._forward_hooks or point._forward_pre_hooks for point in model.hook_dict.values())
 
 
 def _same(expected: Tensor | None, found: Tensor | None) -> bool:

@@ -42,6 +42,18 @@ def test_it_holds_what_harvest_gives(tiny_gpt2, built):
     assert "shards" in repr(opened)
 
 
+def test_heads_are_kept_side_by_side(tiny_llama, tmp_path):
+    """Four of z and two of k, of width 4; what trains on the store reads them as one activation."""
+    sites = ["blocks.0.attn.hook_z", "blocks.0.attn.hook_k"]
+    kept = ActivationStore.build(tiny_llama, TEXTS, sites, tmp_path, tokens=10_000, dtype=torch.float32)
+    acts = harvest(tiny_llama, TEXTS, sites)
+    assert kept.widths == {sites[0]: 16, sites[1]: 8}
+    for site in sites:
+        assert torch.allclose(everything(kept, site), acts[site].flatten(2)[acts.mask], atol=1e-5)
+    run = sk.train(kept, sites[1], sk.TopK(d_sae=12, k=2), tokens=512, batch_size=64, callback=lambda progress: None)
+    assert run.dictionary.d_in == 8
+
+
 def test_half_precision_is_half_as_large(tiny_gpt2, built, tmp_path):
     half = build(tiny_gpt2, tmp_path)
     x, y = (everything(each, SITES[0]) for each in (built, half))

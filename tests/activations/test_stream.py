@@ -79,6 +79,16 @@ def test_several_sites_keep_their_tokens_together(tiny_gpt2, small_chunks):
     assert stream.widths == {SITE: 16, later: 16}
 
 
+def test_heads_come_side_by_side(tiny_llama, small_chunks):
+    site, texts = "blocks.1.attn.hook_z", documents(16)
+    stream = ActivationStream(tiny_llama, [site], texts, 32)
+    acts = harvest(tiny_llama, texts, site)
+    known = acts[site].flatten(2)[acts.mask]
+    batches = take(stream, 5, site)
+    assert stream.widths == {site: 16} and all(batch.shape == (32, 16) for batch in batches)
+    assert Counter(which(batches, known)) == everyone(known)
+
+
 def test_the_seed_decides(tiny_gpt2, small_chunks):
     def first(seed: int) -> list[torch.Tensor]:
         return take(ActivationStream(tiny_gpt2, [SITE], documents(16), 32, seed=seed), 3)

@@ -185,6 +185,19 @@ def test_gradients_flow_through_the_dictionary(case: Any, way: str, codes_by_han
     assert close(found[1].double(), torch.einsum("bpf,bpd->fd", z, g), 1e-3)
 
 
+def test_the_one_pass_inside_a_splice(gpt2: Any) -> None:
+    """As end-to-end training uses it: the loss's gradient reaches the dictionary, and activations that are kept."""
+    sae: Any = gpt2.sae(POSTS[0])
+    sae.requires_grad_(True)
+    with spliced(gpt2.model, sae):
+        passed = sk.models.forward(gpt2.model, gpt2.tokens, POSTS, logits=True, gradients=True)
+    assert passed.logits is not None
+    kept = [passed.kept[site] for site in POSTS]
+    bias, *found = torch.autograd.grad(passed.logits.square().sum(), [sae.decoder_bias, *kept])
+    assert bias.abs().max() > 0 and all(g.abs().max() > 0 for g in found)
+    assert close(passed.kept[POSTS[0]].detach(), sae(gpt2.seen[POSTS[0]]).detach(), 1e-4)
+
+
 def test_refusals(gpt2: Any, several: Any) -> None:
     sae = gpt2.sae(POSTS[0])
     with pytest.raises(ValueError, match=r"two of the dictionaries write .blocks.0.hook_resid_post"):
