@@ -64,7 +64,7 @@ class OpenedStore:
             "from latents left join labels using (latent) order by latent"
         )
         for column in ("peak_tokens", "top_tokens", "bottom_tokens"):
-            texts = [None if ids is None else [self.text_of(int(i)) for i in ids] for ids in frame[column]]
+            texts = [[self.text_of(int(i)) for i in ids] if np.iterable(ids) else None for ids in frame[column]]
             frame[column] = pandas.Series(texts, dtype=object)
         return frame
 

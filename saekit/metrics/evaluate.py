@@ -127,7 +127,7 @@ def evaluate(
         part = {site: h[start : start + 4096].to(dictionary.latent_max) for site, h in flat.items()}
         codes = dictionary.encode(part)
         target = dictionary.join_writes({site: part[site] for site in dictionary.writes})
-        x_hat = dictionary.join_writes(dictionary.decode(codes))
+        x_hat = dictionary.join_writes(dictionary.decode(codes, part))
         measure.update(target, x_hat)
         shrunk.update(target, x_hat)
         fired += torch.bincount(codes.indices[codes.values != 0].long().cpu(), minlength=dictionary.d_sae)
