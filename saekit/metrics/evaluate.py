@@ -135,6 +135,8 @@ def evaluate(
         if labelled:
             kept.append(codes.to("cpu"))
     header = {"model": acts.provenance["model"], "model_hash": (acts.provenance["model_hash"] or "none")[:12]}
+    if made_on := dictionary.provenance.made_on:  # a view for another model than its own
+        header["made on"] = f"{made_on['model']} ({str(made_on['model_hash'])[:12]})"
     if isinstance(acts.provenance.get("corpus"), dict):
         header["corpus"] = f"{acts.provenance['corpus']['name']}/{acts.provenance['corpus']['split']}"
         header["seed"] = acts.provenance["corpus"]["seed"]

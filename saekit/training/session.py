@@ -168,7 +168,9 @@ class Session:
         return [numbers for numbers in measured if numbers is not None]
 
     def batch(self, taken: Any) -> Batch:
-        return as_batch(taken, self.wiring, self.learners[0].dictionary.latent_max, self.stream.models)
+        wanted = any("models" in learner.dictionary.method.needs for learner in self.learners)
+        models = self.stream.models if wanted else None
+        return as_batch(taken, self.wiring, self.learners[0].dictionary.latent_max, models)
 
     def sample(self, tokens: int) -> Batch | None:
         """The first tokens of the stream, read for themselves, so that a resumed run trains on what it would have."""
