@@ -17,7 +17,7 @@ from saekit.dictionaries.nested import NestedDictionary, NestedMethod
 from saekit.dictionaries.parts import LinearDecoder, LinearEncoder, Part, TiedEncoder
 from saekit.dictionaries.provenance import Provenance, check_model
 from saekit.dictionaries.relu import ReLU, ReLUDictionary
-from saekit.dictionaries.storage import read_dictionary, stored, write_dictionary
+from saekit.dictionaries.storage import latents_in, read_dictionary, stored, write_dictionary
 from saekit.dictionaries.top_k import TopK, TopKDictionary
 from saekit.dictionaries.wiring import Wiring
 
@@ -54,6 +54,7 @@ __all__ = [
     "check_k",
     "check_model",
     "fused",
+    "latents_in",
     "methods",
     "read_dictionary",
     "stored",
