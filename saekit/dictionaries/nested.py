@@ -17,9 +17,10 @@ from saekit.objectives import Batch, Loss, State
 
 @dataclass(frozen=True)
 class NestedMethod(Method):
-    """A method around another, whose d_sae is its own; what the other needs of a batch it needs too."""
+    """A method around another, whose d_sae and skip are its own; what the other needs of a batch it needs too."""
 
     d_sae: int = field(init=False)
+    skip: bool = field(init=False, default=False)
     base: Method
     """the method that builds the dictionary"""
 
@@ -29,6 +30,7 @@ class NestedMethod(Method):
                 f"{type(self).__name__} goes around a method such as sk.TopK(d_sae=…), found {self.base!r}."
             )
         object.__setattr__(self, "d_sae", self.base.d_sae)
+        object.__setattr__(self, "skip", self.base.skip)
         object.__setattr__(self, "needs", type(self).needs | self.base.needs)
         object.__setattr__(self, "sample", max(type(self).sample, self.base.sample))
         super().__post_init__()
