@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from saekit.dictionaries.nested import NestedDictionary, NestedMethod
@@ -41,6 +42,8 @@ class EndToEnd(NestedMethod):
             raise ValueError(f"loss is {' or '.join(map(repr, LOSSES))}, found {self.loss!r}.")
         if not self.base_weight >= 0:
             raise ValueError(f"base_weight must be at least 0, found {self.base_weight}.")
+        if self.base.learner != "gradient":
+            raise ValueError(f"EndToEnd trains by gradient, which {type(self.base).__name__} is not made by.")
 
     def build(self, wiring: Wiring, widths: Mapping[str, int]) -> EndToEndDictionary:
         if wiring.each or any(site.model for site in wiring.sites):
@@ -56,9 +59,14 @@ class EndToEndDictionary(NestedDictionary):
     def loss(self, batch: Batch, state: State) -> Loss:
         assert batch.rows is not None and batch.models is not None
         model, rows, own = batch.models[""], batch.rows, self.base.loss(batch, state)
-        x_hat = self.decode(self.encode(batch.reads), batch.reads)
+        parts = {self.method.loss: torch.zeros_like(own.total), **own.parts}
+        total = self.method.base_weight * own.total
+        if not rows.predicts.any():  # texts of one token
+            return own._replace(total=total, parts=parts)
+        reads = batch.flat().reads  # the counted tokens alone are coded: some methods choose from a whole batch
+        x_hat = self.decode(self.encode(reads), reads)
         written = {self.writes[0]: x_hat} if isinstance(x_hat, Tensor) else x_hat
-        spliced = {site: put(h * state.scales[site], rows.mask) for site, h in written.items()}
+        spliced = {site: put(in_rows(h * state.scales[site], rows.mask), rows.mask) for site, h in written.items()}
         logits = forward(model, rows.tokens, replace=spliced, logits=rows.predicts, gradients=True).logits
         assert logits is not None
         if self.method.loss == "kl":
@@ -68,5 +76,9 @@ class EndToEndDictionary(NestedDictionary):
             of_model = divergence(clean, logits)
         else:
             of_model = cross_entropy(logits, rows.tokens.roll(-1, 1)[rows.predicts])
-        parts = {self.method.loss: of_model.detach(), **own.parts}
-        return own._replace(total=of_model + self.method.base_weight * own.total, parts=parts)
+        return own._replace(total=of_model + total, parts=parts | {self.method.loss: of_model.detach()})
+
+
+def in_rows(h: Float[Tensor, "n d"], mask: Bool[Tensor, "row position"]) -> Float[Tensor, "row position d"]:
+    """The tokens of a mask where they stand, zeros elsewhere."""
+    return h.new_zeros(*mask.shape, h.shape[-1]).index_put((mask,), h)

@@ -73,18 +73,24 @@ class GatedDictionary(LinearDictionary):
         return gate, torch.where(gate > 0, magnitude, 0)
 
     def loss(self, batch: Batch, state: State) -> Loss:
-        batch, decoder = batch.flat(), self.decoder
+        batch = batch.flat()
         target = self.join_writes(batch.writes)
         gate, z = self._paths(batch.reads)
         on, codes = torch.relu(gate), SparseCodes.from_dense(z)
         error = squared_errors(target, self.join_writes(self.decode(codes, batch.reads)))
-        by_gate = squared_errors(target, on @ decoder.directions.detach() + decoder.bias.detach())
+        by_gate = squared_errors(target, self._decoded_as_it_is(on, batch.reads))
         d = target.shape[-1]
         weight = state.memory.setdefault("weight", torch.tensor(self.method.sparsity_weight).to(target))
         penalty = weight * warm_up(state.progress) * on.sum(-1).mean() / d**0.5
         gate_error = by_gate.mean() / d
         parts = {"penalty": penalty.detach(), "gate": gate_error.detach(), "weight": weight}
         return Loss(error.mean() / d + penalty + gate_error, error.detach(), codes, parts)
+
+    def _decoded_as_it_is(self, z: Tensor, x: Activation) -> Tensor:
+        """x̂ of dense codes, of which no gradient reaches the decoder."""
+        decoder = self.decoder
+        x_hat = z @ decoder.directions.detach() + decoder.bias.detach()
+        return x_hat if decoder.skip is None else x_hat + self.join_reads(x) @ decoder.skip.detach().T
 
     def after_step(self, batch: Batch, loss: Loss, state: State) -> None:
         if self.method.l0 is not None:

@@ -74,8 +74,11 @@ class ITDADictionary(Dictionary):
 
     @torch.no_grad()
     def initialise(self, sample: Batch, state: State) -> None:
-        """The decoder's bias stays 0: atoms are activations as they are."""
+        """The decoder's bias stays 0: atoms are activations as they are. Raises ValueError where all of them are 0."""
         x = self.join_reads(sample.flat().reads)
+        x = x[x.any(1)]
+        if not len(x):
+            raise ValueError(f"ITDA takes activations in, and all of the first batch at {self.reads[0]!r} are 0.")
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.method.seed)).to(x.device)
         self._take(x[order][: min(FIRST, self.method.d_sae)], begin=True)
 
@@ -92,8 +95,8 @@ class ITDADictionary(Dictionary):
             self._take(x[loss.error.topk(wanted).indices])
 
     def _take(self, x: Float[Tensor, "m d"], begin: bool = False) -> None:
-        """Let activations join, those apart that are like one that is there or came before them."""
-        new = nn.functional.normalize(x, dim=1)
+        """Let activations join, those apart that are like one that is there or came before them, and zeros."""
+        new = nn.functional.normalize(x[x.any(1)], dim=1)
         there = new[:0] if begin else self.decoder.directions.detach()
         alike = (new @ new.T).tril(-1).gt(ALIKE).any(1) | (new @ there.T).gt(ALIKE).any(1)
         atoms = torch.cat([there, new[~alike]])

@@ -17,9 +17,10 @@ from saekit.objectives import Batch, Loss, State
 
 @dataclass(frozen=True)
 class NestedMethod(Method):
-    """A method around another, whose d_sae is its own."""
+    """A method around another, whose d_sae and skip are its own; what the other needs of a batch it needs too."""
 
     d_sae: int = field(init=False)
+    skip: bool = field(init=False, default=False)
     base: Method
     """the method that builds the dictionary"""
 
@@ -29,6 +30,9 @@ class NestedMethod(Method):
                 f"{type(self).__name__} goes around a method such as sk.TopK(d_sae=…), found {self.base!r}."
             )
         object.__setattr__(self, "d_sae", self.base.d_sae)
+        object.__setattr__(self, "skip", self.base.skip)
+        object.__setattr__(self, "needs", type(self).needs | self.base.needs)
+        object.__setattr__(self, "sample", max(type(self).sample, self.base.sample))
         super().__post_init__()
 
 
@@ -78,7 +82,9 @@ class NestedDictionary(Dictionary):
         return self.base.pre_activations(x, latents)
 
     def at(self, site: str | None = None, **changes: Any) -> Dictionary:
-        return self.base.at(site, **changes)
+        view = self.base.at(site, **changes)
+        view.provenance = self.provenance
+        return view
 
     def initialise(self, sample: Batch, state: State) -> None:
         self.base.initialise(sample, state)

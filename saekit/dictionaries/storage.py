@@ -6,6 +6,7 @@ Files are written beside their place, flushed to the disk and renamed, so that a
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,13 @@ def stored(dictionary: Dictionary) -> dict[str, Tensor]:
         name.replace("encoder.", "encoder_").replace("decoder.", "decoder_"): tensor
         for name, tensor in dictionary.state_dict().items()
     }
+
+
+def latents_in(state: Mapping[str, Tensor]) -> int:
+    """How many latents the dictionary has whose tensors these are; 0 where they do not say. Of a nested one the
+    ``latent_max`` is its base's."""
+    named = [name for name in state if name.rpartition(".")[2] == "latent_max"]
+    return len(state[min(named, key=len)]) if named else 0
 
 
 def write_dictionary(dictionary: Dictionary, folder: str | Path) -> Path:
@@ -82,7 +90,7 @@ def read_dictionary(folder: str | Path, dtype: torch.dtype = torch.float32) -> D
         state = load_file(weights)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{weights} is missing, cut or not a safetensors file ({error}).") from error
-    grown = len(state.get("latent_max", ()))
+    grown = latents_in(state)
     if grown and grown != dictionary.d_sae and type(dictionary).resize is not Dictionary.resize:
         dictionary.resize(grown)
     expected = stored(dictionary)

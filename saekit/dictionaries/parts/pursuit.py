@@ -2,7 +2,8 @@
 arXiv 2506.03093).
 
 r₀ = x − b;  j = argmax_i ⟨d_i, r⟩ (signed: of |⟨d_i, r⟩|);  z_j += ⟨d_j, r⟩;  r −= ⟨d_j, r⟩ d_j;  rows of norm 1.
-So ‖r‖ never grows, and after each step r ⟂ d_j. A token stops where no product is positive, or ‖r‖ < tolerance · ‖r₀‖.
+So ‖r‖ never grows, and after each step r ⟂ d_j. A token stops where no product is positive, or ‖r‖ < tolerance · ‖r₀‖,
+and in any case where what is left is rounding.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from saekit.dictionaries.parts.part import Part
 
 PRODUCTS_AT_ONCE = 2**23
 """Of residuals with all atoms."""
+ROUNDING = 16
+"""Times the precision of numbers: what a reconstruction that is exact leaves of ‖x‖."""
 
 
 class PursuitEncoder(Part):
@@ -48,7 +51,7 @@ def choose(
 ) -> Int[Tensor, "n steps"]:
     """The atom of each step, −1 from where a token has stopped."""
     r, chosen = x.clone(), []
-    least = tolerance * x.norm(dim=1)
+    least = max(tolerance, ROUNDING * torch.finfo(x.dtype).eps) * x.norm(dim=1)
     going = torch.ones(len(x), dtype=torch.bool, device=x.device)
     for _ in range(steps):
         products = r @ directions.T

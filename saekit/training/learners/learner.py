@@ -12,7 +12,7 @@ import torch
 from saekit_kernels import SparseCodes, using
 from torch import Tensor
 
-from saekit.dictionaries import Dictionary, Method, Provenance, Wiring
+from saekit.dictionaries import Dictionary, Method, Provenance, Wiring, latents_in
 from saekit.engines import processes
 from saekit.models.safely import below
 from saekit.objectives import Batch, Loss, State
@@ -114,8 +114,8 @@ class Learner(ABC):
 
     def restore(self, tensors: dict[str, Tensor], prefix: str) -> None:
         device, state = self.since_fired.device, below(tensors, f"{prefix}dictionary/")
-        if len(state["latent_max"]) != self.dictionary.d_sae:
-            self.dictionary.resize(len(state["latent_max"]))
+        if latents_in(state) != self.dictionary.d_sae:
+            self.dictionary.resize(latents_in(state))
         self.dictionary.load_state_dict(state)
         self.memory = {name: x.to(device) for name, x in below(tensors, f"{prefix}memory/").items()}
         self.since_fired = tensors[f"{prefix}since_fired"].to(device)
