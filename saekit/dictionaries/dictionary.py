@@ -8,10 +8,8 @@ one after the other; with ``Wiring.each`` it reads and writes one of its sites a
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,9 +18,9 @@ from jaxtyping import Float
 from saekit_kernels import SparseCodes
 from torch import Tensor, nn
 
-from saekit.dictionaries import sites
+from saekit.dictionaries import sites, views
 from saekit.dictionaries.parts.part import Part
-from saekit.dictionaries.provenance import Provenance, on_model
+from saekit.dictionaries.provenance import Provenance
 from saekit.dictionaries.wiring import Wiring
 from saekit.objectives import Batch, Loss, State, squared_error
 
@@ -189,27 +187,12 @@ class Dictionary(nn.Module, ABC):
     def at(self, site: str | None = None, **changes: Any) -> Dictionary:
         """The same weights, used otherwise: ``sae.at(k=8)``, ``sae.at(steps=4)``; of a dictionary for each of several
         sites that for one of them, ``sae.at(site=…)``. A view: the parameters are shared."""
-        view = copy.copy(self)
-        if site is not None:
-            if site not in self.reads or not (self.wiring.each or self.reads == self.writes == (site,)):
-                each = "each of " if self.wiring.each else "all of "
-                raise ValueError(f"this dictionary is for {each}{', '.join(self.reads)}: there is none at {site!r}.")
-            view.wiring = Wiring(site)
-            view.read_widths = view.write_widths = {site: self.d_in}
-        for name in changes:
-            if name not in self.adjustable:
-                can = ", ".join(self.adjustable) or "nothing"
-                raise ValueError(f"of {type(self.method).__name__} {can} can be changed after training, not {name!r}.")
-        view.method = replace(self.method, **changes)
-        return view
+        return views.used_otherwise(self, site, changes)
 
     def on(self, model: TransformerBridge, site: str | None = None) -> Dictionary:
         """A view for another model of equal shape (a fine-tuned copy), or for a model of a dictionary made from plain
         arrays, at ``site``. Both hashes stand in its provenance and its reports."""
-        view = copy.copy(self) if site is None else sites.moved(self, site)
-        sites.check_widths(view, model)
-        view.provenance = on_model(self.provenance, model)
-        return view
+        return views.on_another_model(self, model, site)
 
     def take(self, x: Any) -> Any:
         """Activations on its device and in its precision."""

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from saekit.dictionaries.wiring import Wiring
-from saekit.models import joined_width
-
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
-
-    from saekit.dictionaries.dictionary import Dictionary
 
 
 def single(widths: Mapping[str, int], name: str, each: bool = False) -> tuple[str, int]:
@@ -58,30 +51,10 @@ def widths_of(names: Sequence[str], wiring: Wiring, widths: Mapping[str, int]) -
     return [widths[site] for site in names][: 1 if wiring.each else None]
 
 
-def check_one_site(dictionary: Dictionary) -> None:
+def check_one_site(dictionary: Any) -> None:
     """Raise ValueError for a dictionary that is for each of several sites where one of them must be meant."""
     if dictionary.wiring.each and len(dictionary.reads) > 1:
         raise ValueError(
             f"this dictionary is for each of {', '.join(dictionary.reads)}: take "
             f"sae.at(site={str(dictionary.reads[0])!r}) or another of them."
         )
-
-
-def check_widths(dictionary: Dictionary, model: TransformerBridge) -> None:
-    """Raise ValueError naming the first site where the model has another width than the dictionary."""
-    for site, width in (dictionary.read_widths | dictionary.write_widths).items():
-        if width != (found := joined_width(model, site)):
-            raise ValueError(f"the dictionary has {width} values at {site!r}, this model {found}.")
-
-
-def moved(dictionary: Dictionary, site: str) -> Any:
-    """A view of a dictionary of one site at another, for those made from arrays, which know no model's site."""
-    single(dictionary.read_widths, "on(site=)")
-    if not dictionary.wiring.same:
-        raise ValueError(
-            f"only a dictionary that writes what it reads can be put at a site: this is {dictionary.wiring}."
-        )
-    view = copy.copy(dictionary)
-    view.wiring = Wiring(site)
-    view.read_widths = view.write_widths = {site: dictionary.d_in}
-    return view
