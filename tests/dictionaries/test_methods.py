@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import saekit as sk
 from saekit.dictionaries import Dictionary, LinearDecoder, LinearEncoder, Method, NestedMethod, Part
-from saekit.objectives import Batch, Loss, State, squared_error
+from saekit.objectives import Batch, State, squared_error
 
 PUBLIC = {"BatchTopK", "EndToEnd", "FrozenDecoder", "Gated", "ICA", "ITDA", "JumpReLU", "MatchingPursuit", "Neurons"}
 PUBLIC |= {"PCA", "RandomDirections", "ReLU", "TopK"}
