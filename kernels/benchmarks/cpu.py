@@ -26,10 +26,12 @@ from typing import Any
 import numpy as np
 import torch
 from peers import DEAD, REQUIREMENTS, Peer
-from saekit.training.learner import Learner, default_dtype
 from saekit_kernels import decode, encode_top_k, using
 
 import saekit as sk
+from saekit.objectives import Batch, State, add_row_gradient
+from saekit.training.learners import Learner, make_learner
+from saekit.training.settings import Settings, default_dtype
 
 HERE = Path(__file__).parent
 CPU = torch.device("cpu")
@@ -61,7 +63,8 @@ def milliseconds(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str
 
 def learner_for(shape: Shape, dtype: torch.dtype, kernels: str, device: torch.device) -> Learner:
     n, d, f, k = shape
-    return Learner(sk.TopK(d_sae=f, k=k), {"x": d}, 10**5, n, 1e-4, 0, device, dtype, kernels)
+    settings = Settings(steps=10**5, batch_size=n, lr=1e-4, device=device, dtype=dtype, kernels=kernels)
+    return make_learner(sk.TopK(d_sae=f, k=k), sk.Wiring("x"), {"x": d}, settings)
 
 
 def stepper(
@@ -69,11 +72,11 @@ def stepper(
 ) -> Callable[[], object]:
     """A whole training step on a batch of the shape, with a share of the latents held dead."""
     learner = learner_for(shape, dtype, kernels, device)
-    x = {"x": torch.randn(shape[0], shape[1], generator=torch.Generator().manual_seed(0)).to(device)}
+    batch = Batch.of(torch.randn(shape[0], shape[1], generator=torch.Generator().manual_seed(0)).to(device))
 
     def step() -> None:
         learner.since_fired[: int(DEAD * shape[2])] = 10**9
-        learner.update(x, 1000, False)
+        learner.update(batch, {"x": 1.0}, 1000, False)
         if device.type == "cuda":
             torch.cuda.synchronize()
 
@@ -83,14 +86,19 @@ def stepper(
 def same_as_reference(shape: Shape, kernels: str = "cpu", device: torch.device = CPU) -> float:
     """The largest relative difference of any gradient between the fast and the plain path in float32, AuxK included."""
     n, d, f, _ = shape
-    x = {"x": torch.randn(n, d, generator=torch.Generator().manual_seed(1)).to(device)}
+    batch = Batch.of(torch.randn(n, d, generator=torch.Generator().manual_seed(1)).to(device))
     found = []
     for path in (kernels, "reference"):
-        learner = learner_for(shape, torch.float32, path, device)
+        sae = learner_for(shape, torch.float32, path, device).dictionary
         dead = torch.arange(f, device=device) < int(DEAD * f)
         with using(path):
-            learner.objective(x, x, learner.dictionary, dead).total.backward()
-        found.append([p.grad for p in learner.dictionary.parameters()])
+            loss = sae.loss(batch, State(dead=dead, row_gradient=True))  # as training asks for it
+            if loss.row_gradient is None:
+                loss.total.backward()
+            else:
+                rows = (sae.encoder_directions, sae.encoder_bias, sae.decoder_directions, sae.decoder_bias)
+                add_row_gradient(loss.row_gradient, *rows)
+        found.append([p.grad for p in sae.parameters()])
     return max(float((a - b).norm() / b.norm()) for a, b in zip(*found, strict=True))
 
 

@@ -78,8 +78,8 @@ def stories(times: int = 1) -> list[str]:
 def model_and_dictionary() -> tuple[Any, Any]:
     model = sk.load_model(REAL / "stories260K", device="cpu")
     if not (FOLDER / "dictionary").is_dir():
-        configuration = sk.TopK(d_sae=LATENTS, k=K)
-        sk.train(model, SITE, configuration, stories(), tokens=300_000).dictionary.save(FOLDER / "dictionary")
+        method = sk.TopK(d_sae=LATENTS, k=K)
+        sk.train(model, SITE, method, stories(), tokens=300_000).dictionary.save(FOLDER / "dictionary")
     return model, sk.load_dictionary(str(FOLDER / "dictionary"))
 
 

@@ -87,7 +87,7 @@ def _encode(sae: Any, x: Tensor) -> tuple[Tensor, Tensor]:
     values, indices = [], []
     for batch in x.split(BATCH):
         u = torch.addmm(sae.encoder_bias, batch - sae.decoder_bias, sae.encoder_directions.T)
-        largest = u.topk(sae.configuration.k)
+        largest = u.topk(sae.method.k)
         values.append(largest.values.relu())
         indices.append(largest.indices)
     return torch.cat(values), torch.cat(indices)
