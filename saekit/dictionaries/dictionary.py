@@ -236,7 +236,7 @@ class Dictionary(nn.Module, ABC):
     def initialise(self, sample: Batch, state: State) -> None:
         """Look at activations before training: the decoder's bias begins at their mean."""
         if self.decoder_bias is not None:
-            self.decoder_bias.copy_(self.join_writes(sample.writes).flatten(0, -2).mean(0))
+            self.decoder_bias.copy_(self.join_writes(sample.flat().writes).mean(0))
 
     def loss(self, batch: Batch, state: State) -> Loss:
         """What training minimises: the squared error, unless a method says otherwise."""

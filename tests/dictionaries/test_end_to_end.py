@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 import saekit as sk
 from saekit.activations.tokens import tokenize
@@ -140,6 +139,15 @@ def test_bos_and_padding_keep_their_own(tiny_gpt2, rows):
     spoiled = torch.where(rows.mask[..., None], batch.reads[SITE], 1e3)
     other = Batch({SITE: spoiled}, {SITE: spoiled}, batch.rows, models=batch.models)
     assert torch.equal(dictionary.loss(batch, state).total, dictionary.loss(other, state).total)
+
+
+def test_the_decoders_bias_begins_at_the_mean_of_counted_tokens(tiny_gpt2, rows):
+    wiring = sk.Wiring(SITE)
+    dictionary, batch = built(BASES["TopK"], wiring), batch_of(tiny_gpt2, rows, wiring)
+    dictionary.initialise(batch, State())
+    x = batch.reads[SITE]
+    assert torch.allclose(dictionary.decoder_bias, x[rows.mask].mean(0), atol=1e-5)
+    assert not torch.allclose(x.flatten(0, 1).mean(0), x[rows.mask].mean(0), atol=0.01)
 
 
 def test_texts_of_one_token_predict_nothing(tiny_gpt2):
