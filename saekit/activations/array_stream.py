@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -78,6 +78,8 @@ class ArrayStream:
 
 
 def _columns(labels: Any, n: int) -> Tensor:
+    if isinstance(labels, str) or (isinstance(labels, Sequence) and any(isinstance(name, str) for name in labels)):
+        raise ValueError(f"labels of {n} rows are an array [{n}, concepts], found {labels!r}.")
     labels = torch.as_tensor(labels)
     labels = labels[:, None] if labels.ndim == 1 else labels
     if labels.ndim != 2 or len(labels) != n:

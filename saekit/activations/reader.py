@@ -123,6 +123,11 @@ class TextReader:
                 )
             self.labels = given.view(*self.source.shape, -1)
             return self.labels.shape[2]
+        if (shape := getattr(self.labels, "shape", None)) is not None:
+            raise ValueError(
+                f"labels of a corpus are names of its concepts, found an array of shape {tuple(shape)}: arrays go with "
+                "arrays and token tensors."
+            )
         names = [self.labels] if isinstance(self.labels, str) else list(self.labels)
         known = list(self.source.concepts)
         for name in names:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 Activation = Tensor | Mapping[str, Tensor]
+SHORTCUTS = {f"{part}_{own}": (part, own) for part in ("encoder", "decoder") for own in ("directions", "bias")}
 
 
 class Dictionary(nn.Module, ABC):
@@ -264,6 +265,13 @@ class Dictionary(nn.Module, ABC):
 
     def extra_repr(self) -> str:
         return f"{self.method}, {self.wiring}"
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in SHORTCUTS:  # ``sae.decoder_bias += 1`` reaches the part's own
+            part, own = SHORTCUTS[name]
+            setattr(getattr(self, part), own, value)
+        else:
+            super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
         if name == "configuration":

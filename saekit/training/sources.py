@@ -30,6 +30,8 @@ class Source:
     def of(cls, model: Any, corpus: Any, labels: Any, exclude: Sequence[str] | str, context: int | None) -> Source:
         if isinstance(model, np.ndarray):
             model = torch.from_numpy(model)
+        if isinstance(model, Mapping) and not model:
+            raise ValueError("activations of one's own are at least one array, found an empty mapping.")
         if isinstance(model, Mapping) and not _models(model):
             model = {site: torch.as_tensor(array) for site, array in model.items()}
         source = cls(model, corpus, labels, exclude, context)

@@ -43,6 +43,23 @@ def test_pca_against_scikit_learn(x):
     assert kept == sorted(kept) and kept[2] > 0.999 and kept[3] == pytest.approx(1)
 
 
+def test_train_fits_them_and_does_not_train_random_directions(x):
+    """In batches or at once, beside a method that is trained: always the components of all tokens."""
+    from sklearn.decomposition import PCA as TheirPCA
+
+    theirs = torch.from_numpy(TheirPCA(3).fit(x.double().numpy()).components_).float()
+    quiet = {"callback": lambda _: None}
+    alone = sk.train(x, None, PCA(d_sae=3), **quiet)
+    beside = sk.train(x, None, [sk.TopK(d_sae=12, k=2), PCA(d_sae=3)], batch_size=300, **quiet)
+    for dictionary in (alone.dictionary, beside.dictionaries[1]):
+        assert ((dictionary.decoder_directions * theirs).sum(1).abs() > 1 - 1e-5).all()
+        assert torch.equal(dictionary.encoder_directions, dictionary.decoder_directions)
+        assert torch.allclose(dictionary.decoder_bias, x.mean(0), atol=1e-4)
+    assert alone.records[-1]["explained_variance"] == pytest.approx(
+        explained_variance(x, alone.dictionary(x)), abs=1e-4
+    )
+
+
 def test_ica_finds_the_sources_and_reconstructs(x):
     dictionary = fit(ICA(d_sae=3), x)
     assert explained_variance(x, dictionary(x)) > 0.999

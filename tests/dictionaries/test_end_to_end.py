@@ -141,6 +141,15 @@ def test_bos_and_padding_keep_their_own(tiny_gpt2, rows):
     assert torch.equal(dictionary.loss(batch, state).total, dictionary.loss(other, state).total)
 
 
+def test_the_decoders_bias_begins_at_the_mean_of_counted_tokens(tiny_gpt2, rows):
+    wiring = sk.Wiring(SITE)
+    dictionary, batch = built(BASES["TopK"], wiring), batch_of(tiny_gpt2, rows, wiring)
+    dictionary.initialise(batch, State())
+    x = batch.reads[SITE]
+    assert torch.allclose(dictionary.decoder_bias, x[rows.mask].mean(0), atol=1e-5)
+    assert not torch.allclose(x.flatten(0, 1).mean(0), x[rows.mask].mean(0), atol=0.01)
+
+
 def test_texts_of_one_token_predict_nothing(tiny_gpt2):
     """Then the base's own loss is all there is."""
     single, wiring = tokenize(tiny_gpt2, ["a", "s"]), sk.Wiring(SITE)

@@ -107,7 +107,9 @@ def test_stopped_and_resumed_to_the_same_bits(name, tmp_path):
 def test_evaluated(name, trained, scores, micro):
     """On other held-out text, by the report's own definitions: near what its activations say, and of use to micro."""
     sae = trained(name)
-    texts = [document.text for document, _ in zip(sk.load_corpus("microworld", split="heldout"), range(40), strict=False)]
+    texts = [
+        document.text for document, _ in zip(sk.load_corpus("microworld", split="heldout"), range(40), strict=False)
+    ]
     report = sk.evaluate(micro.model, sae, texts)
     variance, l0 = scores(sae)
     assert report.explained_variance == pytest.approx(variance, abs=0.1) and report.l0 == pytest.approx(l0, rel=0.15)

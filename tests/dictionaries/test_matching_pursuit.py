@@ -61,9 +61,11 @@ def test_of_equal_products_the_first_atom_is_taken():
     """Two equal atoms, and two that lie alike to x: numbers that are exact in binary."""
     rows = torch.tensor([[0.0, 0, 1], [1, 0, 0], [1, 0, 0], [0, 1, 0]])
     codes = dictionary_of(rows, steps=3).encode(torch.tensor([[2.0, 2, 1]]))
-    assert codes.to_dense().tolist() == [[1, 2, 0, 2]] == brute(
-        torch.tensor([[2.0, 2, 1]]).double(), rows.double(), 0, 3
-    )[0].tolist()
+    assert (
+        codes.to_dense().tolist()
+        == [[1, 2, 0, 2]]
+        == brute(torch.tensor([[2.0, 2, 1]]).double(), rows.double(), 0, 3)[0].tolist()
+    )
 
 
 def test_by_hand_an_atom_chosen_again_stands_once():

@@ -1,0 +1,163 @@
+"""Lengths in tokens by hand, what of them stands in config.json, and configs that an older saekit wrote."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import saekit as sk
+from saekit.training.__main__ import main
+from saekit.training.settings import Settings
+
+X = torch.randn(700, 12, generator=torch.Generator().manual_seed(0))
+METHOD = sk.TopK(d_sae=24, k=3)
+train = functools.partial(sk.train, X, None, METHOD, tokens=2048, batch_size=64, lr=1e-2)
+quiet = functools.partial(train, callback=lambda _: None)
+BEFORE_CONTRACT_2 = {"contract", "wiring", "warm_up", "decay", "dead_after", "labels", "exclude", "context"}
+
+
+def stop(progress: Any) -> None:
+    if progress.tokens == 10 * 64:
+        raise KeyboardInterrupt
+
+
+def same(one: Any, other: Any) -> bool:
+    return all(torch.equal(t, other.state_dict()[name]) for name, t in one.state_dict().items())
+
+
+# -- lengths -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_schedule_by_hand():
+    """32 steps of 64 tokens: 256 tokens of warm-up are 4 steps, 512 of decay the last 8; less than a batch is a step."""
+    schedule = [Settings(32, 64, warm_up=256, decay=512).schedule(step) for step in range(32)]
+    rise, fall = [0.25, 0.5, 0.75], [7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8]
+    assert schedule == pytest.approx(rise + [1.0] * 22 + fall)
+    flat = [Settings(32, 64, warm_up=0, decay=0).schedule(step) for step in range(32)]
+    assert flat == [1.0] * 32
+    assert Settings(32, 64, warm_up=100).rise == 1 and Settings(32, 64, decay=127).fall == 1
+
+
+@pytest.mark.parametrize(
+    ("steps", "size", "lengths"),
+    [
+        (32, 64, (64, 6 * 64, 102)),  # a twentieth is 1.6 steps, a fifth 6.4, and a twentieth of 2,048 tokens
+        (10_000, 1024, (200 * 1024, 2000 * 1024, 512_000)),  # at most 200 steps of warm-up
+        (1, 64, (64, 64, 64)),  # a batch at least
+        (10**6, 1024, (200 * 1024, 200_000 * 1024, 10_000_000)),  # at most ten million
+    ],
+)
+def test_the_defaults_in_tokens(steps, size, lengths):
+    assert tuple(Settings(steps, size).lengths().values()) == lengths
+    given = Settings(steps, size, **Settings(steps, size).lengths())
+    assert given.lengths() == Settings(steps, size).lengths(), "what stands in a config gives the same run"
+    assert all(given.schedule(step) == Settings(steps, size).schedule(step) for step in range(0, steps, 97))
+
+
+def test_dead_after_by_hand(monkeypatch):
+    """A latent that cannot fire is dead when it has been silent for more than so many tokens: 200 are 4 batches of 64."""
+    build = sk.TopK.build
+
+    def with_a_silent_one(self, wiring, widths):
+        dictionary = build(self, wiring, widths)
+        with torch.no_grad():
+            dictionary.encoder_bias[5] = -1000.0
+        return dictionary
+
+    monkeypatch.setattr(sk.TopK, "build", with_a_silent_one)
+    few = functools.partial(quiet, tokens=64 * 8, lr=1e-9)
+    x = 3 * torch.eye(24).repeat(40, 1)[:, :23]  # every other latent fires in each batch
+    run = sk.train(x, None, sk.TopK(d_sae=24, k=23, auxk_weight=0.0), **few.keywords | {"dead_after": 200})
+    assert [record["dead"] for record in run.records][:3] == [0, 0, 0]
+    assert all(record["dead"] >= 1 for record in run.records[3:]), "4 · 64 > 200"
+    never = sk.train(x, None, sk.TopK(d_sae=24, k=23, auxk_weight=0.0), **few.keywords | {"dead_after": 512})
+    assert all(record["dead"] == 0 for record in never.records)
+
+
+def test_they_stand_in_the_config_and_decide_the_run(tmp_path):
+    plain = quiet(out=tmp_path / "plain")
+    config = json.loads((tmp_path / "plain" / "config.json").read_text())
+    assert (config["warm_up"], config["decay"], config["dead_after"]) == (64, 384, 102)
+    said = quiet(out=tmp_path / "plain", warm_up=64, decay=384, dead_after=102)
+    assert same(said.dictionary, plain.dictionary), "the defaults, said: the run is returned"
+    other = quiet(out=tmp_path / "other", warm_up=640, decay=0, dead_after=640)
+    config = json.loads((tmp_path / "other" / "config.json").read_text())
+    assert (config["warm_up"], config["decay"], config["dead_after"]) == (640, 64, 640)
+    assert not same(other.dictionary, plain.dictionary)
+    for name, value in (("warm_up", 128), ("decay", 128), ("dead_after", 128)):
+        with pytest.raises(ValueError, match=rf"holds another run; it differs in {name} \(there .*, here {value}\)"):
+            quiet(out=tmp_path / "plain", **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"warm_up": -1}, "warm_up is a number of tokens from 0, found -1"),
+        ({"decay": -1}, "decay is a number of tokens from 0, found -1"),
+        ({"dead_after": 0}, "dead_after must be at least 1, found 0"),
+    ],
+)
+def test_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        quiet(**settings)
+
+
+# -- configs of an older saekit ----------------------------------------------------------------------------------------
+
+
+def as_of_contract_1(folder: Path) -> None:
+    """The config.json as saekit wrote it before encoders and decoders were modules."""
+    config = json.loads((folder / "config.json").read_text())
+    old = {key: value for key, value in config.items() if key not in BEFORE_CONTRACT_2}
+    old["sites"] = config["wiring"]["reads"]
+    old["configuration"] = {k: v for k, v in config["configuration"].items() if k != "skip"}
+    assert set(old) == {"configuration", "sites", "tokens", "batch_size", "lr", "seed", "dtype", "source"}
+    (folder / "config.json").write_text(json.dumps(old, indent=1))
+
+
+def test_a_finished_run_of_an_older_saekit_is_returned(tmp_path):
+    first = quiet(out=tmp_path)
+    as_of_contract_1(tmp_path)
+    kept = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    seen: list[Any] = []
+    again = train(out=tmp_path, callback=seen.append)
+    assert seen == [] and same(again.dictionary, first.dictionary) and again.records == first.records
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == kept
+    for name, value in (("seed", 3), ("warm_up", 640)):
+        with pytest.raises(ValueError, match=rf"holds another run; it differs in {name} \(there .*, here {value}\)"):
+            quiet(out=tmp_path, **{name: value})
+    with pytest.raises(ValueError, match="it differs in configuration"):
+        sk.train(X, None, sk.TopK(d_sae=24, k=4), tokens=2048, batch_size=64, lr=1e-2, out=tmp_path)
+
+
+def test_a_half_trained_one_is_refused(tmp_path):
+    assert not train(out=tmp_path, callback=stop).finished
+    as_of_contract_1(tmp_path)
+    kept = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    sentence = r"was begun by a saekit whose checkpoints this one cannot read \(contract 1, here 2\): finish it"
+    with pytest.raises(ValueError, match=sentence):
+        quiet(out=tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == kept
+
+
+def test_an_old_config_trains_again_from_the_command_line(tmp_path, capsys):
+    """To the bits of the run that it describes, several methods too; in its own folder it is finished."""
+    model, corpus = sk.load_model("micro", device="cpu"), sk.load_corpus("microworld", seed=3)
+    site, methods = "blocks.0.hook_resid_post", [METHOD, sk.ReLU(d_sae=24)]
+    settings: dict[str, Any] = {"tokens": 256, "batch_size": 64, "callback": lambda _: None}
+    with pytest.warns(UserWarning, match="less than the width"):
+        first = sk.train(model, site, methods, corpus, out=tmp_path / "first", **settings)
+    config = json.loads((tmp_path / "first" / "config.json").read_text())
+    old = {key: value for key, value in config.items() if key not in BEFORE_CONTRACT_2} | {"sites": [site]}
+    old["configuration"] = [{k: v for k, v in each.items() if k != "skip"} for each in config["configuration"]]
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    with pytest.warns(UserWarning, match="less than the width"):
+        main([str(tmp_path / "old.json"), "--out", str(tmp_path / "again"), "--device", "cpu"])
+    assert "again: tokens 256" in capsys.readouterr().out
+    for number, dictionary in enumerate(first.dictionaries):
+        assert same(sk.load_dictionary(tmp_path / "again" / "dictionaries" / str(number)), dictionary)
