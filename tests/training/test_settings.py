@@ -34,7 +34,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def test_the_schedule_by_hand():
-    """32 steps of 64 tokens: 256 tokens of warm-up are 4 steps, 512 of decay the last 8; less than a batch is a step."""
+    """32 steps of 64 tokens: 256 tokens of warm-up are 4 steps, 512 of decay the last 8; below a batch, a step."""
     schedule = [Settings(32, 64, warm_up=256, decay=512).schedule(step) for step in range(32)]
     rise, fall = [0.25, 0.5, 0.75], [7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8]
     assert schedule == pytest.approx(rise + [1.0] * 22 + fall)
@@ -60,7 +60,7 @@ def test_the_defaults_in_tokens(steps, size, lengths):
 
 
 def test_dead_after_by_hand(monkeypatch):
-    """A latent that cannot fire is dead when it has been silent for more than so many tokens: 200 are 4 batches of 64."""
+    """A latent that cannot fire is dead when it was silent for more than so many tokens: 200 are 4 batches of 64."""
     build = sk.TopK.build
 
     def with_a_silent_one(self, wiring, widths):
