@@ -221,9 +221,27 @@ def test_a_cross_layer_dictionary_never_reads_a_later_layer(trained: Any, models
     assert not torch.allclose(before[sae.writes[1]], after[sae.writes[1]])
 
 
+@pytest.mark.parametrize("source", ["model", "array", "store"])
+def test_a_longer_first_look_takes_nothing_from_training(models: Any, source: str, tmp_path: Path) -> None:
+    """Five batches of 64 are looked at for 300 tokens; the batches that are trained on are those of TopK itself."""
+    where: tuple[Any, ...] = (models["a"], POST, TEXTS)
+    if source == "array":
+        where = (torch.randn(500, 16, generator=torch.Generator().manual_seed(0)), None, None)
+    elif source == "store":
+        where = (sk.activations.ActivationStore.build(models["a"], TEXTS, POST, tmp_path, tokens=300), POST, None)
+    model, site, corpus = where
+    settings = {"tokens": 640, "batch_size": 64, "seed": 3, "callback": quiet}
+    looked, plain = (
+        sk.train(model, site, kind(d_sae=32, k=4), corpus, **settings) for kind in (own.OwnFirstLook, sk.TopK)
+    )
+    assert int(looked.dictionary.looked_at) == 320
+    spread = [1 - r.records[0]["explained_variance"] for r in (looked, plain)]
+    assert spread[0] == pytest.approx(spread[1], rel=0.2) and looked.records[0]["loss"] != plain.records[0]["loss"]
+
+
 def test_each_of_them_is_short() -> None:
     """At most 40 lines: a method, its dictionary, its parts."""
     source = inspect.getsource(own)
     sections = re.split(r"^# -- ", source, flags=re.M)[1:]
     lengths = {part.split(":")[0]: sum(bool(line.strip()) for line in part.splitlines()) for part in sections}
-    assert len(lengths) == 7 and max(lengths.values()) <= 41, lengths  # with the line that names it
+    assert len(lengths) == 8 and max(lengths.values()) <= 41, lengths  # with the line that names it

@@ -222,3 +222,24 @@ class OwnTiedDictionary(Dictionary):
     def loss(self, batch: Batch, state: State) -> Loss:
         own = squared_error(self, batch)
         return own._replace(total=own.total + self.method.weight * own.codes.values.sum() / len(own.error))
+
+
+# -- a longer first look ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class OwnFirstLook(sk.TopK):
+    sample: ClassVar[int] = 300
+
+    def build(self, wiring: sk.Wiring, widths: Mapping[str, int]) -> Dictionary:
+        return OwnFirstLookDictionary(self, wiring, widths)
+
+
+class OwnFirstLookDictionary(TopKDictionary):
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.register_buffer("looked_at", torch.tensor(0))
+
+    def initialise(self, sample: Batch, state: State) -> None:
+        super().initialise(sample, state)
+        self.looked_at += len(self.join_reads(sample.flat().reads))
