@@ -76,7 +76,7 @@ def test_what_is_abstract_must_be_given():
         with pytest.raises(TypeError, match=f"Can't instantiate abstract class .*method {missing}"):
             make()
     assert "NoBuild" not in [row["method"] for row in sk.methods().rows]
-    with pytest.raises(TypeError, match="Built.build gave a Linear, not a Dictionary"):
+    with pytest.raises(TypeError, match=r"Built\.build gave a Linear, not a Dictionary"):
         train(Built(d_sae=8, kind=lambda *_: nn.Linear(2, 2)))  # type: ignore[arg-type]
 
 
