@@ -49,9 +49,8 @@ def _public(method: type[Method]) -> bool:
 
 def _row(method: type[Method]) -> dict[str, str]:
     given = []
-    for f in sorted(
-        (f for f in fields(method) if f.init), key=lambda f: bool(f.kw_only)
-    ):  # as they are given in a call
+    in_a_call = sorted((f for f in fields(method) if f.init), key=lambda f: bool(f.kw_only))
+    for f in in_a_call:
         if f.default is not MISSING:
             given.append(f"{f.name}={f.default!r}" if not isinstance(f.default, float) else f"{f.name}={f.default:g}")
         elif f.default_factory is not MISSING:

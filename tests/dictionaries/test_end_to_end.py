@@ -1,4 +1,4 @@
-"""EndToEnd: its loss is that of the model with x̂ at counted tokens, and the gradient goes back through the model."""
+"""EndToEnd: its loss is that of the model with x̂ at the counted tokens, and its gradient comes back through it."""
 
 from __future__ import annotations
 

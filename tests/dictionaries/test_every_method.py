@@ -17,8 +17,8 @@ METHODS: dict[str, sk.Method] = {
     "ReLU": sk.ReLU(d_sae=256),
     "JumpReLU": sk.JumpReLU(d_sae=256, l0=16),
     "Gated": sk.Gated(d_sae=256, l0=16),
-    "MatchingPursuit": sk.MatchingPursuit(d_sae=256, steps=16),
-    "ITDA": sk.ITDA(d_sae=256, k=16),
+    "MatchingPursuit": sk.MatchingPursuit(d_sae=256, steps=8),
+    "ITDA": sk.ITDA(d_sae=256, k=8),
 }
 LEAST = dict.fromkeys(METHODS, 0.7) | {"ITDA": 0.6}
 """Explained variance on held-out text."""
@@ -108,7 +108,7 @@ def test_evaluated(name, trained, scores, micro):
     """On other held-out text, by the report's own definitions: near what its activations say, and of use to micro."""
     sae = trained(name)
     texts = [
-        document.text for document, _ in zip(sk.load_corpus("microworld", split="heldout"), range(40), strict=False)
+        document.text for document, _ in zip(sk.load_corpus("microworld", split="heldout"), range(15), strict=False)
     ]
     report = sk.evaluate(micro.model, sae, texts)
     variance, l0 = scores(sae)

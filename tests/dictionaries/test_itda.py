@@ -1,4 +1,4 @@
-"""ITDA: its atoms are activations that were met; how it grows, what does not join, what a stopped run goes on to."""
+"""ITDA: its atoms are activations that were met; how it grows, what does not join, and how a stopped run goes on."""
 
 from __future__ import annotations
 

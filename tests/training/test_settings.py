@@ -34,7 +34,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def test_the_schedule_by_hand():
-    """32 steps of 64 tokens: 256 tokens of warm-up are 4 steps, 512 of decay the last 8; below a batch, a step."""
+    """32 steps of 64 tokens: 256 tokens of warm-up are 4 steps, 512 of decay the last 8; less than one is one."""
     schedule = [Settings(32, 64, warm_up=256, decay=512).schedule(step) for step in range(32)]
     rise, fall = [0.25, 0.5, 0.75], [7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8]
     assert schedule == pytest.approx(rise + [1.0] * 22 + fall)
@@ -60,7 +60,7 @@ def test_the_defaults_in_tokens(steps, size, lengths):
 
 
 def test_dead_after_by_hand(monkeypatch):
-    """A latent that cannot fire is dead when it was silent for more than so many tokens: 200 are 4 batches of 64."""
+    """A latent that cannot fire is dead once it was silent for more than so many tokens: of 200, after 4 batches."""
     build = sk.TopK.build
 
     def with_a_silent_one(self, wiring, widths):
@@ -115,7 +115,7 @@ def as_of_contract_1(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     old = {key: value for key, value in config.items() if key not in BEFORE_CONTRACT_2}
     old["sites"] = config["wiring"]["reads"]
-    old["configuration"] = {k: v for k, v in config["configuration"].items() if k != "skip"}
+    old["configuration"] = {"method": "TopK", "d_sae": 24, "k": 3}
     assert set(old) == {"configuration", "sites", "tokens", "batch_size", "lr", "seed", "dtype", "source"}
     (folder / "config.json").write_text(json.dumps(old, indent=1))
 
@@ -154,7 +154,8 @@ def test_an_old_config_trains_again_from_the_command_line(tmp_path, capsys):
         first = sk.train(model, site, methods, corpus, out=tmp_path / "first", **settings)
     config = json.loads((tmp_path / "first" / "config.json").read_text())
     old = {key: value for key, value in config.items() if key not in BEFORE_CONTRACT_2} | {"sites": [site]}
-    old["configuration"] = [{k: v for k, v in each.items() if k != "skip"} for each in config["configuration"]]
+    relu = {"method": "ReLU", "d_sae": 24, "sparsity_weight": 0.05, "sparsity": "l1"}
+    old["configuration"] = [{"method": "TopK", "d_sae": 24, "k": 3}, relu]
     (tmp_path / "old.json").write_text(json.dumps(old))
     with pytest.warns(UserWarning, match="less than the width"):
         main([str(tmp_path / "old.json"), "--out", str(tmp_path / "again"), "--device", "cpu"])
