@@ -224,7 +224,7 @@ class OwnTiedDictionary(Dictionary):
         return own._replace(total=own.total + self.method.weight * own.codes.values.sum() / len(own.error))
 
 
-# -- a longer first look ------------------------------------------------------------------------------------------------
+# -- a longer first look ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
