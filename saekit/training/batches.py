@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -35,6 +35,18 @@ def as_batch(taken: Mapping[str, Tensor], wiring: Wiring, like: Tensor, models: 
         labels = labels.to(like).repeat(repeats, *[1] * (labels.ndim - 1))
     gradients = at(wiring.reads, GRADIENT) if any(name.startswith(GRADIENT) for name in taken) else None
     return Batch(reads, writes, rows, gradients, labels, models)
+
+
+def joined_batches(taken: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Several batches of a stream as one; rows of texts as long as the longest, padded on the right."""
+    if ROWS[0] in taken[0]:
+        longest = max(each[ROWS[0]].shape[1] for each in taken)
+        taken = [{name: _padded(x, longest) for name, x in each.items()} for each in taken]
+    return {name: torch.cat([each[name] for each in taken]) for name in taken[0]}
+
+
+def _padded(x: Tensor, length: int) -> Tensor:
+    return torch.cat([x, x.new_zeros(len(x), length - x.shape[1], *x.shape[2:])], dim=1)
 
 
 def first_scales(batch: Batch, wiring: Wiring) -> dict[str, float]:

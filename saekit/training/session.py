@@ -25,7 +25,7 @@ from saekit.models.safely import (
     write_tensors,
 )
 from saekit.objectives import Batch
-from saekit.training.batches import as_batch, first_scales
+from saekit.training.batches import as_batch, first_scales, joined_batches
 from saekit.training.estimate import Pace
 from saekit.training.learners import Learner
 from saekit.training.run import Progress, read_records
@@ -178,7 +178,7 @@ class Session:
             return None
         again, count = self.stream.anew(), max(1, -(-tokens // self.batch_size))
         taken = [batch for batch, _ in zip(again, range(count), strict=False)]
-        return self.batch({name: torch.cat([each[name] for each in taken]) for name in taken[0]})
+        return self.batch(joined_batches(taken))
 
     def named(self, measured: list[dict[str, float]]) -> list[dict[str, float]]:
         """Records: with tokens and seconds, and the dictionary's number where there are several."""

@@ -221,6 +221,15 @@ def test_a_cross_layer_dictionary_never_reads_a_later_layer(trained: Any, models
     assert not torch.allclose(before[sae.writes[1]], after[sae.writes[1]])
 
 
+def test_a_longer_first_look_at_rows_of_texts(models: Any) -> None:
+    """Batches of rows are not equally long."""
+    method = sk.EndToEnd(own.OwnFirstLook(d_sae=32, k=4))
+    assert method.sample == 300
+    texts = [" ".join(["the cat sat"] * n) for n in range(1, 9)]
+    run = sk.train(models["a"], POST, method, texts, tokens=256, batch_size=64, callback=quiet)
+    assert int(run.dictionary.base.looked_at) == 320
+
+
 @pytest.mark.parametrize("source", ["model", "array", "store"])
 def test_a_longer_first_look_takes_nothing_from_training(models: Any, source: str, tmp_path: Path) -> None:
     """Five batches of 64 are looked at for 300 tokens; the batches that are trained on are those of TopK itself."""
