@@ -196,6 +196,25 @@ def test_it_is_resumed_to_the_same_bits_and_is_its_base_afterwards(tiny_gpt2, co
     assert view.at(k=2).provenance == loaded.provenance and view.at(k=2).method.k == 2
 
 
+@pytest.mark.parametrize("name", BASES)
+def test_spliced_edited_and_rescaled_it_is_its_base(tiny_gpt2, rows, name):
+    ours = built(BASES[name], sk.Wiring(SITE)).eval()
+    x = sk.models.forward(tiny_gpt2, rows.tokens, SITE).kept[SITE][rows.mask]
+    sk.measure_latent_max(None, ours, {SITE: x})
+    latent = int(ours.latent_max.argmax())
+    plain, found = tiny_gpt2(rows.tokens), []
+    for sae in (ours, ours.base):
+        with sk.spliced(tiny_gpt2, sae), torch.no_grad():
+            found.append(tiny_gpt2(rows.tokens))
+        with sk.edited(tiny_gpt2, sk.Edit(sae, latent, "ablate")), torch.no_grad():
+            found.append(tiny_gpt2(rows.tokens))
+    assert torch.equal(found[0], found[2]) and torch.equal(found[1], found[3])
+    assert not any(torch.allclose(logits, plain, atol=1e-2) for logits in found)
+    z, x_hat = ours.encode_dense(x), ours(x)
+    ours.rescale({SITE: 4.0})
+    assert torch.equal(ours.encode_dense(4 * x), 4 * z) and torch.equal(ours(4 * x), 4 * x_hat)
+
+
 def test_it_goes_through_json():
     method = sk.EndToEnd(sk.TopK(d_sae=8, k=2), loss="ce", base_weight=0.5)
     assert method.d_sae == 8 and Method.from_json(method.to_json()) == method
