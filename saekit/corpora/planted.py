@@ -14,6 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 AT_ONCE = 2**16
+APART = 32_452_843
+"""Between the seeds of worlds and those of others: with equal seeds a dictionary would begin at the truth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +49,7 @@ def superposition(
         raise ValueError(f"there must be a feature and a dimension, found {features} and {dimensions}.")
     if not 0 < lowest <= highest <= 1:
         raise ValueError(f"probabilities must be 0 < lowest ≤ highest ≤ 1, found {lowest} and {highest}.")
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed + APART)
     directions = torch.randn(features, dimensions, generator=generator)
     directions /= directions.norm(dim=1, keepdim=True)
     rank = torch.arange(1, features + 1, dtype=torch.float64)

@@ -64,7 +64,9 @@ class EndToEndDictionary(NestedDictionary):
         if not rows.predicts.any():  # texts of one token
             return own._replace(total=total, parts=parts)
         reads = batch.flat().reads  # the counted tokens alone are coded: some methods choose from a whole batch
-        x_hat = self.decode(self.encode(reads), reads)
+        # The base's own codes where they carry a gradient, which may reach more than those of encode (a threshold).
+        codes = own.codes if own.codes.values.requires_grad else self.encode(reads)
+        x_hat = self.decode(codes, reads)
         written = {self.writes[0]: x_hat} if isinstance(x_hat, Tensor) else x_hat
         spliced = {site: put(in_rows(h * state.scales[site], rows.mask), rows.mask) for site, h in written.items()}
         logits = forward(model, rows.tokens, replace=spliced, logits=rows.predicts, gradients=True).logits

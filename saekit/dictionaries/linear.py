@@ -56,6 +56,7 @@ class LinearDictionary(Dictionary):
         kind = type(self)
         return (
             getattr(kind.encode, "fused", False)
+            and not self.signed  # the kernels' AuxK takes what is positive
             and all(getattr(kind, name) is getattr(LinearDictionary, name) for name in PLAIN)
             and not any(name in vars(self) for name in ("encode", *PLAIN))
             and type(self.encoder) is LinearEncoder

@@ -44,7 +44,7 @@ def train(
     | Mapping[str, Tensor]
     | ActivationStore,
     site: str | Sequence[str] | Wiring | None,
-    method: Method | Sequence[Method],
+    method: Method | Sequence[Method] = (),
     corpus: Corpus | Sequence[str] | Tensor | None = None,
     *,
     tokens: int | None = None,
@@ -63,6 +63,7 @@ def train(
     callback: Callable[[Progress], Any] | None = None,
     kernels: str = "auto",
     resume: bool = True,
+    **former: Any,
 ) -> Run:
     """Train a dictionary on a model's activations at ``site``, on a store of them (``ActivationStore``), on an array
     [n, d] of one's own (``site=None``) or several with equal rows, ``{"in": x, "out": y}``, and over several models,
@@ -88,6 +89,12 @@ def train(
     Raises ValueError when ``out`` holds another run (naming the fields), a method needs what the source does not have,
     activations or the loss are not finite.
     """
+    if former:
+        raise TypeError(
+            "train's configuration= is called method now."
+            if "configuration" in former
+            else f"train takes no {next(iter(former))}=; see help(sk.train)."
+        )
     methods = _methods(method)
     _check_numbers(tokens, batch_size, lr, warm_up, decay, dead_after, dtype, kernels)
     source = Source.of(model, corpus, labels, exclude, context)

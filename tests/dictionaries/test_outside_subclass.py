@@ -246,6 +246,8 @@ def test_old_names_are_answered_with_the_new_ones():
         from saekit.training import objective  # noqa: F401
     with pytest.raises(TypeError, match=r"objective= is gone: give the dictionary that Lost builds a loss\(batch,"):
         type("Lost", (sk.TopK,), {"__module__": __name__, "objective": "reconstruction"})
+    with pytest.raises(TypeError, match="train's configuration= is called method now"):
+        sk.train(torch.randn(64, 4), None, configuration=sk.TopK(d_sae=8, k=2))
     sae = sk.TopK(d_sae=8, k=2).build(sk.Wiring("x"), {"x": 4})
     with pytest.raises(AttributeError, match=r"called method now: sae\.method"):
         _ = sae.configuration

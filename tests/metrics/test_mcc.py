@@ -7,6 +7,7 @@ from itertools import permutations
 import pytest
 import torch
 
+import saekit as sk
 from saekit.corpora.planted import superposition
 from saekit.metrics import mcc
 
@@ -47,3 +48,14 @@ def test_planted_features():
     for wrong in ({"features": 0}, {"highest": 0.1, "lowest": 0.2}, {"lowest": 0.0}):
         with pytest.raises(ValueError, match="found"):
             superposition(**wrong)
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_no_dictionary_begins_at_the_truth(seed):
+    """With the seed of the world the first decoder rows were its directions, and whoever trained so saw MCC 1."""
+    world = superposition(features=64, dimensions=16, seed=seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        begun = sk.TopK(d_sae=64, k=2).build(sk.Wiring("x"), {"x": 16}).decoder_directions.detach()
+        others = torch.nn.functional.normalize(torch.randn(64, 16), dim=1)
+    assert abs(mcc(world.directions, begun) - mcc(world.directions, others)) < 0.05

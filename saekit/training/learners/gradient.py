@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
 
 import torch
 from saekit_kernels import using
@@ -14,7 +12,7 @@ from saekit.dictionaries import Method, Wiring
 from saekit.engines import processes
 from saekit.models.safely import optimizer_tensors, restore_optimizer
 from saekit.objectives import Batch, Loss, add_row_gradient
-from saekit.training.learners.learner import FOLDED_TOKENS, Learner, scaled
+from saekit.training.learners.learner import Learner, first_tokens, picked, scaled
 from saekit.training.settings import Settings
 
 
@@ -27,7 +25,7 @@ class GradientLearner(Learner):
         self.optimizer = torch.optim.Adam(groups, lr=self.lr, fused=fused, foreach=not fused)
 
     def update(self, whole: Batch, scales: Mapping[str, float], step: int, measure: bool) -> dict[str, float] | None:
-        self.seen = _first(whole)
+        self.seen = first_tokens(whole)
         whole = scaled(whole, scales)
         batch, dictionary, state = _share(whole), self.dictionary, self.state(step, scales)
         state.row_gradient = getattr(type(dictionary).loss, "fused", False)
@@ -80,19 +78,4 @@ def _share(batch: Batch) -> Batch:
     """This process's part of a batch."""
     if processes.count() == 1:
         return batch
-    return _picked(batch, slice(processes.number(), None, processes.count()))
-
-
-def _first(batch: Batch) -> Batch:
-    return _picked(batch, slice(0, FOLDED_TOKENS))
-
-
-def _picked(batch: Batch, some: slice) -> Batch:
-    def of(mapping: Mapping[str, Tensor] | None) -> Any:
-        return mapping and {site: x[some] for site, x in mapping.items()}
-
-    rows = batch.rows and type(batch.rows)(*[x[some] for x in batch.rows])
-    labels = None if batch.labels is None else batch.labels[some]
-    reads = of(batch.reads)
-    writes = reads if batch.writes is batch.reads else of(batch.writes)
-    return replace(batch, reads=reads, writes=writes, rows=rows, gradients=of(batch.gradients), labels=labels)
+    return picked(batch, slice(processes.number(), None, processes.count()))

@@ -8,7 +8,7 @@ import torch
 
 from saekit.engines import processes
 from saekit.objectives import Batch
-from saekit.training.learners.learner import Learner, scaled
+from saekit.training.learners.learner import Learner, first_tokens, scaled
 
 
 class GrowingLearner(Learner):
@@ -18,6 +18,7 @@ class GrowingLearner(Learner):
     def update(self, whole: Batch, scales: Mapping[str, float], step: int, measure: bool) -> dict[str, float] | None:
         if processes.count() > 1:
             raise ValueError(f"{type(self.dictionary.method).__name__} grows, which one process does alone.")
+        self.seen = first_tokens(whole)
         batch, state = scaled(whole, scales), self.state(step, scales)
         loss = self.loss(batch, state)
         self.count(loss.codes)

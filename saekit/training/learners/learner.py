@@ -147,6 +147,22 @@ def scaled(batch: Batch, scales: Mapping[str, float]) -> Batch:
     return replace(batch, reads=reads, writes=writes, gradients=gradients)
 
 
+def first_tokens(batch: Batch) -> Batch:
+    """A few, for the check of what was folded."""
+    return picked(batch, slice(0, FOLDED_TOKENS))
+
+
+def picked(batch: Batch, some: slice) -> Batch:
+    def of(mapping: Mapping[str, Tensor] | None) -> Any:
+        return mapping and {site: x[some] for site, x in mapping.items()}
+
+    rows = batch.rows and type(batch.rows)(*[x[some] for x in batch.rows])
+    labels = None if batch.labels is None else batch.labels[some]
+    reads = of(batch.reads)
+    writes = reads if batch.writes is batch.reads else of(batch.writes)
+    return replace(batch, reads=reads, writes=writes, rows=rows, gradients=of(batch.gradients), labels=labels)
+
+
 def check_loss(loss: Loss, dictionary: Dictionary, batch: Batch) -> None:
     who, tokens = f"the loss of {type(dictionary).__name__}", len(next(iter(batch.flat().reads.values())))
     if not isinstance(loss, Loss):
