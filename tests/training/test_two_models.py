@@ -62,7 +62,7 @@ def test_a_crosscoder_over_two_models(tiny_gpt2, copy, tmp_path):
     for site, x_hat in sae(x).items():
         assert sk.metrics.explained_variance(x[site], x_hat) > 0.5, site
     assert torch.allclose(sae.latent_max, sae.encode_dense(x).amax(0), rtol=1e-4)
-    with pytest.raises(ValueError, match="made on the models a, b together: give all of them by name"):
+    with pytest.raises(ValueError, match="made on the models a, b together: it does not run on one"):
         sk.dictionaries.check_model(sae, tiny_gpt2)
     with pytest.raises(ValueError, match="differs in source"):
         train({"a": copy, "b": tiny_gpt2}, wiring, METHOD, TEXTS, tokens=64 * 30, lr=1e-2, out=tmp_path)
