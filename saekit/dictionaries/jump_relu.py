@@ -25,7 +25,7 @@ from saekit.dictionaries.wiring import Wiring
 from saekit.engines import processes
 from saekit.objectives import Batch, Loss, State, jump, l0_step, l0_target, squared_errors, warm_up
 
-START = 4.0
+START = 1.5
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class JumpReLU(Method):
 
     l0: float | None = 32
     """mean number of active latents a token that training goes for; None: whatever ``sparsity_weight`` leaves"""
-    sparsity_weight: float = 1.0
-    """λ of the target, or of ‖z‖₀/d"""
-    bandwidth: float = 0.3
+    sparsity_weight: float = 3.0
+    """λ of the target; without one that of ‖z‖₀/d, of which 0.5 leaves about 30 of 512 latents on micro"""
+    bandwidth: float = 0.6
     """ε, the width of the rectangle, in units of a dimension's root mean square"""
     threshold: float = 0.1
     """θ at the start, where there is no target"""

@@ -25,7 +25,7 @@ def test_the_list_has_every_public_method_of_saekit():
     found = {row["method"]: row for row in rows}
     assert found["TopK"]["fields"] == "d_sae, k=32, auxk_weight=0.03125, skip=False"
     assert found["EndToEnd"]["fields"] == "base, loss='kl', base_weight=10", "d_sae and skip are its base's"
-    assert found["JumpReLU"]["fields"].startswith("d_sae, l0=32, sparsity_weight=1, bandwidth=0.3, threshold=0.1")
+    assert found["JumpReLU"]["fields"].startswith("d_sae, l0=32, sparsity_weight=3, bandwidth=0.6, threshold=0.1")
     assert found["JumpReLU"]["source"] == "Rajamanoharan et al. 2024, arXiv 2407.14435"
     assert found["EndToEnd"]["needs"] == "models, rows" and found["TopK"]["needs"] == "activations alone"
     assert (found["ITDA"]["learner"], found["PCA"]["learner"], found["ReLU"]["learner"]) == (

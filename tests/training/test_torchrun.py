@@ -16,6 +16,8 @@ from saekit.training.__main__ import main, read_config
 
 SITE = "blocks.0.hook_resid_post"
 CONFIGURATIONS = [sk.TopK(d_sae=96, k=4), sk.BatchTopK(d_sae=96, k=4), sk.ReLU(d_sae=96)]
+WITH_TARGETS = [sk.JumpReLU(d_sae=96, l0=4), sk.Gated(d_sae=96, l0=4)]
+"""Their L0 is that of the whole batch."""
 
 
 def torchrun(*arguments: str, processes: int = 2, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -29,15 +31,15 @@ def torchrun(*arguments: str, processes: int = 2, **environment: str) -> subproc
     )
 
 
-def train_alone(out: Path, dtype: torch.dtype, steps: int) -> sk.Run:
-    """One process, one site of micro, three methods on one pass, batches that do not divide evenly by two."""
+def train_alone(out: Path, dtype: torch.dtype, steps: int, methods: list[sk.Method] = CONFIGURATIONS) -> sk.Run:
+    """One process, one site of micro, several methods on one pass, batches that do not divide evenly by two."""
     model = sk.load_model("micro", device="cpu")
     corpus = sk.load_corpus("microworld", seed=3)
     size = 65
     return sk.train(
         model,
         SITE,
-        CONFIGURATIONS,
+        methods,
         corpus,
         tokens=size * steps,
         batch_size=size,
@@ -50,14 +52,15 @@ def train_alone(out: Path, dtype: torch.dtype, steps: int) -> sk.Run:
 
 @pytest.mark.parametrize(("dtype", "steps", "most"), [(torch.float32, 200, 1e-5), (torch.float64, 1_000, 1e-10)])
 def test_two_processes_give_the_weights_of_one(tmp_path, dtype, steps, most):
-    one = train_alone(tmp_path / "one", dtype, steps)
+    methods = CONFIGURATIONS + (WITH_TARGETS if dtype == torch.float32 else [])
+    one = train_alone(tmp_path / "one", dtype, steps, methods)
     ran = torchrun("-m", "saekit.training", str(tmp_path / "one" / "config.json"), "--out", str(tmp_path / "two"))
     assert ran.returncode == 0, ran.stderr[-2_000:]
     for number, alone in enumerate(one.dictionaries):
         both = sk.load_dictionary(tmp_path / "two" / "dictionaries" / str(number), dtype=dtype)
         for name, tensor in alone.state_dict().items():
             apart = float((both.state_dict()[name] - tensor).abs().max() / tensor.abs().max())
-            print(f"{dtype} {steps} steps, {CONFIGURATIONS[number]}, {name}: {apart:.1e}")
+            print(f"{dtype} {steps} steps, {methods[number]}, {name}: {apart:.1e}")
             assert apart < most, (name, apart)
     records = [json.loads(line) for line in (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()]
     assert len(records) == len(one.records), "the first process alone writes"
