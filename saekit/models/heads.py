@@ -1,4 +1,4 @@
-"""Which heads do a task: `python -m saekit.models.heads [FOLDER] [--n 300]` writes FOLDER/heads.csv.
+"""Which heads do a task: `python -m saekit.models.heads [FOLDER] [--n 500]` writes FOLDER/heads.csv.
 
 Every head of every layer is ablated alone, on every held-out pair: what it writes is replaced by its mean over the
 corrupt prompts of equal length at the same position. The effect is the fall of the logit difference, mean logit of the
@@ -90,7 +90,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     parser = argparse.ArgumentParser(prog="python -m saekit.models.heads", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", default=MICRO)
-    parser.add_argument("--n", type=int, default=300, help="pairs a task")
+    parser.add_argument("--n", type=int, default=500, help="pairs a task")
     given = parser.parse_args(arguments)
     tokenizer = AutoTokenizer.from_pretrained(given.folder, local_files_only=True)
     model = load_model(given.folder, device="cpu")
