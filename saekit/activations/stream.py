@@ -7,6 +7,7 @@ they read, so that each of them holds the chunk that one process alone would hol
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -32,8 +33,26 @@ TOKENS, MASK, PREDICTS = "tokens", "mask", "predicts"
 class _OfText:
     """What both streams have of their reader, and the order in which they read its documents."""
 
-    reader: TextReader
-    seed: int
+    def __init__(
+        self,
+        model: TransformerBridge | Mapping[str, TransformerBridge],
+        sites: Sequence[str],
+        source: Corpus | Sequence[str] | Tensor,
+        batch_size: int,
+        seed: int = 0,
+        state: StreamState | None = None,
+        **reading: Any,
+    ) -> None:
+        self.batch_size, self.seed, self.state = check_batch_size(batch_size), seed, state or StreamState()
+        self.reader = TextReader(model, sites, source, **reading)
+        self.sites, self.widths = list(sites), self.reader.widths
+        self._reading: tuple[int, Iterator[Any]] | None = None  # an open source, and the document that comes next
+
+    def anew(self) -> Any:
+        """The same stream at its beginning."""
+        again = copy.copy(self)
+        again.state, again._reading = StreamState(), None
+        return again
 
     @property
     def source(self) -> Corpus | Tensor:
@@ -81,29 +100,8 @@ class ActivationStream(_OfText, ShuffledStream):
     an endless one that ends, a batch size below 1, an unknown site, and NaN or infinite activations.
     """
 
-    def __init__(
-        self,
-        model: TransformerBridge | Mapping[str, TransformerBridge],
-        sites: Sequence[str],
-        source: Corpus | Sequence[str] | Tensor,
-        batch_size: int,
-        seed: int = 0,
-        state: StreamState | None = None,
-        **reading: Any,
-    ) -> None:
-        ShuffledStream.__init__(self, batch_size, seed, state)
-        self.reader = TextReader(model, sites, source, **reading)
-        self.sites, self.widths, self.columns = list(sites), self.reader.widths, self.reader.columns()
-        self._reading: tuple[int, Iterator[Any]] | None = None  # an open source, and the document that comes next
-
-    def anew(self) -> ActivationStream:
-        """The same stream at its beginning."""
-        again = ActivationStream.__new__(ActivationStream)
-        again.__dict__ = {**self.__dict__, "state": StreamState(), "_reading": None}
-        return again
-
     def read(self, begun: StreamState) -> tuple[dict[str, Tensor], int]:
-        pieces = {name: [begun.carried[name]] if name in begun.carried else [] for name in self.columns}
+        pieces = {name: [begun.carried[name]] if name in begun.carried else [] for name in self.reader.columns()}
         turns: list[int] = []  # which process runs the model for each piece after the carried one
         counted, documents = 0, begun.documents
         pending: list[Any] = []
@@ -132,7 +130,7 @@ class ActivationStream(_OfText, ShuffledStream):
         for part in rows.split(ROWS_AT_ONCE):
             turns.append(len(turns) % processes.count())
             if turns[-1] != processes.number():
-                for name, width in self.columns.items():
+                for name, width in self.reader.columns().items():
                     pieces[name].append(torch.empty(int(part.mask.sum()), width))
                 continue
             for name, h in self.reader.read(part, pending, (documents - 1) // ROWS_AT_ONCE).items():
@@ -145,25 +143,6 @@ class RowStream(_OfText):
     the columns [row, position, d] the "tokens", the "mask" of counted ones and where the model "predicts" one.
 
     What the last row has beyond the batch's size is not counted."""
-
-    def __init__(
-        self,
-        model: TransformerBridge | Mapping[str, TransformerBridge],
-        sites: Sequence[str],
-        source: Corpus | Sequence[str] | Tensor,
-        batch_size: int,
-        seed: int = 0,
-        state: StreamState | None = None,
-        **reading: Any,
-    ) -> None:
-        self.batch_size, self.seed, self.state = check_batch_size(batch_size), seed, state or StreamState()
-        self.reader = TextReader(model, sites, source, **reading)
-        self.sites, self.widths = list(sites), self.reader.widths
-
-    def anew(self) -> RowStream:
-        again = RowStream.__new__(RowStream)
-        again.__dict__ = {**self.__dict__, "state": StreamState()}
-        return again
 
     def __iter__(self) -> Iterator[Batch]:
         documents = self.documents(self.state.documents)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from saekit_kernels import SparseCodes, encode_above, encode_batch_top_k
+from saekit_kernels import SparseCodes, encode_batch_top_k
 from torch import Tensor
 
 from saekit.dictionaries.dictionary import Activation
@@ -58,12 +58,12 @@ class BatchTopKDictionary(LinearDictionary):
     def encode(self, x: Activation) -> SparseCodes:
         x = self.join_reads(x)
         if not self.training:
-            return self._above(x, self.threshold.clamp_min(0))
+            return self.above(x, self.threshold.clamp_min(0))
         bound = LOWER * float(self.threshold)
         wanted = int(self.method.k * int(processes.summed(torch.tensor(x.numel() // x.shape[-1]))))
         if processes.count() == 1:
             return self._largest(x, wanted, bound)
-        codes = self._above(x, torch.tensor(bound))
+        codes = self.above(x, torch.tensor(bound))
         if bound <= 0 or int(processes.summed(torch.tensor(len(codes.values)))) < wanted:
             codes = self._largest(x, wanted, 0.0)
         return of_all(codes, wanted)
@@ -83,9 +83,6 @@ class BatchTopKDictionary(LinearDictionary):
 
     def _largest(self, x: Tensor, wanted: int, bound: float) -> SparseCodes:
         return encode_batch_top_k(x, self.encoder.directions, self.encoder.bias, wanted, bound, self.centre)
-
-    def _above(self, x: Tensor, threshold: Tensor) -> SparseCodes:
-        return encode_above(x, self.encoder.directions, self.encoder.bias, threshold, self.centre)
 
     @torch.no_grad()
     def rescale(self, scales: Mapping[str, float]) -> None:

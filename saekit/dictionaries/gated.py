@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from saekit.dictionaries.dictionary import Activation
 from saekit.dictionaries.linear import LinearDictionary
-from saekit.dictionaries.method import Method
+from saekit.dictionaries.method import Method, check_sparsity
 from saekit.dictionaries.wiring import Wiring
 from saekit.engines import processes
 from saekit.objectives import Batch, Loss, State, squared_errors, warm_up
@@ -42,10 +42,7 @@ class Gated(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.l0 is not None and not 0 < self.l0 <= self.d_sae:
-            raise ValueError(f"l0 must be between 0 and d_sae = {self.d_sae}, found {self.l0}.")
-        if not self.sparsity_weight >= 0:
-            raise ValueError(f"sparsity_weight must be at least 0, found {self.sparsity_weight}.")
+        check_sparsity(self, self.sparsity_weight, self.l0)
 
     def build(self, wiring: Wiring, widths: Mapping[str, int]) -> GatedDictionary:
         return GatedDictionary(self, wiring, widths)

@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from saekit_kernels import SparseCodes, encode_above
+from saekit_kernels import SparseCodes
 from torch import Tensor, nn
 
 from saekit.dictionaries.dictionary import Activation
 from saekit.dictionaries.linear import LinearDictionary
-from saekit.dictionaries.method import Method
+from saekit.dictionaries.method import Method, check_sparsity
 from saekit.dictionaries.wiring import Wiring
 from saekit.engines import processes
 from saekit.objectives import Batch, Loss, State, jump, l0_step, l0_target, squared_errors, warm_up
@@ -46,13 +46,10 @@ class JumpReLU(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.l0 is not None and not 0 < self.l0 <= self.d_sae:
-            raise ValueError(f"l0 must be between 0 and d_sae = {self.d_sae}, found {self.l0}.")
+        check_sparsity(self, self.sparsity_weight, self.l0)
         for name, value in {"bandwidth": self.bandwidth, "threshold": self.threshold}.items():
             if not value > 0:
                 raise ValueError(f"{name} must be above 0, found {value}.")
-        if not self.sparsity_weight >= 0:
-            raise ValueError(f"sparsity_weight must be at least 0, found {self.sparsity_weight}.")
 
     def build(self, wiring: Wiring, widths: Mapping[str, int]) -> JumpReLUDictionary:
         return JumpReLUDictionary(self, wiring, widths)
@@ -71,10 +68,7 @@ class JumpReLUDictionary(LinearDictionary):
         return self.log_threshold.exp()
 
     def encode(self, x: Activation) -> SparseCodes:
-        return self._above(x, self.threshold)
-
-    def _above(self, x: Activation, bound: Tensor) -> SparseCodes:
-        return encode_above(self.join_reads(x), self.encoder.directions, self.encoder.bias, bound, self.centre)
+        return self.above(x, self.threshold)
 
     @torch.no_grad()
     def initialise(self, sample: Batch, state: State) -> None:
@@ -88,7 +82,7 @@ class JumpReLUDictionary(LinearDictionary):
     def loss(self, batch: Batch, state: State) -> Loss:
         method, batch = self.method, batch.flat()
         target, threshold = self.join_writes(batch.writes), self.threshold
-        entries = self._above(batch.reads, threshold - method.bandwidth / 2)  # u; the jump comes after
+        entries = self.above(batch.reads, threshold - method.bandwidth / 2)  # u; the jump comes after
         at = threshold[entries.indices.long()]
         codes = replace(entries, values=jump(entries.values, at, method.bandwidth))
         error = squared_errors(target, self.join_writes(self.decode(codes, batch.reads)))

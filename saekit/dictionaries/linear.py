@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from jaxtyping import Float
+from saekit_kernels import SparseCodes, encode_above
 from torch import Tensor
 
 from saekit.dictionaries.dictionary import Activation, Dictionary
@@ -49,6 +50,10 @@ class LinearDictionary(Dictionary):
 
     def pre_activations(self, x: Activation, latents: Tensor | None = None) -> Float[Tensor, "*shape m"]:
         return self.encoder(self.join_reads(x), self.centre, latents)
+
+    def above(self, x: Activation, threshold: Tensor) -> SparseCodes:
+        """u where it is above the threshold, one for all latents or one a latent."""
+        return encode_above(self.join_reads(x), self.encoder.directions, self.encoder.bias, threshold, self.centre)
 
     @property
     def fused(self) -> bool:

@@ -118,3 +118,11 @@ def check_k(method: Method, k: float | None) -> None:
     """Raise ValueError for a k that cannot be."""
     if k is not None and not 0 < k <= method.d_sae:
         raise ValueError(f"k must be between 1 and d_sae = {method.d_sae}, found {k}.")
+
+
+def check_sparsity(method: Method, weight: float, l0: float | None = None) -> None:
+    """Raise ValueError for a penalty's weight, or a mean number of active latents to go for, that cannot be."""
+    if l0 is not None and not 0 < l0 <= method.d_sae:
+        raise ValueError(f"l0 must be between 0 and d_sae = {method.d_sae}, found {l0}.")
+    if not weight >= 0:
+        raise ValueError(f"sparsity_weight must be at least 0, found {weight}.")

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from saekit.dictionaries.dictionary import Activation
 from saekit.dictionaries.linear import LinearDictionary
-from saekit.dictionaries.method import Method
+from saekit.dictionaries.method import Method, check_sparsity
 from saekit.dictionaries.wiring import Wiring
 from saekit.objectives import PENALTIES, Batch, Loss, State, sparsity, warm_up
 
@@ -38,8 +38,7 @@ class ReLU(Method):
         super().__post_init__()
         if self.sparsity not in PENALTIES:
             raise ValueError(f"sparsity is one of {', '.join(map(repr, PENALTIES))}, found {self.sparsity!r}.")
-        if not self.sparsity_weight >= 0:
-            raise ValueError(f"sparsity_weight must be at least 0, found {self.sparsity_weight}.")
+        check_sparsity(self, self.sparsity_weight)
 
     def build(self, wiring: Wiring, widths: Mapping[str, int]) -> ReLUDictionary:
         return ReLUDictionary(self, wiring, widths)
