@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 EMPTY_DOCUMENTS = 2**16
 """Documents without a token in a row, after which an endless corpus is given up; of a finite one, a whole pass."""
-TOKENS, MASK, PREDICTS = "tokens", "mask", "predicts"
+ROWS = ("tokens", "mask", "predicts")
+"""Names under which rows come beside their columns."""
 
 
 class _OfText:
@@ -151,7 +152,7 @@ class RowStream(_OfText):
             read = [self.reader.read(part, items, self.state.batches) for part in rows.split(ROWS_AT_ONCE)]
             columns = {name: torch.cat([part[name] for part in read]) for name in read[0]}
             self.state = StreamState(documents=self.state.documents + taken, batches=self.state.batches + 1)
-            yield columns | {TOKENS: rows.tokens, MASK: rows.mask, PREDICTS: rows.predicts}
+            yield columns | dict(zip(ROWS, (rows.tokens, rows.mask, rows.predicts), strict=True))
 
     def _take(self, documents: Iterator[Item]) -> tuple[TokenRows, list[Item], int]:
         """As many documents as count a batch, and how many of them there are."""

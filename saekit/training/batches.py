@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from saekit.activations.shuffled import GRADIENT, LABELS
+from saekit.activations.stream import ROWS
 from saekit.dictionaries import Wiring
 from saekit.objectives import Batch, Rows
-
-ROWS = ("tokens", "mask", "predicts")
 
 
 def as_batch(taken: Mapping[str, Tensor], wiring: Wiring, like: Tensor, models: Mapping[str, Any] | None) -> Batch:
