@@ -28,7 +28,7 @@ environment: ## make .venv from the lock, or bring it up to date
 	  if "$$python" -I -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1; then \
 	    set -- --torch-index "$(TORCH_INDEX)"; \
 	    [ "$$python" != "$(PYTHON)" ] || set -- "$$@" --this-python; \
-	    exec "$$python" -I saekit/environment.py "$$@"; \
+	    exec "$$python" -I environment.py "$$@"; \
 	  fi; \
 	  [ "$$python" != "$(PYTHON)" ] || \
 	    echo "PYTHON=$$python is not a working Python 3.11, 3.12 or 3.13: looking for another one." >&2; \
@@ -52,13 +52,13 @@ bench: environment ## the CPU path beside other libraries (in environments of th
 	@$(RUN) kernels/benchmarks/cpu.py $(ARGS)
 
 micro: environment ## train the embedded model again
-	@$(RUN) -m saekit.models.pretrain --width $(SIZE)
+	@$(RUN) -m saekit.making.pretrain --width $(SIZE)
 
 dictionaries: environment ## train the shipped dictionaries again
-	@$(RUN) -m saekit.training.shipped
+	@$(RUN) -m saekit.making.shipped
 
 card: environment ## write the embedded model's card again
-	@$(RUN) -m saekit.models.card
+	@$(RUN) -m saekit.making.card
 
 # The comment lines on top of the lock stay; torch's own wheel pins the nvidia-* and cuda-* packages.
 lock: environment ## write requirements.lock again

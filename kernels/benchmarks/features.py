@@ -37,11 +37,11 @@ from safetensors.torch import save_file
 
 import saekit as sk
 from saekit.activations import harvest, with_ray
-from saekit.features import build, near, part, reading
-from saekit.features.neighbours import Neighbours
-from saekit.features.output_path import OutputPath
-from saekit.features.part import Workbench
-from saekit.features.statistics import Firings
+from saekit.features.building import build, near_misses, part, reading
+from saekit.features.building.neighbours import Neighbours
+from saekit.features.building.output_path import OutputPath
+from saekit.features.building.part import Workbench
+from saekit.features.building.statistics import Firings
 
 HERE = Path(__file__).resolve().parent
 REAL, FOLDER = HERE.parents[2] / "shared" / "real", HERE.parents[1] / "build" / "features"
@@ -51,7 +51,7 @@ PARTS: list[tuple[Any, str, str]] = [
     (reading, "tokenize", "tokenizing"),
     (with_ray, "forward", "model"),
     (reading, "_encoded", "encoding"),
-    (near.NearMisses, "add", "near misses"),
+    (near_misses.NearMisses, "add", "near misses"),
     (near, "merged", "near misses"),
     (reading, "_by_latent", "sorting by latent"),
     (Firings, "of", "statistics and examples"),

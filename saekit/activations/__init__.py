@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from saekit.activations.array_stream import ArrayStream
 from saekit.activations.chat import chat_texts
-from saekit.activations.harvest import Activations, harvest
+from saekit.activations.harvesting import Activations, harvest
 from saekit.activations.modules import ModuleActivations, harvest_module
 from saekit.activations.shuffled import ShuffledStream, StreamState
 from saekit.activations.store import ActivationStore

@@ -26,9 +26,9 @@ from saekit.activations.finite import check_finite
 from saekit.activations.tokens import TokenRows, tokenize
 from saekit.activations.with_ray import check_engine, read_parts
 from saekit.corpora import Corpus, load_corpus
+from saekit.files import remove_leftovers, write_atomically
+from saekit.files.durations import LONG, TimeLeft, spoken_bytes, spoken_duration
 from saekit.models import ROWS_AT_ONCE, check_site, describe_model, joined, joined_width
-from saekit.models.safely import remove_leftovers, write_atomically
-from saekit.models.spoken import LONG, TimeLeft, spoken_bytes, spoken_duration
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from saekit.features.explanations.predicate import within
-from saekit.features.explanations.score import ExplanationScore
+from saekit.features.explanations.scoring import ExplanationScore
 
 GOOD = 0.8  # F1, or score, from which on a latent or an explanation is a good one
 FEW = 20  # windows of a kind below which a score of .8 may be luck: with 20 its interval reaches down to .65

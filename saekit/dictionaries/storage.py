@@ -19,7 +19,7 @@ from saekit.dictionaries.dictionary import Dictionary
 from saekit.dictionaries.method import Method
 from saekit.dictionaries.provenance import Provenance
 from saekit.dictionaries.wiring import Wiring
-from saekit.models.safely import write_atomically
+from saekit.files import write_atomically
 
 FORMAT, VERSION = "saekit.dictionary", 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from saekit.features.asking.windows import Window
 from saekit.features.explanations import (
     After,
     Before,
@@ -12,11 +13,10 @@ from saekit.features.explanations import (
     Predicate,
     Tokens,
 )
-from saekit.features.labels import Labels
-from saekit.features.map import FeatureMap, feature_map
-from saekit.features.prompt import PromptFeatures, features_on
+from saekit.features.labels.labels import Labels
+from saekit.features.showing.map import FeatureMap, feature_map
+from saekit.features.showing.prompt import PromptFeatures, features_on
 from saekit.features.store import FeatureStore
-from saekit.features.windows import Window
 
 __all__ = [
     "After",

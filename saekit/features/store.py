@@ -15,12 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from saekit.dictionaries import Dictionary
-from saekit.features import held_out, schema
-from saekit.features.answers import Answer, Examples
-from saekit.features.build import Build
-from saekit.features.card import Card
-from saekit.features.choosing import Wanted
-from saekit.features.definitions import KINDS, definitions
+from saekit.features import schema
+from saekit.features.asking import held_out
+from saekit.features.asking.answers import Answer, Examples
+from saekit.features.asking.definitions import KINDS, definitions
+from saekit.features.asking.listing import facts, listing, names
+from saekit.features.asking.opened import OpenedStore
+from saekit.features.asking.view import concepts, examples, feature_view, neighbours
+from saekit.features.asking.windows import Window
+from saekit.features.building.build import Build
+from saekit.features.building.choosing import Wanted
+from saekit.features.building.statistics import histogram_edges
 from saekit.features.explanations import (
     Explanation,
     ExplanationScore,
@@ -32,13 +37,9 @@ from saekit.features.explanations import (
     score,
 )
 from saekit.features.explanations.judge import explanation_text
-from saekit.features.listing import facts, listing, names
-from saekit.features.neuronpedia import write_neuronpedia
-from saekit.features.opened import OpenedStore
-from saekit.features.prompt import features_on
-from saekit.features.statistics import histogram_edges
-from saekit.features.view import concepts, examples, feature_view, neighbours
-from saekit.features.windows import Window
+from saekit.features.showing.card import Card
+from saekit.features.showing.neuronpedia import write_neuronpedia
+from saekit.features.showing.prompt import features_on
 
 if TYPE_CHECKING:
     from saekit_widgets.protocols import FeatureView, Listing, PromptView
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
     from saekit.corpora import Corpus
-    from saekit.features.labels_json import Imported
+    from saekit.features.labels.exchange import Imported
 
 Kind = Literal["top", "interval", "quantile", "random", "near"]
 
@@ -125,7 +126,7 @@ class FeatureStore(OpenedStore):
         return Card(view, f"{self.folder}", facts(self.manifest), label, called)
 
     def examples(self, latent: int, kind: Kind = "top") -> Examples:
-        """Examples: "top", "interval", "quantile", "random" or "near" (saekit.features.choosing says what they are)."""
+        """Examples: "top", "interval", "quantile", "random" or "near"; each states its definition."""
         if kind not in schema.KINDS:
             near = difflib.get_close_matches(str(kind), schema.KINDS, 1, 0.0)[0]
             raise ValueError(f"kind is one of {', '.join(schema.KINDS)}, found {kind!r}; the closest is {near!r}.")

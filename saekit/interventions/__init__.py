@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from saekit.interventions.edit import Edit
-from saekit.interventions.edited import edited
-from saekit.interventions.spliced import spliced
+from saekit.interventions.editing import edited
+from saekit.interventions.splicing import spliced
 
 __all__ = ["Edit", "edited", "spliced"]

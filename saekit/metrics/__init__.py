@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from saekit.metrics.concept_match import ConceptMatch, concept_match, match_concepts
-from saekit.metrics.evaluate import Report, evaluate
-from saekit.metrics.explained_variance import ExplainedVariance, explained_variance
+from saekit.metrics.concepts import ConceptMatch, concept_match, match_concepts
+from saekit.metrics.correlation import mcc
+from saekit.metrics.evaluation import Report, evaluate
 from saekit.metrics.latent_max import measure_latent_max
-from saekit.metrics.logit_lens import LogitLens, logit_lens
-from saekit.metrics.mcc import mcc
-from saekit.metrics.recovered import Recovered, recovered
-from saekit.metrics.shrinkage import shrinkage
+from saekit.metrics.lens import LogitLens, logit_lens
+from saekit.metrics.recovery import Recovered, recovered
+from saekit.metrics.scale import shrinkage
 from saekit.metrics.sparsity import dead, density, l0
+from saekit.metrics.variance import ExplainedVariance, explained_variance
 
 __all__ = [
     "ConceptMatch",

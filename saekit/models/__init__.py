@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from saekit.models.bridge import Call, Change, Passed, hooked
-from saekit.models.forward import ROWS_AT_ONCE, forward
 from saekit.models.hashing import hash_checkpoint
 from saekit.models.load import describe_model, load_model
-from saekit.models.put import put
+from saekit.models.one_pass import ROWS_AT_ONCE, forward
+from saekit.models.placing import put
 from saekit.models.site import Site
 from saekit.models.site_table import Sites, sites_of
 from saekit.models.sites import by_head, check_edit_site, check_site, joined, joined_width, site_layer, site_width

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from saekit.plots.charts import concept_scores, density_histogram, next_token_change, training_curve
 from saekit.plots.compare import bars, curves
-from saekit.plots.points import points
+from saekit.plots.scatter import points
 from saekit.plots.table import html_table
 from saekit.plots.theme import enable
 from saekit.plots.tokens import Concordance, TokensView, concordance, tokens_view

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from saekit.models.spoken import LONG, spoken_bytes, spoken_duration
+from saekit.files.durations import LONG, spoken_bytes, spoken_duration
 
 if TYPE_CHECKING:
     from saekit.training.learners.learner import Learner

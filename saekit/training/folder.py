@@ -13,7 +13,7 @@ from torch import Tensor
 
 from saekit.activations import ArrayStream
 from saekit.dictionaries import Method
-from saekit.models.safely import remove_leftovers, write_atomically
+from saekit.files import remove_leftovers, write_atomically
 from saekit.training.learners import GradientLearner
 from saekit.training.session import Session
 from saekit.training.settings import Settings

@@ -15,15 +15,8 @@ from tqdm.std import tqdm
 from saekit.activations import StreamState
 from saekit.dictionaries import Dictionary, Wiring
 from saekit.engines import processes
-from saekit.models.safely import (
-    NotWritten,
-    append_lines,
-    below,
-    read_tensors,
-    whole_step,
-    write_atomically,
-    write_tensors,
-)
+from saekit.files import NotWritten, append_lines, whole_step, write_atomically
+from saekit.files.checkpoints import below, read_tensors, write_tensors
 from saekit.objectives import Batch
 from saekit.training.batches import as_batch, first_scales, joined_batches
 from saekit.training.estimate import Pace

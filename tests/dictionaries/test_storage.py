@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from saekit.dictionaries import Dictionary, Provenance, TopK, Wiring, read_dictionary, storage
-from saekit.models.safely import write_atomically
+from saekit.files import write_atomically
 
 PROVENANCE = Provenance(
     model="a model",

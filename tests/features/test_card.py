@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from saekit.features.card import Card, feature_card
+from saekit.features.showing.card import Card, feature_card
 
 PLAIN = {"div", "h4", "h5", "p", "b", "i", "code", "small", "span", "table", "tr", "td", "th", "svg", "rect", "style"}
 

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from saekit.features import labels_file
-from saekit.features.labels import Labels
-from saekit.features.labels_json import Imported
+from saekit.features.labels import database as labels_file
+from saekit.features.labels.exchange import Imported
+from saekit.features.labels.labels import Labels
 
 TEXTS = {
     "quotes": '"it\'s" `;--',
@@ -82,7 +82,7 @@ def test_bad_input_is_one_sentence_and_changes_nothing(labels: Labels, latent, m
 
 WRITE_200 = """
 import sys
-from saekit.features.labels import Labels
+from saekit.features.labels.labels import Labels
 labels = Labels(sys.argv[1], 1000)
 for latent in range(int(sys.argv[2]), int(sys.argv[2]) + 200):
     labels.set(latent, label=f"latent {latent}")

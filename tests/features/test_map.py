@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import saekit as sk
-from saekit.features.map import FAMILIES, NONE, OTHER, _families
-from saekit.plots.points import MOST_DRAWN, points
+from saekit.features.showing.map import FAMILIES, NONE, OTHER, _families
+from saekit.plots.scatter import MOST_DRAWN, points
 
 pytest.importorskip("jscatter", reason="jupyter-scatter is not installed: pip install 'saekit[map]'")
 
@@ -168,7 +168,7 @@ def test_concepts_of_a_labelled_corpus(store, monkeypatch) -> None:
     columns = {**store.listing()["columns"], "f1": np.where(np.arange(40) % 3, 0.6, 0.2)}
     columns["f1"][found["concept"] < 0] = np.nan
     labelled = {**store.listing(), **found, "columns": columns}
-    monkeypatch.setattr("saekit.features.map.listing", lambda store: labelled)
+    monkeypatch.setattr("saekit.features.showing.map.listing", lambda store: labelled)
     monkeypatch.setitem(store.manifest, "concepts", names)
     made = sk.feature_map(store, colour="concept")
     frame = made.positions
@@ -248,6 +248,6 @@ def test_wrong_wishes_are_answered_with_the_right_ones(store, wrong, said) -> No
 
 def test_a_store_in_which_nothing_fires(store, monkeypatch) -> None:
     silent = {**store.listing(), "columns": {**store.listing()["columns"], "density": np.zeros(40, "<f4")}}
-    monkeypatch.setattr("saekit.features.map.listing", lambda store: silent)
+    monkeypatch.setattr("saekit.features.showing.map.listing", lambda store: silent)
     with pytest.raises(ValueError, match="fires, so there is nothing to map"):
         sk.feature_map(store)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from saekit.features.neuronpedia import neuronpedia_feature
+from saekit.features.showing.neuronpedia import neuronpedia_feature
 
 
 def test_fields_and_numbers_are_those_of_the_view(make_view: Callable[..., Any]) -> None:

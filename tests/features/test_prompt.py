@@ -12,8 +12,8 @@ import torch
 
 import saekit as sk
 from saekit.features.pieces import Piece
-from saekit.features.prompt import PromptFeatures, features_on, merged
-from saekit.features.score_sheet import score_sheet
+from saekit.features.showing.prompt import PromptFeatures, features_on, merged
+from saekit.features.showing.score_sheet import score_sheet
 
 SITE = "blocks.0.hook_resid_post"
 PROMPT = "the cat sat on é and 🐻."

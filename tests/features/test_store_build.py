@@ -13,7 +13,8 @@ import pytest
 import torch
 
 import saekit as sk
-from saekit.features import build, reading, schema
+from saekit.features import schema
+from saekit.features.building import build, reading
 
 SITE = "blocks.0.hook_resid_post"
 NOUNS = ("cat", "dog", "man", "hat", "sea")

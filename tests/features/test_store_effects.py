@@ -8,8 +8,8 @@ import torch
 
 import saekit as sk
 from saekit.corpora import Corpus, Document, Span
-from saekit.features.near import MOST
-from saekit.metrics.concept_match import concept_match
+from saekit.features.building.near_misses import MOST
+from saekit.metrics.concepts import concept_match
 
 TEXTS = [f"the {noun} {verb} on a {place} and he is in it to" for noun in ("cat", "dog", "man", "hat")
          for verb in ("sat", "is") for place in ("mat", "bed", "the dog")]  # fmt: skip

@@ -10,9 +10,9 @@ import torch
 
 import saekit as sk
 from saekit.dictionaries import PCA, LinearDecoder, LinearEncoder
-from saekit.features import near
-from saekit.features.choosing import SAME_AFTER, SAME_BEFORE
-from saekit.features.part import AFTER, BEFORE
+from saekit.features.building import near_misses
+from saekit.features.building.choosing import SAME_AFTER, SAME_BEFORE
+from saekit.features.building.part import AFTER, BEFORE
 
 SITE = "blocks.0.hook_resid_post"
 WORDS = [
@@ -215,14 +215,16 @@ def test_examples_show_the_text_and_the_activations_around_their_peak(made) -> N
 
 def test_near_misses_are_the_silent_tokens_closest_to_firing_one_a_document(made) -> None:
     store, truth, sae = made
-    u = near.pre_activations(sae, truth.x).detach().double().numpy()
+    u = near_misses.pre_activations(sae, truth.x).detach().double().numpy()
     if sae.signed:
         assert (u >= 0).all()
         assert u[truth.z != 0] == pytest.approx(np.abs(truth.z[truth.z != 0]), rel=1e-4, abs=1e-5)
     for latent in range(store.d_sae):
         fires = truth.z[:, latent] != 0
         silent = np.where(fires, -np.inf, u[:, latent])
-        best = sorted((silent[truth.document == d].max() for d in np.unique(truth.document)), reverse=True)[: near.MOST]
+        best = sorted((silent[truth.document == d].max() for d in np.unique(truth.document)), reverse=True)[
+            : near_misses.MOST
+        ]
         weakest = u[fires, latent].min() if fires.any() else 0.0
         found = [example["value"] for example in store.examples(latent, "near")]
         assert found == pytest.approx([v - weakest for v in best if np.isfinite(v)], rel=1e-3, abs=1e-4)

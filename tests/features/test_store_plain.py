@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import saekit as sk
+from saekit.dictionaries.latent_number import NoSuchLatent, latent_number
 from saekit.features.explanations import parse
-from saekit.features.labels import Labels
-from saekit.features.latent_number import NoSuchLatent, latent_number
-from saekit.models.safely import NotWritten
+from saekit.features.labels.labels import Labels
+from saekit.files import NotWritten
 
 SITE = "blocks.0.hook_resid_post"
 TEXTS = [f"the {a} {b} on a {c} and he is in it" for a in ("cat", "dog", "man") for b in ("sat", "is") for c in "abcde"]

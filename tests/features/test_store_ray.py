@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import saekit as sk
-from saekit.features import reading
+from saekit.features.building import reading
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'saekit[ray]'")
 

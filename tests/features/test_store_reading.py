@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import saekit as sk
-from saekit.features import After, Concept, Tokens, held_out
-from saekit.features.around import firings
-from saekit.features.part import AFTER, BEFORE
+from saekit.features import After, Concept, Tokens
+from saekit.features.asking import held_out
+from saekit.features.asking.around import firings
+from saekit.features.building.part import AFTER, BEFORE
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from saekit.features.token_table import COLUMNS, TokenTable
+from saekit.features.asking.token_table import COLUMNS, TokenTable
 
 
 def test_any_places_over_groups_and_files(tmp_path) -> None:

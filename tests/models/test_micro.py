@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from saekit.corpora.microworld.words import NAMES
-from saekit.models.card import MICRO
-from saekit.models.measure import ROWS, row_pairs, score
+from saekit.making.card import MICRO
+from saekit.making.measure import ROWS, row_pairs, score
 
 
 @pytest.fixture(scope="module")

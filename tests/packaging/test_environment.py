@@ -1,4 +1,4 @@
-"""`saekit/environment.py`: every failure is one sentence that says what to do; what is up to date is left alone.
+"""`environment.py`: every failure is one sentence that says what to do; what is up to date is left alone.
 
 Each test runs the script as the Makefile does, in a copy of the few files that it reads, so that this checkout's own
 `.venv` is never touched. Nothing here needs a network: the index named to pip is a closed port of this machine.
@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = Path("saekit", "environment.py")
+SCRIPT = Path("environment.py")
 
 
 @pytest.fixture

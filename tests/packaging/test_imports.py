@@ -16,8 +16,10 @@ SOURCES = {"saekit": ROOT, "saekit_kernels": ROOT / "kernels", "saekit_widgets":
 
 # Parts of saekit, in order: each may import itself, those in its own line and those above it.
 ORDER = [
+    {"files"},
     {"corpora"},
-    {"models", "engines"},
+    {"models"},
+    {"engines"},
     {"activations"},
     {"objectives"},
     {"dictionaries"},
@@ -29,8 +31,7 @@ ORDER = [
     {"circuits", "steering"},
 ]
 PLOTS = "plots"  # imports no other part; every part may import it
-CHECKS = "checks"  # may import every part; imported by notebooks alone
-ALONE = "environment"  # runs before anything is installed: the standard library, nothing else
+ABOVE = ("checks", "making")  # may import every part; imported by notebooks, or by nobody
 
 KERNELS_KNOW = {"torch", "triton", "jaxtyping"}
 WIDGETS_KNOW = {"anywidget", "traitlets", "ipywidgets", "IPython", "numpy"}
@@ -82,17 +83,15 @@ def complaints(name: str, path: Path) -> list[str]:
             bad = not (standard or other == root or other in KERNELS_KNOW)
         elif root == "saekit_widgets":
             bad = not (standard or other == root or other in WIDGETS_KNOW)
-        elif part == ALONE:
-            bad = not standard
         elif other != "saekit" or not part or to == "__version__":
             bad = False  # other libraries; the table of contents itself
         elif not to or not ((ROOT / "saekit" / to).exists() or (ROOT / "saekit" / f"{to}.py").exists()):
             bad = True  # a part imports from the part's home, never from the table of contents
         elif part == to:
             bad = False
-        elif to in (CHECKS, ALONE) or part == PLOTS:
+        elif to in ABOVE or part == PLOTS:
             bad = True
-        elif to == PLOTS or part == CHECKS:
+        elif to == PLOTS or part in ABOVE:
             bad = False
         else:
             bad = rank(to) > rank(part)
@@ -114,7 +113,7 @@ def test_imports_point_one_way(package: str) -> None:
 def test_every_part_has_its_place() -> None:
     parts = {path.parent.name for path in (ROOT / "saekit").glob("*/__init__.py")}
     assert parts
-    for part in parts - {PLOTS, CHECKS}:
+    for part in parts - {PLOTS, *ABOVE}:
         rank(part)
 
 
@@ -136,7 +135,8 @@ def test_every_part_has_its_place() -> None:
         ("saekit.models.load", "from . import hashing\nfrom saekit.plots import theme", False),
         ("saekit.plots.charts", "from saekit.metrics import Report", True),
         ("saekit.checks.first", "from saekit.training import train", False),
-        ("saekit.environment", "import torch", True),
+        ("saekit.models.load", "from saekit.making import card", True),
+        ("saekit.making.card", "from saekit.training import train", False),
         ("saekit_kernels.top_k", "import numpy", True),
         ("saekit_kernels.top_k", "import torch, math\nfrom saekit_kernels.sparse_codes import SparseCodes", False),
         ("saekit_widgets.monitor", "import torch", True),
@@ -147,7 +147,7 @@ def test_the_rule_itself_catches(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, source: str, caught: bool
 ) -> None:
     """Each wrong import above is caught, and the right ones are not."""
-    for part in ["models", "training", "metrics", "corpora", "plots", "checks"]:
+    for part in ["models", "training", "metrics", "corpora", "plots", "checks", "making"]:
         (tmp_path / "saekit" / part).mkdir(parents=True)
     path = tmp_path / "module.py"
     path.write_text(source)
@@ -176,7 +176,7 @@ def test_importing_saekit_costs_no_more_than_torch() -> None:
     assert saekit_seconds <= 1.3 * torch_seconds + 0.3, f"{saekit_seconds:.2f} s, and torch {torch_seconds:.2f} s"
 
 
-@pytest.mark.parametrize("part", ["corpora", "plots"])
+@pytest.mark.parametrize("part", ["files", "corpora", "plots"])
 def test_these_parts_need_no_torch(part: str) -> None:
     if not (ROOT / "saekit" / part / "__init__.py").exists():
         pytest.skip(f"saekit.{part} is not there yet")

@@ -79,7 +79,7 @@ def test_everything_asked_for_is_pinned_within_its_range() -> None:
 def test_this_environment_is_the_lock() -> None:
     """Every pin that applies here is installed in its version (torch's build, such as +cpu, does not count)."""
     if not Path(sys.prefix, "saekit.json").exists():
-        pytest.skip("this environment was not made by saekit/environment.py")
+        pytest.skip("this environment was not made by environment.py")
     environment = {key: str(value) for key, value in default_environment().items()}
     checked = 0
     for pin in pins():

@@ -77,7 +77,7 @@ def test_one_range_of_pythons_everywhere() -> None:
     named = [line.rpartition(" ")[2] for line in PYPROJECT["project"]["classifiers"] if "Python :: 3." in line]
     assert named == minors
 
-    spec = importlib.util.spec_from_file_location("environment_of_tree", ROOT / "saekit" / "environment.py")
+    spec = importlib.util.spec_from_file_location("environment_of_tree", ROOT / "environment.py")
     assert spec is not None and spec.loader is not None
     environment = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(environment)

@@ -9,7 +9,7 @@ import torch
 
 import saekit as sk
 from saekit.activations import ActivationStore, ArrayStream
-from saekit.models.spoken import TimeLeft, spoken_bytes, spoken_duration
+from saekit.files.durations import TimeLeft, spoken_bytes, spoken_duration
 from saekit.training import estimate, session
 from saekit.training.learners import make_learner
 from saekit.training.session import Session

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import saekit as sk
-from saekit.models.safely import read_tensors
+from saekit.files.checkpoints import read_tensors
 from saekit.training import session
 
 BATCH, STEPS = 64, 24

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from saekit.features.definitions import definitions
-from saekit.features.listing import listing
+from saekit.features.asking.definitions import definitions
+from saekit.features.asking.listing import listing
 from saekit.features.pieces import Piece
-from saekit.features.prompt import PromptFeatures
+from saekit.features.showing.prompt import PromptFeatures
 
 MANIFEST: dict[str, Any] = {
     "progress": {"counted": 15_000, "excluded": {"bos": 120, "special": 0, "cut": 3}},

@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 
 from tqdm.std import tqdm
 
+from saekit.features.asking.windows import Window
 from saekit.features.explanations.judge import Explanation, MarkedWindow, explanation_text
-from saekit.features.windows import Window
 
 OPEN, CLOSE = "⟦", "⟧"
 FENCE = "```"

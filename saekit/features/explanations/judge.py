@@ -9,9 +9,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from saekit.features.explanations.parse import parse
+from saekit.features.asking.windows import Window
+from saekit.features.explanations.grammar import parse
 from saekit.features.explanations.predicate import Concept, Predicate, Tokens
-from saekit.features.windows import Window
 
 Explanation = Predicate | str
 LONGEST = 10_000  # characters of an explanation

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from saekit.features.windows import Window
+from saekit.features.asking.windows import Window
 
 PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*")  # a concept that needs no quotes
 MOST_LEVELS = 50  # predicates inside one another: deep enough for people, shallow enough for the stack

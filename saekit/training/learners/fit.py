@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from saekit.dictionaries import Dictionary
-from saekit.models.safely import below
+from saekit.files.checkpoints import below
 from saekit.objectives import Batch, State, squared_error
 from saekit.training.learners.learner import Learner
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from saekit.dictionaries import Method, Wiring
 from saekit.engines import processes
-from saekit.models.safely import optimizer_tensors, restore_optimizer
+from saekit.files.checkpoints import optimizer_tensors, restore_optimizer
 from saekit.objectives import Batch, Loss, add_row_gradient
 from saekit.training.learners.learner import Learner, first_tokens, picked, scaled
 from saekit.training.settings import Settings

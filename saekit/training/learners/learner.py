@@ -14,7 +14,7 @@ from torch import Tensor
 
 from saekit.dictionaries import Dictionary, Method, Provenance, Wiring, latents_in
 from saekit.engines import processes
-from saekit.models.safely import below
+from saekit.files.checkpoints import below
 from saekit.objectives import Batch, Loss, State
 from saekit.training.settings import Settings, weights_dtype
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from saekit.features.windows import Window
+from saekit.features.asking.windows import Window
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saekit.features.explanations.parse import parse
+from saekit.features.explanations.grammar import parse
 from saekit.features.explanations.predicate import After, And, Before, Concept, Not, Or, Tokens, from_json
 
 LEAVES = st.one_of(

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from saekit.features.explanations.predicate import After, Before, Concept, Tokens
-from saekit.features.explanations.propose import propose
+from saekit.features.explanations.proposals import propose
 
 NOUNS, OTHERS = ("cat", "dog", "fox", "owl"), ("ran", "sat", "the", "of", "red", "saw")
 

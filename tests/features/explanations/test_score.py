@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from saekit.features.explanations import Concept, Tokens, propose, score
-from saekit.features.explanations.score import DEFINITION, Answers, wilson
+from saekit.features.explanations.scoring import DEFINITION, Answers, wilson
 
 
 def test_scores_by_hand(window):

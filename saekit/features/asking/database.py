@@ -1,0 +1,96 @@
+"""The Parquet files of a store as tables of DuckDB."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from saekit.features import schema
+from saekit.features.asking.token_table import TokenTable
+
+if TYPE_CHECKING:
+    import pandas
+
+
+class Database:
+    """Questions from several threads wait for each other. A missing or damaged file is a ValueError that names it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = threading.Lock()
+        self._connection = duckdb.connect()
+        with self._telling():
+            for name in schema.TABLES:
+                files = self._files(name)
+                quoted = ", ".join("'" + str(file).replace("'", "''") + "'" for file in files)
+                self._connection.execute(f"create view {name} as select * from read_parquet([{quoted}])")
+
+    def frame(
+        self, query: str, parameters: Sequence[Any] = (), tables: dict[str, pandas.DataFrame] | None = None
+    ) -> pandas.DataFrame:
+        """The answer as a frame; `tables` are further ones, by name."""
+        with self._lock:
+            cursor = self._connection.cursor()
+            for name, table in (tables or {}).items():
+                cursor.register(name, table)
+            return cursor.execute(query, list(parameters)).df()
+
+    def columns(self, query: str, parameters: Sequence[Any] = ()) -> dict[str, np.ndarray]:
+        """The answer as arrays; nulls of floats are nan."""
+        with self._telling(), self._lock:
+            return _filled(self._connection.cursor().execute(query, list(parameters)).fetchnumpy())
+
+    def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """The answer in Python's own types."""
+        with self._telling(), self._lock:
+            found = self._connection.cursor().execute(query, list(parameters))
+            names = [column[0] for column in found.description]
+            return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+    def tokens_at(self, places: np.ndarray) -> dict[str, np.ndarray]:
+        """The rows of the table tokens at some places, ascending; places that are not there are left out."""
+        with self._telling(), self._lock:
+            return self._tokens.at(places)
+
+    def concepts_at(self, places: np.ndarray) -> dict[int, list[str]]:
+        """The labelled concepts at some places, where there are any."""
+        with self._telling(), self._lock:
+            cursor = self._connection.cursor()
+            cursor.register("wanted", pa.table({"place": places}))
+            found = cursor.execute("select place, list(concept) from wanted join concepts using (place) group by place")
+            return dict(found.fetchall())
+
+    @cached_property
+    def _tokens(self) -> TokenTable:
+        return TokenTable(self._files("tokens"))
+
+    def _files(self, name: str) -> list[Path]:
+        return sorted((self.folder / name).glob("part-*.parquet")) or [self.folder / f"{name}.parquet"]
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except (duckdb.NotImplementedException, duckdb.ConversionException, duckdb.ParserException):
+            raise  # the question's fault
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            cause = str(error).strip().splitlines()[0]
+            raise ValueError(
+                f"a file of {self.folder} is missing or damaged ({cause}): build the store again in an empty folder, "
+                "with the same call; labels.sqlite can be copied there."
+            ) from error
+
+
+def _filled(columns: dict[str, Any]) -> dict[str, np.ndarray]:
+    return {
+        name: values.filled(np.nan) if isinstance(values, np.ma.MaskedArray) and values.dtype.kind == "f" else values
+        for name, values in columns.items()
+    }

@@ -1,0 +1,99 @@
+"""An opened store: its tables, its dictionary, its labels, and what they say of all latents at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from saekit.dictionaries import Dictionary, check_model
+from saekit.dictionaries.latent_number import latent_number
+from saekit.dictionaries.storage import read_dictionary
+from saekit.features.asking.database import Database
+from saekit.features.labels.labels import Labels
+
+if TYPE_CHECKING:
+    import pandas
+    from transformer_lens.model_bridge import TransformerBridge
+
+
+class OpenedStore:
+    """`manifest`: what it was made from and how; `labels`: labels, stars, notes and explanations."""
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+        self.folder, self.manifest = folder, manifest
+        self.d_sae: int = manifest["dictionary"]["d_sae"]
+        self.labels = Labels(folder / "labels.sqlite", self.d_sae, manifest["dictionary"]["fingerprint"])
+        self.tokens: int = manifest["progress"]["counted"]
+        self.database = Database(folder)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.folder}: {self.d_sae:,} latents, {self.tokens:,} tokens>"
+
+    @cached_property
+    def dictionary(self) -> Dictionary:
+        """The dictionary it was made from, which it carries."""
+        return read_dictionary(self.folder / "dictionary")
+
+    def check_model(self, model: TransformerBridge) -> None:
+        """Raise ValueError naming both when the store was made on another model."""
+        name, ours = (self.manifest["provenance"][key] for key in ("model", "model_hash"))
+        if not hasattr(model, "hook_dict"):
+            raise ValueError(f"a model is what sk.load_model({name!r}) gives, found {type(model).__name__}.")
+        theirs = getattr(model, "model_hash", None)
+        if ours is None or theirs is None:
+            check_model(self.dictionary, model)
+        elif ours != theirs:  # known without reading the dictionary, which may be large
+            raise ValueError(f"the store was made on {name!r} (model_hash {ours}), this model has {theirs}.")
+
+    def sql(self, query: str, parameters: Sequence[Any] = ()) -> pandas.DataFrame:
+        """Ask the tables latents, examples, activations, tokens, concepts, documents, vocabulary and labels, in
+        DuckDB's SQL; `?` stand for parameters, NumPy's numbers among them. Errors are DuckDB's own."""
+        parameters = [value.item() if isinstance(value, np.generic) else value for value in parameters]
+        return self.database.frame(query, parameters, {"labels": self.labels.frame()})
+
+    def latents(self) -> pandas.DataFrame:
+        """A row a latent, with its label, star and note where it has them; tokens as text."""
+        import pandas
+
+        frame = self.sql(
+            "select latents.*, labels.label, coalesce(labels.star, false) as star, labels.note "
+            "from latents left join labels using (latent) order by latent"
+        )
+        for column in ("peak_tokens", "top_tokens", "bottom_tokens"):
+            texts = [[self.text_of(int(i)) for i in ids] if np.iterable(ids) else None for ids in frame[column]]
+            frame[column] = pandas.Series(texts, dtype=object)
+        return frame
+
+    def row(self, latent: int) -> dict[str, Any]:
+        """The row of one latent in the table latents. Raises NoSuchLatent where there is none."""
+        return self.database.rows("select * from latents where latent = ?", [self.number(latent)])[0]
+
+    def number(self, latent: int) -> int:
+        """The latent as a plain int, NumPy's too. Raises NoSuchLatent, an IndexError and a ValueError, for others."""
+        return latent_number(latent, self.d_sae)
+
+    def next_alive(self, latent: int) -> int | None:
+        """The next latent that fires, from the beginning again after the last."""
+        query = "select latent from latents where firings > 0 order by latent <= ?, latent limit 1"
+        return next((row["latent"] for row in self.database.rows(query, [self.number(latent)])), None)
+
+    @cached_property
+    def _vocabulary(self) -> list[bytes]:
+        return [row["bytes"] for row in self.database.rows("select bytes from vocabulary order by token")]
+
+    def bytes_of(self, token: int) -> bytes:
+        return self._vocabulary[token]
+
+    def text_of(self, token: int) -> str:
+        """A token alone; bytes that are no character show as �."""
+        return self.bytes_of(token).decode("utf-8", "replace")
+
+    @cached_property
+    def strongest(self) -> np.ndarray:
+        """The largest |z| of each latent."""
+        columns = self.database.columns("select max_activation, min_activation from latents order by latent")
+        return np.maximum(columns["max_activation"], np.abs(columns["min_activation"]))  # no −0

@@ -1,0 +1,182 @@
+"""One feature as a browser or a card shows it: read from the tables of a store, in the shape of `FeatureView`."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from saekit_widgets.protocols import Band, Example, FeatureView
+
+from saekit.features.asking.around import around, at, firings
+from saekit.features.building.part import LOGIT_BINS
+from saekit.features.building.statistics import histogram_edges, quantile_counts
+from saekit.features.pieces import pieces
+from saekit.features.schema import INTERVALS, KINDS
+from saekit.models import Site
+
+if TYPE_CHECKING:
+    from saekit.features.store import FeatureStore
+
+
+def feature_view(store: FeatureStore, latent: int) -> FeatureView:
+    """Where the examples cannot be read, `absent` says so.
+
+    Raises NoSuchLatent for a latent that is not there, ValueError where the table of latents cannot be read."""
+    row = store.row(latent)
+    latent = row["latent"]
+    absent = _absent(store, row)
+    try:
+        shown = _examples(store, row)
+    except ValueError as error:  # one file that cannot be read; what the others say is drawn
+        shown, absent["examples"] = {kind: [] for kind in KINDS}, str(error)
+    return FeatureView(
+        latent=latent,
+        firings=row["firings"],
+        density=row["density"],
+        maximum=row["max_activation"],
+        minimum=row["min_activation"],
+        mean=row["mean"],
+        std=row["std"],
+        skewness=row["skewness"],
+        kurtosis=row["kurtosis"],
+        decoder_norm=row["decoder_norm"],
+        loss_effect=row["loss_effect"],
+        loss_tokens=row["loss_tokens"],
+        concepts=concepts(row),
+        histogram=_histogram(row),
+        logits=_logits(store, row),
+        neighbours=neighbours(row),
+        examples=shown,
+        explanations=store.labels.explanations(latent),
+        next_alive=None if row["firings"] else store.next_alive(latent),
+        absent=absent,
+    )
+
+
+def concepts(row: dict[str, Any]) -> list[dict[str, Any]]:
+    names = ("f1", "precision", "recall", "threshold", "share")
+    columns = zip(*(row[f"concept_{name}"] or [] for name in names), strict=True)
+    return [
+        {"concept": concept, **dict(zip(names, numbers, strict=True))}
+        for concept, numbers in zip(row["concept"] or [], columns, strict=True)
+    ]
+
+
+def neighbours(row: dict[str, Any]) -> list[dict[str, Any]]:
+    columns = (row["neighbours"] or [], row["cosine"] or [], row["phi"] or [])
+    return [{"latent": n, "cosine": cosine, "phi": phi} for n, cosine, phi in zip(*columns, strict=True)]
+
+
+def _histogram(row: dict[str, Any]) -> dict[str, Any] | None:
+    if not row["firings"]:
+        return None
+    edges = histogram_edges(row["min_activation"], row["max_activation"])
+    return {"edges": edges.tolist(), "counts": row["histogram"]}
+
+
+def _logits(store: FeatureStore, row: dict[str, Any]) -> dict[str, Any] | None:
+    if row["top_tokens"] is None:
+        return None
+    sides = {
+        side: [
+            [store.text_of(token), value]
+            for token, value in zip(row[f"{side}_tokens"], row[f"{side}_logits"], strict=True)
+        ]
+        for side in ("top", "bottom")
+    }
+    edges = np.linspace(row["logit_low"], row["logit_high"], LOGIT_BINS + 1).tolist()
+    return {**sides, "edges": edges, "counts": row["logit_histogram"]}
+
+
+def _examples(store: FeatureStore, row: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {kind: [] for kind in KINDS}
+    for shown, kind, band in examples(store, row["latent"], KINDS):
+        found[kind].append((band, shown))
+    result: dict[str, Any] = {kind: [shown for _, shown in found[kind]] for kind in ("top", "random", "near")}
+    strongest = max(abs(row["max_activation"]), abs(row["min_activation"]))
+    if row["firings"]:
+        edges = [strongest * i / INTERVALS for i in range(INTERVALS + 1)]
+        result["interval"] = _bands(found["interval"], edges, row["intervals"])
+        result["quantile"] = _bands(found["quantile"], row["quantiles"], quantile_counts(row["firings"]))
+    else:
+        result |= {"interval": [], "quantile": []}
+    return result
+
+
+def _bands(found: list[tuple[int, Example]], edges: list[float], counts: list[int]) -> list[Band]:
+    bands = []
+    for i in reversed(range(len(counts))):
+        own = [example for band, example in found if band == i]
+        bands.append(Band(low=edges[i], high=edges[i + 1], count=counts[i], examples=own))
+    return bands
+
+
+def examples(store: FeatureStore, latent: int, kinds: tuple[str, ...]) -> list[tuple[Example, str, int]]:
+    """Examples with their kind and band, in the order of kind and band; those drawn at random by strength, the others
+    by rank."""
+    rows = store.database.rows(
+        "select kind, band, place, value, copies from examples where latent = ? and kind in (select unnest(?)) "
+        "order by kind, band, if(kind in ('top', 'near'), 0, -abs(value)), rank",
+        [latent, list(kinds)],
+    )
+    if not rows:
+        return []
+    tokens, peaks, stretches = around(store.database, np.array([row["place"] for row in rows]))
+    columns = at(tokens["place"], firings(store.database, latent, ("value", "logit_effect", "loss_effect")))
+    found = []
+    for row, peak, stretch in zip(rows, peaks, stretches, strict=True):
+        example = _example(store, tokens, stretch, int(peak), columns)
+        found.append((example | {"value": row["value"], "copies": row["copies"]}, row["kind"], row["band"]))
+    return found  # type: ignore[return-value]
+
+
+def _example(
+    store: FeatureStore, tokens: dict[str, np.ndarray], window: slice, peak: int, columns: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    ids = tokens["token"][window].tolist()
+    shown = pieces([store.bytes_of(token) for token in ids])
+
+    def of(name: str) -> list[float | None]:
+        """An entry a piece: the strongest of its tokens; of effects that of its last firing."""
+        column = [None if math.isnan(value) else value for value in columns[name][window].tolist()]
+        if len(shown) == len(ids):
+            return column
+        parts = [[value for value in column[piece.start : piece.stop] if value is not None] for piece in shown]
+        return [max(part, key=abs) if name == "value" else part[-1] if part else None for part in parts]
+
+    inside = peak - window.start
+    return {
+        "document": int(tokens["document"][peak]),
+        "position": int(tokens["position"][peak]),
+        "peak": next(n for n, piece in enumerate(shown) if piece.start <= inside < piece.stop),
+        "pieces": [piece.text for piece in shown],
+        "tokens": [ids[piece.start : piece.stop] for piece in shown],
+        "values": of("value"),
+        "logit_effect": of("logit_effect"),
+        "loss_effect": of("loss_effect"),
+    }
+
+
+def _absent(store: FeatureStore, row: dict[str, Any]) -> dict[str, str]:
+    writes = ", ".join(store.manifest["dictionary"]["writes"])
+    absent: dict[str, str] = {}
+    if not row["firings"]:
+        never = f"It never fired in {store.tokens:,} counted tokens."
+        absent |= {"histogram": never, "examples": never, "loss_effect": never}
+    elif row["loss_effect"] is None:
+        measured = store.manifest["settings"]["loss_examples"]
+        others = store.database.rows("select 1 from latents where loss_effect is not null limit 1")
+        why = "no firing drawn at random is followed by a token" if others else f"edits are not offered at {writes}"
+        absent["loss_effect"] = f"Not measured: {why if measured else 'the store was built without it'}."
+    if row["top_tokens"] is None:
+        absent["logits"] = f"{writes} is not the residual stream and not added to it: no direct path to the logits."
+    if not row["neighbours"]:
+        absent["neighbours"] = "It has no neighbours: the dictionary has no other latent."
+    if not store.manifest["concepts"]:
+        absent["concepts"] = "The corpus has no labels."
+    elif not row["concept"]:
+        absent["concepts"] = "No labelled concept is found by it."
+    if any(Site(site).kind == "attn.hook_z" for site in store.manifest["dictionary"]["reads"]):
+        absent["sources"] = "Which earlier tokens an attention latent reads from is not shown yet."
+    return absent

@@ -1,0 +1,287 @@
+"""Building a store: read the corpus once in chunks, then make the tables of some latents at a time.
+
+Whatever moment it is interrupted at, the same call goes on from the last whole chunk or part that the manifest names.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.std import tqdm
+
+from saekit.activations.with_ray import check_engine
+from saekit.corpora import Corpus, load_corpus
+from saekit.dictionaries import Dictionary, check_model, check_one_site, stored
+from saekit.dictionaries.provenance import installed_versions
+from saekit.features import schema
+from saekit.features.building.choosing import Wanted
+from saekit.features.building.chunks import Readings, first_rows, write_chunk
+from saekit.features.building.concepts import Concepts
+from saekit.features.building.neighbours import Neighbours
+from saekit.features.building.output_path import OutputPath, writes_residual
+from saekit.features.building.part import Workbench
+from saekit.features.building.reading import Progress, Reader
+from saekit.features.building.tables import write_table, write_text
+from saekit.files import remove_leftovers, write_atomically
+from saekit.models import check_edit_site, check_site, describe_model
+from saekit.models.hashing import hash_tensors
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+LATENTS_AT_ONCE, FIRINGS_AT_ONCE = 2048, 2**19
+MOST_THREADS = 4  # each holds a part
+MOST_SEED = 2**61
+
+
+class Build:
+    """One call of FeatureStore.build; see there for the arguments."""
+
+    def __init__(
+        self,
+        model: TransformerBridge,
+        dictionary: Dictionary,
+        source: Corpus | Sequence[str] | Tensor,
+        folder: str | Path,
+        *,
+        tokens: int | None,
+        wanted: Wanted,
+        loss_examples: int,
+        most_firings: int,
+        exclude: Sequence[str],
+        seed: int,
+        engine: str,
+        workers: int,
+    ) -> None:
+        check_engine(engine)
+        check_model(dictionary, model)
+        check_one_site(dictionary)
+        for site in dict.fromkeys(dictionary.reads + dictionary.writes):
+            check_site(model, site)
+        corpus = source if isinstance(source, Corpus | Tensor) else load_corpus(source)
+        if isinstance(corpus, Corpus) and corpus.endless and tokens is None:
+            raise ValueError(f"corpus {corpus.name!r} is endless: give tokens=, the number of tokens to read.")
+        if tokens is not None and tokens < 1:
+            raise ValueError(f"tokens must be at least 1, found {tokens}.")
+        most = {"loss_examples": loss_examples, "top": wanted.top, "per_band": wanted.band, "random": wanted.random}
+        for name, count in (most | {"seed": seed}).items():
+            if not 0 <= count < MOST_SEED:
+                raise ValueError(f"{name} is a whole number from 0, found {count}.")
+        if most_firings < 1:
+            raise ValueError(f"most_firings must be at least 1, found {most_firings}.")
+        self.model, self.dictionary, self.folder = model, dictionary.eval(), Path(folder)
+        self.wanted, self.loss_examples, self.most_firings, self.seed = wanted, loss_examples, most_firings, seed
+        concepts = list(corpus.concepts) if isinstance(corpus, Corpus) else []
+        self.reader = Reader(model, dictionary, corpus, tokens, concepts, exclude, engine, workers)
+        provenance = describe_model(model)
+        provenance |= {"corpus": corpus.provenance if isinstance(corpus, Corpus) else None}
+        state = stored(dictionary)
+        self.described: dict[str, Any] = {
+            "format": schema.FORMAT,
+            "version": schema.VERSION,
+            "provenance": provenance,
+            "dictionary": {
+                "fingerprint": hash_tensors(list(state), lambda name: state[name]),
+                "configuration": dictionary.method.to_json(),
+                "reads": list(dictionary.reads),
+                "writes": list(dictionary.writes),
+                "d_sae": dictionary.d_sae,
+            },
+            "settings": asdict(wanted)
+            | {
+                "tokens": tokens,
+                "loss_examples": loss_examples,
+                "most_firings": most_firings,
+                "exclude": exclude if isinstance(exclude, str) else list(exclude),
+                "seed": seed,
+            },
+            "concepts": concepts,
+        }
+
+    def run(self) -> None:
+        """Do what is left to do; nothing when the store is finished. Raises ValueError when another one is there."""
+        manifest = self._begun()
+        if manifest["finished"]:  # a process that was killed at its very end left what was read
+            shutil.rmtree(self.folder / "reading", ignore_errors=True)
+            return
+        try:
+            self._read(manifest)
+            self._finish(manifest)
+        except KeyboardInterrupt:
+            read = f"{manifest['progress']['counted']:,} tokens, {len(manifest['parts'])} parts"
+            print(f"stopped; {self.folder} keeps {read}: the same call goes on from there.")
+            raise
+
+    def _begun(self) -> dict[str, Any]:
+        file = self.folder / "manifest.json"
+        plain = json.loads(json.dumps(self.described, default=dict))
+        if file.is_file():
+            manifest = json.loads(file.read_text(encoding="utf-8"))
+            differ = [key for key in plain if manifest.get(key) != plain[key]]
+            if differ == ["settings"] and isinstance(manifest["settings"], dict):
+                before, now = (_as_arguments(settings) for settings in (manifest["settings"], plain["settings"]))
+                made = ", ".join(
+                    f"{name}={before.get(name)!r}, not {now[name]!r}" for name in now if before.get(name) != now[name]
+                )
+                raise ValueError(f"the store in {self.folder} was made with {made}: choose another folder.")
+            if differ:
+                raise ValueError(
+                    f"{self.folder} holds another store; it differs in {', '.join(differ)}: choose another folder."
+                )
+            remove_leftovers(self.folder)
+            return manifest
+        if self.folder.is_file():
+            raise ValueError(f"{self.folder} is a file: give the name of a folder that is new or empty.")
+        # What a beginning that was cut off leaves, and labels that were brought along.
+        ours = ("dictionary", "labels.sqlite", "labels.sqlite-wal", "labels.sqlite-shm")
+        others = [path.name for path in self.folder.glob("[!.]*") if path.name not in ours]
+        if others:
+            raise ValueError(f"{self.folder} holds {min(others)!r} and no store: choose a folder that is new or empty.")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.dictionary.save(self.folder / "dictionary")
+        begun = {"progress": asdict(Progress()), "chunks": [], "read": False, "parts": [], "finished": False}
+        manifest = plain | {"versions": installed_versions()} | begun
+        self._write(manifest)
+        return manifest
+
+    def _read(self, manifest: dict[str, Any]) -> None:
+        progress, wanted = Progress(**manifest["progress"]), self.reader.wanted
+        room = self.folder / "reading"
+        room.mkdir(exist_ok=True)
+        if not manifest["read"]:
+            with _bar(wanted, progress.counted, "reading", "token") as bar:
+                for tensors, now in self.reader.read(progress, bar.update):
+                    manifest["chunks"].append(write_chunk(room, len(manifest["chunks"]), tensors))
+                    manifest["progress"] = asdict(now)
+                    self._write(manifest)
+            if not manifest["progress"]["counted"]:
+                raise ValueError("there is no token to count: the corpus is empty or everything in it is excluded.")
+            manifest["read"] = True
+            self._write(manifest)
+
+    def _finish(self, manifest: dict[str, Any]) -> None:
+        progress = Progress(**manifest["progress"])
+        room = self.folder / "reading"
+        readings = Readings([room / file for file in manifest["chunks"]])
+        write_text(self.folder, readings, progress, self.reader.concepts, self.model)
+        bench, manifest["output_path"] = self._workbench(readings, progress)
+        parts = _divided(readings.starts)
+        examples = _examples_to_measure(bench.loss_examples, readings)
+        if examples:
+            print(f"the model runs again on {examples:,} examples, each without its latent")
+        total = examples or self.dictionary.d_sae
+        done = len(manifest["parts"])
+        with _bar(total, 0, "features", "example" if examples else "latent") as bar:
+
+            def make(number: int) -> None:
+                for name, part in bench.part(*parts[number], bar.update if examples else _nothing).items():
+                    write_table(self.folder, name, number, part)
+
+            if not examples:
+                bar.update(sum(last - first for first, last in parts[:done]))
+            # With loss effects the model is at work, which uses all threads by itself and is nothing to share.
+            threads = 1 if examples else min(torch.get_num_threads(), MOST_THREADS)
+            for number in _in_turn(make, range(done, len(parts)), threads):
+                manifest["parts"].append(list(parts[number]))
+                self._write(manifest)
+                if not examples:
+                    bar.update(parts[number][1] - parts[number][0])
+        manifest["finished"] = True
+        self._write(manifest)
+        shutil.rmtree(room)
+
+    def _workbench(self, readings: Readings, progress: Progress) -> tuple[Workbench, str | None]:
+        sae, single = self.dictionary, len(self.dictionary.writes) == 1
+        output = None
+        if single and writes_residual(sae.writes[0]) and sae.d_out == self.model.cfg.d_model:
+            output = OutputPath.of(self.model, first_rows(readings))
+        loss_examples = self.loss_examples if single and _editable(self.model, sae.writes[0]) else 0
+        bench = Workbench(
+            model=self.model,
+            dictionary=sae,
+            readings=readings,
+            counted=progress.counted,
+            wanted=self.wanted,
+            loss_examples=loss_examples,
+            most_firings=self.most_firings,
+            seed=self.seed,
+            neighbours=Neighbours(sae.decoder_directions, readings) if sae.d_sae > 1 else None,
+            concepts=Concepts(readings, len(self.reader.concepts)) if self.reader.concepts else None,
+            concept_names=list(self.reader.concepts),
+            output=output,
+        )
+        return bench, None if output is None else output.definition
+
+    def _write(self, manifest: dict[str, Any]) -> None:
+        text = json.dumps(manifest, indent=1)
+        write_atomically(self.folder / "manifest.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _examples_to_measure(loss_examples: int, readings: Readings) -> int:
+    """About: top and random examples of each latent."""
+    return 2 * int(np.minimum(np.diff(readings.starts), loss_examples).sum())
+
+
+def _divided(starts: np.ndarray) -> list[tuple[int, int]]:
+    """Latents in parts of at most LATENTS_AT_ONCE, and of FIRINGS_AT_ONCE firings unless one latent alone has more."""
+    parts, first = [], 0
+    while first < len(starts) - 1:
+        most = int(np.searchsorted(starts, starts[first] + FIRINGS_AT_ONCE, side="right")) - 1
+        last = min(max(most, first + 1), first + LATENTS_AT_ONCE, len(starts) - 1)
+        parts.append((first, last))
+        first = last
+    return parts
+
+
+def _in_turn(make: Callable[[int], object], numbers: Sequence[int], threads: int) -> Iterator[int]:
+    """The numbers, in order, each once it is made; at most `threads` are being made or wait to be told of."""
+    if threads == 1:
+        for number in numbers:
+            make(number)
+            yield number
+        return
+    waiting: deque[tuple[int, Future[object]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for number in numbers:
+            if len(waiting) == threads:
+                first, made = waiting.popleft()
+                made.result()
+                yield first
+            waiting.append((number, pool.submit(make, number)))
+        for first, made in waiting:
+            made.result()
+            yield first
+
+
+def _as_arguments(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings by the names that FeatureStore.build gives them."""
+    return {"per_band" if name == "band" else name: value for name, value in settings.items()}
+
+
+def _editable(model: TransformerBridge, site: str) -> bool:
+    try:
+        check_edit_site(model, site)
+    except ValueError:
+        return False
+    return True
+
+
+def _bar(total: int | None, initial: int, name: str, unit: str) -> Any:
+    return tqdm(
+        total=total, initial=initial, desc=name, unit=f" {unit}", unit_scale=True, file=sys.stdout, delay=2, leave=True
+    )
+
+
+def _nothing(_: int) -> None:
+    """Loss effects are not measured, so nobody waits for them."""

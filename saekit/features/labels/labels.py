@@ -1,0 +1,230 @@
+"""Labels, stars, notes and explanations of latents, which several notebooks can write at once.
+
+A row is never deleted: one that was cleared keeps its version, so that whoever has the store open learns of it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Iterable
+from datetime import datetime
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saekit.dictionaries.latent_number import latent_number
+from saekit.features.labels.database import LabelsFile
+
+if TYPE_CHECKING:
+    import pandas
+
+    from saekit.features.labels.exchange import Imported
+
+EXPLANATION = ("latent", "text", "predicate", "author", "detection", "fuzzing", "saved")
+_SELECT = "SELECT latent, label, star, note, saved FROM labels "
+_NEXT = "(SELECT coalesce(max(version), 0) + 1 FROM labels)"
+_UPSERT = (
+    "INSERT INTO labels VALUES (:latent, coalesce(:label, ''), coalesce(:star, 0), coalesce(:note, ''), :saved, "
+    f"{_NEXT}) ON CONFLICT (latent) DO UPDATE SET "
+    "label = coalesce(:label, label), star = coalesce(:star, star), note = coalesce(:note, note), saved = :saved, "
+    "version = excluded.version"
+)
+_TOUCH = (
+    f"INSERT INTO labels VALUES (?, '', 0, '', '', {_NEXT}) "
+    "ON CONFLICT (latent) DO UPDATE SET version = excluded.version"
+)
+_SINCE = (
+    "SELECT labels.latent, label, star, note, saved, version, scored.latent, best FROM labels LEFT JOIN "
+    "(SELECT latent, max(detection) AS best FROM explanations GROUP BY latent) AS scored "
+    "ON scored.latent = labels.latent WHERE version > ? ORDER BY labels.latent"
+)
+_EXPLANATIONS = f"SELECT {', '.join(EXPLANATION)} FROM explanations "
+_SAME = "DELETE FROM explanations WHERE latent = :latent AND text = :text AND author = :author"
+_ADD = f"INSERT INTO explanations ({', '.join(EXPLANATION)}) VALUES ({', '.join(':' + name for name in EXPLANATION)})"
+
+
+class Labels:
+    """What people and programs said of the latents of one dictionary.
+
+    path:       the SQLite file; made by the first write. Without it there are no labels.
+    d_sae:      number of latents; a number outside 0 … d_sae − 1 is an error.
+    dictionary: fingerprint of the dictionary, written into exports and compared by imports; None does neither.
+
+    Any call may raise PermissionError (nothing can be written there), TimeoutError (another program holds the file for
+    longer than 30 seconds), and ValueError (the file is damaged, or of a later version).
+    """
+
+    def __init__(self, path: str | Path, d_sae: int, dictionary: str | None = None) -> None:
+        self.file, self.d_sae, self.dictionary = LabelsFile(Path(path)), d_sae, dictionary
+
+    def __repr__(self) -> str:
+        return f"<Labels of {self.d_sae:,} latents in {self.file.path}>"
+
+    def set(
+        self, latent: int, label: str | None = None, star: bool | None = None, note: str | None = None
+    ) -> dict[str, Any]:
+        """Change what is given, keep the rest; "" clears a text. Returns what is now stored, as `get` does."""
+        number = self.checked(latent)
+        row = {"latent": number, "label": text_of(label, "label"), "note": text_of(note, "note"), "saved": now()}
+        with self.file.writing() as connection:
+            put(connection, {**row, "star": None if star is None else bool(star)})
+            return _rows(connection.execute(_SELECT + "WHERE latent = ?", (number,)))[number]
+
+    def get(self, latent: int) -> dict[str, Any]:
+        """label, star, note and saved (ISO 8601, local time with its offset; "" if nothing was ever saved)."""
+        nothing = {"label": "", "star": False, "note": "", "saved": ""}
+        return self._labels("WHERE latent = ?", self.checked(latent)).get(latent, nothing)
+
+    def all(self) -> dict[int, dict[str, Any]]:
+        """Latents with a label, star or note, in order: latent → label, star, note, saved."""
+        return self._labels("WHERE label != '' OR star OR note != '' ORDER BY latent")
+
+    def since(self, version: int) -> tuple[int, dict[int, dict[str, Any]]]:
+        """The version now, and what anybody changed after `version` (0: everything), cleared labels and new
+        explanations included: label, star, note, saved; of explained ones detection, the best score (None: no score).
+
+        Every change raises the version, so ask again with the number that came back."""
+        with self.file.reading() as connection:
+            if connection is None:
+                return version, {}
+            # One statement sees one state of the file: the version cannot pass a change that is not returned.
+            found = connection.execute(_SINCE, (version,)).fetchall()
+        entries = _rows(row[:5] for row in found)
+        for *_, explained, best in found:
+            if explained is not None:
+                entries[explained]["detection"] = best
+        return max([version, *(row[5] for row in found)]), entries
+
+    def add_explanation(
+        self,
+        latent: int,
+        text: str,
+        predicate_json: str | None,
+        author: str,
+        detection: float | None = None,
+        fuzzing: float | None = None,
+    ) -> None:
+        """Keep an explanation of a latent with its scores; None where a score was not measured. The same text by the
+        same author takes the place of the earlier one.
+
+        predicate_json: what of the explanation a program can apply, as JSON. Raises ValueError if it is not JSON, or
+        for a score that is not finite."""
+        row = dict(zip(EXPLANATION, (latent, text, predicate_json, author, detection, fuzzing, now()), strict=True))
+        checked = self.checked_explanation(row)
+        with self.file.writing() as connection:
+            put_explanation(connection, checked)
+
+    def explanations(self, latent: int | None = None) -> list[dict[str, Any]]:
+        """Explanations of a latent, or of all, oldest first: latent, text, predicate (JSON or None), author, detection,
+        fuzzing, saved."""
+        number = None if latent is None else self.checked(latent)
+        with self.file.reading() as connection:
+            return [] if connection is None else stored_explanations(connection, number)
+
+    def best_scores(self) -> dict[int, float]:
+        """The best detection of each latent's explanations, where one was scored."""
+        best: dict[int, float] = {}
+        for row in self.explanations():
+            if row["detection"] is not None:
+                best[row["latent"]] = max(best.get(row["latent"], 0.0), row["detection"])
+        return best
+
+    def frame(self) -> pandas.DataFrame:
+        """A row a latent that has a label, star or note: latent, label, star, note, saved."""
+        import pandas
+
+        rows = [{"latent": latent, **row} for latent, row in self.all().items()]
+        return pandas.DataFrame(rows, columns=["latent", "label", "star", "note", "saved"])
+
+    def export(self, path: str | Path) -> Path:
+        """Write labels and explanations as JSON (format saekit.labels, version 1), whole or not at all."""
+        from saekit.features.labels.exchange import write_labels
+
+        return write_labels(self, Path(path))
+
+    def import_(self, path: str | Path, replace: bool = False) -> Imported:
+        """Read what `export` wrote. What is here stays: a label, star or note is only added where there is none, an
+        explanation where its author gave no such text. `replace` makes all here as the file says; what it lacks goes.
+
+        Returns how many labels and explanations were added, and how many of the file were not, since others are here.
+        Raises ValueError, and changes nothing, for a file that is not such JSON, or of another dictionary, or with a
+        latent that is not here."""
+        from saekit.features.labels.exchange import read_labels
+
+        return read_labels(self, Path(path), replace)
+
+    def checked(self, latent: int) -> int:
+        """The latent as a plain int. Raises NoSuchLatent if this dictionary has none of that number."""
+        return latent_number(latent, self.d_sae)
+
+    def checked_explanation(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The row of an explanation as it is stored. Raises ValueError naming what is wrong."""
+        scores = {}
+        for name in ("detection", "fuzzing"):
+            score = row.get(name)
+            if score is not None and (not isinstance(score, Real) or not math.isfinite(score)):
+                raise ValueError(f"{name} must be a finite number or None, found {score!r}.")
+            scores[name] = None if score is None else float(score)
+        predicate = row.get("predicate")
+        if predicate is not None:
+            try:
+                json.loads(text_of(predicate, "predicate") or "")
+            except json.JSONDecodeError as error:
+                raise ValueError(f"predicate must be JSON ({error}), found {predicate!r}.") from None
+        texts = {name: text_of(row[name], name) or "" for name in ("text", "author", "saved")}
+        return {"latent": self.checked(row["latent"]), "predicate": predicate, **texts, **scores}
+
+    def _labels(self, where: str, *values: object) -> dict[int, dict[str, Any]]:
+        with self.file.reading() as connection:
+            return {} if connection is None else _rows(connection.execute(_SELECT + where, values))
+
+
+def put(connection: sqlite3.Connection, row: dict[str, Any]) -> None:
+    """Write a row of labels (latent, label, star, note, saved), under a new version; None keeps what is there."""
+    connection.execute(_UPSERT, row)
+
+
+def put_explanation(connection: sqlite3.Connection, row: dict[str, Any]) -> None:
+    """Write a row of explanations, as `checked_explanation` gives it, in place of the same text by the same author."""
+    connection.execute(_SAME, row)
+    connection.execute(_ADD, row)
+    connection.execute(_TOUCH, (row["latent"],))
+
+
+def stored_labels(connection: sqlite3.Connection) -> dict[int, dict[str, Any]]:
+    """latent → label, star, note, saved; cleared ones too."""
+    return _rows(connection.execute(_SELECT))
+
+
+def stored_explanations(connection: sqlite3.Connection, latent: int | None = None) -> list[dict[str, Any]]:
+    """Explanations of a latent, or of all, oldest first."""
+    where, values = ("", ()) if latent is None else ("WHERE latent = ? ", (latent,))
+    found = connection.execute(f"{_EXPLANATIONS}{where}ORDER BY number", values)
+    return [dict(zip(EXPLANATION, row, strict=True)) for row in found]
+
+
+def now() -> str:
+    """ISO 8601, local time with its offset, in seconds."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def text_of(value: str | None, name: str) -> str | None:
+    """The text. Raises ValueError for what is not text, or cannot be written as UTF-8."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be text, found {value!r}.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name} has half a character (a lone surrogate) at position {error.start}.") from None
+    return value
+
+
+def _rows(found: Iterable[tuple[Any, ...]]) -> dict[int, dict[str, Any]]:
+    return {
+        latent: {"label": label, "star": bool(star), "note": note, "saved": saved}
+        for latent, label, star, note, saved in found
+    }

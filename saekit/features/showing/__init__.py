@@ -1,0 +1,3 @@
+"""Features as pictures, pages and files of others."""
+
+from __future__ import annotations

@@ -1,0 +1,210 @@
+"""One feature as static HTML: what is left of the browser on GitHub, in a converted notebook, and without a kernel.
+
+No script and no address. Text is escaped; colours follow JupyterLab's theme and fall back to dark ink on white. Where
+styles are stripped, tables, headings and bold peaks still say the same, since no number is told by colour alone.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from saekit.features.showing.card_style import STYLE
+from saekit.plots.tokens import concordance, shown
+
+if TYPE_CHECKING:
+    from saekit_widgets.protocols import FeatureView
+
+EXAMPLES, LOGITS, NEIGHBOURS = 10, 6, 8
+_WIDTH, _HEIGHT = 292, 60  # of a histogram, in its own units; it is drawn as wide as its column
+
+
+@dataclass(frozen=True, repr=False)
+class Card:
+    """One feature, drawn by a notebook; `.html` is what it draws. See `feature_card`."""
+
+    view: FeatureView
+    title: str
+    facts: str
+    label: str = ""
+    names: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def html(self) -> str:
+        return feature_card(self.view, self.title, self.facts, self.label, self.names)
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __repr__(self) -> str:
+        label = f" {self.label!r}" if self.label else ""
+        return f"<Card: feature {self.view['latent']}{label} of {self.title}, {_summary(self.view)}>"
+
+
+def feature_card(
+    view: FeatureView, title: str, facts: str, label: str = "", names: Mapping[int, str] | None = None
+) -> str:
+    """Compact HTML of one feature: its numbers, strongest examples, histogram, logits and neighbours.
+
+    title: the store. facts: what it was made from. label: what the feature was called, if anything.
+    names: what its neighbours are called, by latent.
+    A panel that the store cannot fill says why, in the words of `view["absent"]`.
+    """
+    name = f" <b>{escape(label)}</b>" if label else ""
+    heading = f"<h4><code>{view['latent']}</code>{name}</h4>"
+    short = "/".join(re.split(r"[\\/]", title)[-2:])  # of a long path, the end
+    where = f'<p class="small"><span title="{escape(title)}">{escape(short)}</span> · {escape(facts)}</p>'
+    panels = "".join([_histogram(view), _logits(view), _neighbours(view, names or {})])
+    main = f'<div class="main">{_examples(view)}</div><div class="side">{panels}</div>'
+    return (
+        f'{STYLE}<div class="saekit-feature">{heading}<p class="facts">{escape(_summary(view))}</p>{where}'
+        f'<div class="columns">{main}</div></div>'
+    )
+
+
+def _summary(view: FeatureView) -> str:
+    """The feature in one line."""
+    said = ["alive" if view["firings"] else "dead: it never fires"]
+    if view["firings"]:
+        said += [f"density {_percent(view['density'])} %", f"max {_number(view['maximum'])}"]
+        if view["minimum"] < 0:
+            said.append(f"min {_number(view['minimum'])}")
+    if view["concepts"]:
+        best = view["concepts"][0]
+        said.append(f"concept {shown(str(best['concept']))} F1 {best['f1']:.2f}, {best['share']:.0%} of its firings")
+    if view["loss_effect"] is not None:
+        said.append(f"loss effect {_signed(view['loss_effect'], 3)} nats")
+    return " · ".join(said)
+
+
+def _examples(view: FeatureView) -> str:
+    found = view["examples"].get("top") or []
+    if not view["firings"]:
+        following = view["next_alive"]
+        hint = "" if following is None else f" The next feature that fires is <code>{following}</code>."
+        return _panel(
+            "Examples",
+            "<p>This feature never fired, so it has no examples and no histogram. Its decoder row still has a "
+            f"direction, but its logits and neighbours mean nothing without firings.{hint}</p>",
+        )
+    if not found:
+        return _panel("Examples", _why(view, "examples"))
+    rows = [(example["pieces"], example["values"], example["peak"]) for example in found[:EXAMPLES]]
+    strongest = max(view["maximum"], -view["minimum"])
+    return _panel("Strongest examples", concordance(rows, maximum=strongest).html)
+
+
+def _histogram(view: FeatureView) -> str:
+    """The bars carry the colours of the tokens, so that the histogram is their legend."""
+    histogram = view["histogram"]
+    if histogram is None or not view["firings"]:
+        return "" if not view["firings"] else _panel("Activations", _why(view, "histogram"))
+    edges, counts = list(histogram["edges"]), list(histogram["counts"])
+    low, high = float(edges[0]), float(edges[-1])
+    strongest = max(abs(low), abs(high)) or 1.0
+    bars = []
+    for i, x, width, height in _bars(counts):
+        middle = (edges[i] + edges[i + 1]) / 2
+        share = 0.1 + 0.9 * min(abs(middle) / strongest, 1.0)
+        place = f'x="{x:.2f}" y="{_HEIGHT - height:.2f}" width="{width:.2f}"'
+        sign = "minus" if middle < 0 else "plus"
+        edge = f'<rect class="edge {sign}" {place} height="1" fill="#a86400"/>'
+        bars.append(
+            f'<rect class="{sign}" {place} height="{height:.2f}" fill="#f5a524" fill-opacity="{share:.3f}"/>{edge}'
+        )
+    words = f"{_number(low)} to {_number(high)}"
+    mean = "" if view["mean"] is None else f"mean {_number(view['mean'])}"
+    axis = f'<table class="axis"><tr><td>{_number(low)}</td><td>{mean}</td><td>max {_number(high)}</td></tr></table>'
+    return _panel(
+        "Activations",
+        _svg("".join(bars), f"histogram of {view['firings']:,} activations, {words}, heights logarithmic") + axis,
+        f"{_percent(1 - view['density'])} % at zero",
+    )
+
+
+def _logits(view: FeatureView) -> str:
+    logits = view["logits"]
+    if logits is None:
+        return _panel("Logits", _why(view, "logits"))
+    counts, edges = list(logits["counts"]), list(logits["edges"])
+    bars = "".join(
+        f'<rect class="{"down" if edges[i] + edges[i + 1] < 0 else "up"}" x="{x:.2f}" y="{_HEIGHT - height:.2f}" '
+        f'width="{max(width - 0.8, 0.4):.2f}" height="{height:.2f}" fill="#808080"/>'
+        for i, x, width, height in _bars(counts)
+    )
+    ends = f"{_number(edges[0])} to {_number(edges[-1])}"
+    words = f"histogram of the logit effect on every token, {ends}, heights logarithmic"
+    top, bottom = list(logits["top"])[:LOGITS], list(logits["bottom"])[:LOGITS]
+    largest = max([abs(value) for _, value in [*top, *bottom]], default=0.0) or 1.0
+    rows = "".join(
+        "<tr>" + "".join(_effect(side[i] if i < len(side) else None, largest) for side in (top, bottom)) + "</tr>"
+        for i in range(max(len(top), len(bottom)))
+    )
+    table = f'<table class="logits"><tr><th colspan="2">top</th><th colspan="2">bottom</th></tr>{rows}</table>'
+    return _panel("Top and bottom logits", _svg(bars, words, "low") + table)
+
+
+def _effect(pair: tuple[str, float] | None, largest: float) -> str:
+    if pair is None:
+        return "<td></td><td></td>"
+    piece, value = str(pair[0]), float(pair[1])
+    width = f"width:{22 * abs(value) / largest:.1f}px"
+    bar = f'<i class="{"down" if value < 0 else "up"}" style="{width}"></i>'
+    return f'<td><code>{escape(shown(piece, spaces=True))}</code></td><td class="n">{bar}{_signed(value)}</td>'
+
+
+def _neighbours(view: FeatureView, names: Mapping[int, str]) -> str:
+    found = view["neighbours"][:NEIGHBOURS]
+    if not found:
+        return _panel("Neighbours", _why(view, "neighbours"))
+    rows = "".join(
+        f'<tr><td class="n"><code>{row["latent"]}</code></td>'
+        f'<td class="name">{escape(shown(names.get(row["latent"], "")))}</td>'
+        f'<td class="n">{_signed(row["cosine"], plus=False)}</td>'
+        f'<td class="n">{_signed(row["phi"], plus=False)}</td></tr>'
+        for row in found
+    )
+    head = '<tr><th class="n">#</th><th></th><th class="n">cos</th><th class="n">φ</th></tr>'
+    return _panel("Neighbours", f'<table class="neighbours">{head}{rows}</table>')
+
+
+def _panel(title: str, body: str, aside: str = "") -> str:
+    aside = f" <small>{escape(aside)}</small>" if aside else ""
+    return f'<div class="panel"><h5>{escape(title)}{aside}</h5>{body}</div>'
+
+
+def _why(view: FeatureView, panel: str) -> str:
+    return f"<p>{escape(view['absent'].get(panel, 'There are none.'))}</p>"
+
+
+def _bars(counts: list[int]) -> list[tuple[int, float, float, float]]:
+    """(bin, x, width, height) of the bins that are not empty; heights on a log scale, so that one count is seen."""
+    tallest, width = math.log1p(max(counts, default=0)) or 1.0, _WIDTH / max(len(counts), 1)
+    return [(i, i * width, width, _HEIGHT * math.log1p(count) / tallest) for i, count in enumerate(counts) if count > 0]
+
+
+def _svg(bars: str, words: str, kind: str = "") -> str:
+    said = escape(words, quote=True)
+    return (
+        f'<svg class="{kind}" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="100%" height="{_HEIGHT}" '
+        f'preserveAspectRatio="none" role="img" aria-label="{said}">{bars}</svg>'
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}".replace("-", "−")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.4g}" if share < 0.5 else f"{math.floor(1e4 * share) / 100:.2f}"
+
+
+def _signed(value: Any, digits: int = 2, *, plus: bool = True) -> str:
+    """With a true minus sign; – where it was not measured."""
+    if value is None:
+        return "–"
+    return f"{value:{'+' if plus else ''}z.{digits}f}".replace("-", "−")
