@@ -20,7 +20,9 @@ import pyarrow as pa
 
 FORMAT, VERSION = "saekit.features", 3
 INTERVALS = QUANTILES = 5
+BEFORE, AFTER = 24, 16  # tokens around a peak that are shown, as far as its row goes
 KINDS = ("top", "interval", "quantile", "random", "near")
+MEASURED = ("top", "random")  # kinds of which the first few examples get loss effects; the mean is of those at random
 
 LATENTS = pa.schema(
     [

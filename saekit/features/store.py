@@ -68,6 +68,7 @@ class FeatureStore(OpenedStore):
         per_band: int = 4,
         random: int = 10,
         loss_examples: int = 4,
+        loss_effects: Literal["opened", "all"] = "opened",
         most_firings: int = 10_000,
         exclude: Sequence[str] = (),
         seed: int = 0,
@@ -78,8 +79,9 @@ class FeatureStore(OpenedStore):
 
         tokens:        counted tokens to read; None reads a finite corpus once.
         top, random:   how many examples of these kinds a latent gets; per_band of each of five intervals and quantiles.
-        loss_examples: so many of the top and of the random examples are run again without the latent; 0 leaves loss
-                       effects out, which is most of the time a store takes.
+        loss_effects:  "opened": they are measured when a feature is opened with the model at hand, and kept; "all":
+                       now, of every latent, which doubles the time a store takes and more.
+        loss_examples: so many of the top and of the random examples are run again without the latent; 0: none.
         most_firings:  a latent that fires more often keeps a random sample of so many firings, and those that its
                        examples show; its numbers are of all.
         exclude:       special tokens that are not counted, by their text; "special": all that the tokenizer has.
@@ -88,6 +90,7 @@ class FeatureStore(OpenedStore):
         endless corpus without `tokens`, NaN or infinite activations.
         """
         settings = {"wanted": Wanted(top, per_band, random), "loss_examples": loss_examples, "tokens": tokens}
+        settings |= {"loss_effects": loss_effects}
         settings |= {"most_firings": most_firings, "exclude": exclude, "seed": seed}
         Build(model, dictionary, source, folder, engine=engine, workers=workers, **settings).run()  # type: ignore[arg-type]
         return cls.open(folder)
@@ -168,11 +171,23 @@ class FeatureStore(OpenedStore):
         and ordered on one half of the documents; the numbers are of the other."""
         return Answer(self.number(latent), concepts(self.row(latent)), self._definition("concept"))
 
-    def loss_effect(self, latent: int) -> Answer:
-        """Nats that a firing saves, the mean over firings drawn at random; and how many these were."""
+    def loss_effect(self, latent: int, model: TransformerBridge | None = None) -> Answer:
+        """Nats that a firing saves, the mean over firings drawn at random; and how many these were. With the model it
+        is measured where it was not yet."""
+        if model is not None:
+            self.measure_loss_effects(model, [latent])
         row = self.row(latent)
         rows = [{"loss_effect": row["loss_effect"], "firings": row["loss_tokens"]}]
         return Answer(row["latent"], rows, self._definition("loss_effect"))
+
+    def measure_loss_effects(self, model: TransformerBridge, latents: Sequence[int] | None = None) -> int:
+        """Measure what building with loss_effects="opened" left: of these latents, or of all that fire. What was
+        measured is kept in the store; returns how many latents were new.
+
+        Raises ValueError for another model, and where edits are not offered at the site."""
+        from saekit.features.asking.measuring import keep_measured
+
+        return keep_measured(self, model, latents)
 
     def _definition(self, panel: str) -> str:
         return definitions(self.manifest)[panel]["text"]

@@ -9,7 +9,16 @@ from saekit.models.one_pass import ROWS_AT_ONCE, forward
 from saekit.models.placing import put
 from saekit.models.site import Site
 from saekit.models.site_table import Sites, sites_of
-from saekit.models.sites import by_head, check_edit_site, check_site, joined, joined_width, site_layer, site_width
+from saekit.models.sites import (
+    by_head,
+    can_be_edited,
+    check_edit_site,
+    check_site,
+    joined,
+    joined_width,
+    site_layer,
+    site_width,
+)
 
 __all__ = [
     "ROWS_AT_ONCE",
@@ -19,6 +28,7 @@ __all__ = [
     "Site",
     "Sites",
     "by_head",
+    "can_be_edited",
     "check_edit_site",
     "check_site",
     "describe_model",

@@ -82,6 +82,15 @@ def _shape(model: TransformerBridge, site: str) -> tuple[int, ...]:
     return known[site]
 
 
+def can_be_edited(model: TransformerBridge, site: str) -> bool:
+    """Whether ``check_edit_site`` finds nothing against editing at a site of this model."""
+    try:
+        check_edit_site(model, site)
+    except ValueError:
+        return False
+    return True
+
+
 def check_edit_site(model: TransformerBridge, site: str) -> Site:
     """The site, when edits are offered there, else ValueError with the nearest site that offers them."""
     site = check_site(model, site)

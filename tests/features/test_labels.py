@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from saekit.features.labels import database as labels_file
 from saekit.features.labels.exchange import Imported
 from saekit.features.labels.labels import Labels
+from saekit.files import sqlite as labels_file
 
 TEXTS = {
     "quotes": '"it\'s" `;--',

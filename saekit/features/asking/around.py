@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from saekit.features.asking.database import Database
-from saekit.features.building.part import AFTER, BEFORE
+from saekit.features.schema import AFTER, BEFORE
 
 SILENT = {"value": 0.0, "logit_effect": np.nan, "loss_effect": np.nan}
 

@@ -14,10 +14,29 @@ import numpy as np
 import pyarrow as pa
 
 from saekit.features import schema
+from saekit.features.asking.effects import Effects
 from saekit.features.asking.token_table import TokenTable
 
 if TYPE_CHECKING:
     import pandas
+
+
+_STORED = {"latents": "stored_latents", "activations": "stored_activations"}
+_PLAIN = (
+    *(f"create view {name} as select * from {stored}" for name, stored in _STORED.items()),
+    "create table effects (latent integer, loss_effect float, loss_tokens integer)",
+)
+# A join keeps no order, which whoever asks these tables relies on.
+_WITH_EFFECTS = (
+    "create or replace table effects as select * from measured",
+    "create or replace table firing_effects as select * from measured_firings",
+    "create or replace view latents as select s.* replace (coalesce(s.loss_effect, e.loss_effect) as loss_effect, "
+    "coalesce(e.loss_tokens, s.loss_tokens) as loss_tokens) "
+    "from stored_latents s left join effects e on s.latent = e.latent order by s.latent",
+    "create or replace view activations as select s.* replace (coalesce(s.loss_effect, e.loss_effect) as loss_effect) "
+    "from stored_activations s left join firing_effects e on s.latent = e.latent and s.place = e.place "
+    "order by s.latent, s.place",
+)
 
 
 class Database:
@@ -25,20 +44,26 @@ class Database:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.effects = Effects(folder)
+        self._taken: tuple[int, ...] = ()  # the state of the effects that the tables show
         self._lock = threading.Lock()
         self._connection = duckdb.connect()
         with self._telling():
             for name in schema.TABLES:
                 files = self._files(name)
                 quoted = ", ".join("'" + str(file).replace("'", "''") + "'" for file in files)
-                self._connection.execute(f"create view {name} as select * from read_parquet([{quoted}])")
+                self._connection.execute(
+                    f"create view {_STORED.get(name, name)} as select * from read_parquet([{quoted}])"
+                )
+            for statement in _PLAIN:
+                self._connection.execute(statement)
 
     def frame(
         self, query: str, parameters: Sequence[Any] = (), tables: dict[str, pandas.DataFrame] | None = None
     ) -> pandas.DataFrame:
         """The answer as a frame; `tables` are further ones, by name."""
         with self._lock:
-            cursor = self._connection.cursor()
+            cursor = self._cursor()
             for name, table in (tables or {}).items():
                 cursor.register(name, table)
             return cursor.execute(query, list(parameters)).df()
@@ -46,12 +71,12 @@ class Database:
     def columns(self, query: str, parameters: Sequence[Any] = ()) -> dict[str, np.ndarray]:
         """The answer as arrays; nulls of floats are nan."""
         with self._telling(), self._lock:
-            return _filled(self._connection.cursor().execute(query, list(parameters)).fetchnumpy())
+            return _filled(self._cursor().execute(query, list(parameters)).fetchnumpy())
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """The answer in Python's own types."""
         with self._telling(), self._lock:
-            found = self._connection.cursor().execute(query, list(parameters))
+            found = self._cursor().execute(query, list(parameters))
             names = [column[0] for column in found.description]
             return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
@@ -67,6 +92,19 @@ class Database:
             cursor.register("wanted", pa.table({"place": places}))
             found = cursor.execute("select place, list(concept) from wanted join concepts using (place) group by place")
             return dict(found.fetchall())
+
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        """A cursor to which latents and activations show the loss effects that were measured up to now."""
+        state = self.effects.state()
+        cursor = self._connection.cursor()
+        if state != self._taken:
+            latents, firings = self.effects.tables()
+            cursor.register("measured", latents)
+            cursor.register("measured_firings", firings)
+            for statement in _WITH_EFFECTS:
+                cursor.execute(statement)
+            self._taken = state
+        return cursor
 
     @cached_property
     def _tokens(self) -> TokenTable:

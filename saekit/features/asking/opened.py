@@ -76,6 +76,19 @@ class OpenedStore:
         """The latent as a plain int, NumPy's too. Raises NoSuchLatent, an IndexError and a ValueError, for others."""
         return latent_number(latent, self.d_sae)
 
+    # -- loss effects -------------------------------------------------------------------------------------------------
+
+    def measurable(self, row: dict[str, Any]) -> bool:
+        """Whether the loss effect of a latent, given as its row, was not measured yet and can be, with the model."""
+        settings = self.manifest["settings"]
+        if settings.get("loss_effects") != "opened" or not settings["loss_examples"] or not self.manifest["editable"]:
+            return False
+        return bool(row["firings"]) and row["loss_effect"] is None and not self.was_measured(row["latent"])
+
+    def was_measured(self, latent: int) -> bool:
+        """Whether somebody measured it after the store was built, whatever came out."""
+        return bool(self.database.rows("select 1 from effects where latent = ?", [latent]))
+
     def next_alive(self, latent: int) -> int | None:
         """The next latent that fires, from the beginning again after the last."""
         query = "select latent from latents where firings > 0 order by latent <= ?, latent limit 1"

@@ -165,10 +165,7 @@ def _absent(store: FeatureStore, row: dict[str, Any]) -> dict[str, str]:
         never = f"It never fired in {store.tokens:,} counted tokens."
         absent |= {"histogram": never, "examples": never, "loss_effect": never}
     elif row["loss_effect"] is None:
-        measured = store.manifest["settings"]["loss_examples"]
-        others = store.database.rows("select 1 from latents where loss_effect is not null limit 1")
-        why = "no firing drawn at random is followed by a token" if others else f"edits are not offered at {writes}"
-        absent["loss_effect"] = f"Not measured: {why if measured else 'the store was built without it'}."
+        absent["loss_effect"] = f"Not measured{_why(store, row, writes)}."
     if row["top_tokens"] is None:
         absent["logits"] = f"{writes} is not the residual stream and not added to it: no direct path to the logits."
     if not row["neighbours"]:
@@ -180,3 +177,18 @@ def _absent(store: FeatureStore, row: dict[str, Any]) -> dict[str, str]:
     if any(Site(site).kind == "attn.hook_z" for site in store.manifest["dictionary"]["reads"]):
         absent["sources"] = "Which earlier tokens an attention latent reads from is not shown yet."
     return absent
+
+
+def _why(store: FeatureStore, row: dict[str, Any], writes: str) -> str:
+    """Why a latent that fires has no loss effect."""
+    if store.measurable(row):
+        return (
+            " yet: a browser with the model does it when the feature is opened, as does "
+            f"store.loss_effect({row['latent']}, model)"
+        )
+    if not store.manifest["settings"]["loss_examples"]:
+        return ": the store was built with loss_examples=0"
+    others = store.database.rows("select 1 from latents where loss_effect is not null limit 1")
+    if others or store.was_measured(row["latent"]):
+        return ": no firing drawn at random is followed by a token"
+    return f": edits are not offered at {writes}"

@@ -34,7 +34,7 @@ from saekit.features.building.part import Workbench
 from saekit.features.building.reading import Progress, Reader
 from saekit.features.building.tables import write_table, write_text
 from saekit.files import remove_leftovers, write_atomically
-from saekit.models import check_edit_site, check_site, describe_model
+from saekit.models import can_be_edited, check_site, describe_model
 from saekit.models.hashing import hash_tensors
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 LATENTS_AT_ONCE, FIRINGS_AT_ONCE = 2048, 2**19
 MOST_THREADS = 4  # each holds a part
 MOST_SEED = 2**61
+LOSS_EFFECTS = ("opened", "all")
 
 
 class Build:
@@ -58,6 +59,7 @@ class Build:
         tokens: int | None,
         wanted: Wanted,
         loss_examples: int,
+        loss_effects: str,
         most_firings: int,
         exclude: Sequence[str],
         seed: int,
@@ -78,10 +80,13 @@ class Build:
         for name, count in (most | {"seed": seed}).items():
             if not 0 <= count < MOST_SEED:
                 raise ValueError(f"{name} is a whole number from 0, found {count}.")
+        if loss_effects not in LOSS_EFFECTS:
+            raise ValueError(f"loss_effects is {' or '.join(map(repr, LOSS_EFFECTS))}, found {loss_effects!r}.")
         if most_firings < 1:
             raise ValueError(f"most_firings must be at least 1, found {most_firings}.")
         self.model, self.dictionary, self.folder = model, dictionary.eval(), Path(folder)
         self.wanted, self.loss_examples, self.most_firings, self.seed = wanted, loss_examples, most_firings, seed
+        self.effects_now = loss_effects == "all"
         concepts = list(corpus.concepts) if isinstance(corpus, Corpus) else []
         self.reader = Reader(model, dictionary, corpus, tokens, concepts, exclude, engine, workers)
         provenance = describe_model(model)
@@ -102,6 +107,7 @@ class Build:
             | {
                 "tokens": tokens,
                 "loss_examples": loss_examples,
+                "loss_effects": loss_effects,
                 "most_firings": most_firings,
                 "exclude": exclude if isinstance(exclude, str) else list(exclude),
                 "seed": seed,
@@ -128,6 +134,9 @@ class Build:
         plain = json.loads(json.dumps(self.described, default=dict))
         if file.is_file():
             manifest = json.loads(file.read_text(encoding="utf-8"))
+            before = manifest["settings"] = {"loss_effects": "all"} | manifest["settings"]
+            if before["loss_effects"] == "all" and plain["settings"]["loss_effects"] == "opened":
+                plain["settings"]["loss_effects"] = "all"  # that store has what this one would
             differ = [key for key in plain if manifest.get(key) != plain[key]]
             if differ == ["settings"] and isinstance(manifest["settings"], dict):
                 before, now = (_as_arguments(settings) for settings in (manifest["settings"], plain["settings"]))
@@ -176,8 +185,9 @@ class Build:
         readings = Readings([room / file for file in manifest["chunks"]])
         write_text(self.folder, readings, progress, self.reader.concepts, self.model)
         bench, manifest["output_path"] = self._workbench(readings, progress)
+        manifest["editable"] = bench.loss_examples > 0  # at the site that is written, so that loss effects exist
         parts = _divided(readings.starts)
-        examples = _examples_to_measure(bench.loss_examples, readings)
+        examples = _examples_to_measure(bench.loss_examples, readings) if self.effects_now else 0
         if examples:
             print(f"the model runs again on {examples:,} examples, each without its latent")
         total = examples or self.dictionary.d_sae
@@ -206,7 +216,7 @@ class Build:
         output = None
         if single and writes_residual(sae.writes[0]) and sae.d_out == self.model.cfg.d_model:
             output = OutputPath.of(self.model, first_rows(readings))
-        loss_examples = self.loss_examples if single and _editable(self.model, sae.writes[0]) else 0
+        loss_examples = self.loss_examples if single and can_be_edited(self.model, sae.writes[0]) else 0
         bench = Workbench(
             model=self.model,
             dictionary=sae,
@@ -214,6 +224,7 @@ class Build:
             counted=progress.counted,
             wanted=self.wanted,
             loss_examples=loss_examples,
+            effects_now=self.effects_now,
             most_firings=self.most_firings,
             seed=self.seed,
             neighbours=Neighbours(sae.decoder_directions, readings) if sae.d_sae > 1 else None,
@@ -267,14 +278,6 @@ def _in_turn(make: Callable[[int], object], numbers: Sequence[int], threads: int
 def _as_arguments(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings by the names that FeatureStore.build gives them."""
     return {"per_band" if name == "band" else name: value for name, value in settings.items()}
-
-
-def _editable(model: TransformerBridge, site: str) -> bool:
-    try:
-        check_edit_site(model, site)
-    except ValueError:
-        return False
-    return True
 
 
 def _bar(total: int | None, initial: int, name: str, unit: str) -> Any:

@@ -17,16 +17,15 @@ from saekit.features.building import near_misses
 from saekit.features.building.choosing import Chosen, Wanted, choose, hashed, in_windows
 from saekit.features.building.chunks import Readings
 from saekit.features.building.concepts import Concepts
-from saekit.features.building.loss_effects import loss_effects
 from saekit.features.building.neighbours import Neighbours
 from saekit.features.building.output_path import OutputPath
 from saekit.features.building.statistics import Firings, numbers
 from saekit.features.building.tables import table
+from saekit.features.loss_effects import loss_effects, mean_effects
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
-BEFORE, AFTER = 24, 16  # tokens around a peak that are shown, as far as its row goes
 LOGITS, LOGIT_BINS = 10, 60
 DIRECTIONS_AT_ONCE = 2**24  # logits
 
@@ -41,6 +40,7 @@ class Workbench:
     counted: int
     wanted: Wanted
     loss_examples: int
+    effects_now: bool  # loss effects are measured here; else when a feature is opened
     most_firings: int
     seed: int
     neighbours: Neighbours | None
@@ -59,7 +59,10 @@ class Workbench:
         )
         chosen = choose(f, r, (misses[0] - first, *misses[1:]), self.wanted, self.seed, first)
         row_first, row_last = r.take("row_first", chosen.place), r.take("row_last", chosen.place)
-        begin, end = np.maximum(chosen.place - BEFORE, row_first), np.minimum(chosen.place + AFTER, row_last)
+        begin, end = (
+            np.maximum(chosen.place - schema.BEFORE, row_first),
+            np.minimum(chosen.place + schema.AFTER, row_last),
+        )
         shown = in_windows(f, chosen.latent, begin, end)
         effects = self._loss_effects(f, chosen, end, first, told)
         columns = self._numbers(f) | self._neighbours(first, last) | self._concepts(f)
@@ -67,6 +70,9 @@ class Workbench:
         columns |= logit_columns | self._peaks(f, chosen) | self._mean_effects(f, chosen, effects)
         columns["latent"] = np.arange(first, last)
         kept = shown | (f.counts[f.latent] <= self.most_firings)
+        if not self.effects_now:  # what measuring them later needs: all firings of these rows, from their beginning
+            some = self._measured(chosen)
+            kept |= in_windows(f, chosen.latent[some], row_first[some], end[some])
         if not kept.all():
             share = self.most_firings / f.counts[f.latent]
             kept |= hashed(self.seed * 4 + 2, (f.latent + first).astype(np.uint64), f.place) < share
@@ -153,25 +159,22 @@ class Workbench:
     def _loss_effects(
         self, f: Firings, chosen: Chosen, end: np.ndarray, first: int, told: Callable[[int], object]
     ) -> np.ndarray:
-        if not self.loss_examples:
+        some = self._measured(chosen)
+        if not self.effects_now or not some.any():
             return np.full(len(f.place), np.nan, np.float32)
-        kinds = [schema.KINDS.index(kind) for kind in ("top", "random")]
-        some = np.isin(chosen.kind, kinds) & (chosen.rank < self.loss_examples)
         directions = self._directions(first, first + f.latents)
         where = (chosen.latent[some], chosen.place[some], end[some])
-        return loss_effects(self.model, self.dictionary, self.readings, f, directions, *where, told)
+        return loss_effects(self.model, self.dictionary.writes[0], self.readings, f, directions, *where, told)
+
+    def _measured(self, chosen: Chosen) -> np.ndarray:
+        """The examples whose loss effect is measured."""
+        kinds = [schema.KINDS.index(kind) for kind in schema.MEASURED]
+        return np.isin(chosen.kind, kinds) & (chosen.rank < self.loss_examples)
 
     def _mean_effects(self, f: Firings, chosen: Chosen, effects: np.ndarray) -> dict[str, Any]:
-        """The mean over the firings drawn at random; the token that follows the last of a row is not known."""
         random = (chosen.kind == schema.KINDS.index("random")) & (chosen.rank < self.loss_examples)
-        latent, place = chosen.latent[random], chosen.place[random]
-        width = self.readings.places + 1
-        at = np.searchsorted(f.latent.astype(np.int64) * width + f.place, latent.astype(np.int64) * width + place)
-        measured = np.isfinite(effects[at])
-        latent, effect = latent[measured], effects[at[measured]].astype(np.float64)
-        counts = np.bincount(latent, minlength=f.latents)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mean = np.bincount(latent, weights=effect, minlength=f.latents) / counts
+        where = chosen.latent[random], chosen.place[random]
+        mean, counts = mean_effects(self.readings, f, effects, *where, f.latents)
         return {"loss_effect": _or_null(mean), "loss_tokens": counts}
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from saekit.features.labels.database import VERSION
 from saekit.features.labels.labels import (
+    VERSION,
     Labels,
     now,
     put,

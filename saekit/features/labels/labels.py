@@ -15,13 +15,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saekit.dictionaries.latent_number import latent_number
-from saekit.features.labels.database import LabelsFile
+from saekit.files.sqlite import SqliteFile
 
 if TYPE_CHECKING:
     import pandas
 
     from saekit.features.labels.exchange import Imported
 
+VERSION = 1
+TABLES = (
+    "CREATE TABLE IF NOT EXISTS labels (latent INTEGER PRIMARY KEY, label TEXT NOT NULL, star INTEGER NOT NULL, "
+    "note TEXT NOT NULL, saved TEXT NOT NULL, version INTEGER NOT NULL)",
+    "CREATE INDEX IF NOT EXISTS labels_by_version ON labels (version)",
+    "CREATE TABLE IF NOT EXISTS explanations (number INTEGER PRIMARY KEY, latent INTEGER NOT NULL, text TEXT NOT NULL, "
+    "predicate TEXT, author TEXT NOT NULL, detection REAL, fuzzing REAL, saved TEXT NOT NULL)",
+)
 EXPLANATION = ("latent", "text", "predicate", "author", "detection", "fuzzing", "saved")
 _SELECT = "SELECT latent, label, star, note, saved FROM labels "
 _NEXT = "(SELECT coalesce(max(version), 0) + 1 FROM labels)"
@@ -57,7 +65,7 @@ class Labels:
     """
 
     def __init__(self, path: str | Path, d_sae: int, dictionary: str | None = None) -> None:
-        self.file, self.d_sae, self.dictionary = LabelsFile(Path(path)), d_sae, dictionary
+        self.file, self.d_sae, self.dictionary = SqliteFile(Path(path), "labels", TABLES, VERSION), d_sae, dictionary
 
     def __repr__(self) -> str:
         return f"<Labels of {self.d_sae:,} latents in {self.file.path}>"

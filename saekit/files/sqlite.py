@@ -1,4 +1,4 @@
-"""The SQLite file of labels: its tables, how it is opened, and its errors as sentences.
+"""An SQLite file that several programs write at once: how it is opened, and its errors as sentences.
 
 Every use opens its own connection, so that threads, processes and forks need no care. Writers wait for each other.
 """
@@ -6,33 +6,29 @@ Every use opens its own connection, so that threads, processes and forks need no
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-VERSION = 1
 WAIT = 30.0
 """seconds to wait for another program's write"""
-_TABLES = (
-    "CREATE TABLE IF NOT EXISTS labels (latent INTEGER PRIMARY KEY, label TEXT NOT NULL, star INTEGER NOT NULL, "
-    "note TEXT NOT NULL, saved TEXT NOT NULL, version INTEGER NOT NULL)",
-    "CREATE INDEX IF NOT EXISTS labels_by_version ON labels (version)",
-    "CREATE TABLE IF NOT EXISTS explanations (number INTEGER PRIMARY KEY, latent INTEGER NOT NULL, text TEXT NOT NULL, "
-    "predicate TEXT, author TEXT NOT NULL, detection REAL, fuzzing REAL, saved TEXT NOT NULL)",
-    f"PRAGMA user_version = {VERSION}",
-)
 _REFUSED = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 
 
-class LabelsFile:
+class SqliteFile:
     """Transactions on one file. It is made by the first write; until then there is nothing to read.
+
+    holds:   what is kept there, in the plural, such as "labels", for sentences.
+    tables:  the statements that make its tables where they are not there.
+    version: of these tables; a file of a later one is refused.
 
     Both raise PermissionError where nothing can be written (or read), TimeoutError when another program holds the file
     for longer than 30 seconds, and ValueError for a file that is damaged or of a later version.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, holds: str, tables: Sequence[str], version: int = 1) -> None:
+        self.path, self.holds, self.version = path, holds, version
+        self._tables = (*tables, f"PRAGMA user_version = {version}")
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -48,7 +44,7 @@ class LabelsFile:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 self._check_version(connection)
-                for statement in _TABLES:
+                for statement in self._tables:
                     connection.execute(statement)
                 yield connection
             except BaseException:
@@ -83,10 +79,10 @@ class LabelsFile:
 
     def _check_version(self, connection: sqlite3.Connection) -> int:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > VERSION:
+        if version > self.version:
             raise ValueError(
-                f"{self.path} was written by a later saekit (labels of version {version}, this one knows {VERSION}): "
-                "update saekit."
+                f"{self.path} was written by a later saekit ({self.holds} of version {version}, this one knows "
+                f"{self.version}): update saekit."
             )
         return version
 
@@ -100,12 +96,12 @@ class LabelsFile:
                 raise TimeoutError(f"another program has held {self.path} for {WAIT:.0f} s: close it.") from error
             if _code(error) in _REFUSED:
                 raise PermissionError(
-                    f"labels cannot be {doing} {self.path}: the file or its folder is missing, read-only or not yours; "
-                    "copy the store to a folder of your own."
+                    f"{self.holds} cannot be {doing} {self.path}: the file or its folder is missing, read-only or not "
+                    "yours; copy the store to a folder of your own."
                 ) from error
             raise OSError(f"{self.path}: {error}.") from error
         except sqlite3.DatabaseError as error:
-            raise ValueError(f"{self.path} is not a file of labels, or is damaged ({error}).") from error
+            raise ValueError(f"{self.path} is not a file of {self.holds}, or is damaged ({error}).") from error
 
 
 def _code(error: sqlite3.Error) -> int:

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from saekit.dictionaries import Dictionary
-from saekit.features.building.chunks import Readings
-from saekit.features.building.statistics import Firings
 from saekit.models import Change, Passed, Site, forward
 
 if TYPE_CHECKING:
@@ -26,29 +23,52 @@ if TYPE_CHECKING:
 TOKENS_AT_ONCE = 2**13
 
 
+class Rows(Protocol):
+    """The tokens of a corpus by place, and the rows of the model's input that they stand in."""
+
+    @property
+    def places(self) -> int:
+        """How many there are."""
+
+    def take(self, name: str, places: np.ndarray) -> np.ndarray:
+        """ "token", or "row_first" or "row_last" (the places where its row begins and ends), at some places."""
+
+
+class Firings(Protocol):
+    """Firings sorted by latent, then place."""
+
+    @property
+    def latent(self) -> np.ndarray: ...
+    @property
+    def place(self) -> np.ndarray: ...
+    @property
+    def value(self) -> np.ndarray: ...
+
+
 def loss_effects(
     model: TransformerBridge,
-    dictionary: Dictionary,
-    readings: Readings,
+    writes: str,
+    rows: Rows,
     firings: Firings,
     directions: Tensor,
     latent: np.ndarray,
     place: np.ndarray,
     last: np.ndarray,
-    told: Callable[[int], object],
+    told: Callable[[int], object] = lambda examples: None,
 ) -> np.ndarray:
     """For each firing its effect, nan where it was not measured. Measured are the firings of `latent` in the row of
-    `place` (a latent and a place an example), up to the place `last`. directions: decoder rows of these latents."""
+    `place` (a latent and a place an example), up to the place `last`. directions: decoder rows of these latents, which
+    are written at the site `writes`."""
     effect = np.full(len(firings.place), np.nan, np.float32)
-    runs = _Runs(readings, firings, latent, place, last)
-    site = Site(dictionary.writes[0])
+    runs = _Runs(rows, firings, latent, place, last)
+    site = Site(writes)
     # The pass begins with the residual stream before the site, so that the blocks before it run once for all latents.
     stream_site = site if site.is_residual else site.beside("hook_resid_pre")
     for some in runs.batches():
-        rows, of_row = np.unique(runs.first[some], return_inverse=True)
+        firsts, of_row = np.unique(runs.first[some], return_inverse=True)
         longest = int(runs.length[some].max())
-        whole = np.minimum(readings.take("row_last", rows) - rows + 1, longest)
-        tokens = _tokens(readings, rows, whole, longest)
+        whole = np.minimum(rows.take("row_last", firsts) - firsts + 1, longest)
+        tokens = _tokens(rows, firsts, whole, longest)
         h = forward(model, tokens, stream_site).kept[stream_site]
         run, entry, column = runs.firings(some)
         target = tokens[torch.from_numpy(of_row[run]), torch.from_numpy(column + 1)]
@@ -74,14 +94,28 @@ def loss_effects(
     return effect
 
 
+def mean_effects(
+    rows: Rows, firings: Firings, effects: np.ndarray, latent: np.ndarray, place: np.ndarray, latents: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of each latent 0 … latents − 1 the mean effect over the firings (latent, place), which were drawn at random, and
+    how many were measured: the token that follows the last of a row is not known. nan where there is none."""
+    width = rows.places + 1
+    at = np.searchsorted(
+        firings.latent.astype(np.int64) * width + firings.place, latent.astype(np.int64) * width + place
+    )
+    measured = np.isfinite(effects[at])
+    latent, effect = latent[measured], effects[at[measured]].astype(np.float64)
+    counts = np.bincount(latent, minlength=latents)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.bincount(latent, weights=effect, minlength=latents) / counts, counts
+
+
 class _Runs:
     """A run is a latent in a row, as far as its examples there need. latent, first (place), length, examples."""
 
-    def __init__(
-        self, readings: Readings, firings: Firings, latent: np.ndarray, place: np.ndarray, last: np.ndarray
-    ) -> None:
-        first, end = readings.take("row_first", place), readings.take("row_last", place)
-        width = readings.places + 1
+    def __init__(self, rows: Rows, firings: Firings, latent: np.ndarray, place: np.ndarray, last: np.ndarray) -> None:
+        first, end = rows.take("row_first", place), rows.take("row_last", place)
+        width = rows.places + 1
         keys, inverse = np.unique(latent.astype(np.int64) * width + first, return_inverse=True)
         stop = np.zeros(len(keys), np.int64)
         np.maximum.at(stop, inverse, np.minimum(last + 1, end))  # with the token that follows, where there is one
@@ -112,10 +146,10 @@ class _Runs:
         return run, entry, self.place[entry] - self.first[some][run]
 
 
-def _tokens(readings: Readings, first: np.ndarray, lengths: np.ndarray, longest: int) -> Tensor:
+def _tokens(rows: Rows, first: np.ndarray, lengths: np.ndarray, longest: int) -> Tensor:
     """[row, longest]: the tokens from each first place on; the last one stands for those that are missing."""
     at = first[:, None] + np.minimum(np.arange(longest)[None], lengths[:, None] - 1)
-    return torch.from_numpy(readings.take("token", at.reshape(-1)).reshape(at.shape).astype(np.int64))
+    return torch.from_numpy(rows.take("token", at.reshape(-1)).reshape(at.shape).astype(np.int64))
 
 
 def _added(h: Tensor, kept: Mapping[str, Tensor], change: Tensor) -> Tensor:
