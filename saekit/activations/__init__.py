@@ -10,7 +10,14 @@ from saekit.activations.shuffled import ShuffledStream, StreamState
 from saekit.activations.store import ActivationStore
 from saekit.activations.store_stream import StoreStream
 from saekit.activations.stream import ActivationStream, RowStream
-from saekit.activations.tokens import TokenRows, concept_mask, concept_masks, token_strings, tokenize
+from saekit.activations.tokens import (
+    TokenRows,
+    concept_mask,
+    concept_masks,
+    stacked_concept_masks,
+    token_strings,
+    tokenize,
+)
 
 __all__ = [
     "ActivationStore",
@@ -28,6 +35,7 @@ __all__ = [
     "concept_masks",
     "harvest",
     "harvest_module",
+    "stacked_concept_masks",
     "token_strings",
     "tokenize",
 ]

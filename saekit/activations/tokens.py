@@ -183,19 +183,42 @@ def concept_masks(rows: TokenRows, documents: Sequence[Document]) -> dict[str, B
 
     A span's leading space is not counted. ``documents`` are those the rows were made from, in the same order.
     """
+    concepts, masks = stacked_concept_masks(rows, documents)
+    return dict(zip(concepts, masks, strict=True))
+
+
+def stacked_concept_masks(
+    rows: TokenRows, documents: Sequence[Document]
+) -> tuple[list[str], Bool[Tensor, "concept row position"]]:
+    """The concepts and masks of ``concept_masks``."""
     if rows.spans is None:
         raise ValueError("rows made from a token tensor have no characters, so spans of text cannot be found in them.")
-    masks: dict[str, Tensor] = {}
-    for r, d in enumerate(rows.documents.tolist()):
-        text, starts, ends = documents[d].text, rows.spans[r, :, 0], rows.spans[r, :, 1]
-        for span in documents[d].spans:
-            mask = masks.setdefault(span.concept, torch.zeros_like(rows.mask))
-            if span.start < span.end:
-                start = span.start
-                while text[start].isspace() and text[start : span.end].strip():  # a leading space is no part of a word
-                    start += 1
-                mask[r] |= (starts < span.end) & (ends > start)
-    return {concept: masks[concept] & (rows.positions >= 0) for concept in sorted(masks)}
+    found = [
+        (span.concept, r, *_without_leading_space(documents[d].text, span))
+        for r, d in enumerate(rows.documents.tolist())
+        for span in documents[d].spans
+    ]
+    concepts = sorted({concept for concept, *_ in found})
+    number = {concept: i for i, concept in enumerate(concepts)}
+    masks = torch.zeros(len(concepts) * len(rows), rows.tokens.shape[1], dtype=torch.int32)
+    if found:
+        names, of_row, starts, ends = zip(*found, strict=True)
+        row, start, end = torch.tensor(of_row), torch.tensor(starts)[:, None], torch.tensor(ends)[:, None]
+        shared = (rows.spans[row, :, 0] < end) & (rows.spans[row, :, 1] > start)
+        cell = torch.tensor([number[name] for name in names]) * len(rows) + row
+        masks.index_add_(0, cell, shared.int())
+    shape = (len(concepts), *rows.tokens.shape)
+    return concepts, masks.view(shape).bool() & (rows.positions >= 0)
+
+
+def _without_leading_space(text: str, span: Span) -> tuple[int, int]:
+    """The characters of a span that count: none of an empty one, which lies in no token."""
+    start = span.start
+    if start >= span.end:
+        return len(text) + 1, -1
+    if text[start].isspace() and text[start : span.end].strip():  # a leading space is no part of a word
+        start += len(text[start : span.end]) - len(text[start : span.end].lstrip())
+    return start, span.end
 
 
 def concept_mask(rows: TokenRows, documents: Sequence[Document], concept: str) -> Bool[Tensor, "row position"]:

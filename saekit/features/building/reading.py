@@ -16,7 +16,7 @@ import torch
 from saekit_kernels import SparseCodes
 from torch import Tensor
 
-from saekit.activations import TokenRows, concept_masks, tokenize
+from saekit.activations import TokenRows, stacked_concept_masks, tokenize
 from saekit.activations.finite import check_finite
 from saekit.activations.with_ray import read_parts
 from saekit.corpora import Corpus, Document
@@ -145,12 +145,11 @@ class Reader:
         number = {concept: i for i, concept in enumerate(self.concepts)}
         own = replace(rows, documents=rows.documents - batch.first)
         order = (kept.reshape(-1).cumsum(0) - 1).view_as(kept)
-        pairs = []
-        for concept, mask in concept_masks(own, batch.documents).items():
-            if concept in number:
-                places = base + order[mask & rows.mask]
-                pairs.append(torch.stack([places, torch.full_like(places, number[concept])], dim=1))
-        return torch.cat(pairs) if pairs else torch.empty(0, 2, dtype=torch.long)
+        concepts, masks = stacked_concept_masks(own, batch.documents)
+        numbers = torch.tensor([number.get(concept, -1) for concept in concepts], dtype=torch.long)
+        concept, row, position = (masks & rows.mask).nonzero(as_tuple=True)
+        pairs = torch.stack([base + order[row, position], numbers[concept]], dim=1)
+        return pairs[pairs[:, 1] >= 0]
 
 
 @dataclass(frozen=True)
