@@ -121,8 +121,11 @@ class FeatureStore(OpenedStore):
 
     # -- about one latent --------------------------------------------------------------------------------------------
 
-    def feature(self, latent: int) -> Card:
-        """A card of one latent, drawn without script or kernel."""
+    def feature(self, latent: int, model: TransformerBridge | None = None) -> Card:
+        """A card of one latent, drawn without script or kernel. With the model its loss effect is measured where it
+        was not yet and can be."""
+        if model is not None and self.measurable(self.row(latent)):
+            self.measure_loss_effects(model, [latent])
         view = feature_view(self, latent)
         called = names(self, [row["latent"] for row in view["neighbours"]])
         label = self.labels.get(latent)["label"]

@@ -32,7 +32,7 @@ def make(tiny_llama, sae, one_thread):
     """make(folder, **changes): a small store."""
 
     def make(folder: Path, source=TEXTS, **changes) -> sk.FeatureStore:
-        settings = {"top": 3, "random": 3, "per_band": 2, "loss_examples": 1} | changes
+        settings = {"top": 3, "random": 3, "per_band": 2, "loss_examples": 1, "loss_effects": "all"} | changes
         return sk.FeatureStore.build(tiny_llama, sae, source, folder, **settings)
 
     return make

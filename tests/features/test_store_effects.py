@@ -29,7 +29,8 @@ def made(request, tmp_path_factory, one_thread):
     with torch.no_grad():
         sae.encoder_bias[5] = -1e4
     folder = tmp_path_factory.mktemp("stores") / "it's [a] *store*"
-    return model, sae, sk.FeatureStore.build(model, sae, TEXTS, folder, top=4, random=4, per_band=2)
+    settings = {"top": 4, "random": 4, "per_band": 2, "loss_effects": "all"}
+    return model, sae, sk.FeatureStore.build(model, sae, TEXTS, folder, **settings)
 
 
 def by_hand(model, h: np.ndarray) -> np.ndarray:

@@ -116,7 +116,8 @@ def made(request, tiny_llama, tmp_path_factory, one_thread):
     kind, seed = request.param
     sae = dictionary(tiny_llama, kind, seed)
     folder = tmp_path_factory.mktemp("stores") / "store"
-    store = sk.FeatureStore.build(tiny_llama, sae, texts(seed), folder, top=5, random=6, per_band=3, loss_examples=2)
+    settings = {"top": 5, "random": 6, "per_band": 3, "loss_examples": 2, "loss_effects": "all"}
+    store = sk.FeatureStore.build(tiny_llama, sae, texts(seed), folder, **settings)
     return store, Truth(tiny_llama, sae, texts(seed)), sae
 
 

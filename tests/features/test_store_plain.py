@@ -26,7 +26,7 @@ def store(tiny_gpt2, tmp_path_factory, one_thread) -> sk.FeatureStore:
     torch.manual_seed(0)
     sae = sk.TopK(d_sae=20, k=3).build(sk.Wiring(SITE), {SITE: 16})
     folder = tmp_path_factory.mktemp("stores") / "plain"
-    return sk.FeatureStore.build(tiny_gpt2, sae, TEXTS, folder, top=3, random=3, per_band=1, loss_examples=1)
+    return sk.FeatureStore.build(tiny_gpt2, sae, TEXTS, folder, top=3, random=3, per_band=1, loss_effects="all")
 
 
 @pytest.fixture(scope="module")
