@@ -69,10 +69,13 @@ lock: environment ## write requirements.lock again
 	@mv .venv/lock.new requirements.lock && rm .venv/lock.txt
 	@echo "requirements.lock: $$(grep -c '^[^#]' requirements.lock) packages"
 
-lint: environment ## ruff and mypy
+lint: environment ## ruff, mypy, and prettier where npm is
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
+	@cd widgets; if ! command -v npm >/dev/null 2>&1; then echo "widgets/src was not checked: npm is not installed."; \
+	elif ! [ -d node_modules/prettier ] && ! npm ci --silent; then echo "widgets/src was not checked: npm ci failed."; \
+	else npm run --silent format:check; fi
 
 wheel: environment ## dist/: the wheel and the source archive
 	@$(RUN) -m build --no-isolation --outdir dist

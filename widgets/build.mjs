@@ -13,7 +13,9 @@ const styles = {
   name: "styles",
   setup: ({ onLoad }) =>
     onLoad({ filter: /\.css$/ }, async ({ path }) => ({
-      contents: (await transform(await readFile(path, "utf8"), { loader: "css", minify: true, charset: "utf8" })).code.trim(),
+      contents: (
+        await transform(await readFile(path, "utf8"), { loader: "css", minify: true, charset: "utf8" })
+      ).code.trim(),
       loader: "text",
     })),
 };

@@ -20,9 +20,19 @@ import pyarrow as pa
 
 FORMAT, VERSION = "saekit.features", 3
 INTERVALS = QUANTILES = 5
-BEFORE, AFTER = 24, 16  # tokens around a peak that are shown, as far as its row goes
 KINDS = ("top", "interval", "quantile", "random", "near")
 MEASURED = ("top", "random")  # kinds of which the first few examples get loss effects; the mean is of those at random
+
+# How a store is made today. A reader takes what the file itself says: lengths of lists, and the manifest's windows.
+BINS, LOGIT_BINS = 40, 60
+SAME_BEFORE, SAME_AFTER = 8, 4
+"""Two top examples are the same text when these many tokens before and after the peak are equal, the peak too."""
+NEAR_TOKENS = 2**16
+"""near misses are looked for among about so many counted tokens, the first"""
+COACTIVE_TOKENS = 2**20
+"""φ is measured on about so many counted tokens, the first"""
+WINDOW = {"before": 24, "after": 16}
+"""Tokens around a peak that are shown, as far as its row goes: `windows` in the manifest; of stores without it, too."""
 
 LATENTS = pa.schema(
     [

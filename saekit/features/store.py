@@ -21,11 +21,8 @@ from saekit.features.asking.answers import Answer, Examples
 from saekit.features.asking.definitions import KINDS, definitions
 from saekit.features.asking.listing import facts, listing, names
 from saekit.features.asking.opened import OpenedStore
-from saekit.features.asking.view import concepts, examples, feature_view, neighbours
+from saekit.features.asking.view import bin_edges, concepts, examples, feature_view, neighbours
 from saekit.features.asking.windows import Window
-from saekit.features.building.build import Build
-from saekit.features.building.choosing import Wanted
-from saekit.features.building.statistics import histogram_edges
 from saekit.features.explanations import (
     Explanation,
     ExplanationScore,
@@ -37,6 +34,7 @@ from saekit.features.explanations import (
     score,
 )
 from saekit.features.explanations.judge import explanation_text
+from saekit.features.labels.exchange import Imported, export_labels, import_labels
 from saekit.features.showing.card import Card
 from saekit.features.showing.neuronpedia import write_neuronpedia
 from saekit.features.showing.prompt import features_on
@@ -47,7 +45,6 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
     from saekit.corpora import Corpus
-    from saekit.features.labels.exchange import Imported
 
 Kind = Literal["top", "interval", "quantile", "random", "near"]
 
@@ -89,6 +86,9 @@ class FeatureStore(OpenedStore):
         Raises ValueError for a folder that holds another store (naming the fields), a dictionary of another model, an
         endless corpus without `tokens`, NaN or infinite activations.
         """
+        from saekit.features.building.build import Build  # the builder, SciPy with it: nobody who reads needs them
+        from saekit.features.building.choosing import Wanted
+
         settings = {"wanted": Wanted(top, per_band, random), "loss_examples": loss_examples, "tokens": tokens}
         settings |= {"loss_effects": loss_effects}
         settings |= {"most_firings": most_firings, "exclude": exclude, "seed": seed}
@@ -145,9 +145,10 @@ class FeatureStore(OpenedStore):
     def histogram(self, latent: int) -> Answer:
         """Non-zero activations in 40 equal bins: low, high, count."""
         row = self.row(latent)
-        edges = histogram_edges(row["min_activation"], row["max_activation"])
-        bins = zip(edges[:-1], edges[1:], row["histogram"] or [], strict=False)
-        rows = [{"low": float(low), "high": float(high), "count": count} for low, high, count in bins]
+        counts = row["histogram"] or []
+        edges = bin_edges(row["min_activation"], row["max_activation"], counts)
+        bins = zip(edges[:-1], edges[1:], counts, strict=True)
+        rows = [{"low": low, "high": high, "count": count} for low, high, count in bins]
         return Answer(row["latent"], rows, self._definition("histogram"))
 
     def logits(self, latent: int) -> Answer:
@@ -255,7 +256,7 @@ class FeatureStore(OpenedStore):
 
     def export_labels(self, path: str | Path) -> Path:
         """Labels, stars, notes and explanations as one JSON file."""
-        return self.labels.export(path)
+        return export_labels(self.labels, path)
 
     def import_labels(self, path: str | Path, replace: bool = False) -> Imported:
         """Take in what export_labels wrote; what is here already stays, and the file fills what is empty. `replace`
@@ -263,7 +264,7 @@ class FeatureStore(OpenedStore):
 
         Raises ValueError for a file that is none, of another dictionary or with latents that are not there; nothing is
         changed then."""
-        return self.labels.import_(path, replace)
+        return import_labels(self.labels, path, replace)
 
     def export_neuronpedia(self, folder: str | Path, latents: Sequence[int] | None = None) -> Path:
         """Write a Neuronpedia feature JSON for each latent (default: those that fire), the same numbers as here."""

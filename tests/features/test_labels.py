@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from saekit.features.labels.exchange import Imported
+from saekit.features.labels.exchange import Imported, export_labels, import_labels
 from saekit.features.labels.labels import Labels
 from saekit.files import sqlite as labels_file
 
@@ -60,7 +60,7 @@ def test_any_text_comes_back_equal(labels: Labels, tmp_path: Path, text: str) ->
     labels.set(3, label=text, note=text[::-1])
     assert (labels.get(3)["label"], labels.get(3)["note"]) == (text, text[::-1])
     other = Labels(tmp_path / "other.sqlite", 1000)
-    other.import_(labels.export(tmp_path / "labels.json"))
+    import_labels(other, export_labels(labels, tmp_path / "labels.json"))
     assert other.all() == labels.all()
 
 
@@ -251,13 +251,13 @@ def test_explanations_come_back_in_order(full: Labels) -> None:
 
 
 def test_export_and_import_are_an_identity(full: Labels, tmp_path: Path) -> None:
-    file = full.export(tmp_path / "new" / "labels.json")
+    file = export_labels(full, tmp_path / "new" / "labels.json")
     other = Labels(tmp_path / "other.sqlite", 1000, "abc")
     for _ in range(2):  # a second time changes nothing
-        other.import_(file)
+        import_labels(other, file)
         assert other.all() == full.all() and other.explanations() == full.explanations()
     other.dictionary = None
-    assert json.loads(other.export(tmp_path / "again.json").read_text()) == {
+    assert json.loads(export_labels(other, tmp_path / "again.json").read_text()) == {
         **json.loads(file.read_text()),
         "dictionary": None,
     }
@@ -279,7 +279,7 @@ def test_import_keeps_what_is_here_fills_what_is_empty_and_counts_both(
     full: Labels, mine: Labels, tmp_path: Path
 ) -> None:
     version, _ = mine.since(0)
-    done = mine.import_(full.export(tmp_path / "labels.json"))
+    done = import_labels(mine, export_labels(full, tmp_path / "labels.json"))
     row = mine.get(1)
     assert (row["label"], row["note"], row["star"]) == ("mine", "mine", True)  # only the star was not said here
     assert mine.get(2)["label"] == "two" and mine.get(9)["note"] == "nine"
@@ -292,12 +292,12 @@ def test_import_keeps_what_is_here_fills_what_is_empty_and_counts_both(
     )
     assert list(mine.since(version)[1]) == [1, 4]  # what is equal is not said to have changed
     again, _ = mine.since(0)
-    assert mine.import_(tmp_path / "labels.json") == Imported(0, 0, 1, 1) and mine.since(0)[0] == again
+    assert import_labels(mine, tmp_path / "labels.json") == Imported(0, 0, 1, 1) and mine.since(0)[0] == again
 
 
 def test_import_that_replaces_leaves_what_the_file_says(full: Labels, mine: Labels, tmp_path: Path) -> None:
     version, _ = mine.since(0)
-    done = mine.import_(full.export(tmp_path / "labels.json"), replace=True)
+    done = import_labels(mine, export_labels(full, tmp_path / "labels.json"), replace=True)
     assert mine.all() == full.all() and mine.explanations() == full.explanations()
     assert done == Imported(labels=2, explanations=2)
     assert list(mine.since(version)[1]) == [1, 2, 4, 9]  # those who have the store open learn what was cleared
@@ -305,7 +305,7 @@ def test_import_that_replaces_leaves_what_the_file_says(full: Labels, mine: Labe
 
 def test_a_cleared_label_is_filled_with_what_the_file_says(full: Labels, mine: Labels, tmp_path: Path) -> None:
     mine.set(1, label="", note="")
-    mine.import_(full.export(tmp_path / "labels.json"))
+    import_labels(mine, export_labels(full, tmp_path / "labels.json"))
     assert mine.get(1) == full.get(1)
 
 
@@ -333,13 +333,13 @@ def test_a_cleared_label_is_filled_with_what_the_file_says(full: Labels, mine: L
     ],
 )
 def test_a_wrong_file_is_one_sentence_and_changes_nothing(full: Labels, tmp_path: Path, change, says: str) -> None:
-    file = full.export(tmp_path / "labels.json")
+    file = export_labels(full, tmp_path / "labels.json")
     changed = change(json.loads(file.read_text()))
     file.write_text(changed if isinstance(changed, str) else json.dumps(changed))
     before = full.all(), full.explanations(), full.since(0)
     for replace in (False, True):
         with pytest.raises(ValueError, match=f"labels.json was not imported: .*{says}.*Nothing was changed"):
-            full.import_(file, replace=replace)
+            import_labels(full, file, replace=replace)
     assert (full.all(), full.explanations(), full.since(0)) == before
 
 

@@ -11,8 +11,7 @@ import torch
 import saekit as sk
 from saekit.dictionaries import PCA, LinearDecoder, LinearEncoder
 from saekit.features.building import near_misses
-from saekit.features.building.choosing import SAME_AFTER, SAME_BEFORE
-from saekit.features.building.part import AFTER, BEFORE
+from saekit.features.schema import SAME_AFTER, SAME_BEFORE, WINDOW
 
 SITE = "blocks.0.hook_resid_post"
 WORDS = [
@@ -200,7 +199,7 @@ def test_examples_show_the_text_and_the_activations_around_their_peak(made) -> N
             for example, place in zip(store.examples(latent, kind), own.place, strict=True):
                 window = [
                     p
-                    for p in range(place - BEFORE, place + AFTER + 1)
+                    for p in range(place - WINDOW["before"], place + WINDOW["after"] + 1)
                     if 0 <= p < len(truth.row) and truth.row[p] == truth.row[place]
                 ]
                 assert [t for part in example["tokens"] for t in part] == [int(truth.token[p]) for p in window]

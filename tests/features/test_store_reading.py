@@ -11,7 +11,7 @@ import saekit as sk
 from saekit.features import After, Concept, Tokens
 from saekit.features.asking import held_out
 from saekit.features.asking.around import firings
-from saekit.features.building.part import AFTER, BEFORE
+from saekit.features.schema import WINDOW
 
 
 @pytest.fixture(scope="module")
@@ -113,10 +113,10 @@ def test_windows_are_the_tokens_of_the_row_around_each_place(store) -> None:
     fired = store.sql("select place, value from activations where latent = 5").set_index("place").value
     labels = store.sql("select place, concept from concepts")
     wanted = np.array([len(tokens) - 1, 700, 0, 701, 5_000])
-    found = held_out.windows(store, wanted, firings(store.database, 5))
+    found = held_out.windows(store, wanted, firings(store, 5))
     assert len(found) == 5
     for place, window in zip(wanted.tolist(), found, strict=True):
-        near = tokens.loc[max(0, place - BEFORE) : place + AFTER]
+        near = tokens.loc[max(0, place - WINDOW["before"]) : place + WINDOW["after"]]
         own = near[near.row == tokens.row[place]]
         assert window.places == tuple(own.index) and window.tokens == tuple(own.token)
         assert window.document == tokens.document[place] and window.counted == tuple(own.counted)

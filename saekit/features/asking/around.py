@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from saekit.features.asking.database import Database
-from saekit.features.schema import AFTER, BEFORE
+from saekit.features.asking.opened import OpenedStore
 
 SILENT = {"value": 0.0, "logit_effect": np.nan, "loss_effect": np.nan}
 
 
-def around(database: Database, places: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray, list[slice]]:
+def around(store: OpenedStore, places: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray, list[slice]]:
     """The rows of tokens that are needed, ascending; the index of each place among them; the stretch around it, as far
     as its row of the model's input goes."""
-    tokens = database.tokens_at(np.unique(places[:, None] + np.arange(-BEFORE, AFTER + 1)))
+    before, after = store.window
+    tokens = store.database.tokens_at(np.unique(places[:, None] + np.arange(-before, after + 1)))
     centres = np.searchsorted(tokens["place"], places)
     # Around a place none is missing but before the corpus and after it, so that a stretch is a slice.
-    begins = np.searchsorted(tokens["place"], places - BEFORE)
-    ends = np.searchsorted(tokens["place"], places + AFTER, side="right")
+    begins = np.searchsorted(tokens["place"], places - before)
+    ends = np.searchsorted(tokens["place"], places + after, side="right")
     stretches = []
     for centre, begin, end in zip(centres, begins, ends, strict=True):
         same = begin + np.flatnonzero(tokens["row"][begin:end] == tokens["row"][centre])
@@ -25,9 +25,9 @@ def around(database: Database, places: np.ndarray) -> tuple[dict[str, np.ndarray
     return tokens, centres, stretches
 
 
-def firings(database: Database, latent: int, columns: tuple[str, ...] = ("value",)) -> dict[str, np.ndarray]:
+def firings(store: OpenedStore, latent: int, columns: tuple[str, ...] = ("value",)) -> dict[str, np.ndarray]:
     """All firings that are kept of a latent: `place`, ascending, and columns of the table activations."""
-    return database.columns(
+    return store.database.columns(
         f"select place, {', '.join(columns)} from activations where latent = ? order by place", [latent]
     )
 

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from saekit.features.building.choosing import SAME_AFTER, SAME_BEFORE
-from saekit.features.building.neighbours import COACTIVE_TOKENS
-from saekit.features.building.reading import NEAR_TOKENS
+from saekit.features.schema import BINS, COACTIVE_TOKENS, NEAR_TOKENS, SAME_AFTER, SAME_BEFORE
 from saekit.metrics.concepts import MINIMUM
 
 KINDS = {
@@ -70,7 +68,7 @@ def definitions(manifest: dict[str, Any]) -> dict[str, dict[str, str]]:
         ),
         "histogram": (
             "Activation histogram",
-            f"Activations z in 40 equal bins, zeros left out; heights are logarithmic. {over}",
+            f"Activations z in {BINS} equal bins, zeros left out; heights are logarithmic. {over}",
             "store.histogram({latent})",
         ),
         "logits": (

@@ -6,31 +6,28 @@ An explanation is written from the former and judged on the latter.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from saekit.features.asking.around import around, at, firings
+from saekit.features.asking.opened import OpenedStore
 from saekit.features.asking.windows import Window
-
-if TYPE_CHECKING:
-    from saekit.features.store import FeatureStore
 
 TRIED = 20  # times as many random places are looked at as windows are wanted
 
 
-def seen(store: FeatureStore, latent: int) -> list[Window]:
+def seen(store: OpenedStore, latent: int) -> list[Window]:
     """The windows of its examples, each once, in the order of their text."""
-    return windows(store, _shown(store, latent), firings(store.database, latent))
+    return windows(store, _shown(store, latent), firings(store, latent))
 
 
-def _shown(store: FeatureStore, latent: int) -> np.ndarray:
+def _shown(store: OpenedStore, latent: int) -> np.ndarray:
     """The places that its examples show, ascending."""
     rows = store.database.rows("select distinct place from examples where latent = ? order by place", [latent])
     return np.array([row["place"] for row in rows], np.int64)
 
 
-def held_out(store: FeatureStore, latent: int, n: int = 50, seed: int = 0) -> tuple[list[Window], list[Window]]:
+def held_out(store: OpenedStore, latent: int, n: int = 50, seed: int = 0) -> tuple[list[Window], list[Window]]:
     """n windows in which it fires and n in which it does not, of documents that no example shows, none overlapping
     another; fewer where there are not so many.
 
@@ -43,7 +40,7 @@ def held_out(store: FeatureStore, latent: int, n: int = 50, seed: int = 0) -> tu
         )
     rng = np.random.default_rng([seed, latent])
     shown = set(store.database.tokens_at(_shown(store, latent))["document"].tolist())
-    fired = firings(store.database, latent)
+    fired = firings(store, latent)
     activating = _apart(store, rng.permutation(fired["place"]), fired, shown, fires=True)
     places = int(store.database.rows("select max(place) as last from tokens")[0]["last"]) + 1
     anywhere = rng.choice(places, size=min(places, TRIED * n), replace=False)
@@ -52,7 +49,7 @@ def held_out(store: FeatureStore, latent: int, n: int = 50, seed: int = 0) -> tu
 
 
 def _apart(
-    store: FeatureStore, places: np.ndarray, fired: dict[str, np.ndarray], shown: set[int], *, fires: bool
+    store: OpenedStore, places: np.ndarray, fired: dict[str, np.ndarray], shown: set[int], *, fires: bool
 ) -> Iterator[Window]:
     """Windows around the places that are wanted, in that order, each of tokens that none before it had."""
     taken: set[int] = set()
@@ -68,11 +65,11 @@ def _first(found: Iterator[Window], n: int) -> list[Window]:
     return [window for window, _ in zip(found, range(n), strict=False)]
 
 
-def windows(store: FeatureStore, places: np.ndarray, fired: dict[str, np.ndarray]) -> list[Window]:
+def windows(store: OpenedStore, places: np.ndarray, fired: dict[str, np.ndarray]) -> list[Window]:
     """The tokens around each place, as far as its row goes, with the values of these firings."""
     if not len(places):
         return []
-    tokens, centres, stretches = around(store.database, places)
+    tokens, centres, stretches = around(store, places)
     values = at(tokens["place"], fired)["value"]
     concepts = store.database.concepts_at(tokens["place"])
     found = []

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from saekit_widgets.protocols import Listing
 
 from saekit.features.asking.definitions import definitions
+from saekit.features.asking.opened import OpenedStore
 from saekit.plots.tokens import shown
-
-if TYPE_CHECKING:
-    from saekit.features.store import FeatureStore
 
 HINTS = 3  # tokens
 
 
-def listing(store: FeatureStore) -> Listing:
+def listing(store: OpenedStore) -> Listing:
     columns = store.database.columns(
         "select density, max_activation as most, min_activation as least, loss_effect, "
         "coalesce(concept_f1[1], 'nan'::float) as f1, coalesce(concept[1], '') as concept from latents order by latent"
@@ -45,13 +43,13 @@ def listing(store: FeatureStore) -> Listing:
     )
 
 
-def hints(store: FeatureStore) -> list[str]:
+def hints(store: OpenedStore) -> list[str]:
     """What stands where there is no label: the tokens at its strongest examples' peaks."""
     rows = store.database.rows("select peak_tokens from latents order by latent")
     return [_hint(store, row["peak_tokens"]) for row in rows]
 
 
-def names(store: FeatureStore, latents: list[int]) -> dict[int, str]:
+def names(store: OpenedStore, latents: list[int]) -> dict[int, str]:
     """What these latents are called: their label, or where there is none the hint."""
     known = store.labels.all()
     query = "select latent, peak_tokens from latents where latent in (select unnest(?))"
@@ -59,7 +57,7 @@ def names(store: FeatureStore, latents: list[int]) -> dict[int, str]:
     return {latent: known.get(latent, {}).get("label") or found[latent] for latent in latents}
 
 
-def _hint(store: FeatureStore, tokens: list[int] | None) -> str:
+def _hint(store: OpenedStore, tokens: list[int] | None) -> str:
     return " ".join(shown(store.text_of(token), spaces=True) for token in (tokens or [])[:HINTS])
 
 

@@ -35,9 +35,9 @@ class StoredRows:
     columns: dict[str, np.ndarray]
 
     @classmethod
-    def around(cls, database: Database, places: np.ndarray, context: int) -> StoredRows:
-        """`context`: the most tokens that a row has."""
-        reach = np.arange(-context, schema.AFTER + 2)  # the token after the last that is shown is predicted there
+    def around(cls, database: Database, places: np.ndarray, context: int, after: int) -> StoredRows:
+        """`context`: the most tokens that a row has; `after`: tokens after a place that are measured with it."""
+        reach = np.arange(-context, after + 2)  # the token after the last that is shown is predicted there
         columns = database.tokens_at(np.unique(places[:, None] + reach))
         row = columns["row"]
         # Between two stretches that were asked for the places jump, and so may not the row.
@@ -109,8 +109,9 @@ def measure(store: OpenedStore, model: TransformerBridge, latents: Sequence[int]
     effects = np.full(len(firings.place), np.nan, np.float32)
     mean, counts = np.full(len(numbers), np.nan), np.zeros(len(numbers), np.int64)
     if len(place):
-        rows = StoredRows.around(store.database, place, model.cfg.n_ctx)
-        last = np.minimum(place + schema.AFTER, rows.take("row_last", place))
+        _, after = store.window
+        rows = StoredRows.around(store.database, place, model.cfg.n_ctx, after)
+        last = np.minimum(place + after, rows.take("row_last", place))
         directions = store.dictionary.decoder_directions[numbers.tolist()].detach().float().cpu()
         site = store.dictionary.writes[0]
         effects = loss_effects(model, site, rows, firings, directions, latent, place, last)

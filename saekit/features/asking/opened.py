@@ -12,6 +12,7 @@ import numpy as np
 from saekit.dictionaries import Dictionary, check_model
 from saekit.dictionaries.latent_number import latent_number
 from saekit.dictionaries.storage import read_dictionary
+from saekit.features import schema
 from saekit.features.asking.database import Database
 from saekit.features.labels.labels import Labels
 
@@ -37,6 +38,12 @@ class OpenedStore:
     def dictionary(self) -> Dictionary:
         """The dictionary it was made from, which it carries."""
         return read_dictionary(self.folder / "dictionary")
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Tokens before and after a peak that the store keeps the numbers of, as far as its row goes."""
+        kept = self.manifest.get("windows", schema.WINDOW)
+        return kept["before"], kept["after"]
 
     def check_model(self, model: TransformerBridge) -> None:
         """Raise ValueError naming both when the store was made on another model."""

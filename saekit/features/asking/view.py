@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from saekit_widgets.protocols import Band, Example, FeatureView
 
 from saekit.features.asking.around import around, at, firings
-from saekit.features.building.part import LOGIT_BINS
-from saekit.features.building.statistics import histogram_edges, quantile_counts
+from saekit.features.asking.opened import OpenedStore
 from saekit.features.pieces import pieces
-from saekit.features.schema import INTERVALS, KINDS
+from saekit.features.schema import INTERVALS, KINDS, QUANTILES
 from saekit.models import Site
 
-if TYPE_CHECKING:
-    from saekit.features.store import FeatureStore
 
-
-def feature_view(store: FeatureStore, latent: int) -> FeatureView:
+def feature_view(store: OpenedStore, latent: int) -> FeatureView:
     """Where the examples cannot be read, `absent` says so.
 
     Raises NoSuchLatent for a latent that is not there, ValueError where the table of latents cannot be read."""
@@ -71,11 +67,13 @@ def neighbours(row: dict[str, Any]) -> list[dict[str, Any]]:
 def _histogram(row: dict[str, Any]) -> dict[str, Any] | None:
     if not row["firings"]:
         return None
-    edges = histogram_edges(row["min_activation"], row["max_activation"])
-    return {"edges": edges.tolist(), "counts": row["histogram"]}
+    return {
+        "edges": bin_edges(row["min_activation"], row["max_activation"], row["histogram"]),
+        "counts": row["histogram"],
+    }
 
 
-def _logits(store: FeatureStore, row: dict[str, Any]) -> dict[str, Any] | None:
+def _logits(store: OpenedStore, row: dict[str, Any]) -> dict[str, Any] | None:
     if row["top_tokens"] is None:
         return None
     sides = {
@@ -85,11 +83,22 @@ def _logits(store: FeatureStore, row: dict[str, Any]) -> dict[str, Any] | None:
         ]
         for side in ("top", "bottom")
     }
-    edges = np.linspace(row["logit_low"], row["logit_high"], LOGIT_BINS + 1).tolist()
-    return {**sides, "edges": edges, "counts": row["logit_histogram"]}
+    counts = row["logit_histogram"]
+    return {**sides, "edges": bin_edges(row["logit_low"], row["logit_high"], counts), "counts": counts}
 
 
-def _examples(store: FeatureStore, row: dict[str, Any]) -> dict[str, Any]:
+def bin_edges(low: float, high: float, counts: list[int]) -> list[float]:
+    """The edges of equal bins from low to high, as many as there are counts."""
+    return np.linspace(low, high, len(counts) + 1).tolist()
+
+
+def quantile_counts(firings: int) -> list[int]:
+    """Firings in each of the bands of equal count."""
+    below = [(firings - 1) * q // QUANTILES + 1 for q in range(1, QUANTILES)]
+    return np.diff([0, *below, firings]).tolist()
+
+
+def _examples(store: OpenedStore, row: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {kind: [] for kind in KINDS}
     for shown, kind, band in examples(store, row["latent"], KINDS):
         found[kind].append((band, shown))
@@ -112,7 +121,7 @@ def _bands(found: list[tuple[int, Example]], edges: list[float], counts: list[in
     return bands
 
 
-def examples(store: FeatureStore, latent: int, kinds: tuple[str, ...]) -> list[tuple[Example, str, int]]:
+def examples(store: OpenedStore, latent: int, kinds: tuple[str, ...]) -> list[tuple[Example, str, int]]:
     """Examples with their kind and band, in the order of kind and band; those drawn at random by strength, the others
     by rank."""
     rows = store.database.rows(
@@ -122,8 +131,8 @@ def examples(store: FeatureStore, latent: int, kinds: tuple[str, ...]) -> list[t
     )
     if not rows:
         return []
-    tokens, peaks, stretches = around(store.database, np.array([row["place"] for row in rows]))
-    columns = at(tokens["place"], firings(store.database, latent, ("value", "logit_effect", "loss_effect")))
+    tokens, peaks, stretches = around(store, np.array([row["place"] for row in rows]))
+    columns = at(tokens["place"], firings(store, latent, ("value", "logit_effect", "loss_effect")))
     found = []
     for row, peak, stretch in zip(rows, peaks, stretches, strict=True):
         example = _example(store, tokens, stretch, int(peak), columns)
@@ -132,7 +141,7 @@ def examples(store: FeatureStore, latent: int, kinds: tuple[str, ...]) -> list[t
 
 
 def _example(
-    store: FeatureStore, tokens: dict[str, np.ndarray], window: slice, peak: int, columns: dict[str, np.ndarray]
+    store: OpenedStore, tokens: dict[str, np.ndarray], window: slice, peak: int, columns: dict[str, np.ndarray]
 ) -> dict[str, Any]:
     ids = tokens["token"][window].tolist()
     shown = pieces([store.bytes_of(token) for token in ids])
@@ -158,7 +167,7 @@ def _example(
     }
 
 
-def _absent(store: FeatureStore, row: dict[str, Any]) -> dict[str, str]:
+def _absent(store: OpenedStore, row: dict[str, Any]) -> dict[str, str]:
     writes = ", ".join(store.manifest["dictionary"]["writes"])
     absent: dict[str, str] = {}
     if not row["firings"]:

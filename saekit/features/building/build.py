@@ -160,7 +160,7 @@ class Build:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.dictionary.save(self.folder / "dictionary")
         begun = {"progress": asdict(Progress()), "chunks": [], "read": False, "parts": [], "finished": False}
-        manifest = plain | {"versions": installed_versions()} | begun
+        manifest = plain | {"versions": installed_versions(), "windows": schema.WINDOW} | begun
         self._write(manifest)
         return manifest
 

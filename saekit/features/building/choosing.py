@@ -17,10 +17,8 @@ import numpy as np
 
 from saekit.features.building.chunks import Readings
 from saekit.features.building.statistics import Firings
-from saekit.features.schema import INTERVALS, KINDS, QUANTILES
+from saekit.features.schema import INTERVALS, KINDS, QUANTILES, SAME_AFTER, SAME_BEFORE
 
-SAME_BEFORE, SAME_AFTER = 8, 4
-"""Two top examples are the same text when these many tokens before and after the peak are equal, the peak too."""
 CONSIDERED = 3  # times as many top candidates are looked at as are shown
 
 

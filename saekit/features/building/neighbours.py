@@ -14,9 +14,9 @@ from scipy import sparse
 from torch import Tensor
 
 from saekit.features.building.chunks import Readings
+from saekit.features.schema import COACTIVE_TOKENS
 
 MOST = 8  # of each kind
-COACTIVE_TOKENS = 2**20
 
 
 class Neighbours:

@@ -22,11 +22,12 @@ from saekit.features.building.output_path import OutputPath
 from saekit.features.building.statistics import Firings, numbers
 from saekit.features.building.tables import table
 from saekit.features.loss_effects import loss_effects, mean_effects
+from saekit.features.schema import LOGIT_BINS, WINDOW
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
-LOGITS, LOGIT_BINS = 10, 60
+LOGITS = 10
 DIRECTIONS_AT_ONCE = 2**24  # logits
 
 
@@ -60,8 +61,8 @@ class Workbench:
         chosen = choose(f, r, (misses[0] - first, *misses[1:]), self.wanted, self.seed, first)
         row_first, row_last = r.take("row_first", chosen.place), r.take("row_last", chosen.place)
         begin, end = (
-            np.maximum(chosen.place - schema.BEFORE, row_first),
-            np.minimum(chosen.place + schema.AFTER, row_last),
+            np.maximum(chosen.place - WINDOW["before"], row_first),
+            np.minimum(chosen.place + WINDOW["after"], row_last),
         )
         shown = in_windows(f, chosen.latent, begin, end)
         effects = self._loss_effects(f, chosen, end, first, told)

@@ -22,6 +22,7 @@ from saekit.activations.with_ray import read_parts
 from saekit.corpora import Corpus, Document
 from saekit.dictionaries import Dictionary
 from saekit.features.building.near_misses import NearMisses
+from saekit.features.schema import NEAR_TOKENS
 from saekit.models import ROWS_AT_ONCE, joined
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 CHUNK_TOKENS = 2**16
 ENCODED_AT_ONCE = 2048
-NEAR_TOKENS = 2**16
 
 
 @dataclass

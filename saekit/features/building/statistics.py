@@ -10,9 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from saekit.features.schema import INTERVALS, QUANTILES
-
-BINS = 40
+from saekit.features.schema import BINS, INTERVALS, QUANTILES
 
 
 @dataclass(frozen=True)
@@ -110,17 +108,6 @@ def numbers(firings: Firings) -> Numbers:
         intervals=_counted(f.latent * INTERVALS + f.interval, f.latents, INTERVALS),
         quantiles=_quantiles(f),
     )
-
-
-def quantile_counts(firings: int) -> list[int]:
-    """Firings in each of the bands."""
-    below = [(firings - 1) * q // QUANTILES + 1 for q in range(1, QUANTILES)]
-    return np.diff([0, *below, firings]).tolist()
-
-
-def histogram_edges(low: float, high: float) -> np.ndarray:
-    """The edges of a latent's histogram, from its min_activation and max_activation."""
-    return np.linspace(low, high, BINS + 1)
 
 
 def _histogram(f: Firings, low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -47,8 +47,9 @@ class Imported:
         return f"added {self.labels} labels and {self.explanations} explanations, {kept}{hint}"
 
 
-def write_labels(labels: Labels, path: Path) -> Path:
-    """Write all labels and explanations, whole or not at all."""
+def export_labels(labels: Labels, path: str | Path) -> Path:
+    """Write labels, stars, notes and explanations as one JSON file, whole or not at all."""
+    path = Path(path)
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -61,8 +62,14 @@ def write_labels(labels: Labels, path: Path) -> Path:
     return path
 
 
-def read_labels(labels: Labels, path: Path, replace: bool) -> Imported:
-    """Put what the file says into `labels`, in one transaction, after all of it was checked."""
+def import_labels(labels: Labels, path: str | Path, replace: bool = False) -> Imported:
+    """Take in what export_labels wrote, in one transaction, after all of it was checked. What is here stays: a label,
+    star or note is only added where there is none, an explanation where its author gave no such text. `replace` makes
+    all here as the file says; what it lacks goes. Returns how many were added, and how many stayed as they were here.
+
+    Raises ValueError for a file that is none, of another dictionary or with latents that are not there; nothing is
+    changed then."""
+    path = Path(path)
     try:
         rows, explanations = _checked(labels, _content(path))
     except (ValueError, KeyError) as error:

@@ -20,8 +20,6 @@ from saekit.files.sqlite import SqliteFile
 if TYPE_CHECKING:
     import pandas
 
-    from saekit.features.labels.exchange import Imported
-
 VERSION = 1
 TABLES = (
     "CREATE TABLE IF NOT EXISTS labels (latent INTEGER PRIMARY KEY, label TEXT NOT NULL, star INTEGER NOT NULL, "
@@ -145,23 +143,6 @@ class Labels:
 
         rows = [{"latent": latent, **row} for latent, row in self.all().items()]
         return pandas.DataFrame(rows, columns=["latent", "label", "star", "note", "saved"])
-
-    def export(self, path: str | Path) -> Path:
-        """Write labels and explanations as JSON (format saekit.labels, version 1), whole or not at all."""
-        from saekit.features.labels.exchange import write_labels
-
-        return write_labels(self, Path(path))
-
-    def import_(self, path: str | Path, replace: bool = False) -> Imported:
-        """Read what `export` wrote. What is here stays: a label, star or note is only added where there is none, an
-        explanation where its author gave no such text. `replace` makes all here as the file says; what it lacks goes.
-
-        Returns how many labels and explanations were added, and how many of the file were not, since others are here.
-        Raises ValueError, and changes nothing, for a file that is not such JSON, or of another dictionary, or with a
-        latent that is not here."""
-        from saekit.features.labels.exchange import read_labels
-
-        return read_labels(self, Path(path), replace)
 
     def checked(self, latent: int) -> int:
         """The latent as a plain int. Raises NoSuchLatent if this dictionary has none of that number."""

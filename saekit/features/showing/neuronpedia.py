@@ -18,13 +18,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from saekit.features.asking.opened import OpenedStore
+from saekit.features.asking.view import feature_view
 from saekit.files import make_folder, write_atomically
 from saekit.models import Site
 
 if TYPE_CHECKING:
     from saekit_widgets.protocols import Example, FeatureView
-
-    from saekit.features.store import FeatureStore
 
 
 def neuronpedia_feature(view: FeatureView, dictionary: str = "", layer: int | None = None) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _finite(numbers: Iterable[float], name: str) -> list[float]:
     return found
 
 
-def write_neuronpedia(store: FeatureStore, folder: str | Path, latents: Sequence[int] | None = None) -> Path:
+def write_neuronpedia(store: OpenedStore, folder: str | Path, latents: Sequence[int] | None = None) -> Path:
     """One JSON a latent, named by its number, and nothing where a latent never fires. The folder is made.
 
     Raises NoSuchLatent for a latent that is not there, NotWritten where the folder or a file cannot be made."""
@@ -100,7 +100,7 @@ def write_neuronpedia(store: FeatureStore, folder: str | Path, latents: Sequence
     make_folder(folder)
     layer = Site(store.manifest["dictionary"]["reads"][0]).layer
     for latent in latents:
-        feature = neuronpedia_feature(store.view(latent), str(store.folder.name), layer)
+        feature = neuronpedia_feature(feature_view(store, latent), str(store.folder.name), layer)
         text = json.dumps(feature, ensure_ascii=False, allow_nan=False)
         write_atomically(folder / f"{latent}.json", partial(_put, text=text))
     return folder

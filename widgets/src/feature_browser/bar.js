@@ -38,7 +38,12 @@ export function bar(app, host) {
     const call = callOf(app);
     const told = plain("b", "Opens this view in Python");
     app.popover.toggle(copy, [told, plain("code", call)]);
-    navigator.clipboard?.writeText(call).then(() => { told.textContent = "Copied"; }, () => {}); // else it is there to be marked
+    navigator.clipboard?.writeText(call).then(
+      () => {
+        told.textContent = "Copied";
+      },
+      () => {},
+    ); // else it is there to be marked
   }
 
   async function saveFile() {
@@ -48,8 +53,11 @@ export function bar(app, host) {
       const address = URL.createObjectURL(new Blob([bytes(buffers[0])], { type: "text/html" }));
       element("a", { href: address, download: content.name }).click();
       setTimeout(() => URL.revokeObjectURL(address), 60000);
-      app.popover.toggle(save, [plain("b", `Saved as ${content.name}`), "It holds this feature, those starred, and the first 50 of the list.",
-        plain("code", `browser.export_html(${JSON.stringify(content.name)})`)]);
+      app.popover.toggle(save, [
+        plain("b", `Saved as ${content.name}`),
+        "It holds this feature, those starred, and the first 50 of the list.",
+        plain("code", `browser.export_html(${JSON.stringify(content.name)})`),
+      ]);
     } catch (error) {
       say(`The file was not saved. ${/** @type {Error} */ (error).message}`);
     } finally {
@@ -63,17 +71,37 @@ export function bar(app, host) {
   }
 
   function showKeys() {
-    app.popover.toggle(keys, [plain("b", "Keyboard"), plain("table", plain("tbody", KEYS.map(([key, does]) => plain("tr", plain("td", plain("kbd", key)), plain("td", does)))))]);
+    app.popover.toggle(keys, [
+      plain("b", "Keyboard"),
+      plain(
+        "table",
+        plain(
+          "tbody",
+          KEYS.map(([key, does]) => plain("tr", plain("td", plain("kbd", key)), plain("td", does))),
+        ),
+      ),
+    ]);
   }
 
   /** @param {string} text */
   function say(text) {
-    fill(failure, plain("span", text), element("span.grow"), button("Close", () => { failure.hidden = true; }));
+    fill(
+      failure,
+      plain("span", text),
+      element("span.grow"),
+      button("Close", () => {
+        failure.hidden = true;
+      }),
+    );
     failure.hidden = false;
   }
 
   return {
-    node, lines: plain("div.lines", connection, failure), say, fullScreen, showKeys,
+    node,
+    lines: plain("div.lines", connection, failure),
+    say,
+    fullScreen,
+    showKeys,
     loaded() {
       const { listing } = app;
       title.textContent = visible(listing.title);
@@ -91,9 +119,19 @@ export function bar(app, host) {
       dot.ariaLabel = connected ? (app.listing ? "ready" : "loading") : "the kernel does not answer";
       connection.hidden = connected;
       if (!connected)
-        fill(connection, plain("span", plain("b.strong", "The kernel does not answer: it is busy or gone. "),
-          plain("span.dim", `What is loaded stays readable.${edits ? ` ${counted(edits, "edit is", "edits are")} kept here until it returns.` : ""}`)),
-          element("span.grow"), button("Try again", () => app.messages.pulse()));
+        fill(
+          connection,
+          plain(
+            "span",
+            plain("b.strong", "The kernel does not answer: it is busy or gone. "),
+            plain(
+              "span.dim",
+              `What is loaded stays readable.${edits ? ` ${counted(edits, "edit is", "edits are")} kept here until it returns.` : ""}`,
+            ),
+          ),
+          element("span.grow"),
+          button("Try again", () => app.messages.pulse()),
+        );
     },
   };
 }

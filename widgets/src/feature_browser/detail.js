@@ -19,7 +19,12 @@ export function detail(app, say) {
   const near = neighbours(app);
   const body = element("div.body");
   const side = element("aside.side", { label: "histogram, logits, neighbours" });
-  const waiting = element("div.waiting", { role: "status" }, plain("p.dim", "Reading this feature"), Array.from({ length: 8 }, (_, i) => element("div.bone", { style: `width:${90 - ((i * 17) % 35)}%` })));
+  const waiting = element(
+    "div.waiting",
+    { role: "status" },
+    plain("p.dim", "Reading this feature"),
+    Array.from({ length: 8 }, (_, i) => element("div.bone", { style: `width:${90 - ((i * 17) % 35)}%` })),
+  );
   const trouble = element("div.big", { role: "alert" });
   /** @type {any} */ let late;
   const node = plain("div.detail", head.node, body, side, sheet.node);
@@ -34,7 +39,13 @@ export function detail(app, say) {
   }
 
   function drawSide() {
-    if (app.view) fill(side, part(() => histogram(app)), part(() => logits(app)), part(near));
+    if (app.view)
+      fill(
+        side,
+        part(() => histogram(app)),
+        part(() => logits(app)),
+        part(near),
+      );
   }
 
   return {
@@ -45,10 +56,14 @@ export function detail(app, say) {
       sheet.draw();
       clearTimeout(late);
       if (!app.view) {
-        late = setTimeout(() => { // most come sooner: the last one stays until then, and nothing flickers
-          fill(body, waiting);
-          fill(side);
-        }, body.firstChild ? LATE : 0);
+        late = setTimeout(
+          () => {
+            // most come sooner: the last one stays until then, and nothing flickers
+            fill(body, waiting);
+            fill(side);
+          },
+          body.firstChild ? LATE : 0,
+        );
         return;
       }
       body.setAttribute("data-latent", String(app.latent)); // whose examples these are
@@ -64,9 +79,20 @@ export function detail(app, say) {
     /** @param {Error & {details?: string}} error @param {() => void} again */
     unreadable(error, again) {
       clearTimeout(late);
-      fill(trouble, plain("b", "This feature could not be read"), plain("p", error.message), plain("p", "The list, the prompt and the other features do not need it."),
-        plain("div.row", button("Try again", again), error.details && button("Copy traceback", () =>
-          navigator.clipboard?.writeText(error.details ?? "").catch(() => say(error.details ?? "")))));
+      fill(
+        trouble,
+        plain("b", "This feature could not be read"),
+        plain("p", error.message),
+        plain("p", "The list, the prompt and the other features do not need it."),
+        plain(
+          "div.row",
+          button("Try again", again),
+          error.details &&
+            button("Copy traceback", () =>
+              navigator.clipboard?.writeText(error.details ?? "").catch(() => say(error.details ?? "")),
+            ),
+        ),
+      );
       fill(body, trouble);
       fill(side);
     },
@@ -76,7 +102,12 @@ export function detail(app, say) {
       drawSide();
       sheet.draw();
     },
-    editLabel: () => head.label.focus(), editNote: () => head.note.focus(), focusPrompt: () => sheet.field.focus(), connected: sheet.connected,
-    star: () => head.star.click(), toggleFull: text.toggleFull, walk: text.walk,
+    editLabel: () => head.label.focus(),
+    editNote: () => head.note.focus(),
+    focusPrompt: () => sheet.field.focus(),
+    connected: sheet.connected,
+    star: () => head.star.click(),
+    toggleFull: text.toggleFull,
+    walk: text.walk,
   };
 }

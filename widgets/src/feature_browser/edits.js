@@ -58,5 +58,11 @@ export function edits(app, { changed, scored, say }) {
     take(content.labels);
   }
 
-  return { edit, take, poll, pending: (/** @type {number} */ latent) => waiting.has(latent), count: () => [...waiting.values()].reduce((a, b) => a + b, 0) };
+  return {
+    edit,
+    take,
+    poll,
+    pending: (/** @type {number} */ latent) => waiting.has(latent),
+    count: () => [...waiting.values()].reduce((a, b) => a + b, 0),
+  };
 }

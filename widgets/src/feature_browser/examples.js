@@ -9,21 +9,43 @@ import { counted, fixed, signed } from "./words.js";
 
 /** @typedef {import("./listing.js").Example} Example */
 
-export const TABS = /** @type {const} */ ([["top", "Top"], ["interval", "Intervals"], ["quantile", "Quantiles"], ["random", "Random +"], ["near", "Near misses"]]);
+export const TABS = /** @type {const} */ ([
+  ["top", "Top"],
+  ["interval", "Intervals"],
+  ["quantile", "Quantiles"],
+  ["random", "Random +"],
+  ["near", "Near misses"],
+]);
 const LINE = 170; // characters each way that one line can hold, at most
 
 /** @param {import("./app.js").App} app */
 export function examples(app) {
   const tabs = TABS.map(([name, title], i) =>
-    element("button.tab", { role: "tab", title: `${title} (${i + 1})`, onclick: () => app.set("tab", name) }, title));
-  const wholeText = button("Full text", () => showFull(!full), { "aria-pressed": "false", title: "all of each example (t)" });
+    element("button.tab", { role: "tab", title: `${title} (${i + 1})`, onclick: () => app.set("tab", name) }, title),
+  );
+  const wholeText = button("Full text", () => showFull(!full), {
+    "aria-pressed": "false",
+    title: "all of each example (t)",
+  });
   const caption = element("p.caption");
   const lacking = element("p.lacking.dim.small.cut"); // what the store does not say about its examples
   const body = element("div.rows", { role: "tabpanel", tabindex: 0, label: "examples" });
   const readout = element("div.readout", { "aria-live": "polite" });
-  const node = element("section.examples", { label: "examples" },
-    plain("div.tabs", element("div.row.list", { role: "tablist", label: "examples", onkeydown: turn }, tabs), element("span.grow"), wholeText, question(app, "examples")),
-    caption, lacking, body, readout);
+  const node = element(
+    "section.examples",
+    { label: "examples" },
+    plain(
+      "div.tabs",
+      element("div.row.list", { role: "tablist", label: "examples", onkeydown: turn }, tabs),
+      element("span.grow"),
+      wholeText,
+      question(app, "examples"),
+    ),
+    caption,
+    lacking,
+    body,
+    readout,
+  );
   let full = false;
   /** @type {WeakMap<Element, [Example, number]>} */ let places = new WeakMap();
   /** @type {HTMLElement | null} */ let cursor = null; // the token that arrows move and the readout returns to
@@ -48,7 +70,15 @@ export function examples(app) {
   /** @param {any[]} examples @param {any} view */
   const scaleOf = (examples, view) => ({
     most: Math.max(Math.abs(view.maximum), Math.abs(view.minimum)),
-    loss: Math.max(0, ...examples.map((one) => one.lossEffect.reduce((/** @type {number} */ a, /** @type {number} */ b) => (Math.abs(b) > a ? Math.abs(b) : a), 0))),
+    loss: Math.max(
+      0,
+      ...examples.map((one) =>
+        one.lossEffect.reduce(
+          (/** @type {number} */ a, /** @type {number} */ b) => (Math.abs(b) > a ? Math.abs(b) : a),
+          0,
+        ),
+      ),
+    ),
   });
 
   /** @param {Example} example @param {{most: number, loss: number}} scale @param {boolean} near */
@@ -64,18 +94,34 @@ export function examples(app) {
       spans.push(span);
     }
     const before = spans.slice(0, peak - from);
-    return element(`div.example${full ? ".full" : ""}`, { role: "group", label: `${fixed(example.value)} at ${escaped(pieces[peak])}` },
-      element("b", { title: near ? "distance from the weakest firing" : "activation at the peak" }, fixed(example.value)),
+    return element(
+      `div.example${full ? ".full" : ""}`,
+      { role: "group", label: `${fixed(example.value)} at ${escaped(pieces[peak])}` },
+      element(
+        "b",
+        { title: near ? "distance from the weakest firing" : "activation at the peak" },
+        fixed(example.value),
+      ),
       // Reversed, so that the line fills from the peak outwards and drops what does not fit as whole tokens.
-      plain("div.before", full ? before : before.reverse()), plain("div.after", spans.slice(peak - from)),
-      copies > 0 && element("span.copies", { title: `${counted(copies, "copy", "copies")} of this text hidden` }, `+${copies}`));
+      plain("div.before", full ? before : before.reverse()),
+      plain("div.after", spans.slice(peak - from)),
+      copies > 0 &&
+        element("span.copies", { title: `${counted(copies, "copy", "copies")} of this text hidden` }, `+${copies}`),
+    );
   }
 
   /** @param {any} band @param {number} k @param {number} bands @param {boolean} equalCount */
   function bandHead(band, k, bands, equalCount) {
-    const name = !equalCount ? `interval ${bands - k} of ${bands}`
+    const name = !equalCount
+      ? `interval ${bands - k} of ${bands}`
       : `${Math.round((100 * (bands - k - 1)) / bands)} – ${Math.round((100 * (bands - k)) / bands)} % of firings`;
-    return plain("div.band", plain("b", `${fixed(band.low)} – ${fixed(band.high)}`), name, element("span.grow"), counted(band.count, "token", "tokens"));
+    return plain(
+      "div.band",
+      plain("b", `${fixed(band.low)} – ${fixed(band.high)}`),
+      name,
+      element("span.grow"),
+      counted(band.count, "token", "tokens"),
+    );
   }
 
   /** What the tab shows, in a sentence. @param {string} tab @param {any} view @param {any[]} all @param {Example[]} flat */
@@ -84,13 +130,15 @@ export function examples(app) {
     const hidden = copies > 0 ? ` ${counted(copies, "copy", "copies")} hidden.` : "";
     const bands = counted(all.length, "band", "bands");
     const sign = view.minimum < 0;
-    return {
-      top: `${sign ? "Furthest from zero first" : "Strongest first"}, the peak token in one column.${hidden}`,
-      interval: `${sign ? "Sizes |z| from " : ""}0 – ${fixed(scaleOf([], view).most)} cut into ${bands} of equal width; examples drawn at random in each.${hidden}`,
-      quantile: `Firings cut into ${bands} of equal count; examples drawn at random in each.${hidden}`,
-      random: `Firings drawn at random, not chosen for strength: what the feature mostly does.${hidden}`,
-      near: `It did not fire here, but nearly. Left: its pre-activation${view.firings ? " less that of its weakest firing" : ""}.${hidden}`,
-    }[tab] ?? "";
+    return (
+      {
+        top: `${sign ? "Furthest from zero first" : "Strongest first"}, the peak token in one column.${hidden}`,
+        interval: `${sign ? "Sizes |z| from " : ""}0 – ${fixed(scaleOf([], view).most)} cut into ${bands} of equal width; examples drawn at random in each.${hidden}`,
+        quantile: `Firings cut into ${bands} of equal count; examples drawn at random in each.${hidden}`,
+        random: `Firings drawn at random, not chosen for strength: what the feature mostly does.${hidden}`,
+        near: `It did not fire here, but nearly. Left: its pre-activation${view.firings ? " less that of its weakest firing" : ""}.${hidden}`,
+      }[tab] ?? ""
+    );
   }
 
   function draw() {
@@ -111,10 +159,18 @@ export function examples(app) {
     caption.textContent = caption.title = captionOf(tab, view, all, flat);
     lacking.textContent = lacking.title = view.absent.sources ?? "";
     lacking.hidden = caption.hidden || !view.absent.sources;
-    if (!flat.length) fill(body, view.firings ? absent(app, "examples", "The store has no examples of this kind.") : nothingFired());
+    if (!flat.length)
+      fill(body, view.firings ? absent(app, "examples", "The store has no examples of this kind.") : nothingFired());
     else if (all[0].examples)
-      fill(body, ...all.flatMap((band, k) => [bandHead(band, k, all.length, tab === "quantile"),
-        ...(band.examples.length ? band.examples.map((/** @type {Example} */ one) => row(one, scale, false)) : [plain("p.dim.absent", "No example here.")])]));
+      fill(
+        body,
+        ...all.flatMap((band, k) => [
+          bandHead(band, k, all.length, tab === "quantile"),
+          ...(band.examples.length
+            ? band.examples.map((/** @type {Example} */ one) => row(one, scale, false))
+            : [plain("p.dim.absent", "No example here.")]),
+        ]),
+      );
     else fill(body, ...flat.map((one) => row(one, scale, tab === "near")));
     body.scrollTop = 0;
     body.setAttribute("data-tab", tab);
@@ -125,10 +181,18 @@ export function examples(app) {
   function nothingFired() {
     const { view } = app;
     const closest = view.examples.near?.[0];
-    return plain("div.big", plain("b", "This feature never fired"), plain("p", view.absent.examples ?? "On no counted token."),
-      closest && plain("p", "Where it came closest:"), closest && row(closest, scaleOf([closest], view), true),
-      plain("p", "Its decoder row still has a direction: logits and neighbours are shown, and mean nothing without firings."),
-      view.next_alive !== null && button("Next feature that fires", () => app.select(view.next_alive)));
+    return plain(
+      "div.big",
+      plain("b", "This feature never fired"),
+      plain("p", view.absent.examples ?? "On no counted token."),
+      closest && plain("p", "Where it came closest:"),
+      closest && row(closest, scaleOf([closest], view), true),
+      plain(
+        "p",
+        "Its decoder row still has a direction: logits and neighbours are shown, and mean nothing without firings.",
+      ),
+      view.next_alive !== null && button("Next feature that fires", () => app.select(view.next_alive)),
+    );
   }
 
   /** @param {Element} span */
@@ -136,13 +200,19 @@ export function examples(app) {
     const place = places.get(span);
     if (!place) return;
     const [example, i] = place;
-    const part = (/** @type {string} */ name, /** @type {string} */ value) => plain("span", `${name} `, plain("b", value));
+    const part = (/** @type {string} */ name, /** @type {string} */ value) =>
+      plain("span", `${name} `, plain("b", value));
     const ids = example.tokens[i];
-    fill(readout, plain("b.word", token(example.pieces[i])),
-      part(ids.length > 1 ? "ids" : "id", ids.join(" ")), part("doc", `${example.document} : ${positionOf(example, i)}`),
-      part("z", fixed(example.values[i])), part("Δ logit", signed(example.logitEffect[i])),
+    fill(
+      readout,
+      plain("b.word", token(example.pieces[i])),
+      part(ids.length > 1 ? "ids" : "id", ids.join(" ")),
+      part("doc", `${example.document} : ${positionOf(example, i)}`),
+      part("z", fixed(example.values[i])),
+      part("Δ logit", signed(example.logitEffect[i])),
       part("Δ loss", Number.isNaN(example.lossEffect[i]) ? "–" : `${signed(example.lossEffect[i], 3)} nats`),
-      example.copies > 0 ? part("copies hidden", String(example.copies)) : "");
+      example.copies > 0 ? part("copies hidden", String(example.copies)) : "",
+    );
   }
 
   /** @param {Element} span */
@@ -165,7 +235,8 @@ export function examples(app) {
   });
 
   return {
-    node, draw,
+    node,
+    draw,
     toggleFull: () => showFull(!full),
     /** The cursor goes `step` tokens along its text. @param {number} step */
     walk(step) {

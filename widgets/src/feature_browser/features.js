@@ -23,23 +23,26 @@ export function features(app) {
   function fetchView(latent) {
     const asked = coming.get(latent);
     if (asked) return asked;
-    const answer = app.messages.ask("feature", { latent }).then(({ content, buffers }) => {
-      kept.set(latent, decodeView(content, buffers));
-      for (const [oldest] of kept) if (kept.size > KEPT) kept.delete(oldest);
-      return kept.get(latent);
-    }).finally(() => coming.delete(latent));
+    const answer = app.messages
+      .ask("feature", { latent })
+      .then(({ content, buffers }) => {
+        kept.set(latent, decodeView(content, buffers));
+        for (const [oldest] of kept) if (kept.size > KEPT) kept.delete(oldest);
+        return kept.get(latent);
+      })
+      .finally(() => coming.delete(latent));
     coming.set(latent, answer);
     return answer;
   }
 
   /** Features that are likely to be opened soon. @param {...(number | undefined)} latents */
   function ahead(...latents) {
-    for (const next of latents)
-      if (next !== undefined && !kept.has(next)) fetchView(next).catch(() => {}); // said when it is opened
+    for (const next of latents) if (next !== undefined && !kept.has(next)) fetchView(next).catch(() => {}); // said when it is opened
   }
 
   return {
-    get, fetchView,
+    get,
+    fetchView,
     /** Its view is of before. */
     forget: (/** @type {number} */ latent) => kept.delete(latent),
     ahead,

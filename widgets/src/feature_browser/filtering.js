@@ -8,7 +8,8 @@ import { isDead } from "./listing.js";
 export const RANGES = ["density", "max", "f1", "loss_effect", "detection"];
 
 /** @type {WeakMap<Listing, Map<string, Uint32Array>>} */ const orders = new WeakMap();
-/** @type {WeakMap<Listing, {hints: string, starts: Uint32Array, labels: Map<number, string>}>} */ const texts = new WeakMap();
+/** @type {WeakMap<Listing, {hints: string, starts: Uint32Array, labels: Map<number, string>}>} */ const texts =
+  new WeakMap();
 
 /** As search sees text: no case, no sign for a space. @param {string} text */
 export const searchable = (text) => text.replaceAll("␣", "").toLowerCase();
@@ -78,7 +79,8 @@ export function index(listing) {
 function holding(listing, words) {
   const { hints, starts, labels } = index(listing);
   const found = new Uint8Array(listing.size);
-  for (const needle of new Set([words, words.replaceAll(" ", " ␣")])) { // hints write a space as a sign
+  for (const needle of new Set([words, words.replaceAll(" ", " ␣")])) {
+    // hints write a space as a sign
     let latent = 0;
     for (let at = hints.indexOf(needle); at >= 0; at = hints.indexOf(needle, starts[latent])) {
       while (starts[latent + 1] <= at) latent++;
@@ -86,7 +88,8 @@ function holding(listing, words) {
     }
   }
   for (const [latent, label] of labels) if (label.includes(words)) found[latent] = 1;
-  if (/^\d+$/.test(words)) for (let latent = 0; latent < listing.size; latent++) if (String(latent).includes(words)) found[latent] = 1;
+  if (/^\d+$/.test(words))
+    for (let latent = 0; latent < listing.size; latent++) if (String(latent).includes(words)) found[latent] = 1;
   return found;
 }
 
@@ -106,9 +109,12 @@ export function matching(listing, filter, [column, descending]) {
   const words = searchable(filter.search ?? "").trim();
   const found = words ? holding(listing, words) : null;
   const number = /^\d+$/.test(words) ? Number(words) : -1;
-  const concept = filter.concept && listing.concepts.includes(filter.concept) ? listing.concepts.indexOf(filter.concept) : NaN;
+  const concept =
+    filter.concept && listing.concepts.includes(filter.concept) ? listing.concepts.indexOf(filter.concept) : NaN;
   const ranges = RANGES.filter((name) => filter[name] && listing.columns[name]).map((name) => ({
-    values: listing.columns[name], low: filter[name][0] ?? -Infinity, high: filter[name][1] ?? Infinity,
+    values: listing.columns[name],
+    low: filter[name][0] ?? -Infinity,
+    high: filter[name][1] ?? Infinity,
   }));
   let count = 0;
   next: for (const latent of order) {
@@ -158,7 +164,8 @@ export function axis(listing, name) {
   else if (low === high) [low, high] = [low / 2, high * 2];
   const [from, to] = log ? [Math.log(low), Math.log(high)] : [low, high];
   return {
-    low, high,
+    low,
+    high,
     place: (value) => ((log ? Math.log(value) : value) - from) / (to - from),
     value: (place) => (log ? Math.exp(from + place * (to - from)) : from + place * (to - from)),
   };
@@ -167,7 +174,9 @@ export function axis(listing, name) {
 /** A way out of an empty list: the label with most of the search's words; −1 when none has one.
  * @param {Listing} listing @param {string} search */
 export function nearestLabel(listing, search) {
-  const words = searchable(search).split(/\s+/).filter((word) => word.length > 2);
+  const words = searchable(search)
+    .split(/\s+/)
+    .filter((word) => word.length > 2);
   let [best, most] = [-1, 0];
   for (const [latent, { label }] of listing.labels) {
     const text = searchable(label ?? "");

@@ -9,7 +9,13 @@ import { rangeFilter } from "./ranges.js";
 import { nameOf } from "./listing.js";
 import { whole } from "./words.js";
 
-const NAMES = /** @type {Record<string, string>} */ ({ density: "density %", max: "max", f1: "concept F1", loss_effect: "loss effect", detection: "detection" });
+const NAMES = /** @type {Record<string, string>} */ ({
+  density: "density %",
+  max: "max",
+  f1: "concept F1",
+  loss_effect: "loss effect",
+  detection: "detection",
+});
 const USUAL = ["density", "max"]; // always seen, the others on demand
 const TYPING = 60; // ms of rest before a keystroke of search is followed
 
@@ -18,7 +24,12 @@ export function filters(app) {
   const { listing } = app;
   const now = () => app.model.get("filter") ?? {};
   let timer = 0;
-  const search = element("input.field", { type: "search", placeholder: "label, token or number", label: "search features", autocomplete: "off", spellcheck: "false",
+  const search = element("input.field", {
+    type: "search",
+    placeholder: "label, token or number",
+    label: "search features",
+    autocomplete: "off",
+    spellcheck: "false",
     oninput: () => {
       clearTimeout(timer);
       timer = setTimeout(() => app.filter({ search: search.value || undefined }), TYPING);
@@ -30,7 +41,8 @@ export function filters(app) {
         search.value = "";
         app.filter({ search: undefined });
       }
-    } });
+    },
+  });
 
   /** Enter in the search: the feature of that number, else the first that is found. */
   function chooseFirst() {
@@ -48,10 +60,19 @@ export function filters(app) {
 
   /** The histograms, of what is measured now. */
   function measure() {
-    ranges = RANGES.map((name) => ({ name, made: rangeFilter(listing, name, NAMES[name], (range) => app.filter({ [name]: range })) })).filter((one) => one.made);
+    ranges = RANGES.map((name) => ({
+      name,
+      made: rangeFilter(listing, name, NAMES[name], (range) => app.filter({ [name]: range })),
+    })).filter((one) => one.made);
     const rare = ranges.filter(({ name }) => !USUAL.includes(name));
-    fill(pair, ranges.filter((one) => !rare.includes(one)).map(({ made }) => made?.node));
-    fill(more, rare.map(({ made }) => made?.node));
+    fill(
+      pair,
+      ranges.filter((one) => !rare.includes(one)).map(({ made }) => made?.node),
+    );
+    fill(
+      more,
+      rare.map(({ made }) => made?.node),
+    );
     opener.hidden = !rare.length;
     opener.title = `filter by ${rare.map(({ name }) => NAMES[name]).join(", ")}`;
   }
@@ -62,38 +83,81 @@ export function filters(app) {
     opener.ariaExpanded = String(on);
   }
 
-  const concept = element("select.field", { label: "best matched concept", onchange: () => app.filter({ concept: concept.value || undefined }) },
-    element("option", { value: "" }, "any concept"), listing.concepts.map((name) => element("option", { value: name }, name)));
+  const concept = element(
+    "select.field",
+    { label: "best matched concept", onchange: () => app.filter({ concept: concept.value || undefined }) },
+    element("option", { value: "" }, "any concept"),
+    listing.concepts.map((name) => element("option", { value: name }, name)),
+  );
   const toggle = (/** @type {string} */ name, /** @type {string} */ label, /** @type {string} */ title) =>
     button(label, () => app.filter({ [name]: now()[name] ? undefined : true }), { "aria-pressed": "false", title });
   const starred = toggle("starred", "Starred", "only starred features");
   const dead = toggle("dead", "Dead", "only features that never fired");
   const count = element("span.dim", { role: "status" });
-  const sort = element("select.plain", { label: "sorted by", onchange: () => app.set("sort", [sort.value, sort.value !== "latent"]) });
+  const sort = element("select.plain", {
+    label: "sorted by",
+    onchange: () => app.set("sort", [sort.value, sort.value !== "latent"]),
+  });
   const nothing = element("div.nothing", { hidden: true });
-  const node = element("div.filters", {},
+  const node = element(
+    "div.filters",
+    {},
     plain("div.search", search, element("kbd", { "aria-hidden": "true" }, "/")),
-    pair, more,
+    pair,
+    more,
     plain("div.row.switches", listing.concepts.length > 0 && concept, starred, dead, opener),
-    plain("div.row.count", count, element("span.grow"), sort, question(app, "list")), nothing);
+    plain("div.row.count", count, element("span.grow"), sort, question(app, "list")),
+    nothing,
+  );
 
   /** Which filter empties the list, and the ways out. */
   function explain() {
     const filter = now();
     const sorting = app.model.get("sort");
-    const said = /** @type {Record<string, string>} */ ({ search: `the search “${filter.search}”`, concept: `the concept ${filter.concept}`, starred: "only starred", dead: "only dead" });
-    const ways = Object.keys(filter).map((key) => ({ key, left: matching(listing, { ...filter, [key]: undefined }, sorting).length })).filter(({ left }) => left > 0);
+    const said = /** @type {Record<string, string>} */ ({
+      search: `the search “${filter.search}”`,
+      concept: `the concept ${filter.concept}`,
+      starred: "only starred",
+      dead: "only dead",
+    });
+    const ways = Object.keys(filter)
+      .map((key) => ({ key, left: matching(listing, { ...filter, [key]: undefined }, sorting).length }))
+      .filter(({ left }) => left > 0);
     const near = filter.search ? nearestLabel(listing, filter.search) : -1;
-    fill(nothing, plain("b", "No feature matches"),
-      ways.length > 0 && plain("p.dim", ways.map(({ key, left }) => `Without ${said[key] ?? `the range of ${NAMES[key].replace(" %", "")}`}: ${whole(left)}. `).join("")),
-      plain("div.row.wrap", ways.map(({ key }) => button(`Drop ${key === "search" ? "the search" : key.replace("_", " ")}`, () => app.filter({ [key]: undefined }))),
+    fill(
+      nothing,
+      plain("b", "No feature matches"),
+      ways.length > 0 &&
+        plain(
+          "p.dim",
+          ways
+            .map(
+              ({ key, left }) =>
+                `Without ${said[key] ?? `the range of ${NAMES[key].replace(" %", "")}`}: ${whole(left)}. `,
+            )
+            .join(""),
+        ),
+      plain(
+        "div.row.wrap",
+        ways.map(({ key }) =>
+          button(`Drop ${key === "search" ? "the search" : key.replace("_", " ")}`, () =>
+            app.filter({ [key]: undefined }),
+          ),
+        ),
         button("Show all", () => app.set("filter", {})),
-        near >= 0 && button(`${near} ${nameOf(listing, near).text.slice(0, 40)}`, () => app.select(near), { title: "the nearest label" })));
+        near >= 0 &&
+          button(`${near} ${nameOf(listing, near).text.slice(0, 40)}`, () => app.select(near), {
+            title: "the nearest label",
+          }),
+      ),
+    );
   }
 
   measure();
   return {
-    node, search, measure,
+    node,
+    search,
+    measure,
     draw() {
       const filter = now();
       if (search.value !== (filter.search ?? "") && !search.matches(":focus")) search.value = filter.search ?? "";
@@ -102,8 +166,17 @@ export function filters(app) {
       concept.value = filter.concept ?? "";
       starred.ariaPressed = String(Boolean(filter.starred));
       dead.ariaPressed = String(Boolean(filter.dead));
-      fill(sort, Object.entries(SORTS).filter(([name]) => name === "latent" || listing.columns[name]?.some((/** @type {number} */ value) => !Number.isNaN(value)))
-        .map(([name, title]) => element("option", { value: name }, `by ${name === "latent" ? "number" : title.replace(" %", "")}`)));
+      fill(
+        sort,
+        Object.entries(SORTS)
+          .filter(
+            ([name]) =>
+              name === "latent" || listing.columns[name]?.some((/** @type {number} */ value) => !Number.isNaN(value)),
+          )
+          .map(([name, title]) =>
+            element("option", { value: name }, `by ${name === "latent" ? "number" : title.replace(" %", "")}`),
+          ),
+      );
       sort.value = app.model.get("sort")[0];
       fill(count, whole(app.shown.length), plain("span.total", ` of ${whole(listing.size)}`));
       nothing.hidden = app.shown.length > 0;

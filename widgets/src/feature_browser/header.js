@@ -10,23 +10,52 @@ import { fixed, percent, savedAt, share, signed, whole } from "./words.js";
 /** @param {import("./app.js").App} app */
 export function header(app) {
   const { listing } = app;
-  const star = iconButton("star", "star (s)", () => app.edit(app.latent, { star: !listing.labels.get(app.latent)?.star }));
+  const star = iconButton("star", "star (s)", () =>
+    app.edit(app.latent, { star: !listing.labels.get(app.latent)?.star }),
+  );
   const number = element("span.number");
-  const label = element("input.label", { type: "text", placeholder: "no label yet", label: "label of the feature", maxlength: 10000, spellcheck: "false", onchange: () => keep("label", label) });
-  const note = element("textarea.note", { placeholder: "note", label: "note on the feature", rows: 1, onchange: () => keep("note", note) });
+  const label = element("input.label", {
+    type: "text",
+    placeholder: "no label yet",
+    label: "label of the feature",
+    maxlength: 10000,
+    spellcheck: "false",
+    onchange: () => keep("label", label),
+  });
+  const note = element("textarea.note", {
+    placeholder: "note",
+    label: "note on the feature",
+    rows: 1,
+    onchange: () => keep("note", note),
+  });
   const saved = element("span.saved.dim.small", { role: "status" });
   const numbers = element("dl.numbers");
   const explanations = element("div.explanations");
-  const node = element("header.header", {},
-    element("div.about", {},
-      plain("div.row.title", star, number, label, saved,
-        iconButton("up", "previous feature (k)", () => app.step(-1)), iconButton("down", "next feature (j)", () => app.step(1))),
-      numbers, explanations),
-    note);
-  if (listing.off.edit) for (const one of [star, label, note]) {
-    one.disabled = true;
-    one.title = listing.off.edit;
-  }
+  const node = element(
+    "header.header",
+    {},
+    element(
+      "div.about",
+      {},
+      plain(
+        "div.row.title",
+        star,
+        number,
+        label,
+        saved,
+        iconButton("up", "previous feature (k)", () => app.step(-1)),
+        iconButton("down", "next feature (j)", () => app.step(1)),
+      ),
+      numbers,
+      explanations,
+    ),
+    note,
+  );
+  if (listing.off.edit)
+    for (const one of [star, label, note]) {
+      one.disabled = true;
+      one.title = listing.off.edit;
+    }
   let shown = -1; // the latent whose texts stand in the fields
 
   /** Save what the reader changed. `defaultValue` is what was put into the field, as the field made it one line: whoever only
@@ -57,7 +86,10 @@ export function header(app) {
     const own = listing.labels.get(app.latent) ?? {};
     const other = shown !== app.latent;
     shown = app.latent;
-    for (const [field, text] of /** @type {[any, string | undefined][]} */ ([[label, own.label], [note, own.note]]))
+    for (const [field, text] of /** @type {[any, string | undefined][]} */ ([
+      [label, own.label],
+      [note, own.note],
+    ]))
       if (other || !field.matches(":focus")) {
         field.value = text ?? "";
         field.defaultValue = field.value;
@@ -71,23 +103,52 @@ export function header(app) {
     const { view, latent } = app;
     const dead = isDead(listing, latent);
     const { density, max, f1 } = listing.columns;
-    const best = view?.concepts?.[0] ?? (listing.concept[latent] >= 0 && { concept: listing.concepts[listing.concept[latent]], f1: f1?.[latent] });
+    const best =
+      view?.concepts?.[0] ??
+      (listing.concept[latent] >= 0 && { concept: listing.concepts[listing.concept[latent]], f1: f1?.[latent] });
     const effect = view ? view.loss_effect : listing.columns.loss_effect?.[latent];
     const measured = effect !== null && effect !== undefined && !Number.isNaN(effect);
-    const why = () => view?.absent?.loss_effect ?? (view?.loss_tokens ? `Mean over ${whole(view.loss_tokens)} firings drawn at random.` : undefined);
+    const why = () =>
+      view?.absent?.loss_effect ??
+      (view?.loss_tokens ? `Mean over ${whole(view.loss_tokens)} firings drawn at random.` : undefined);
     const strongest = question(app, "maximum");
     return [
       fact("", [element(`span.dot${dead ? ".empty" : ""}`), dead ? "dead" : "alive"]),
-      fact("density", [dead ? "0" : percent(density[latent]), " %"], question(app, "density", () => view && `It fired on ${whole(view.firings)} tokens.`)),
-      !dead && (view?.minimum < 0 ? fact("range", `${fixed(view.minimum)} – ${fixed(view.maximum)}`, strongest) : fact("max", fixed(max[latent]), strongest)),
-      !dead && best && fact("concept", [element("span.mono.concept", { title: visible(best.concept) }, visible(best.concept)), " F1 ", share(best.f1)],
-        question(app, "concept", () => best.precision !== undefined ? `Precision ${share(best.precision)}, recall ${share(best.recall)}, threshold ${fixed(best.threshold)}. ${share(best.share)} of all its firings lie in it.` : undefined)),
-      !dead && (measured || view?.absent?.loss_effect) && fact("loss effect", [measured ? `${signed(effect, 3)} nats` : "–"], question(app, "loss_effect", why)),
+      fact(
+        "density",
+        [dead ? "0" : percent(density[latent]), " %"],
+        question(app, "density", () => view && `It fired on ${whole(view.firings)} tokens.`),
+      ),
+      !dead &&
+        (view?.minimum < 0
+          ? fact("range", `${fixed(view.minimum)} – ${fixed(view.maximum)}`, strongest)
+          : fact("max", fixed(max[latent]), strongest)),
+      !dead &&
+        best &&
+        fact(
+          "concept",
+          [
+            element("span.mono.concept", { title: visible(best.concept) }, visible(best.concept)),
+            " F1 ",
+            share(best.f1),
+          ],
+          question(app, "concept", () =>
+            best.precision !== undefined
+              ? `Precision ${share(best.precision)}, recall ${share(best.recall)}, threshold ${fixed(best.threshold)}. ${share(best.share)} of all its firings lie in it.`
+              : undefined,
+          ),
+        ),
+      !dead &&
+        (measured || view?.absent?.loss_effect) &&
+        fact("loss effect", [measured ? `${signed(effect, 3)} nats` : "–"], question(app, "loss_effect", why)),
     ];
   }
 
   return {
-    node, label, note, star,
+    node,
+    label,
+    note,
+    star,
     /** Before another feature is shown: what was written belongs to this one. */
     commit() {
       keep("label", label);
@@ -99,12 +160,32 @@ export function header(app) {
       fill(star, icon("star", Boolean(own.star)));
       star.ariaPressed = String(Boolean(own.star));
       number.textContent = String(app.latent);
-      saved.textContent = app.pending(app.latent) ? "not saved yet" : own.saved && (own.label || own.note || own.star) ? `yours, saved ${savedAt(own.saved)}` : "";
-      label.placeholder = own.label ? "" : isDead(listing, app.latent) ? "no label" : `label · ${visible(listing.hints[app.latent] ?? "").slice(0, 80)}`;
+      saved.textContent = app.pending(app.latent)
+        ? "not saved yet"
+        : own.saved && (own.label || own.note || own.star)
+          ? `yours, saved ${savedAt(own.saved)}`
+          : "";
+      label.placeholder = own.label
+        ? ""
+        : isDead(listing, app.latent)
+          ? "no label"
+          : `label · ${visible(listing.hints[app.latent] ?? "").slice(0, 80)}`;
       fill(numbers, ...facts().filter(Boolean));
-      fill(explanations, ...(app.view?.explanations ?? []).map((/** @type {any} */ one) =>
-        element("p", { title: visible(one.text).slice(0, 1000) }, plain("span.text", visible(one.text).slice(0, 1000)),
-          plain("span.dim.small", [one.author && ` · ${visible(one.author)}`, ` · detection ${share(one.detection)} · fuzzing ${share(one.fuzzing)}`]), question(app, "explanations"))));
+      fill(
+        explanations,
+        ...(app.view?.explanations ?? []).map((/** @type {any} */ one) =>
+          element(
+            "p",
+            { title: visible(one.text).slice(0, 1000) },
+            plain("span.text", visible(one.text).slice(0, 1000)),
+            plain("span.dim.small", [
+              one.author && ` · ${visible(one.author)}`,
+              ` · detection ${share(one.detection)} · fuzzing ${share(one.fuzzing)}`,
+            ]),
+            question(app, "explanations"),
+          ),
+        ),
+      );
     },
   };
 }

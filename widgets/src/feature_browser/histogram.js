@@ -16,7 +16,11 @@ export function heights(counts) {
 }
 
 /** Where bands are cut, within the axis. @param {{low: number}[]} bands  strongest first @param {number} low @param {number} high */
-export const cutsOf = (bands, low, high) => bands.slice(0, -1).flatMap((band) => [band.low, -band.low]).filter((cut) => cut > low && cut < high);
+export const cutsOf = (bands, low, high) =>
+  bands
+    .slice(0, -1)
+    .flatMap((band) => [band.low, -band.low])
+    .filter((cut) => cut > low && cut < high);
 
 /** @param {import("./app.js").App} app */
 export function histogram(app) {
@@ -34,21 +38,64 @@ export function histogram(app) {
     if (!count) return [];
     const middle = (edges[i] + edges[i + 1]) / 2;
     const [from, width, height] = [x(edges[i]), Math.max(0.5, x(edges[i + 1]) - x(edges[i]) - 1), 46 * tall[i]];
-    return [element(`rect.${middle < 0 ? "minus" : "plus"}`, { x: tenth(from), y: (HEIGHT - height).toFixed(1), width: tenth(width), height: tenth(height), style: `--a:${strength(middle, most).toFixed(2)}` },
-        plain("title", `${fixed(edges[i])} – ${fixed(edges[i + 1])}: ${whole(count)}`)),
-      element(`path.top.${middle < 0 ? "minus" : "plus"}`, { d: `M${tenth(from)} ${(HEIGHT - height).toFixed(1)}h${tenth(width)}` })];
+    return [
+      element(
+        `rect.${middle < 0 ? "minus" : "plus"}`,
+        {
+          x: tenth(from),
+          y: (HEIGHT - height).toFixed(1),
+          width: tenth(width),
+          height: tenth(height),
+          style: `--a:${strength(middle, most).toFixed(2)}`,
+        },
+        plain("title", `${fixed(edges[i])} – ${fixed(edges[i + 1])}: ${whole(count)}`),
+      ),
+      element(`path.top.${middle < 0 ? "minus" : "plus"}`, {
+        d: `M${tenth(from)} ${(HEIGHT - height).toFixed(1)}h${tenth(width)}`,
+      }),
+    ];
   });
   const tab = app.model.get("tab");
-  const bands = tab === "interval" || tab === "quantile" ? view.examples[tab] ?? [] : [];
+  const bands = tab === "interval" || tab === "quantile" ? (view.examples[tab] ?? []) : [];
   // Bands are of sizes: of signed codes each is cut on both sides of zero, as far as that side goes.
   const cuts = cutsOf(bands, low, high).map((cut) => element("path.mark", { d: `M${tenth(x(cut))} 2V${HEIGHT + 3}` }));
   const mean = view.mean === null ? null : element("path.mean", { d: `M${tenth(x(view.mean))} ${HEIGHT - 3}v7` });
   const place = view.mean === null ? 0 : (100 * x(view.mean)) / WIDTH;
-  const more = [["std", view.std], ["skewness", view.skewness], ["kurtosis", view.kurtosis]].filter(([, value]) => value !== null);
-  return panelOf(app, "histogram", "Activation histogram", silent,
-    element("svg.bars", { viewBox: `0 0 ${WIDTH} 62`, preserveAspectRatio: "none", role: "img", label: `histogram of non-zero activations from ${fixed(low)} to ${fixed(high)}, counts on a log scale` },
-      bars, element("path.axis", { d: `M0 ${HEIGHT}.5H${WIDTH}` }), low < 0 && element("path.axis", { d: `M${x(0)} 6V${HEIGHT}` }), mean, cuts),
-    plain("div.scale.small.dim", plain("span", low < 0 ? `min ${fixed(low)}` : "0"),
-      view.mean !== null && element("span.at", { style: `left:${Math.min(62, Math.max(low < 0 ? 35 : 16, place)).toFixed(1)}%` }, `mean ${fixed(view.mean)}`), plain("span", `max ${fixed(high)}`)),
-    more.length > 0 && plain("p.small.dim.moments", more.map(([name, value]) => `${name} ${fixed(value)}`).join(" · ")));
+  const more = [
+    ["std", view.std],
+    ["skewness", view.skewness],
+    ["kurtosis", view.kurtosis],
+  ].filter(([, value]) => value !== null);
+  return panelOf(
+    app,
+    "histogram",
+    "Activation histogram",
+    silent,
+    element(
+      "svg.bars",
+      {
+        viewBox: `0 0 ${WIDTH} 62`,
+        preserveAspectRatio: "none",
+        role: "img",
+        label: `histogram of non-zero activations from ${fixed(low)} to ${fixed(high)}, counts on a log scale`,
+      },
+      bars,
+      element("path.axis", { d: `M0 ${HEIGHT}.5H${WIDTH}` }),
+      low < 0 && element("path.axis", { d: `M${x(0)} 6V${HEIGHT}` }),
+      mean,
+      cuts,
+    ),
+    plain(
+      "div.scale.small.dim",
+      plain("span", low < 0 ? `min ${fixed(low)}` : "0"),
+      view.mean !== null &&
+        element(
+          "span.at",
+          { style: `left:${Math.min(62, Math.max(low < 0 ? 35 : 16, place)).toFixed(1)}%` },
+          `mean ${fixed(view.mean)}`,
+        ),
+      plain("span", `max ${fixed(high)}`),
+    ),
+    more.length > 0 && plain("p.small.dim.moments", more.map(([name, value]) => `${name} ${fixed(value)}`).join(" · ")),
+  );
 }

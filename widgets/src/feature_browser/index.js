@@ -31,15 +31,33 @@ function render({ model, el }) {
   el.append(host);
 
   const app = /** @type {App} */ ({
-    frame, signal, model, popover: popover(frame), latent: model.get("feature"), view: null, shown: new Uint32Array(), select, hovered: (latent) => { views.hovered(latent); }, step, filter, fail,
+    frame,
+    signal,
+    model,
+    popover: popover(frame),
+    latent: model.get("feature"),
+    view: null,
+    shown: new Uint32Array(),
+    select,
+    hovered: (latent) => {
+      views.hovered(latent);
+    },
+    step,
+    filter,
+    fail,
     set(trait, value) {
       model.set(trait, value);
       model.save_changes();
     },
-    edit: (latent, change) => store?.edit(latent, change), pending: (latent) => store?.pending(latent) ?? false,
+    edit: (latent, change) => store?.edit(latent, change),
+    pending: (latent) => store?.pending(latent) ?? false,
   });
   const top = bar(app, host);
-  const left = element("aside.left", { label: "features" }, Array.from({ length: 14 }, (_, i) => element("div.bone", { style: `width:${88 - ((i * 13) % 40)}%` })));
+  const left = element(
+    "aside.left",
+    { label: "features" },
+    Array.from({ length: 14 }, (_, i) => element("div.bone", { style: `width:${88 - ((i * 13) % 40)}%` })),
+  );
   const right = plain("div.right", element("div.big", { role: "status" }, plain("b", "Reading the list of features")));
   frame.append(plain("div.grid", top.node, top.lines, left, right));
   const connection = (/** @type {boolean} */ connected) => {
@@ -50,7 +68,9 @@ function render({ model, el }) {
   app.messages = messenger(model, {
     signal,
     connection: (now) => connection((connected = now)),
-    heard: guarded((content) => { if (content.kind === "labels") store?.take(content.labels); }),
+    heard: guarded((content) => {
+      if (content.kind === "labels") store?.take(content.labels);
+    }),
   });
   /** @type {ReturnType<typeof filters>} */ let sieve;
   /** @type {ReturnType<typeof list>} */ let rows;
@@ -90,8 +110,15 @@ function render({ model, el }) {
     top.loaded();
     connection(connected);
     keyboard(app, {
-      search: () => sieve.search.focus(), label: chosen.editLabel, note: chosen.editNote, prompt: chosen.focusPrompt, star: chosen.star, text: chosen.toggleFull,
-      walk: chosen.walk, full: top.fullScreen, help: top.showKeys,
+      search: () => sieve.search.focus(),
+      label: chosen.editLabel,
+      note: chosen.editNote,
+      prompt: chosen.focusPrompt,
+      star: chosen.star,
+      text: chosen.toggleFull,
+      walk: chosen.walk,
+      full: top.fullScreen,
+      help: top.showKeys,
     });
     sift();
     open();
@@ -160,12 +187,16 @@ function render({ model, el }) {
         chosen.draw();
         settle();
       }),
-      (error) => { if (!signal.aborted && app.latent === latent) chosen.unreadable(error, open); },
+      (error) => {
+        if (!signal.aborted && app.latent === latent) chosen.unreadable(error, open);
+      },
     );
   }
 
   /** What another notebook or cell stored; it can wait. */
-  const news = () => { store.poll().catch(() => {}); };
+  const news = () => {
+    store.poll().catch(() => {});
+  };
 
   /** After a feature is drawn: what others wrote, and the features that are likely next. */
   function settle() {
@@ -183,7 +214,10 @@ function render({ model, el }) {
     rows?.reveal();
   });
   const changes = /** @type {[string, () => void][]} */ ([
-    ["change:feature", guarded(open)], ["change:filter", guarded(sift)], ["change:sort", guarded(sift)], ["change:tab", guarded(() => chosen?.drawTab())],
+    ["change:feature", guarded(open)],
+    ["change:filter", guarded(sift)],
+    ["change:sort", guarded(sift)],
+    ["change:tab", guarded(() => chosen?.drawTab())],
   ]);
   for (const [event, call] of changes) model.on(event, call);
   // The element is attached and sized only later, and the theme may change: both draw again.
@@ -192,7 +226,15 @@ function render({ model, el }) {
   watchTheme(look, signal);
   load().catch((error) => {
     if (signal.aborted) return;
-    fill(right, element("div.big", { role: "alert" }, plain("b", "The list of features could not be read"), plain("p", error.message)));
+    fill(
+      right,
+      element(
+        "div.big",
+        { role: "alert" },
+        plain("b", "The list of features could not be read"),
+        plain("p", error.message),
+      ),
+    );
     fill(left);
   });
 

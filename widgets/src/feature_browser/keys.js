@@ -2,8 +2,19 @@
 
 import { TABS } from "./examples.js";
 
-export const KEYS = [["/", "search"], ["j  k", "next, previous feature"], ["1 … 5", "tab of examples"], ["t", "full text"], ["← →", "token by token"], ["s", "star"],
-  ["e  n", "edit label, note"], ["p", "your prompt"], ["f", "full screen"], ["?", "these keys"], ["Esc", "close, leave a field"]];
+export const KEYS = [
+  ["/", "search"],
+  ["j  k", "next, previous feature"],
+  ["1 … 5", "tab of examples"],
+  ["t", "full text"],
+  ["← →", "token by token"],
+  ["s", "star"],
+  ["e  n", "edit label, note"],
+  ["p", "your prompt"],
+  ["f", "full screen"],
+  ["?", "these keys"],
+  ["Esc", "close, leave a field"],
+];
 
 /** @param {EventTarget | null} target  Does it take what is typed? */
 const takesText = (target) => {
@@ -18,17 +29,33 @@ const takesText = (target) => {
 export function keyboard(app, actions) {
   /** @type {Record<string, () => void>} */
   const does = {
-    "/": actions.search, j: () => app.step(1), k: () => app.step(-1), t: actions.text, s: actions.star, e: actions.label, n: actions.note,
-    p: actions.prompt, f: actions.full, "?": actions.help, ArrowLeft: () => actions.walk(-1), ArrowRight: () => actions.walk(1),
+    "/": actions.search,
+    j: () => app.step(1),
+    k: () => app.step(-1),
+    t: actions.text,
+    s: actions.star,
+    e: actions.label,
+    n: actions.note,
+    p: actions.prompt,
+    f: actions.full,
+    "?": actions.help,
+    ArrowLeft: () => actions.walk(-1),
+    ArrowRight: () => actions.walk(1),
   };
-  TABS.forEach(([name], i) => { does[String(i + 1)] = () => app.set("tab", name); });
+  TABS.forEach(([name], i) => {
+    does[String(i + 1)] = () => app.set("tab", name);
+  });
 
   app.frame.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
     if (event.key === "Escape") {
       if (app.popover.close() || takesText(event.target)) app.frame.focus();
       else return;
-    } else if (takesText(event.target) || (event.key.startsWith("Arrow") && /** @type {HTMLElement} */ (event.target).matches("input"))) return;
+    } else if (
+      takesText(event.target) ||
+      (event.key.startsWith("Arrow") && /** @type {HTMLElement} */ (event.target).matches("input"))
+    )
+      return;
     else if (does[event.key]) does[event.key]();
     else return;
     event.preventDefault();

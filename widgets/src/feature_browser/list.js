@@ -11,16 +11,30 @@ const LOW = 24;
 const AROUND = 6; // rows drawn beyond what is in sight, each way
 
 /** Columns that the list can be sorted by, with their titles. */
-export const SORTS = /** @type {Record<string, string>} */ ({ latent: "#", density: "density %", max: "max", f1: "F1", loss_effect: "loss effect", detection: "detection" });
+export const SORTS = /** @type {Record<string, string>} */ ({
+  latent: "#",
+  density: "density %",
+  max: "max",
+  f1: "F1",
+  loss_effect: "loss effect",
+  detection: "detection",
+});
 const WRITE = /** @type {Record<string, (value: number) => string>} */ ({
-  max: (value) => fixed(value), f1: share, loss_effect: (value) => signed(value, 3), detection: share,
+  max: (value) => fixed(value),
+  f1: share,
+  loss_effect: (value) => signed(value, 3),
+  detection: share,
 });
 
 /** @param {import("./app.js").App} app */
 export function list(app) {
   const scale = axis(app.listing, "density");
   const pad = element("div.pad", { role: "presentation" });
-  const sight = element("div.sight", { role: "grid", tabindex: 0, label: "features", "aria-readonly": "true", onscroll: () => draw() }, pad);
+  const sight = element(
+    "div.sight",
+    { role: "grid", tabindex: 0, label: "features", "aria-readonly": "true", onscroll: () => draw() },
+    pad,
+  );
   const heads = element("div.heads", { role: "row" });
   const node = plain("div.table", heads, sight);
 
@@ -32,10 +46,23 @@ export function list(app) {
   function drawHeads() {
     const [column, descending] = sort();
     const head = (/** @type {string} */ name, /** @type {string} */ kind) =>
-      element(`div.${kind}`, { role: "columnheader", "aria-sort": name !== column ? "none" : descending ? "descending" : "ascending" },
-        element("button", { onclick: () => app.set("sort", [name, name === column ? !descending : name !== "latent"]) },
-          SORTS[name] + (name === column ? (descending ? " ↓" : " ↑") : "")));
-    fill(heads, element("div"), head("latent", "index"), element("div.name", { role: "columnheader" }, "label"), head("density", "density"), head(last(), "last"));
+      element(
+        `div.${kind}`,
+        { role: "columnheader", "aria-sort": name !== column ? "none" : descending ? "descending" : "ascending" },
+        element(
+          "button",
+          { onclick: () => app.set("sort", [name, name === column ? !descending : name !== "latent"]) },
+          SORTS[name] + (name === column ? (descending ? " ↓" : " ↑") : ""),
+        ),
+      );
+    fill(
+      heads,
+      element("div"),
+      head("latent", "index"),
+      element("div.name", { role: "columnheader" }, "label"),
+      head("density", "density"),
+      head(last(), "last"),
+    );
   }
 
   /** @param {number} at  index in the list */
@@ -45,20 +72,37 @@ export function list(app) {
     const dead = isDead(listing, latent);
     const { text: whole, own } = nameOf(listing, latent);
     const text = whole.slice(0, 300);
-    const cell = (/** @type {string} */ name, /** @type {import("../shared/dom.js").Child[]} */ ...children) => element(name, { role: "gridcell" }, ...children);
+    const cell = (/** @type {string} */ name, /** @type {import("../shared/dom.js").Child[]} */ ...children) =>
+      element(name, { role: "gridcell" }, ...children);
     const density = listing.columns.density[latent];
     const starred = Boolean(listing.labels.get(latent)?.star);
     const chosen = latent === app.latent;
-    return element(`div.item${chosen ? ".chosen" : ""}`, { role: "row", id: `f${latent}`, "aria-selected": chosen, "aria-rowindex": at + 1, style: `top:${at * height()}px`, onclick: () => app.select(latent), onpointerenter: () => app.hovered(latent) },
+    return element(
+      `div.item${chosen ? ".chosen" : ""}`,
+      {
+        role: "row",
+        id: `f${latent}`,
+        "aria-selected": chosen,
+        "aria-rowindex": at + 1,
+        style: `top:${at * height()}px`,
+        onclick: () => app.select(latent),
+        onpointerenter: () => app.hovered(latent),
+      },
       element("span.star", { role: "gridcell", label: starred ? "starred" : "" }, starred && icon("star", true)),
       cell("span.index.mono.dim", latent),
       element(`span.name.cut${own ? ".strong" : dead ? ".dim" : ".mono.dim"}`, { role: "gridcell", title: text }, text),
-      cell("span.density", dead ? "dead" : percent(density),
-        !dead && scale && element("i", { style: `--w:${(4 + 96 * scale.place(density)).toFixed(1)}%` })),
-      cell("span.last", dead && last() === "max" ? "–" : WRITE[last()](listing.columns[last()]?.[latent] ?? NaN)));
+      cell(
+        "span.density",
+        dead ? "dead" : percent(density),
+        !dead && scale && element("i", { style: `--w:${(4 + 96 * scale.place(density)).toFixed(1)}%` }),
+      ),
+      cell("span.last", dead && last() === "max" ? "–" : WRITE[last()](listing.columns[last()]?.[latent] ?? NaN)),
+    );
   }
 
-  const fit = () => { pad.style.height = `${app.shown.length * height()}px`; };
+  const fit = () => {
+    pad.style.height = `${app.shown.length * height()}px`;
+  };
 
   function draw() {
     const tall = height();
@@ -77,8 +121,11 @@ export function list(app) {
       if (same) old.delete(next.id);
     }
     for (const one of old.values()) one.remove();
-    rows.forEach((one, i) => { if (pad.children[i] !== one) pad.insertBefore(one, pad.children[i]); });
-    if (app.shown.subarray(from, to).includes(app.latent)) sight.setAttribute("aria-activedescendant", `f${app.latent}`);
+    rows.forEach((one, i) => {
+      if (pad.children[i] !== one) pad.insertBefore(one, pad.children[i]);
+    });
+    if (app.shown.subarray(from, to).includes(app.latent))
+      sight.setAttribute("aria-activedescendant", `f${app.latent}`);
     else sight.removeAttribute("aria-activedescendant");
   }
 
@@ -87,7 +134,11 @@ export function list(app) {
     const at = app.shown.indexOf(app.latent);
     const top = at * height();
     fit(); // rows may have become taller: else it could not go so far
-    if (at >= 0 && sight.clientHeight && (top < sight.scrollTop || top + height() > sight.scrollTop + sight.clientHeight)) {
+    if (
+      at >= 0 &&
+      sight.clientHeight &&
+      (top < sight.scrollTop || top + height() > sight.scrollTop + sight.clientHeight)
+    ) {
       const far = Math.abs(top - sight.scrollTop - sight.clientHeight / 2) > sight.clientHeight;
       if (far) sight.scrollTop = Math.max(0, at - Math.floor(sight.clientHeight / height() / 2)) * height();
       else sight.scrollTop = top < sight.scrollTop ? top : top + height() - sight.clientHeight;
@@ -104,7 +155,9 @@ export function list(app) {
   });
 
   return {
-    node, draw, reveal,
+    node,
+    draw,
+    reveal,
     /** The list holds other features, or the same in another order. */
     changed() {
       drawHeads();

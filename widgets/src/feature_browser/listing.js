@@ -23,14 +23,31 @@ export function decodeListing(content, buffers) {
   /** @type {Record<string, Float32Array>} */ const columns = {};
   content.columns.forEach((/** @type {string} */ name, /** @type {number} */ i) => {
     columns[name] = float32(buffers[i]);
-    if (columns[name].length !== content.d_sae) throw new Error(`${name} has ${columns[name].length} entries for ${content.d_sae} latents`);
+    if (columns[name].length !== content.d_sae)
+      throw new Error(`${name} has ${columns[name].length} entries for ${content.d_sae} latents`);
   });
   const rest = content.columns.length;
   const hints = new TextDecoder().decode(bytes(buffers[rest + 1])).split("\0");
-  if (hints.length !== content.d_sae && content.d_sae) throw new Error(`${hints.length} hints for ${content.d_sae} latents`);
+  if (hints.length !== content.d_sae && content.d_sae)
+    throw new Error(`${hints.length} hints for ${content.d_sae} latents`);
   const { title, model, site, facts, concepts, definitions, version, off, has_model: hasModel } = content;
   const labels = new Map(content.labels.map((/** @type {any} */ one) => [one.latent, one]));
-  return { title, model, site, facts, size: content.d_sae, columns, concept: int16(buffers[rest]), concepts, hints, labels, version, definitions, off, hasModel };
+  return {
+    title,
+    model,
+    site,
+    facts,
+    size: content.d_sae,
+    columns,
+    concept: int16(buffers[rest]),
+    concepts,
+    hints,
+    labels,
+    version,
+    definitions,
+    off,
+    hasModel,
+  };
 }
 
 /** @param {Listing} listing @param {number} latent */
@@ -59,11 +76,14 @@ export function nameOf(listing, latent) {
 export function decodeView(content, buffers) {
   const numbers = float32(buffers[0]);
   const example = (/** @type {any} */ one) => {
-    const column = (/** @type {number} */ k) => numbers.subarray(one.at + k * one.pieces.length, one.at + (k + 1) * one.pieces.length);
+    const column = (/** @type {number} */ k) =>
+      numbers.subarray(one.at + k * one.pieces.length, one.at + (k + 1) * one.pieces.length);
     return { ...one, values: column(0), logitEffect: column(1), lossEffect: column(2) };
   };
   /** @type {Record<string, any[]>} */ const examples = {};
   for (const [kind, all] of Object.entries(content.view.examples))
-    examples[kind] = /** @type {any[]} */ (all).map((one) => (one.examples ? { ...one, examples: one.examples.map(example) } : example(one)));
+    examples[kind] = /** @type {any[]} */ (all).map((one) =>
+      one.examples ? { ...one, examples: one.examples.map(example) } : example(one),
+    );
   return { ...content.view, examples };
 }

@@ -6,12 +6,20 @@ import { nameOf } from "./listing.js";
 import { fixed, share, tenth } from "./words.js";
 
 /** @param {{latent: number, cosine: number, phi: number | null}[]} rows @param {"cosine" | "phi"} by */
-export const ranked = (rows, by) => [...rows].sort((a, b) => (b[by] ?? -Infinity) - (a[by] ?? -Infinity) || a.latent - b.latent);
+export const ranked = (rows, by) =>
+  [...rows].sort((a, b) => (b[by] ?? -Infinity) - (a[by] ?? -Infinity) || a.latent - b.latent);
 
 /** The panel's maker; it remembers by what the reader sorts. @param {import("./app.js").App} app */
 export function neighbours(app) {
   let by = /** @type {"cosine" | "phi"} */ ("cosine");
-  return () => panel(app, () => by, (chosen) => { by = chosen; });
+  return () =>
+    panel(
+      app,
+      () => by,
+      (chosen) => {
+        by = chosen;
+      },
+    );
 }
 
 /** @param {import("./app.js").App} app @param {() => "cosine" | "phi"} by @param {(by: "cosine" | "phi") => void} sortBy */
@@ -22,20 +30,60 @@ function panel(app, by, sortBy) {
   const body = element("tbody");
   const heads = element("tr");
   const cell = (/** @type {number | null} */ value) =>
-    plain("td.value", element("i", { style: `--w:${(22 * Math.max(0, value ?? 0)).toFixed(1)}px` }), plain("span", share(value)));
+    plain(
+      "td.value",
+      element("i", { style: `--w:${(22 * Math.max(0, value ?? 0)).toFixed(1)}px` }),
+      plain("span", share(value)),
+    );
 
   function draw() {
     const head = (/** @type {"cosine" | "phi"} */ name, /** @type {string} */ title) =>
-      element("th", { scope: "col", "aria-sort": by() === name ? "descending" : "none" },
-        element("button.link", { onclick: () => { sortBy(name); draw(); } }, title + (by() === name ? " ↓" : "")));
-    fill(heads, element("th", { scope: "col" }, "#"), element("th.name", { scope: "col" }, "label"), head("cosine", "cos"), head("phi", "φ"));
-    fill(body, ...ranked(rows, by()).map(({ latent, cosine, phi }) => {
-      const { text, own } = nameOf(app.listing, latent);
-      return plain("tr", plain("td", element("button.link.mono", { label: `open feature ${latent}`, onclick: () => app.select(latent) }, latent)),
-        element(`td.name${own ? "" : ".mono.dim"}`, { title: text.slice(0, 300) }, text.slice(0, 300)), cell(cosine), cell(phi));
-    }));
+      element(
+        "th",
+        { scope: "col", "aria-sort": by() === name ? "descending" : "none" },
+        element(
+          "button.link",
+          {
+            onclick: () => {
+              sortBy(name);
+              draw();
+            },
+          },
+          title + (by() === name ? " ↓" : ""),
+        ),
+      );
+    fill(
+      heads,
+      element("th", { scope: "col" }, "#"),
+      element("th.name", { scope: "col" }, "label"),
+      head("cosine", "cos"),
+      head("phi", "φ"),
+    );
+    fill(
+      body,
+      ...ranked(rows, by()).map(({ latent, cosine, phi }) => {
+        const { text, own } = nameOf(app.listing, latent);
+        return plain(
+          "tr",
+          plain(
+            "td",
+            element("button.link.mono", { label: `open feature ${latent}`, onclick: () => app.select(latent) }, latent),
+          ),
+          element(`td.name${own ? "" : ".mono.dim"}`, { title: text.slice(0, 300) }, text.slice(0, 300)),
+          cell(cosine),
+          cell(phi),
+        );
+      }),
+    );
   }
 
   draw();
-  return panelOf(app, "neighbours", "Neighbours", `decoder norm ${fixed(app.view.decoder_norm)}`, plain("table", plain("thead", heads), body), why);
+  return panelOf(
+    app,
+    "neighbours",
+    "Neighbours",
+    `decoder norm ${fixed(app.view.decoder_norm)}`,
+    plain("table", plain("thead", heads), body),
+    why,
+  );
 }

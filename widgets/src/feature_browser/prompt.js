@@ -11,7 +11,11 @@ import { counted, fixed } from "./words.js";
 const REST = 500; // ms without a keystroke before the model runs
 const PATIENCE = 20000;
 const ROWS = 24; // features listed beside the chosen one
-const ORDERS = /** @type {Record<string, string>} */ ({ "": "strongest first", density: "rarest first", loss_effect: "by loss effect" });
+const ORDERS = /** @type {Record<string, string>} */ ({
+  "": "strongest first",
+  density: "rarest first",
+  loss_effect: "by loss effect",
+});
 
 /**
  * Rows of the score sheet: the chosen feature first, then the others in order.
@@ -30,17 +34,43 @@ export function ordered({ latents, values, pieces }, chosen, column, most = ROWS
 /** @param {import("./app.js").App} app */
 export function prompt(app) {
   const off = app.listing.off.prompt;
-  const field = element("input.field.mono", { type: "text", placeholder: off ?? "type a text and see which features fire on it", title: off, disabled: Boolean(off), label: "your prompt", spellcheck: "false", autocomplete: "off" });
+  const field = element("input.field.mono", {
+    type: "text",
+    placeholder: off ?? "type a text and see which features fire on it",
+    title: off,
+    disabled: Boolean(off),
+    label: "your prompt",
+    spellcheck: "false",
+    autocomplete: "off",
+  });
   const status = element("span.dim.small.said", { role: "status" });
   const body = element("div.sheet", { role: "region", label: "features on each token", tabindex: -1, hidden: true });
-  const node = element("section.prompt", { label: "your prompt" },
-    plain("div.row", plain("h3.strong", "Your prompt"), question(app, "prompt"), field, status, !off && element("kbd", { "aria-hidden": "true" }, "p")), body);
+  const node = element(
+    "section.prompt",
+    { label: "your prompt" },
+    plain(
+      "div.row",
+      plain("h3.strong", "Your prompt"),
+      question(app, "prompt"),
+      field,
+      status,
+      !off && element("kbd", { "aria-hidden": "true" }, "p"),
+    ),
+    body,
+  );
   /** @type {any} */ let sheet = null;
   let column = -1;
-  const order = element("select.plain.small", { label: "sheet sorted by", onchange: () => {
-    column = -1;
-    draw();
-  } }, Object.entries(ORDERS).map(([value, words]) => element("option", { value }, words)));
+  const order = element(
+    "select.plain.small",
+    {
+      label: "sheet sorted by",
+      onchange: () => {
+        column = -1;
+        draw();
+      },
+    },
+    Object.entries(ORDERS).map(([value, words]) => element("option", { value }, words)),
+  );
   let timer = 0;
   let running = ""; // the text that the kernel has now
   let wanted = ""; // the text that it should have
@@ -56,7 +86,9 @@ export function prompt(app) {
     if (running || !wanted) return wanted || clear();
     running = wanted;
     status.textContent = "running …";
-    const late = setTimeout(() => { status.textContent = "still waiting for the kernel"; }, PATIENCE / 2);
+    const late = setTimeout(() => {
+      status.textContent = "still waiting for the kernel";
+    }, PATIENCE / 2);
     try {
       const { content, buffers } = await app.messages.ask("prompt", { text: running }, PATIENCE);
       sheet = { ...content, values: float32(buffers[0]) };
@@ -91,24 +123,63 @@ export function prompt(app) {
       column = column === i ? -1 : i;
       draw();
     };
-    const head = plain("tr", element("th.name", { scope: "col" }, column < 0 ? order : plain("span.dim.small", "strongest on this token")),
+    const head = plain(
+      "tr",
+      element("th.name", { scope: "col" }, column < 0 ? order : plain("span.dim.small", "strongest on this token")),
       pieces.map((/** @type {string} */ piece, /** @type {number} */ i) =>
-        element(`th${i === column ? ".on" : ""}`, { scope: "col" },
-          element(`button${isCounted[i] ? "" : ".faint"}`, { title: `${escaped(piece)}${isCounted[i] ? "" : ", not counted"}: sort by this token`, "aria-pressed": i === column, onclick: pick(i) }, tokenNodes(piece, true)))));
+        element(
+          `th${i === column ? ".on" : ""}`,
+          { scope: "col" },
+          element(
+            `button${isCounted[i] ? "" : ".faint"}`,
+            {
+              title: `${escaped(piece)}${isCounted[i] ? "" : ", not counted"}: sort by this token`,
+              "aria-pressed": i === column,
+              onclick: pick(i),
+            },
+            tokenNodes(piece, true),
+          ),
+        ),
+      ),
+    );
     const line = (/** @type {number} */ row) => {
       const latent = row < 0 ? app.latent : latents[row];
       const { text, own } = nameOf(app.listing, latent);
-      return element(`tr${latent === app.latent ? ".me" : ""}`, {},
-        element("th.name", { scope: "row", title: text.slice(0, 300) }, element("button.link.mono.small", { label: `open feature ${latent}`, onclick: () => app.select(latent) }, latent), " ",
-          element("span", { class: own ? null : "mono dim" }, text.slice(0, 80))),
+      return element(
+        `tr${latent === app.latent ? ".me" : ""}`,
+        {},
+        element(
+          "th.name",
+          { scope: "row", title: text.slice(0, 300) },
+          element(
+            "button.link.mono.small",
+            { label: `open feature ${latent}`, onclick: () => app.select(latent) },
+            latent,
+          ),
+          " ",
+          element("span", { class: own ? null : "mono dim" }, text.slice(0, 80)),
+        ),
         pieces.map((/** @type {string} */ _, /** @type {number} */ i) => {
           const value = row < 0 ? 0 : values[row * pieces.length + i];
-          return element(`td${value ? (value < 0 ? ".minus" : ".plus") : ""}${i === column ? ".on" : ""}`, { style: value ? `--a:${strength(value, maxima[row]).toFixed(2)}` : null }, value ? fixed(value, 1) : "");
-        }));
+          return element(
+            `td${value ? (value < 0 ? ".minus" : ".plus") : ""}${i === column ? ".on" : ""}`,
+            { style: value ? `--a:${strength(value, maxima[row]).toFixed(2)}` : null },
+            value ? fixed(value, 1) : "",
+          );
+        }),
+      );
     };
     body.hidden = false;
-    fill(body, plain("table", plain("thead", head), plain("tbody", rows.map(line))),
-      !latents.length && plain("p.dim.absent", "No feature fires on this text."), left > 0 && plain("p.dim.small", `${counted(left, "more feature fires", "more features fire")}; choose a token to see its own.`));
+    fill(
+      body,
+      plain("table", plain("thead", head), plain("tbody", rows.map(line))),
+      !latents.length && plain("p.dim.absent", "No feature fires on this text."),
+      left > 0 &&
+        plain(
+          "p.dim.small",
+          `${counted(left, "more feature fires", "more features fire")}; choose a token to see its own.`,
+        ),
+    );
   }
 
   field.addEventListener("input", () => {
@@ -119,7 +190,12 @@ export function prompt(app) {
     const text = event.clipboardData?.getData("text") ?? "";
     if (!/[\n\t]/.test(text)) return;
     event.preventDefault(); // one line cannot hold line ends: their signs stand for them
-    field.setRangeText(text.replace(/\r?\n/g, "↵").replaceAll("\t", "⇥"), field.selectionStart, field.selectionEnd, "end");
+    field.setRangeText(
+      text.replace(/\r?\n/g, "↵").replaceAll("\t", "⇥"),
+      field.selectionStart,
+      field.selectionEnd,
+      "end",
+    );
     field.dispatchEvent(new Event("input"));
   });
   field.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
@@ -129,8 +205,12 @@ export function prompt(app) {
   });
 
   return {
-    node, field, draw,
+    node,
+    field,
+    draw,
     /** Without a kernel no model runs. @param {boolean} now */
-    connected(now) { field.disabled = Boolean(off) || !now; },
+    connected(now) {
+      field.disabled = Boolean(off) || !now;
+    },
   };
 }

@@ -24,14 +24,30 @@ export function rangeFilter(listing, name, label, changed) {
     return element("rect", { x: i * 3.5, width: 2.9, y: 21 - height, height: height + 1 });
   });
   const handle = (/** @type {number} */ side) =>
-    element("input", { type: "range", min: 0, max: STEPS, step: 1, label: `${label} ${side ? "at most" : "at least"}`, oninput: () => moved(side) });
+    element("input", {
+      type: "range",
+      min: 0,
+      max: STEPS,
+      step: 1,
+      label: `${label} ${side ? "at most" : "at least"}`,
+      oninput: () => moved(side),
+    });
   const field = (/** @type {number} */ side) =>
-    element("input.end", { type: "text", inputmode: "decimal", label: `${label} ${side ? "at most" : "at least"}, number`, onchange: () => typed(side) });
+    element("input.end", {
+      type: "text",
+      inputmode: "decimal",
+      label: `${label} ${side ? "at most" : "at least"}, number`,
+      onchange: () => typed(side),
+    });
   const handles = [handle(0), handle(1)];
   const fields = [field(0), field(1)];
-  const node = element("div.range", { role: "group", label: `filter by ${label}` },
+  const node = element(
+    "div.range",
+    { role: "group", label: `filter by ${label}` },
     element("svg", { viewBox: "0 0 140 22", preserveAspectRatio: "none", "aria-hidden": "true" }, bars),
-    plain("div.handles", handles), plain("div.ends", plain("span.grow.cut", label), fields[0], "–", fields[1]));
+    plain("div.handles", handles),
+    plain("div.ends", plain("span.grow.cut", label), fields[0], "–", fields[1]),
+  );
 
   /** @type {[number | null, number | null]} */ let now = [null, null];
 

@@ -34,8 +34,8 @@ export function tokenOf(text, activation, most, loss = NaN, mostLoss = 0) {
  */
 export function around(pieces, peak, chars) {
   let [from, to] = [peak, peak + 1];
-  for (let left = chars; from > 0 && left > 0; ) left -= pieces[--from].length;
-  for (let left = chars; to < pieces.length && left > 0; ) left -= pieces[to++].length;
+  for (let left = chars; from > 0 && left > 0;) left -= pieces[--from].length;
+  for (let left = chars; to < pieces.length && left > 0;) left -= pieces[to++].length;
   return [from, to];
 }
 

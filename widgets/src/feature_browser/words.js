@@ -11,7 +11,10 @@ export function signed(value, digits = 2) {
 /** @param {number | null | undefined} value @param {number} [digits] */
 export function fixed(value, digits = 2) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
-  return value.toFixed(digits).replace(/^-(?=[0.]+$)/, "").replace("-", MINUS); // zero has no sign
+  return value
+    .toFixed(digits)
+    .replace(/^-(?=[0.]+$)/, "")
+    .replace("-", MINUS); // zero has no sign
 }
 
 /** A share between −1 and 1 without its leading zero: .83, −.02, 1.00. @param {number | null | undefined} value */
@@ -29,7 +32,8 @@ export function percent(value) {
 
 /** One end of a filter, in the unit that its label names. @param {string} name @param {number} value */
 export function range(name, value) {
-  if (name === "density") return value < 1e-6 ? percent(value) : String(Number((100 * value).toPrecision(value < 1e-5 ? 1 : 2)));
+  if (name === "density")
+    return value < 1e-6 ? percent(value) : String(Number((100 * value).toPrecision(value < 1e-5 ? 1 : 2)));
   return name === "max" ? (Math.abs(value) < 10 ? fixed(value, 1) : fixed(value, 0)) : share(value);
 }
 
@@ -55,7 +59,10 @@ export function python(value) {
   if (value === false) return "False";
   if (value === null || value === undefined) return "None";
   if (Array.isArray(value)) return `[${value.map(python).join(", ")}]`;
-  if (typeof value === "object") return `{${Object.entries(value).map(([key, one]) => `${JSON.stringify(key)}: ${python(one)}`).join(", ")}}`;
+  if (typeof value === "object")
+    return `{${Object.entries(value)
+      .map(([key, one]) => `${JSON.stringify(key)}: ${python(one)}`)
+      .join(", ")}}`;
   return JSON.stringify(value);
 }
 

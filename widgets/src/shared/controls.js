@@ -13,8 +13,21 @@ const ICONS = {
 
 /** @param {keyof typeof ICONS} name @param {boolean} [filled] */
 export function icon(name, filled = false) {
-  return element("svg", { width: 14, height: 14, viewBox: "0 0 16 16", fill: filled ? "currentColor" : "none", stroke: "currentColor",
-    "stroke-width": 1.4, "stroke-linejoin": "round", "stroke-linecap": "round", "aria-hidden": "true" }, element("path", { d: ICONS[name] }));
+  return element(
+    "svg",
+    {
+      width: 14,
+      height: 14,
+      viewBox: "0 0 16 16",
+      fill: filled ? "currentColor" : "none",
+      stroke: "currentColor",
+      "stroke-width": 1.4,
+      "stroke-linejoin": "round",
+      "stroke-linecap": "round",
+      "aria-hidden": "true",
+    },
+    element("path", { d: ICONS[name] }),
+  );
 }
 
 /** @param {string} label @param {(event: any) => void} action @param {Record<string, unknown>} [attributes] */
@@ -61,5 +74,11 @@ export function popover(frame) {
     return true;
   }
 
-  return { toggle, close, get opener() { return opener; } };
+  return {
+    toggle,
+    close,
+    get opener() {
+      return opener;
+    },
+  };
 }

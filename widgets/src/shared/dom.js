@@ -32,7 +32,10 @@ export const plain = (name, ...children) => element(name, {}, ...children);
 
 /** Children that are there: nothing and `false` are not. @param {(Child | Child[])[]} children @returns {(Node | string)[]} */
 function present(children) {
-  return children.flat().filter((child) => child || child === "" || child === 0).map((child) => (child instanceof Node ? child : String(child)));
+  return children
+    .flat()
+    .filter((child) => child || child === "" || child === 0)
+    .map((child) => (child instanceof Node ? child : String(child)));
 }
 
 /** Put these children in place of all others. @param {Element} node @param {...(Child | Child[])} children */
@@ -59,7 +62,9 @@ export function shadow(host, ...sheets) {
  * @param {Element} node
  */
 export function isDark(node) {
-  const parts = getComputedStyle(node).backgroundColor.match(/[\d.]+/g)?.map(Number);
+  const parts = getComputedStyle(node)
+    .backgroundColor.match(/[\d.]+/g)
+    ?.map(Number);
   if (!parts || parts.length < 3 || parts[3] === 0) return false;
   const [r, g, b] = parts;
   return 0.2126 * r + 0.7152 * g + 0.0722 * b < 128;
@@ -71,7 +76,10 @@ export function isDark(node) {
  */
 export function watchTheme(changed, signal) {
   const observer = new MutationObserver(changed);
-  observer.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-name", "data-jp-theme-light", "class"] });
+  observer.observe(document.body, {
+    attributes: true,
+    attributeFilter: ["data-jp-theme-name", "data-jp-theme-light", "class"],
+  });
   signal.addEventListener("abort", () => observer.disconnect());
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changed, { signal });
 }

@@ -91,5 +91,9 @@ export function messenger(model, { signal, heard, connection }) {
     waiting.clear();
     model.off("msg:custom", receive);
   });
-  return { ask, pulse, count: (kind) => [...waiting.values()].filter((one) => /** @type {any} */ (one.content).kind === kind).length };
+  return {
+    ask,
+    pulse,
+    count: (kind) => [...waiting.values()].filter((one) => /** @type {any} */ (one.content).kind === kind).length,
+  };
 }

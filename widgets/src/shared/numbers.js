@@ -16,7 +16,11 @@ export function number(value) {
 
 /** @param {number} value  A count in few characters: 950, 12.3k, 1.23M. */
 export function compact(value) {
-  for (const [size, sign] of /** @type {const} */ ([[1e9, "G"], [1e6, "M"], [1e3, "k"]]))
+  for (const [size, sign] of /** @type {const} */ ([
+    [1e9, "G"],
+    [1e6, "M"],
+    [1e3, "k"],
+  ]))
     if (value >= size) return Number((value / size).toPrecision(3)) + sign;
   return String(Math.round(value));
 }
@@ -40,7 +44,8 @@ export function ticks(low, high, count) {
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = power * ([1, 2, 5, 10].find((size) => raw / power <= size + 1e-9) ?? 10);
   const out = [];
-  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k++) out.push(Number((k * step).toPrecision(12)));
+  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k++)
+    out.push(Number((k * step).toPrecision(12)));
   return out;
 }
 

@@ -5,7 +5,8 @@ import { element, plain } from "./dom.js";
 
 const SIGNS = /** @type {Record<string, string>} */ ({ " ": "␣", "\n": "↵", "\t": "⇥" });
 // Controls, soft hyphen, marks and overrides of direction, invisible operators, byte order mark, annotation marks.
-const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/u;
+const HIDDEN =
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/u;
 const JOINERS = /[\u200c\u200d]/; // needed inside emoji and in Persian; hidden only when alone
 
 /**
@@ -19,7 +20,8 @@ export function parts(text, running = false) {
   for (const char of text) {
     const sign = running && char === " " ? undefined : SIGNS[char];
     const faint = sign !== undefined || (HIDDEN.test(char) && (alone || !JOINERS.test(char)));
-    const shown = sign ?? (faint ? `⟨${(char.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0")}⟩` : char);
+    const shown =
+      sign ?? (faint ? `⟨${(char.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0")}⟩` : char);
     const last = out.at(-1);
     if (last && last[0] === faint) last[1] += shown;
     else out.push([faint, shown]);
@@ -29,7 +31,9 @@ export function parts(text, running = false) {
 
 /** @param {string} text  A person's or a model's text on one line, nothing in it hidden; spaces stay. */
 export function visible(text) {
-  return parts(text, true).map(([, part]) => part).join("");
+  return parts(text, true)
+    .map(([, part]) => part)
+    .join("");
 }
 
 /** @param {string} text  Its escaped form, for a tooltip. */

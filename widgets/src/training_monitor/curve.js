@@ -42,15 +42,24 @@ export function curve(name, label, signal) {
       ]),
       element("line.axis", { x1: LEFT, x2: width - RIGHT, y1: height - BOTTOM + 2, y2: height - BOTTOM + 2 }),
       ...tokens.map((tick) =>
-        element("text", { x: x(tick), y: height - 4, "text-anchor": tick === 0 ? "start" : x(tick) > width - 24 ? "end" : "middle" },
-          compact(tick) + (tick === 0 ? " tokens" : "")),
+        element(
+          "text",
+          { x: x(tick), y: height - 4, "text-anchor": tick === 0 ? "start" : x(tick) > width - 24 ? "end" : "middle" },
+          compact(tick) + (tick === 0 ? " tokens" : ""),
+        ),
       ),
       element("path.line", { d: path(xs, ys, x, y) }),
-      ...(!reading ? [] : [
-        element("line.cursor", { x1: x(xs[at]), x2: x(xs[at]), y1: TOP, y2: height - BOTTOM + 2 }),
-        element("circle.dot", { cx: x(xs[at]), cy: y(ys[at]), r: 3.5 }),
-        element("text", { x: Math.min(Math.max(x(xs[at]), LEFT + 30), width - 40), y: TOP + 2, "text-anchor": "middle" }, `${compact(xs[at])} tokens`),
-      ]),
+      ...(!reading
+        ? []
+        : [
+            element("line.cursor", { x1: x(xs[at]), x2: x(xs[at]), y1: TOP, y2: height - BOTTOM + 2 }),
+            element("circle.dot", { cx: x(xs[at]), cy: y(ys[at]), r: 3.5 }),
+            element(
+              "text",
+              { x: Math.min(Math.max(x(xs[at]), LEFT + 30), width - 40), y: TOP + 2, "text-anchor": "middle" },
+              `${compact(xs[at])} tokens`,
+            ),
+          ]),
     );
   }
 
@@ -60,21 +69,29 @@ export function curve(name, label, signal) {
     draw();
   }
 
-  svg.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => {
-    const box = svg.getBoundingClientRect();
-    read(linear([LEFT, box.width - RIGHT], [0, total])(event.clientX - box.left));
-  }, { signal });
+  svg.addEventListener(
+    "pointermove",
+    (/** @type {PointerEvent} */ event) => {
+      const box = svg.getBoundingClientRect();
+      read(linear([LEFT, box.width - RIGHT], [0, total])(event.clientX - box.left));
+    },
+    { signal },
+  );
   svg.addEventListener("pointerleave", () => read(NaN), { signal });
   svg.addEventListener("blur", () => read(NaN), { signal });
-  svg.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
-    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (!step) return;
-    event.preventDefault();
-    event.stopPropagation();
-    const measured = Array.from(ys, (_, i) => i).filter((i) => Number.isFinite(ys[i]));
-    const now = Number.isNaN(cursor) ? measured.length - 1 : measured.indexOf(nearest(xs, ys, cursor));
-    read(xs[measured[Math.min(Math.max(now + step, 0), measured.length - 1)]] ?? NaN);
-  }, { signal });
+  svg.addEventListener(
+    "keydown",
+    (/** @type {KeyboardEvent} */ event) => {
+      const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      if (!step) return;
+      event.preventDefault();
+      event.stopPropagation();
+      const measured = Array.from(ys, (_, i) => i).filter((i) => Number.isFinite(ys[i]));
+      const now = Number.isNaN(cursor) ? measured.length - 1 : measured.indexOf(nearest(xs, ys, cursor));
+      read(xs[measured[Math.min(Math.max(now + step, 0), measured.length - 1)]] ?? NaN);
+    },
+    { signal },
+  );
 
   return {
     panel,

@@ -11,7 +11,10 @@ import theme from "../shared/theme.css";
 import { curve } from "./curve.js";
 import style from "./style.css";
 
-const CURVES = /** @type {const} */ ([["loss", "loss"], ["explained_variance", "explained variance"]]);
+const CURVES = /** @type {const} */ ([
+  ["loss", "loss"],
+  ["explained_variance", "explained variance"],
+]);
 const NAMES = { l0: "L0", ce_recovered: "loss recovered" };
 
 /** @param {{model: import("../shared/messages.js").Model, el: HTMLElement}} context */
@@ -25,13 +28,25 @@ function render({ model, el }) {
   const facts = element("span.facts");
   const hint = plain("span.hint", "■ in the toolbar stops it");
   const fill = element("i");
-  const progress = element("div.progress", { role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100", label: "training" }, fill);
+  const progress = element(
+    "div.progress",
+    { role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100", label: "training" },
+    fill,
+  );
   const curves = CURVES.map(([name, label]) => curve(name, label, signal));
   const numbers = element("dl.numbers");
   const spoken = element("div.hidden", { "aria-live": "polite" });
   const message = element("div.message", { hidden: "", role: "alert" });
-  const box = element("section.sk", { label: "training monitor" },
-    plain("div.bar", title, facts, hint), progress, plain("div.panels", ...curves.map((one) => one.panel)), numbers, message, spoken);
+  const box = element(
+    "section.sk",
+    { label: "training monitor" },
+    plain("div.bar", title, facts, hint),
+    progress,
+    plain("div.panels", ...curves.map((one) => one.panel)),
+    numbers,
+    message,
+    spoken,
+  );
   root.append(box);
   el.append(host);
 
@@ -39,16 +54,18 @@ function render({ model, el }) {
   let saidTenth = -1;
 
   /** Errors are drawn here and told to Python; a view never dies silently. @param {(...args: any[]) => void} work */
-  const guarded = (work) => (/** @type {any[]} */ ...args) => {
-    try {
-      work(...args);
-    } catch (error) {
-      message.textContent = `The monitor could not draw: ${error}`;
-      message.hidden = false;
-      model.set("error", String(error));
-      model.save_changes();
-    }
-  };
+  const guarded =
+    (work) =>
+    (/** @type {any[]} */ ...args) => {
+      try {
+        work(...args);
+      } catch (error) {
+        message.textContent = `The monitor could not draw: ${error}`;
+        message.hidden = false;
+        model.set("error", String(error));
+        model.save_changes();
+      }
+    };
 
   const drawState = guarded(() => {
     const [tokens, total, finished] = [model.get("tokens"), model.get("total_tokens"), model.get("finished")];
@@ -65,9 +82,15 @@ function render({ model, el }) {
     progress.setAttribute("aria-valuetext", parts.join(", "));
     hint.hidden = finished || tokens === 0;
     numbers.replaceChildren(
-      ...Object.entries(metrics).filter(([name]) => !CURVES.some(([drawn]) => drawn === name)).map(([name, value]) =>
-        plain("div", plain("dt", NAMES[/** @type {keyof typeof NAMES} */ (name)] ?? name.replaceAll("_", " ")), plain("dd", number(value))),
-      ),
+      ...Object.entries(metrics)
+        .filter(([name]) => !CURVES.some(([drawn]) => drawn === name))
+        .map(([name, value]) =>
+          plain(
+            "div",
+            plain("dt", NAMES[/** @type {keyof typeof NAMES} */ (name)] ?? name.replaceAll("_", " ")),
+            plain("dd", number(value)),
+          ),
+        ),
     );
     const tenth = finished ? 11 : Math.floor(10 * share); // a screen reader hears ten words a run, not ten a second
     if (tenth !== saidTenth) spoken.textContent = `${title.textContent}: ${parts.join(", ")}`;
