@@ -5,7 +5,8 @@ Nothing here imports torch."""
 
 from __future__ import annotations
 
-from saekit.corpora.documents import Corpus, Document, Span
+from saekit.corpora.corpus import Corpus
+from saekit.corpora.documents import Document, Span
 from saekit.corpora.load import load_corpus
 from saekit.corpora.pairs import Pair, Pairs, load_pairs
 

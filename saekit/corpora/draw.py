@@ -6,16 +6,11 @@ below is the outermost one's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import islice, pairwise
-from typing import TYPE_CHECKING
 
 from saekit.corpora.documents import Document, Span
-
-if TYPE_CHECKING:
-    from saekit.corpora.documents import Corpus
-    from saekit.corpora.pairs import Pairs
 
 DRAWN = 5  # documents
 LONGEST = 700  # characters of each
@@ -47,24 +42,24 @@ vertical-align:top}
 </style>"""
 
 
-def corpus_html(corpus: Corpus) -> str:
+def corpus_html(corpus: Iterable[Document], head: str, shares: Mapping[str, float]) -> str:
+    """The first documents of a corpus. head: what it is, above them; shares: of its characters, by kind."""
     documents = list(islice(iter(corpus), DRAWN))
     concepts = sorted({span.concept for document in documents for span in _shown(document)})
     number = {concept: place for place, concept in enumerate(concepts, start=1)}
-    size = "endless stream" if corpus.endless else f"{len(corpus):,} documents"
-    head = f"{escape(corpus.name)} · {escape(corpus.split)} · seed {corpus.seed} · {size} · first {len(documents)}"
     legend = "".join(
         f'<span><i style="--h:{_hue(place)}">{place}</i>{escape(name)}</span>' for name, place in number.items()
     )
     rows = "".join(
         f'<div class="doc"><b>{escape(d.kind)}</b><div class="text">{_text(d, number)}</div></div>' for d in documents
     )
-    shares = " · ".join(f"{escape(kind)} {share:.1%}" for kind, share in corpus.shares.items())
-    return _frame(head, f'{rows}<div class="legend">{legend}</div><div class="head">characters by kind: {shares}</div>')
+    kinds = " · ".join(f"{escape(kind)} {share:.1%}" for kind, share in shares.items())
+    below = f'<div class="legend">{legend}</div><div class="head">characters by kind: {kinds}</div>'
+    return _frame(f"{head} · first {len(documents)}", rows + below)
 
 
 def _frame(head: str, body: str) -> str:
-    return f'{STYLE}<div class="saekit-corpus"><div class="head">{head}</div>{body}</div>'
+    return f'{STYLE}<div class="saekit-corpus"><div class="head">{escape(head)}</div>{body}</div>'
 
 
 def _hue(number: int) -> int:
@@ -97,13 +92,14 @@ def _text(document: Document, number: dict[str, int]) -> str:
     return "".join(pieces) + ("…" if len(document.text) > LONGEST else "")
 
 
-def pairs_html(pairs: Pairs) -> str:
+def pairs_html(pairs: Sequence[tuple[str, str, tuple[str, ...], tuple[str, ...]]], head: str) -> str:
+    """The first pairs, a row each: clean, corrupt, answers, wrong. head: what they are, above them."""
     rows = "".join(
-        f"<tr><td>{escape(pair.clean)}</td><td>{escape(pair.corrupt)}</td>"
-        f"<td>{_tokens(pair.answers)}</td><td>{_tokens(pair.wrong)}</td></tr>"
-        for pair in islice(pairs, DRAWN)
+        f"<tr><td>{escape(clean)}</td><td>{escape(corrupt)}</td>"
+        f"<td>{_tokens(answers)}</td><td>{_tokens(wrong)}</td></tr>"
+        for clean, corrupt, answers, wrong in pairs[:DRAWN]
     )
-    head = f"{escape(pairs.task)} · {escape(pairs.split)} · {len(pairs):,} pairs · first {min(DRAWN, len(pairs))}"
+    head = f"{head} · {len(pairs):,} pairs · first {min(DRAWN, len(pairs))}"
     names = "<tr><th>clean</th><th>corrupt</th><th>answers</th><th>wrong</th></tr>"
     return _frame(head, f"<table>{names}{rows}</table>")
 

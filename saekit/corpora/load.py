@@ -9,7 +9,8 @@ from os import PathLike
 from typing import Any
 
 from saekit.corpora import microworld
-from saekit.corpora.documents import Corpus, Document
+from saekit.corpora.corpus import Corpus
+from saekit.corpora.documents import Document
 from saekit.corpora.own import documents_of
 from saekit.corpora.python_library import documents as python_library
 from saekit.corpora.python_library import labels as python_labels

@@ -9,6 +9,7 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Protocol, overload
 
+from saekit.corpora.draw import pairs_html
 from saekit.corpora.microworld import (
     agreement,
     biographies,
@@ -85,9 +86,8 @@ class Pairs(Sequence[Pair]):
         return f"Pairs({self.task!r}, split={self.split!r}, {len(self):,} pairs)"
 
     def _repr_html_(self) -> str:
-        from saekit.corpora.draw import pairs_html
-
-        return pairs_html(self)
+        rows = [(pair.clean, pair.corrupt, pair.answers, pair.wrong) for pair in self]
+        return pairs_html(rows, f"{self.task} · {self.split}")
 
 
 def load_pairs(

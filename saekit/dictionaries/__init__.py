@@ -18,9 +18,10 @@ from saekit.dictionaries.parts import LinearDecoder, LinearEncoder, Part, TiedEn
 from saekit.dictionaries.provenance import Provenance, check_model
 from saekit.dictionaries.relu import ReLU, ReLUDictionary
 from saekit.dictionaries.sites import check_one_site
-from saekit.dictionaries.storage import latents_in, read_dictionary, stored, write_dictionary
+from saekit.dictionaries.storage import read_dictionary
 from saekit.dictionaries.top_k import TopK, TopKDictionary
 from saekit.dictionaries.wiring import Wiring
+from saekit.dictionaries.writing import latents_in, stored, write_dictionary
 
 __all__ = [
     "ICA",

@@ -22,6 +22,7 @@ from saekit.dictionaries import sites, views
 from saekit.dictionaries.parts.part import Part
 from saekit.dictionaries.provenance import Provenance
 from saekit.dictionaries.wiring import Wiring
+from saekit.dictionaries.writing import write_dictionary
 from saekit.objectives import Batch, Loss, State, squared_error
 
 if TYPE_CHECKING:
@@ -255,8 +256,6 @@ class Dictionary(nn.Module, ABC):
 
     def save(self, folder: str | Path) -> Path:
         """Write ``config.json`` and ``weights.safetensors`` into a folder; ``load_dictionary`` reads them."""
-        from saekit.dictionaries.storage import write_dictionary
-
         return write_dictionary(self, folder)
 
     def resize(self, d_sae: int) -> None:

@@ -80,8 +80,6 @@ class Session:
         together the first writes and speaks."""
         if not processes.first():
             folder, callback = None, lambda progress: None
-        began, saved = time.monotonic() - self.seconds, time.monotonic()
-        every = max(1, self.steps // 100)
         bar = tqdm(
             total=self.steps,
             initial=self.step,
@@ -90,43 +88,55 @@ class Session:
             file=sys.stdout,
             disable=callback is not None,
         )
-        pace = Pace(self)
-        with bar:
-            try:
-                for batch in self.stream if self.step < self.steps else ():
-                    if not pace.said:
-                        pace.read()
-                    with whole_step():
-                        measured = self.update(batch, self.step % every == 0 or self.step + 1 == self.steps)
-                        self.step, self.taken = self.step + 1, self.stream.state
-                        self.seconds = time.monotonic() - began
-                        self.records += self.named(measured)
-                        if folder is not None and measured:
-                            self.write_records(folder, self.records[-len(measured) :])
-                    bar.update()
-                    if not pace.said and (line := pace.learnt(folder is not None)) and processes.first():
-                        tqdm.write(line, file=sys.stdout)
-                    if measured and callback is not None:
-                        callback(self.progress(measured[0], self.step >= self.steps))
-                    if self.step >= self.steps:
-                        break
-                    if folder is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
-                        self.save(folder)
-                        saved = time.monotonic()
-                if folder is not None:
-                    self.save(folder)  # what follows the last step may be stopped too
-            except KeyboardInterrupt:
-                if folder is not None:
-                    self.save(folder)
-                if processes.first():
-                    done = self.step * self.batch_size
-                    print(f"stopped after {done:,} of {self.tokens:,} tokens; the dictionary is kept.")
-                return False
-            except ValueError as error:  # the loss, or activations, are not finite
-                if folder is None:
-                    raise
-                raise ValueError(f"{error} {self.keep_last_good(folder)}") from error
+        try:
+            with bar:
+                self._make_steps(folder, callback, bar)
+        except KeyboardInterrupt:
+            if folder is not None:
+                self.save(folder)
+            if processes.first():
+                done = self.step * self.batch_size
+                print(f"stopped after {done:,} of {self.tokens:,} tokens; the dictionary is kept.")
+            return False
+        except ValueError as error:  # the loss, or activations, are not finite
+            if folder is None:
+                raise
+            raise ValueError(f"{error} {self.keep_last_good(folder)}") from error
         return True
+
+    def _make_steps(self, folder: Path | None, callback: Callable[[Progress], Any] | None, bar: tqdm) -> None:
+        """All that are left, with a checkpoint now and then and one at the end: what follows may be stopped too."""
+        saved = time.monotonic()
+        began = saved - self.seconds
+        pace = Pace(self.learners, self.stream, self.batch_size)
+        for batch in self.stream if self.step < self.steps else ():
+            pace.read()
+            measured = self._make_step(batch, began, folder)
+            bar.update()
+            line = pace.learnt(self.steps - self.step, on_disk=folder is not None)
+            if line is not None and processes.first():
+                tqdm.write(line, file=sys.stdout)
+            if measured and callback is not None:
+                callback(self.progress(measured[0], self.step >= self.steps))
+            if self.step >= self.steps:
+                break
+            if folder is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
+                self.save(folder)
+                saved = time.monotonic()
+        if folder is not None:
+            self.save(folder)
+
+    def _make_step(self, batch: Any, began: float, folder: Path | None) -> list[dict[str, float]]:
+        """One step and its records, whole even where it is interrupted; measured a hundred times in a run."""
+        every = max(1, self.steps // 100)
+        with whole_step():
+            measured = self.update(batch, self.step % every == 0 or self.step + 1 == self.steps)
+            self.step, self.taken = self.step + 1, self.stream.state
+            self.seconds = time.monotonic() - began
+            self.records += self.named(measured)
+            if folder is not None and measured:
+                self.write_records(folder, self.records[-len(measured) :])
+        return measured
 
     def keep_last_good(self, folder: Path) -> str:
         """Save the state before a step that failed, and say what there is to go on from. A learner's loss is looked at

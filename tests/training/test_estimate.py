@@ -34,6 +34,10 @@ def a_session(steps: int = 1000, stream=None) -> Session:
     return Session(stream, [learner], BATCH * steps, BATCH, 0)
 
 
+def sizes(of: Session):
+    return of.learners, of.stream, of.batch_size
+
+
 def test_bytes_by_hand(tmp_path):
     ours = a_session()
     learned = 4 * (D_SAE * D + D_SAE * D + D_SAE + D)  # encoder, decoder, their biases
@@ -41,8 +45,8 @@ def test_bytes_by_hand(tmp_path):
     state = 3 * learned + latent_max + since_fired + density  # weights and two moments
     assert estimate.learned_bytes(ours.learners[0]) == learned
     assert estimate.state_bytes(ours.learners[0]) == state
-    assert estimate.memory_bytes(ours) == state + learned + 2 * 4 * BATCH * (D + D_SAE)
-    assert estimate.disk_bytes(ours) == 2 * (state + 4 * BATCH * D)
+    assert estimate.memory_bytes(*sizes(ours)) == state + learned + 2 * 4 * BATCH * (D + D_SAE)
+    assert estimate.disk_bytes(*sizes(ours)) == 2 * (state + 4 * BATCH * D)
     for batch, _ in zip(ours.stream, range(3), strict=False):
         ours.update(batch, False)
     ours.save(tmp_path)
@@ -52,8 +56,8 @@ def test_bytes_by_hand(tmp_path):
 
 def test_a_chunk_of_activations_counts_twice(tiny_gpt2):
     stream = sk.activations.ActivationStream(tiny_gpt2, ["blocks.1.hook_resid_post"], TEXTS, BATCH)
-    array = estimate.memory_bytes(a_session())
-    assert estimate.memory_bytes(a_session(stream=stream)) - array == 2 * 2**15 * D * 4
+    array = estimate.memory_bytes(*sizes(a_session()))
+    assert estimate.memory_bytes(*sizes(a_session(stream=stream))) - array == 2 * 2**15 * D * 4
 
 
 @pytest.mark.parametrize(("chunk_tokens", "seconds"), [(None, 995 * 0.5), (BATCH * 100, 995 * 0.5 + 8.95 * 20)])
@@ -66,16 +70,16 @@ def test_time_by_hand(monkeypatch, chunk_tokens, seconds):
     ours = a_session()
     if chunk_tokens:
         ours.stream.chunk_tokens = chunk_tokens
-    pace, lines = estimate.Pace(ours), []
+    pace, lines = estimate.Pace(*sizes(ours)), []
     for reading, learning in [(20, 5)] + [(0.125, 0.375)] * 4:
         clock.now += reading
         pace.read()
         clock.now += learning
         ours.step += 1
-        lines.append(pace.learnt(on_disk=True))
+        lines.append(pace.learnt(ours.steps - ours.step, on_disk=True))
     assert lines[:4] == [None] * 4 and pace.said
-    sizes = (spoken_bytes(estimate.memory_bytes(ours)), spoken_bytes(estimate.disk_bytes(ours)))
-    assert lines[4] == f"{seconds:.2f} s; {sizes[0]} of memory beside the model, {sizes[1]} on disk"
+    memory, disk = (spoken_bytes(count(*sizes(ours))) for count in (estimate.memory_bytes, estimate.disk_bytes))
+    assert lines[4] == f"{seconds:.2f} s; {memory} of memory beside the model, {disk} on disk"
 
 
 @pytest.mark.parametrize("callback", [None, lambda progress: None])

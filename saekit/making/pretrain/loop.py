@@ -158,7 +158,7 @@ class Pretraining:
         ).last_hidden_state
         loss, losses = HeadLoss.apply(hidden[counted], self.model.lm_head.weight, tokens[:, 1:][counted])
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss of step {self.step} is {loss.item()}: lower the learning rate.")
+            raise ValueError(f"the loss of step {self.step} is {loss.item()}: lower the learning rate.")
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
