@@ -17,6 +17,7 @@ from saekit.activations.modules import ModuleActivations, harvest_module
 from saekit.activations.tokens import TokenRows, tokenize
 from saekit.activations.with_ray import check_engine, read_parts
 from saekit.corpora import Corpus, load_corpus
+from saekit.files.choices import unknown
 from saekit.models import ROWS_AT_ONCE, check_site, describe_model, joined
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Activations(Mapping[str, Tensor]):
 
     def __getitem__(self, hook: str) -> Tensor:
         if hook not in self.sites:
-            raise KeyError(f"{hook!r} was not harvested; there are {', '.join(self.sites)}.")
+            raise KeyError(unknown("there is nothing harvested at", hook, self.sites))
         return self.sites[hook]
 
     def __iter__(self) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from tqdm.std import tqdm
 
 from saekit.activations.finite import check_finite
+from saekit.files.choices import unknown
 from saekit.models.state import evaluation
 
 INPUTS_AT_ONCE = 256
@@ -36,7 +36,7 @@ class ModuleActivations(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self.outputs:
-            raise KeyError(f"{name!r} was not harvested; there are {', '.join(self.outputs)}.")
+            raise KeyError(unknown("there is nothing harvested at", name, self.outputs))
         return self.outputs[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -71,8 +71,7 @@ def harvest_module(
     known = dict(module.named_modules())
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1, 0.0)
-            raise ValueError(f"the module has no submodule {name!r}; the closest is {near[0]!r}.")
+            raise ValueError(unknown("the module has no submodule", name, known))
     if not names or not isinstance(inputs, Tensor) or not inputs.ndim or not len(inputs):
         found = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
         raise ValueError(f"a module is read at named submodules on inputs [n, …], n ≥ 1, found {names} and {found}.")

@@ -15,6 +15,7 @@ from saekit.activations.finite import check_finite
 from saekit.activations.shuffled import GRADIENT, LABELS
 from saekit.activations.tokens import TokenRows, concept_masks, tokenize
 from saekit.corpora import Corpus, Document, load_corpus
+from saekit.files.choices import unknown
 from saekit.models import Site, check_site, describe_model, forward, joined, joined_width
 
 if TYPE_CHECKING:
@@ -132,9 +133,7 @@ class TextReader:
         known = list(self.source.concepts)
         for name in names:
             if name not in known:
-                raise ValueError(
-                    f"corpus {self.source.name!r} labels no {name!r}; it has {', '.join(known) or 'none'}."
-                )
+                raise ValueError(unknown(f"corpus {self.source.name!r} labels no", name, known))
         self.labels = names
         return len(names)
 

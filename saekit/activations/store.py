@@ -28,6 +28,7 @@ from saekit.activations.with_ray import check_engine, read_parts
 from saekit.corpora import Corpus, load_corpus
 from saekit.files import remove_leftovers, write_atomically
 from saekit.files.durations import LONG, TimeLeft, spoken_bytes, spoken_duration
+from saekit.files.manifests import check_same, write_json
 from saekit.models import ROWS_AT_ONCE, check_site, describe_model, joined, joined_width
 
 if TYPE_CHECKING:
@@ -143,11 +144,7 @@ class ActivationStore:
         manifest: dict[str, Any] = described | {"documents": 0, "shards": []}
         if (folder / "manifest.json").is_file():
             manifest = cls.open(folder).manifest
-            differ = [key for key in described if key != "wanted" and manifest[key] != described[key]]
-            if differ:
-                raise ValueError(
-                    f"{folder} holds another store; it differs in {', '.join(differ)}: choose another folder."
-                )
+            check_same(folder, "store", manifest, {key: described[key] for key in described if key != "wanted"})
             manifest["wanted"] = tokens
         remove_leftovers(folder)
         store = cls(folder, manifest)
@@ -219,8 +216,7 @@ class ActivationStore:
         self._write_manifest()
 
     def _write_manifest(self) -> None:
-        text = json.dumps(self.manifest, indent=1, default=dict)
-        write_atomically(self.folder / "manifest.json", lambda path: path.write_text(text, encoding="utf-8"))
+        write_json(self.folder / "manifest.json", self.manifest)
 
 
 def _digest(path: Path) -> str:

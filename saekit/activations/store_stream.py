@@ -12,6 +12,7 @@ from torch import Tensor
 
 from saekit.activations.shuffled import ShuffledStream, StreamState
 from saekit.activations.store import ActivationStore
+from saekit.files.choices import unknown
 
 
 class StoreStream(ShuffledStream):
@@ -29,7 +30,7 @@ class StoreStream(ShuffledStream):
         super().__init__(batch_size, seed, state)
         for site in sites:
             if site not in store.widths:
-                raise ValueError(f"the store does not hold {site!r}; it holds {', '.join(store.sites)}.")
+                raise ValueError(unknown("the store does not hold", site, store.sites))
         self.store, self.sites = store, list(sites)
         self.widths = {site: store.widths[site] for site in sites}
 

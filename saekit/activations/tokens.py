@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from saekit.files.choices import checked, offered
+
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
@@ -102,8 +104,7 @@ def tokenize(
     special = torch.tensor(_excluded(tokenizer, exclude), dtype=torch.long)
     if isinstance(texts, Tensor):
         return _from_tensor(texts, tokenizer, model.cfg, special, first_document)
-    if long not in ("window", "cut"):
-        raise ValueError(f"long is 'window' or 'cut', found {long!r}.")
+    checked("long", long, ("window", "cut"))
     bos = tokenizer.bos_token_id
     lead = int(bos is not None)
     if context is not None and context <= lead:
@@ -174,7 +175,8 @@ def _excluded(tokenizer: Any, exclude: Sequence[str]) -> list[int]:
 def _token_id(tokenizer: Any, token: str) -> int:
     known = tokenizer.get_vocab()
     if token not in known:
-        raise ValueError(f"the tokenizer has no token {token!r}; its special ones are {tokenizer.all_special_tokens}.")
+        special = tokenizer.all_special_tokens
+        raise ValueError(f"the tokenizer has no token {token!r}; of its special ones {offered(token, special)}.")
     return known[token]
 
 

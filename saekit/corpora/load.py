@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from os import PathLike
@@ -14,6 +13,7 @@ from saekit.corpora.documents import Document
 from saekit.corpora.own import documents_of
 from saekit.corpora.python_library import documents as python_library
 from saekit.corpora.python_library import labels as python_labels
+from saekit.files.choices import unknown
 
 NAMES = ("microworld", "python")
 SPLITS = ("train", "heldout", "unseen_dev", "unseen")
@@ -56,7 +56,7 @@ def load_corpus(
         raise ValueError(f"n must be at least 1 document, found {n}.")
     if isinstance(source, str) and source in NAMES:
         if split not in SPLITS:
-            raise ValueError(_unknown("split", split, SPLITS))
+            raise ValueError(unknown("there is no split", split, SPLITS))
         world = source == "microworld"
         known = tuple(microworld.KINDS) if world else (python_library.KIND,)
         chosen = _check_kinds(known if kinds is None else kinds, known)
@@ -123,7 +123,7 @@ def _check_kinds(kinds: Sequence[str], known: tuple[str, ...]) -> tuple[str, ...
         kinds = (kinds,)
     for kind in kinds:
         if kind not in known:
-            raise ValueError(_unknown("kind", kind, known))
+            raise ValueError(unknown("there is no kind", kind, known))
     if not kinds:
         raise ValueError(f"kinds is empty: choose some of {', '.join(map(repr, known))}, or leave it out for all.")
     return tuple(kind for kind in known if kind in kinds)
@@ -132,9 +132,3 @@ def _check_kinds(kinds: Sequence[str], known: tuple[str, ...]) -> tuple[str, ...
 def _check_room(n: int | None, holds: int, name: str, split: str) -> None:
     if n is not None and n > holds:
         raise ValueError(f"n={n:,} documents are asked for, but {split} of {name!r} holds {holds:,} with these kinds.")
-
-
-def _unknown(what: str, found: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(str(found), known, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"there is no {what} {found!r}: {hint}choose from {', '.join(map(repr, known))}."

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from saekit.corpora.documents import Document, Span
+from saekit.files.choices import unknown
 
 CHAT_COLUMNS = ("messages", "conversations", "conversation", "chat")
 # How a chat is written where no tokenizer says otherwise: the template of micro.
@@ -98,10 +98,8 @@ def _from_path(source: str | PathLike[str], names: Sequence[str]) -> tuple[str, 
     if path.is_file():
         text = _read(path)
         return str(source), [Document(text, "text")] if text.strip() else []
-    near = difflib.get_close_matches(str(source), names, n=1, cutoff=0.6)
-    hint = f"did you mean {near[0]!r}?" if near else f"corpora that ship: {', '.join(map(repr, names))}."
     error = FileNotFoundError if len(path.parts) > 1 or path.suffix else ValueError
-    raise error(f"there is no corpus, file or folder {str(source)!r}: {hint}")
+    raise error(unknown("there is no corpus, file or folder", str(source), names))
 
 
 def _read(path: Path) -> str:

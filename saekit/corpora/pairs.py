@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +24,7 @@ from saekit.corpora.microworld import (
 from saekit.corpora.microworld.chance import Draw
 from saekit.corpora.microworld.grammar import SPLITS
 from saekit.corpora.microworld.prompts import Prompts
+from saekit.files.choices import unknown
 
 TASKS = {
     "ioi": introductions,
@@ -106,11 +106,9 @@ def load_pairs(
     another. Raises ValueError for an unknown task or split, and where the tokenizer leaves too few pairs (names the
     words that it splits)."""
     if task not in TASKS:
-        near = difflib.get_close_matches(str(task), TASKS, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"there is no task {task!r}: {hint}the tasks are {', '.join(map(repr, TASKS))}.")
+        raise ValueError(unknown("there is no task", task, TASKS))
     if split not in SPLITS:
-        raise ValueError(f"there is no split {split!r}: choose from {', '.join(map(repr, SPLITS))}.")
+        raise ValueError(unknown("there is no split", split, SPLITS))
     if n < 1:
         raise ValueError(f"n must be at least 1 pair, found {n}.")
     return draw_pairs(task, TASKS[task].prompts, n, seed, split, tokenizer or micro_tokenizer())

@@ -23,6 +23,7 @@ from saekit.dictionaries.parts.part import Part
 from saekit.dictionaries.provenance import Provenance
 from saekit.dictionaries.wiring import Wiring
 from saekit.dictionaries.writing import write_dictionary
+from saekit.files.choices import unknown
 from saekit.objectives import Batch, Loss, State, squared_error
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class Dictionary(nn.Module, ABC):
     def decoder_directions_at(self, site: str) -> Float[Tensor, "d_sae d_out"]:
         """The part of the decoder that writes ``site``."""
         if site not in self.write_widths:
-            raise ValueError(f"the dictionary does not write {site!r}; it writes {', '.join(self.writes)}.")
+            raise ValueError(unknown("the dictionary does not write", site, self.writes))
         if self.wiring.each:
             return self.decoder_directions
         widths = list(self.write_widths.values())
@@ -182,7 +183,7 @@ class Dictionary(nn.Module, ABC):
     def decode_at(self, codes: SparseCodes, site: str, x: Tensor | None = None) -> Tensor:
         """x̂ at one of the sites it writes, from all codes so far; x: what was read at that site."""
         if site not in self.writes:
-            raise ValueError(f"the dictionary does not write {site!r}; it writes {', '.join(self.writes)}.")
+            raise ValueError(unknown("the dictionary does not write", site, self.writes))
         x_hat = self.decode(codes, x)
         return x_hat[site] if isinstance(x_hat, Mapping) else x_hat
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from saekit.dictionaries.nested import NestedDictionary, NestedMethod
 from saekit.dictionaries.wiring import Wiring
+from saekit.files.choices import checked
 from saekit.models import forward, put
 from saekit.objectives import Batch, Loss, State, cross_entropy, divergence
 
@@ -38,8 +39,7 @@ class EndToEnd(NestedMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.loss not in LOSSES:
-            raise ValueError(f"loss is {' or '.join(map(repr, LOSSES))}, found {self.loss!r}.")
+        checked("loss", self.loss, LOSSES)
         if not self.base_weight >= 0:
             raise ValueError(f"base_weight must be at least 0, found {self.base_weight}.")
         if self.base.learner != "gradient":

@@ -7,7 +7,6 @@ others.
 
 from __future__ import annotations
 
-import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -15,6 +14,7 @@ from typing import Any, ClassVar
 
 from saekit.dictionaries.dictionary import Dictionary
 from saekit.dictionaries.wiring import Wiring
+from saekit.files.choices import unknown
 from saekit.objectives import NEEDS
 
 LEARNERS = ("gradient", "growing", "fit")
@@ -83,8 +83,7 @@ class Method(ABC):
         names = [f.name for f in fields(known[name])]
         for key in values:
             if key not in names:
-                near = difflib.get_close_matches(key, names, 1, 0.0)[0]
-                raise ValueError(f"{name} has no field {key!r}; the closest is {near!r}.")
+                raise ValueError(unknown(f"{name} has no field", key, names))
         for f in fields(known[name]):
             if f.init and f.name not in values and f.default is MISSING and f.default_factory is MISSING:
                 raise ValueError(f"{name} lacks {f.name!r}.")
@@ -95,16 +94,9 @@ def _check_declared(method: type[Method]) -> None:
     """Raise TypeError for a need or a learner that nobody can meet."""
     for need in method.needs:
         if need not in NEEDS:
-            near = difflib.get_close_matches(str(need), NEEDS, 1, 0.0)[0]
-            raise TypeError(
-                f"{method.__name__} needs {need!r} of a batch; there are {', '.join(NEEDS)}, the closest is {near!r}."
-            )
+            raise TypeError(unknown(f"{method.__name__}.needs cannot name", need, NEEDS))
     if method.learner not in LEARNERS:
-        near = difflib.get_close_matches(str(method.learner), LEARNERS, 1, 0.0)[0]
-        raise TypeError(
-            f"{method.__name__}.learner is {method.learner!r}; there are {', '.join(LEARNERS)}, the closest is {near!r}"
-            "."
-        )
+        raise TypeError(unknown(f"{method.__name__}.learner cannot be", method.learner, LEARNERS))
 
 
 def _read(value: Any) -> Any:

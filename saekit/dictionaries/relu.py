@@ -19,6 +19,7 @@ from saekit.dictionaries.dictionary import Activation
 from saekit.dictionaries.linear import LinearDictionary
 from saekit.dictionaries.method import Method, check_sparsity
 from saekit.dictionaries.wiring import Wiring
+from saekit.files.choices import checked
 from saekit.objectives import PENALTIES, Batch, Loss, State, sparsity, warm_up
 
 
@@ -36,8 +37,7 @@ class ReLU(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.sparsity not in PENALTIES:
-            raise ValueError(f"sparsity is one of {', '.join(map(repr, PENALTIES))}, found {self.sparsity!r}.")
+        checked("sparsity", self.sparsity, PENALTIES)
         check_sparsity(self, self.sparsity_weight)
 
     def build(self, wiring: Wiring, widths: Mapping[str, int]) -> ReLUDictionary:

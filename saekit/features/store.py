@@ -7,7 +7,6 @@ so that two notebooks can write at once.
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from collections.abc import Sequence
@@ -38,6 +37,7 @@ from saekit.features.labels.exchange import Imported, export_labels, import_labe
 from saekit.features.showing.card import Card
 from saekit.features.showing.neuronpedia import write_neuronpedia
 from saekit.features.showing.prompt import features_on
+from saekit.files.choices import checked
 
 if TYPE_CHECKING:
     from saekit_widgets.protocols import FeatureView, Listing, PromptView
@@ -133,9 +133,7 @@ class FeatureStore(OpenedStore):
 
     def examples(self, latent: int, kind: Kind = "top") -> Examples:
         """Examples: "top", "interval", "quantile", "random" or "near"; each states its definition."""
-        if kind not in schema.KINDS:
-            near = difflib.get_close_matches(str(kind), schema.KINDS, 1, 0.0)[0]
-            raise ValueError(f"kind is one of {', '.join(schema.KINDS)}, found {kind!r}; the closest is {near!r}.")
+        checked("kind", kind, schema.KINDS)
         row = self.row(latent)
         found = examples(self, row["latent"], (kind,))
         strongest = max(abs(row["max_activation"]), abs(row["min_activation"]))

@@ -15,9 +15,22 @@ from saekit.files.writing import write_atomically
 
 
 def write_tensors(file: Path, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
-    # Copies, since a safetensors file refuses tensors that share memory.
-    copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    write_atomically(file, lambda path: save_file(copies, path, metadata={"numbers": json.dumps(numbers)}))
+    """Write tensors and, in the file's metadata, numbers (what JSON can hold). Raises NotWritten."""
+    apart = without_sharing(tensors)
+    write_atomically(file, lambda path: save_file(apart, path, metadata={"numbers": json.dumps(numbers)}))
+
+
+def without_sharing(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors on the CPU as a safetensors file takes them: contiguous, no two in the same memory. Only those
+    that are not so already are copied."""
+    found: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        memory = tensor.untyped_storage().data_ptr()
+        found[name] = tensor.clone() if memory in taken else tensor
+        taken.add(memory)
+    return found
 
 
 def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -45,6 +58,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], prefix: str) -> None:
+    """Put back what ``optimizer_tensors`` named, into an optimiser of the same parameters."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in below(tensors, prefix).items():
         index, key = name.split("/")

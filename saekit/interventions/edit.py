@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from saekit.dictionaries import Dictionary
+from saekit.files.choices import checked
 from saekit.interventions.modes import DEFAULT_STRENGTH, MODES, OF_DIRECTIONS, OF_LATENTS
 from saekit.interventions.parts import CodesPart, DirectionsPart
 from saekit.interventions.standing import Standing
@@ -55,8 +56,7 @@ class Edit:
     site: str | None = None
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise ValueError(f"mode is one of {', '.join(MODES)}, found {self.mode!r}.")
+        checked("mode", self.mode, MODES)
         if self.strength is None:
             object.__setattr__(self, "strength", DEFAULT_STRENGTH[self.mode])
         if isinstance(self.tokens, str) and self.tokens not in ("all", "prompt", "generated"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from saekit_kernels import SparseCodes
 from torch import Tensor
 
 from saekit.dictionaries import Dictionary
+from saekit.files.choices import unknown
 from saekit.models import Site
 
 
@@ -29,8 +29,7 @@ class Standing:
         if each and site is None:
             raise ValueError(f"this dictionary is for each of {', '.join(writes)}: say which one with site=.")
         if site is not None and len(writes) > 1 and site not in writes:
-            near = difflib.get_close_matches(str(site), writes, 1, 0.0)
-            raise ValueError(f"the dictionary does not write {str(site)!r}; the closest that it writes is {near[0]!r}.")
+            raise ValueError(unknown("the dictionary does not write", site, writes))
         if each:
             reads = writes = (str(site),)
         self.own = dict(zip(writes, writes, strict=True))  # the dictionary's name of each site written

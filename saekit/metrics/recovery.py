@@ -17,6 +17,7 @@ from torch import Tensor
 
 from saekit.activations import TokenRows
 from saekit.dictionaries import Dictionary
+from saekit.files.choices import checked
 from saekit.interventions.standing import Standing
 from saekit.models import ROWS_AT_ONCE, Change, Passed, check_edit_site, forward, joined, put
 
@@ -63,8 +64,7 @@ def recovered(
 
     Raises ValueError for an unknown ablation, a site where the model cannot be spliced, and rows without a prediction.
     """
-    if ablation not in ABLATIONS:
-        raise ValueError(f"ablation is 'zero' or 'mean', found {ablation!r}.")
+    checked("ablation", ablation, ABLATIONS)
     for site in dictionary.writes:
         check_edit_site(model, site)
     predicts = rows.predicts

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from saekit.files.choices import checked
+
 DEFINITION = "1 − Σ‖x − x̂‖² / Σ‖x − x̄‖², x̄ per dimension over all counted tokens, summed in float64"
 
 
@@ -45,8 +47,7 @@ def explained_variance(x: Tensor, x_hat: Tensor, definition: str = "saekit") -> 
 
     Raises ValueError for shapes that differ or a definition that is not "saekit".
     """
-    if definition != "saekit":
-        raise ValueError(f"definition is 'saekit' for now, found {definition!r}.")
+    checked("definition", definition, ("saekit",))
     if x.shape != x_hat.shape:
         raise ValueError(f"x and x̂ must have one shape, found {tuple(x.shape)} and {tuple(x_hat.shape)}.")
     measure = ExplainedVariance()

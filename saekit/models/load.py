@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from importlib.resources import files
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from saekit.files.choices import offered
 from saekit.models.hashing import hash_checkpoint
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ def _download(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     wanted = ["*.json", "*.safetensors", "tokenizer*", "*.model", "*.txt"]
-    near = difflib.get_close_matches(name, EMBEDDED, 1, 0.5)
-    hint = f"did you mean {near[0]!r}?" if near else "embedded models: " + ", ".join(map(repr, EMBEDDED)) + "."
+    hint = f"of the models that ship {offered(name, EMBEDDED)}."
     try:
         folder = Path(snapshot_download(name, allow_patterns=wanted))
         if not any(folder.glob("*.safetensors")):  # an old checkpoint without safetensors

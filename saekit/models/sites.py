@@ -9,7 +9,6 @@ Measured once a model and without anybody's hooks, since an edit that stands on 
 
 from __future__ import annotations
 
-import difflib
 import math
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -18,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from saekit.files.choices import unknown
 from saekit.models.bridge import through_bridge
 from saekit.models.edit_sites import heads_reach, sums_hold
 from saekit.models.site import EDITABLE, Site
@@ -38,8 +38,7 @@ def check_site(model: TransformerBridge, site: str) -> Site:
     """The site, when the model has a hook of that name that fires, else ValueError naming the closest."""
     hooks = model.hook_dict
     if site not in hooks:
-        near = difflib.get_close_matches(site, hooks, 1, 0.0)
-        raise ValueError(f"the model has no hook {str(site)!r}; the closest is {near[0]!r}.")
+        raise ValueError(unknown("the model has no hook", site, hooks))
     gate = model._gated_hook_reason(hooks[site].name or site)
     if gate is not None:
         raise ValueError(f"hook {str(site)!r} does not fire until model.set_{gate}(True) is called.")

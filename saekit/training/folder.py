@@ -13,7 +13,8 @@ from torch import Tensor
 
 from saekit.activations import ArrayStream
 from saekit.dictionaries import Method
-from saekit.files import remove_leftovers, write_atomically
+from saekit.files import remove_leftovers
+from saekit.files.manifests import check_same, write_json
 from saekit.training.learners import GradientLearner
 from saekit.training.session import Session
 from saekit.training.settings import Settings
@@ -78,9 +79,8 @@ def _digest(array: Tensor) -> str:
 def open_folder(folder: Path, config: dict[str, Any], resume: bool, count: int) -> bool:
     """Write config.json, or hold it against the one that is there; does the folder hold a finished run?"""
     file, dictionaries = folder / "config.json", places(folder, count)
-    text = json.dumps(config, indent=1, default=dict)
     if file.is_file() and resume:
-        before, now = json.loads(file.read_text(encoding="utf-8")), json.loads(text)
+        before, now = json.loads(file.read_text(encoding="utf-8")), config
         finished = all((place / "config.json").is_file() for place in dictionaries)
         if before.get("contract", 1) != CONTRACT:
             before = of_contract_1(before)
@@ -90,16 +90,14 @@ def open_folder(folder: Path, config: dict[str, Any], resume: bool, count: int) 
                     f"{before['contract']}, here {CONTRACT}): finish it with that version, or begin in another out=."
                 )
             now = now | {"contract": before["contract"]}
-        differ = [f"{key} (there {before.get(key)!r}, here {now[key]!r})" for key in now if before.get(key) != now[key]]
-        if differ:
-            raise ValueError(f"{folder} holds another run; it differs in {'; '.join(differ)}. Choose another out=.")
+        check_same(folder, "run", before, now, "another out=")
         if finished:
             return True
     elif file.is_file() or any(place.exists() for place in dictionaries):
         raise ValueError(f"{folder} holds a run already and resume=False would overwrite it: choose another out=.")
     for place in (folder, *dictionaries):
         remove_leftovers(place)
-    write_atomically(file, lambda path: path.write_text(text, encoding="utf-8"))
+    write_json(file, config)
     return False
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from saekit.activations import ActivationStore, ActivationStream, ArrayStream, RowStream, ShuffledStream, StoreStream
 from saekit.dictionaries import Method, Wiring
+from saekit.files.choices import unknown
 
 Stream = ShuffledStream | ArrayStream | RowStream
 
@@ -53,7 +54,7 @@ class Source:
             names = list(self.model) if isinstance(self.model, dict) else ["x"]
             wiring = site if isinstance(site, Wiring) else Wiring(names if site is None else site)
             if missing := [name for name in wiring.sites if name not in names]:
-                raise ValueError(f"there is no array {missing[0]!r}; there are {', '.join(names)}.")
+                raise ValueError(unknown("there is no array", missing[0], names))
             return wiring
         if isinstance(self.model, ActivationStore):
             if site is None or self.corpus is not None:

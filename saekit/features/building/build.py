@@ -34,6 +34,7 @@ from saekit.features.building.part import Workbench
 from saekit.features.building.reading import Progress, Reader
 from saekit.features.building.tables import write_table, write_text
 from saekit.files import remove_leftovers, write_atomically
+from saekit.files.manifests import as_read, check_same
 from saekit.models import can_be_edited, check_site, describe_model
 from saekit.models.hashing import hash_tensors
 
@@ -131,23 +132,13 @@ class Build:
 
     def _begun(self) -> dict[str, Any]:
         file = self.folder / "manifest.json"
-        plain = json.loads(json.dumps(self.described, default=dict))
         if file.is_file():
             manifest = json.loads(file.read_text(encoding="utf-8"))
             before = manifest["settings"] = {"loss_effects": "all"} | manifest["settings"]
-            if before["loss_effects"] == "all" and plain["settings"]["loss_effects"] == "opened":
-                plain["settings"]["loss_effects"] = "all"  # that store has what this one would
-            differ = [key for key in plain if manifest.get(key) != plain[key]]
-            if differ == ["settings"] and isinstance(manifest["settings"], dict):
-                before, now = (_as_arguments(settings) for settings in (manifest["settings"], plain["settings"]))
-                made = ", ".join(
-                    f"{name}={before.get(name)!r}, not {now[name]!r}" for name in now if before.get(name) != now[name]
-                )
-                raise ValueError(f"the store in {self.folder} was made with {made}: choose another folder.")
-            if differ:
-                raise ValueError(
-                    f"{self.folder} holds another store; it differs in {', '.join(differ)}: choose another folder."
-                )
+            now = self.described["settings"]
+            if before["loss_effects"] == "all":  # that store has what this one would, and more
+                now = now | {"loss_effects": "all"}
+            check_same(self.folder, "store", _as_arguments(manifest), _as_arguments(self.described | {"settings": now}))
             remove_leftovers(self.folder)
             return manifest
         if self.folder.is_file():
@@ -160,7 +151,7 @@ class Build:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.dictionary.save(self.folder / "dictionary")
         begun = {"progress": asdict(Progress()), "chunks": [], "read": False, "parts": [], "finished": False}
-        manifest = plain | {"versions": installed_versions(), "windows": schema.WINDOW} | begun
+        manifest = as_read(self.described) | {"versions": installed_versions(), "windows": schema.WINDOW} | begun
         self._write(manifest)
         return manifest
 
@@ -275,9 +266,12 @@ def _in_turn(make: Callable[[int], object], numbers: Sequence[int], threads: int
             yield first
 
 
-def _as_arguments(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings by the names that FeatureStore.build gives them."""
-    return {"per_band" if name == "band" else name: value for name, value in settings.items()}
+def _as_arguments(described: dict[str, Any]) -> dict[str, Any]:
+    """With the settings by the names that FeatureStore.build gives them."""
+    settings = described.get("settings")
+    if not isinstance(settings, dict):
+        return described
+    return described | {"settings": {"per_band" if name == "band" else name: settings[name] for name in settings}}
 
 
 def _bar(total: int | None, initial: int, name: str, unit: str) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import difflib
 import html
 import importlib
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from saekit.features.asking.listing import listing
+from saekit.files.choices import checked
 from saekit.plots.renderer import picture
 from saekit.plots.scatter import RAMP, colours, points
 
@@ -58,8 +58,8 @@ def feature_map(
     seed:    of UMAP; PCA draws nothing at random.
     Raises ModuleNotFoundError naming what is not installed, ValueError for anything else that cannot be.
     """
-    _check("method", method, METHODS)
-    _check("colour", colour, COLOURS)
+    checked("method", method, METHODS)
+    checked("colour", colour, COLOURS)
     frame, dead = _latents(store)
     if colour == "concept" and not store.manifest["concepts"]:
         raise ValueError(
@@ -286,9 +286,3 @@ def _needs(module: str, sentence: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise ModuleNotFoundError(sentence) from error
-
-
-def _check(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        near = difflib.get_close_matches(str(value), known, 1, 0.0)[0]
-        raise ValueError(f"{name} is one of {', '.join(known)}, found {value!r}; the closest is {near!r}.")

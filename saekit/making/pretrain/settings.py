@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from saekit.files import write_atomically
+from saekit.files.manifests import check_same, write_json
 
 SPECIAL = ["<|endoftext|>", "<|user|>", "<|assistant|>", "<|end|>"]  # the first begins every row, ends text and pads
 BOS = 0
@@ -34,21 +35,13 @@ class Settings:
 def open_run(out: Path, settings: Settings) -> None:
     """Make OUT, or check that it holds this very run."""
     out.mkdir(parents=True, exist_ok=True)
-    described = json.loads(json.dumps(asdict(settings)))
     run = out / "run.json"
     if run.exists():
-        before = json.loads(run.read_text())
-        different = [
-            f"{key} {before.get(key)} there, {described[key]} here"
-            for key in described
-            if before.get(key) != described[key]
-        ]
-        if different:
-            raise ValueError(
-                f"{out} holds another run ({'; '.join(different)}): choose another folder, or give the same settings."
-            )
+        check_same(
+            out, "run", json.loads(run.read_text()), asdict(settings), "another folder, or give the same settings"
+        )
     else:
-        write_atomically(run, lambda file: file.write_text(json.dumps(described, indent=1)))
+        write_json(run, asdict(settings))
 
 
 def forget_log_after(path: Path, step: int) -> None:

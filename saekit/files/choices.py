@@ -1,0 +1,39 @@
+"""What was given where only some values are known: one sentence that offers the closest."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+FEW = 20  # so many are all listed
+
+
+def unknown(what: str, given: Any, known: Collection[Any]) -> str:
+    """Such as "there is no split 'held_out'; the closest is 'heldout' (of train, heldout)." ``what`` begins it."""
+    given = str(given) if isinstance(given, str) else given  # a Site says how it is read
+    return f"{what} {given!r}; {offered(given, known)}."
+
+
+def offered(given: Any, known: Collection[Any]) -> str:
+    """Such as "the closest is 'heldout' (of train, heldout)"; all are named where they are few."""
+    names = [str(name) for name in known]
+    if not names:
+        return "there is none"
+    if len(names) == 1:
+        return f"the only one is {names[0]!r}"
+    all_of_them = f" (of {', '.join(names)})" if len(names) <= FEW else ""
+    return f"the closest is {closest(given, names)!r}{all_of_them}"
+
+
+def closest(given: Any, known: Collection[str]) -> str:
+    """The most similar of the names, at least one, by difflib's ratio."""
+    return difflib.get_close_matches(str(given), known, 1, 0.0)[0]
+
+
+def checked(what: str, given: T, known: Collection[Any]) -> T:
+    """What was given, where it is known. Raises ValueError naming the closest: ``what`` is the argument's name."""
+    if not isinstance(given, str) or given not in known:
+        raise ValueError(unknown(f"{what} cannot be", given, known))
+    return given
