@@ -1,7 +1,7 @@
 # saekit's commands; `make` alone lists them. GNU make 3.81 (macOS) and later.
 #   PYTHON=/path/to/python3.12   the interpreter that makes .venv
 #   TORCH_INDEX=URL              take torch from this index (https://download.pytorch.org/whl/cpu: small, without CUDA)
-#   ARGS="-k lock"               more arguments for make test
+#   ARGS="-k lock"               more arguments for make test and make test-all
 #   SIZE=192                     the width of the model that make micro trains
 #   UPGRADE=--upgrade            let make lock take newer versions
 
@@ -16,11 +16,11 @@ RUN := .venv/bin/python
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo lab test curriculum bench micro dictionaries card lock lint wheel clean
+.PHONY: help environment demo lab test test-all curriculum bench micro dictionaries card lock lint wheel clean
 
 help: ## list these targets
 	@echo "saekit: first make demo, then make test"
-	@awk -F ' *##? *' '/^[a-z]+:.*## /{sub(/:.*/, "", $$1); printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ' *##? *' '/^[a-z-]+:.*## /{sub(/:.*/, "", $$1); printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 environment: ## make .venv from the lock, or bring it up to date
 	@for python in "$(PYTHON)" python3 python3.13 python3.12 python3.11; do \
@@ -42,8 +42,22 @@ demo: environment ## the first notebook on the embedded model, executed, with a 
 lab: environment ## the same notebook live in JupyterLab
 	@$(RUN) notebooks/run.py lab
 
-test: environment ## every test that can run here
-	@$(RUN) -m pytest $(ARGS)
+# Side by side, each worker with one thread; then, alone, what asserts seconds. pytest says 5 where it found no test, as
+# one of the two does for most ARGS, and 2 to 4 where it did not get to its end.
+define tests
+$(RUN) -m pytest -n logical --maxprocesses 8 --dist loadfile -m "not timing$(1)" $(ARGS); beside=$$?; \
+[ $$beside -le 1 ] || [ $$beside -eq 5 ] || exit $$beside; \
+$(RUN) -m pytest -m "timing$(1)" $(ARGS); alone=$$?; \
+[ $$beside -ne 5 ] || exit $$alone; \
+[ $$beside -ne 0 ] || [ $$alone -eq 5 ] || exit $$alone; \
+exit $$beside
+endef
+
+test: environment ## the tests, in minutes
+	@$(call tests, and not slow)
+
+test-all: environment ## every test that can run here, as CI runs them
+	@$(call tests)
 
 curriculum: environment ## every notebook, executed, with seconds for each
 	@$(RUN) notebooks/run.py curriculum

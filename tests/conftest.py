@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+# There are as many workers as processors, so each has one thread, and so has what it starts.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 ROOT = Path(__file__).resolve().parent.parent
 REAL = ROOT / ".." / "shared" / "real"
 
