@@ -1,20 +1,25 @@
-"""Checks under the curriculum's exercises: is an answer right and, if not, what went wrong?"""
+"""Checks under the curriculum's exercises: is an answer right and, if not, what went wrong?
+
+A file a notebook. Every function of theirs whose name begins with `check_` is found here.
+"""
 
 from __future__ import annotations
 
-from saekit.checks.reading_features import check_explanation, check_good_latent, check_share_by_quantile
-from saekit.checks.start_here import check_f1, check_find_latent
-from saekit.checks.superposition import check_found, check_sparsity_loss
-from saekit.checks.training import check_better, check_explained_variance
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
 
-__all__ = [
-    "check_better",
-    "check_explained_variance",
-    "check_explanation",
-    "check_f1",
-    "check_find_latent",
-    "check_found",
-    "check_good_latent",
-    "check_share_by_quantile",
-    "check_sparsity_loss",
-]
+__all__: list[str] = []
+
+for _file in iter_modules(__path__):
+    for _name, _check in vars(import_module(f"{__name__}.{_file.name}")).items():
+        if _name.startswith("check_") and _check.__module__ == f"{__name__}.{_file.name}":
+            if _name in __all__:
+                raise ImportError(f"{_name} stands in two files of saekit.checks: give one of them another name.")
+            globals()[_name] = _check
+            __all__.append(_name)
+
+
+def __getattr__(name: str) -> Any:
+    """What is no check, as a sentence; for type checkers, that there are names here."""
+    raise AttributeError(f"saekit.checks has no {name!r}; it has {', '.join(sorted(__all__))}.")

@@ -86,7 +86,7 @@ def test_the_same_call_takes_a_store_that_has_more(tiny_gpt2, tmp_path: Path, on
     again = sk.FeatureStore.build(tiny_gpt2, sae, TEXTS, tmp_path / "all", **SETTINGS)
     assert again.latents().loss_effect.notna().any()
     sk.FeatureStore.build(tiny_gpt2, sae, TEXTS, tmp_path / "opened", **SETTINGS)
-    with pytest.raises(ValueError, match="loss_effects='opened', not 'all'"):
+    with pytest.raises(ValueError, match=r"loss_effects \(there 'opened', here 'all'\)"):
         sk.FeatureStore.build(tiny_gpt2, sae, TEXTS, tmp_path / "opened", loss_effects="all", **SETTINGS)
 
 
@@ -96,7 +96,7 @@ def test_what_cannot_be_measured_says_why(tiny_gpt2, tiny_llama, tmp_path: Path,
     with pytest.raises(ValueError, match="built with loss_examples=0"):
         none.measure_loss_effects(tiny_gpt2)
     assert "built with loss_examples=0" in none.view(0)["absent"]["loss_effect"]
-    with pytest.raises(ValueError, match="'opened' or 'all', found 'some'"):
+    with pytest.raises(ValueError, match="loss_effects cannot be 'some'"):
         sk.FeatureStore.build(tiny_gpt2, sae, TEXTS, tmp_path / "x", loss_effects="some")  # type: ignore[arg-type]
     read = "blocks.0.ln1.hook_normalized"
     torch.manual_seed(0)

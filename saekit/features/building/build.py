@@ -34,6 +34,7 @@ from saekit.features.building.part import Workbench
 from saekit.features.building.reading import Progress, Reader
 from saekit.features.building.tables import write_table, write_text
 from saekit.files import remove_leftovers, write_atomically
+from saekit.files.choices import checked
 from saekit.files.manifests import as_read, check_same
 from saekit.models import can_be_edited, check_site, describe_model
 from saekit.models.hashing import hash_tensors
@@ -81,8 +82,7 @@ class Build:
         for name, count in (most | {"seed": seed}).items():
             if not 0 <= count < MOST_SEED:
                 raise ValueError(f"{name} is a whole number from 0, found {count}.")
-        if loss_effects not in LOSS_EFFECTS:
-            raise ValueError(f"loss_effects is {' or '.join(map(repr, LOSS_EFFECTS))}, found {loss_effects!r}.")
+        checked("loss_effects", loss_effects, LOSS_EFFECTS)
         if most_firings < 1:
             raise ValueError(f"most_firings must be at least 1, found {most_firings}.")
         self.model, self.dictionary, self.folder = model, dictionary.eval(), Path(folder)
