@@ -87,12 +87,20 @@ class FeatureStore(OpenedStore):
         endless corpus without `tokens`, NaN or infinite activations.
         """
         from saekit.features.building.build import Build  # the builder, SciPy with it: nobody who reads needs them
-        from saekit.features.building.choosing import Wanted
+        from saekit.features.building.settings import Settings
 
-        settings = {"wanted": Wanted(top, per_band, random), "loss_examples": loss_examples, "tokens": tokens}
-        settings |= {"loss_effects": loss_effects}
-        settings |= {"most_firings": most_firings, "exclude": exclude, "seed": seed}
-        Build(model, dictionary, source, folder, engine=engine, workers=workers, **settings).run()  # type: ignore[arg-type]
+        settings = Settings(
+            tokens=tokens,
+            top=top,
+            per_band=per_band,
+            random=random,
+            loss_examples=loss_examples,
+            loss_effects=loss_effects,
+            most_firings=most_firings,
+            exclude=exclude,
+            seed=seed,
+        )
+        Build(model, dictionary, source, folder, settings, engine, workers).run()
         return cls.open(folder)
 
     @classmethod

@@ -25,16 +25,15 @@ from saekit.corpora import Corpus, load_corpus
 from saekit.dictionaries import Dictionary, check_model, check_one_site, stored
 from saekit.dictionaries.provenance import installed_versions
 from saekit.features import schema
-from saekit.features.building.choosing import Wanted
 from saekit.features.building.chunks import Readings, first_rows, write_chunk
 from saekit.features.building.concepts import Concepts
 from saekit.features.building.neighbours import Neighbours
 from saekit.features.building.output_path import OutputPath, writes_residual
 from saekit.features.building.part import Workbench
 from saekit.features.building.reading import Progress, Reader
+from saekit.features.building.settings import Settings, as_arguments
 from saekit.features.building.tables import write_table, write_text
 from saekit.files import remove_leftovers, write_atomically
-from saekit.files.choices import checked
 from saekit.files.manifests import as_read, check_same
 from saekit.models import can_be_edited, check_site, describe_model
 from saekit.models.hashing import hash_tensors
@@ -44,8 +43,6 @@ if TYPE_CHECKING:
 
 LATENTS_AT_ONCE, FIRINGS_AT_ONCE = 2048, 2**19
 MOST_THREADS = 4  # each holds a part
-MOST_SEED = 2**61
-LOSS_EFFECTS = ("opened", "all")
 
 
 class Build:
@@ -57,14 +54,7 @@ class Build:
         dictionary: Dictionary,
         source: Corpus | Sequence[str] | Tensor,
         folder: str | Path,
-        *,
-        tokens: int | None,
-        wanted: Wanted,
-        loss_examples: int,
-        loss_effects: str,
-        most_firings: int,
-        exclude: Sequence[str],
-        seed: int,
+        settings: Settings,
         engine: str,
         workers: int,
     ) -> None:
@@ -74,22 +64,11 @@ class Build:
         for site in dict.fromkeys(dictionary.reads + dictionary.writes):
             check_site(model, site)
         corpus = source if isinstance(source, Corpus | Tensor) else load_corpus(source)
-        if isinstance(corpus, Corpus) and corpus.endless and tokens is None:
+        if isinstance(corpus, Corpus) and corpus.endless and settings.tokens is None:
             raise ValueError(f"corpus {corpus.name!r} is endless: give tokens=, the number of tokens to read.")
-        if tokens is not None and tokens < 1:
-            raise ValueError(f"tokens must be at least 1, found {tokens}.")
-        most = {"loss_examples": loss_examples, "top": wanted.top, "per_band": wanted.band, "random": wanted.random}
-        for name, count in (most | {"seed": seed}).items():
-            if not 0 <= count < MOST_SEED:
-                raise ValueError(f"{name} is a whole number from 0, found {count}.")
-        checked("loss_effects", loss_effects, LOSS_EFFECTS)
-        if most_firings < 1:
-            raise ValueError(f"most_firings must be at least 1, found {most_firings}.")
-        self.model, self.dictionary, self.folder = model, dictionary.eval(), Path(folder)
-        self.wanted, self.loss_examples, self.most_firings, self.seed = wanted, loss_examples, most_firings, seed
-        self.effects_now = loss_effects == "all"
+        self.model, self.dictionary, self.folder, self.settings = model, dictionary.eval(), Path(folder), settings
         concepts = list(corpus.concepts) if isinstance(corpus, Corpus) else []
-        self.reader = Reader(model, dictionary, corpus, tokens, concepts, exclude, engine, workers)
+        self.reader = Reader(model, dictionary, corpus, settings.tokens, concepts, settings.exclude, engine, workers)
         provenance = describe_model(model)
         provenance |= {"corpus": corpus.provenance if isinstance(corpus, Corpus) else None}
         state = stored(dictionary)
@@ -104,15 +83,7 @@ class Build:
                 "writes": list(dictionary.writes),
                 "d_sae": dictionary.d_sae,
             },
-            "settings": asdict(wanted)
-            | {
-                "tokens": tokens,
-                "loss_examples": loss_examples,
-                "loss_effects": loss_effects,
-                "most_firings": most_firings,
-                "exclude": exclude if isinstance(exclude, str) else list(exclude),
-                "seed": seed,
-            },
+            "settings": settings.in_manifest(),
             "concepts": concepts,
         }
 
@@ -134,11 +105,10 @@ class Build:
         file = self.folder / "manifest.json"
         if file.is_file():
             manifest = json.loads(file.read_text(encoding="utf-8"))
-            before = manifest["settings"] = {"loss_effects": "all"} | manifest["settings"]
-            now = self.described["settings"]
-            if before["loss_effects"] == "all":  # that store has what this one would, and more
-                now = now | {"loss_effects": "all"}
-            check_same(self.folder, "store", _as_arguments(manifest), _as_arguments(self.described | {"settings": now}))
+            there, here = as_arguments(manifest), as_arguments(self.described)
+            if there["settings"]["loss_effects"] == "all":  # that store has what this one would, and more
+                here["settings"]["loss_effects"] = "all"
+            check_same(self.folder, "store", there, here)
             remove_leftovers(self.folder)
             return manifest
         if self.folder.is_file():
@@ -178,7 +148,7 @@ class Build:
         bench, manifest["output_path"] = self._workbench(readings, progress)
         manifest["editable"] = bench.loss_examples > 0  # at the site that is written, so that loss effects exist
         parts = _divided(readings.starts)
-        examples = _examples_to_measure(bench.loss_examples, readings) if self.effects_now else 0
+        examples = _examples_to_measure(bench.loss_examples, readings) if self.settings.effects_now else 0
         if examples:
             print(f"the model runs again on {examples:,} examples, each without its latent")
         total = examples or self.dictionary.d_sae
@@ -207,17 +177,14 @@ class Build:
         output = None
         if single and writes_residual(sae.writes[0]) and sae.d_out == self.model.cfg.d_model:
             output = OutputPath.of(self.model, first_rows(readings))
-        loss_examples = self.loss_examples if single and can_be_edited(self.model, sae.writes[0]) else 0
+        can_be_measured = single and can_be_edited(self.model, sae.writes[0])
         bench = Workbench(
             model=self.model,
             dictionary=sae,
             readings=readings,
             counted=progress.counted,
-            wanted=self.wanted,
-            loss_examples=loss_examples,
-            effects_now=self.effects_now,
-            most_firings=self.most_firings,
-            seed=self.seed,
+            settings=self.settings,
+            loss_examples=self.settings.loss_examples if can_be_measured else 0,
             neighbours=Neighbours(sae.decoder_directions, readings) if sae.d_sae > 1 else None,
             concepts=Concepts(readings, len(self.reader.concepts)) if self.reader.concepts else None,
             concept_names=list(self.reader.concepts),
@@ -264,14 +231,6 @@ def _in_turn(make: Callable[[int], object], numbers: Sequence[int], threads: int
         for first, made in waiting:
             made.result()
             yield first
-
-
-def _as_arguments(described: dict[str, Any]) -> dict[str, Any]:
-    """With the settings by the names that FeatureStore.build gives them."""
-    settings = described.get("settings")
-    if not isinstance(settings, dict):
-        return described
-    return described | {"settings": {"per_band" if name == "band" else name: settings[name] for name in settings}}
 
 
 def _bar(total: int | None, initial: int, name: str, unit: str) -> Any:

@@ -16,19 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from saekit.features.building.chunks import Readings
+from saekit.features.building.settings import Settings
 from saekit.features.building.statistics import Firings
 from saekit.features.schema import INTERVALS, KINDS, QUANTILES, SAME_AFTER, SAME_BEFORE
 
 CONSIDERED = 3  # times as many top candidates are looked at as are shown
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """How many examples of each kind a latent gets; `band` is of each band."""
-
-    top: int = 20
-    band: int = 4
-    random: int = 10
 
 
 @dataclass(frozen=True)
@@ -45,19 +37,21 @@ class Chosen:
 
 
 def choose(
-    firings: Firings, readings: Readings, near: tuple[np.ndarray, ...], wanted: Wanted, seed: int, first: int
+    firings: Firings, readings: Readings, near: tuple[np.ndarray, ...], settings: Settings, first: int
 ) -> Chosen:
     """All examples of some latents. near: latent, place, value. first: the number of the first latent in the whole
     dictionary."""
-    parts = [_top(firings, readings, wanted.top)]
+    parts = [_top(firings, readings, settings.top)]
     whole = firings.latent.astype(np.uint64) + np.uint64(first)
-    drawn = {kind: hashed(seed * 4 + salt, whole, firings.place) for salt, kind in enumerate(("random", "bands"))}
+    drawn = {
+        kind: hashed(settings.seed * 4 + salt, whole, firings.place) for salt, kind in enumerate(("random", "bands"))
+    }
     group = firings.latent.astype(np.int64)
-    parts.append(_drawn(firings, group, firings.counts, drawn["random"], wanted.random, "random", 1))
+    parts.append(_drawn(firings, group, firings.counts, drawn["random"], settings.random, "random", 1))
     for kind, bands, of in (("interval", INTERVALS, firings.interval), ("quantile", QUANTILES, firings.quantile)):
         cells = group * bands + of
         counts = np.bincount(cells, minlength=firings.latents * bands)
-        parts.append(_drawn(firings, cells, counts, drawn["bands"], wanted.band, kind, bands))
+        parts.append(_drawn(firings, cells, counts, drawn["bands"], settings.per_band, kind, bands))
     latent, place, value = near
     rank = _ranks(latent)
     zeros = np.zeros_like(rank)

@@ -14,11 +14,12 @@ import torch
 from saekit.dictionaries import Dictionary
 from saekit.features import schema
 from saekit.features.building import near_misses
-from saekit.features.building.choosing import Chosen, Wanted, choose, hashed, in_windows
+from saekit.features.building.choosing import Chosen, choose, hashed, in_windows
 from saekit.features.building.chunks import Readings
 from saekit.features.building.concepts import Concepts
 from saekit.features.building.neighbours import Neighbours
 from saekit.features.building.output_path import OutputPath
+from saekit.features.building.settings import Settings
 from saekit.features.building.statistics import Firings, numbers
 from saekit.features.building.tables import table
 from saekit.features.loss_effects import loss_effects, mean_effects
@@ -39,11 +40,8 @@ class Workbench:
     dictionary: Dictionary
     readings: Readings
     counted: int
-    wanted: Wanted
-    loss_examples: int
-    effects_now: bool  # loss effects are measured here; else when a feature is opened
-    most_firings: int
-    seed: int
+    settings: Settings
+    loss_examples: int  # 0 where loss effects cannot be measured
     neighbours: Neighbours | None
     concepts: Concepts | None
     concept_names: list[str]
@@ -58,7 +56,7 @@ class Workbench:
         misses = (
             near_misses.merged(r.chunks, r.bases[:-1], first, last) if has_near else (latent[:0], place[:0], value[:0])
         )
-        chosen = choose(f, r, (misses[0] - first, *misses[1:]), self.wanted, self.seed, first)
+        chosen = choose(f, r, (misses[0] - first, *misses[1:]), self.settings, first)
         row_first, row_last = r.take("row_first", chosen.place), r.take("row_last", chosen.place)
         begin, end = (
             np.maximum(chosen.place - WINDOW["before"], row_first),
@@ -70,13 +68,16 @@ class Workbench:
         logit_columns, logit_effect = self._logits(f, shown, first)
         columns |= logit_columns | self._peaks(f, chosen) | self._mean_effects(f, chosen, effects)
         columns["latent"] = np.arange(first, last)
-        kept = shown | (f.counts[f.latent] <= self.most_firings)
-        if not self.effects_now:  # what measuring them later needs: all firings of these rows, from their beginning
+        most = self.settings.most_firings
+        kept = shown | (f.counts[f.latent] <= most)
+        if (
+            not self.settings.effects_now
+        ):  # what measuring them later needs: all firings of these rows, from their beginning
             some = self._measured(chosen)
             kept |= in_windows(f, chosen.latent[some], row_first[some], end[some])
         if not kept.all():
-            share = self.most_firings / f.counts[f.latent]
-            kept |= hashed(self.seed * 4 + 2, (f.latent + first).astype(np.uint64), f.place) < share
+            share = most / f.counts[f.latent]
+            kept |= hashed(self.settings.seed * 4 + 2, (f.latent + first).astype(np.uint64), f.place) < share
         activations = {
             "latent": f.latent[kept] + first,
             "place": f.place[kept],
@@ -161,7 +162,7 @@ class Workbench:
         self, f: Firings, chosen: Chosen, end: np.ndarray, first: int, told: Callable[[int], object]
     ) -> np.ndarray:
         some = self._measured(chosen)
-        if not self.effects_now or not some.any():
+        if not self.settings.effects_now or not some.any():
             return np.full(len(f.place), np.nan, np.float32)
         directions = self._directions(first, first + f.latents)
         where = (chosen.latent[some], chosen.place[some], end[some])

@@ -1,0 +1,57 @@
+"""What a store is built with, beside model, dictionary and corpus: it stands in the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from saekit.files.choices import checked
+
+MOST = 2**61  # of a count or seed
+LOSS_EFFECTS = ("opened", "all")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The arguments of FeatureStore.build; see there. Raises ValueError for what one of them cannot be."""
+
+    tokens: int | None
+    top: int
+    per_band: int
+    random: int
+    loss_examples: int
+    loss_effects: str
+    most_firings: int
+    exclude: Sequence[str]
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.tokens is not None and self.tokens < 1:
+            raise ValueError(f"tokens must be at least 1, found {self.tokens}.")
+        for name in ("loss_examples", "top", "per_band", "random", "seed"):
+            if not 0 <= (count := getattr(self, name)) < MOST:
+                raise ValueError(f"{name} is a whole number from 0, found {count}.")
+        checked("loss_effects", self.loss_effects, LOSS_EFFECTS)
+        if self.most_firings < 1:
+            raise ValueError(f"most_firings must be at least 1, found {self.most_firings}.")
+
+    @property
+    def effects_now(self) -> bool:
+        """Whether loss effects are measured while the store is built; else when a feature is opened."""
+        return self.loss_effects == "all"
+
+    def in_manifest(self) -> dict[str, Any]:
+        """As the manifest has them, where per_band is called band."""
+        found = asdict(self) | {"exclude": self.exclude if isinstance(self.exclude, str) else list(self.exclude)}
+        return {"band" if name == "per_band" else name: value for name, value in found.items()}
+
+
+def as_arguments(described: dict[str, Any]) -> dict[str, Any]:
+    """A manifest with its settings by the names that FeatureStore.build gives them. Stores of before loss effects could
+    wait have all of them."""
+    settings = described.get("settings")
+    if not isinstance(settings, dict):
+        return described
+    named = {"per_band" if name == "band" else name: value for name, value in settings.items()}
+    return described | {"settings": {"loss_effects": "all"} | named}
