@@ -44,6 +44,7 @@ class Failure(Exception):
 
 
 def say(text: str) -> None:
+    """Print at once, also into a pipe."""
     print(text, flush=True)
 
 
@@ -81,6 +82,7 @@ def check_disk() -> None:
 
 
 def digest(path: str) -> str:
+    """SHA-256 of a file, hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.sha256(file.read()).hexdigest()
 
@@ -95,6 +97,7 @@ def read_note() -> dict:
 
 
 def write_note(note: dict) -> None:
+    """Replace the note in one move, so that none is half written."""
     with open(NOTE + ".part", "w", encoding="utf-8") as file:
         json.dump(note, file, indent=1)
     os.replace(NOTE + ".part", NOTE)
@@ -159,6 +162,7 @@ def progress(log: str, wanted: int) -> str:
 
 
 def read_log(start: int) -> str:
+    """What pip has written since byte ``start``."""
     with open(LOG, encoding="utf-8", errors="replace") as file:
         file.seek(start)
         return file.read()
@@ -198,6 +202,7 @@ def pip_install(arguments: list, wanted: int = 0) -> None:
 
 
 def locked_lines() -> list:
+    """The requirements of the lock, without comments."""
     with open(LOCK, encoding="utf-8") as file:
         lines = [line.split("#")[0].strip() for line in file]
     return [line for line in lines if line]

@@ -52,20 +52,13 @@ class NotebookFailed(RuntimeError):
 def run_notebook(
     path: str | Path, parameters: Mapping[str, Any] | None = None, output: str | Path | None = None
 ) -> Any:
-    """Execute a notebook in its own folder with this Python's kernel; write it to `output` and as HTML beside.
+    """Execute a notebook in its own folder with this Python's kernel; write it to `output` and as HTML beside. The
+    executed notebook (nbformat) is returned.
 
-    Args:
-        path: the notebook.
-        parameters: replaces values of its cell tagged `parameters`; each name must occur there.
-        output: where the executed notebook goes; by default build/notebooks/ and its own name.
-
-    Returns:
-        The executed notebook (nbformat).
-
-    Raises:
-        FileNotFoundError: there is no such notebook.
-        ValueError: a parameter that the notebook does not have (names the nearest), or an output that is the input.
-        NotebookFailed: a cell failed, hung, or took the kernel with it.
+    parameters: replaces values of its cell tagged `parameters`; each name must occur there.
+    output:     where the executed notebook goes; by default build/notebooks/ and its own name.
+    Raises FileNotFoundError where there is no such notebook, ValueError for a parameter that it does not have (naming
+    the nearest) or an output that is the input, NotebookFailed where a cell failed, hung, or took the kernel with it.
     """
     path = Path(path)
     if not path.is_file():

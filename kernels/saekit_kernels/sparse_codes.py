@@ -209,6 +209,7 @@ class SparseCodes:
         return replace(self, shape=tuple(shape))
 
     def detach(self) -> SparseCodes:
+        """The same codes, through whose values no gradient flows."""
         return replace(self, values=self.values.detach())
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> SparseCodes:

@@ -53,6 +53,7 @@ class ArrayStream:
 
     @property
     def provenance(self) -> dict[str, Any]:
+        """No model and no hash."""
         return {"model": None, "model_hash": None, "processing": "none"}
 
     def anew(self) -> ArrayStream:

@@ -39,10 +39,12 @@ class Activations(Mapping[str, Tensor]):
 
     @property
     def tokens(self) -> Tensor:
+        """As the model got them, [row, position]."""
         return self.rows.tokens
 
     @property
     def mask(self) -> Tensor:
+        """True at counted tokens, [row, position]."""
         return self.rows.mask
 
     def flat(self, hook: str) -> Float[Tensor, "n d"]:

@@ -28,6 +28,7 @@ class ModuleActivations(Mapping[str, Tensor]):
     channels: int = -1
 
     def flat(self, name: str) -> Tensor:
+        """[n · …, d]. Raises ValueError where the output has no dimension ``channels``."""
         x = self[name]
         if not -x.ndim <= self.channels < x.ndim:
             raise ValueError(f"{name!r} gives {x.ndim} dimensions, and channels={self.channels} is none of them.")

@@ -55,10 +55,12 @@ class TextReader:
 
     @property
     def endless(self) -> bool:
+        """Whether the source has no end."""
         return isinstance(self.source, Corpus) and self.source.endless
 
     @property
     def provenance(self) -> dict[str, Any]:
+        """Model and corpus; of several models their names and hashes by name."""
         described = {name: describe_model(model) for name, model in self.models.items()}
         corpus = {"corpus": self.source.provenance} if isinstance(self.source, Corpus) else {}
         if list(described) == [""]:
@@ -73,6 +75,7 @@ class TextReader:
         return self.widths | gradients | ({LABELS: self.concepts} if self.concepts else {})
 
     def rows(self, items: Sequence[Item]) -> TokenRows:
+        """The tokens of documents, or of rows of a token tensor."""
         first = next(iter(self.models.values()))
         if isinstance(self.source, Tensor):
             return tokenize(first, self.source[torch.tensor(items)], exclude=self.exclude)

@@ -90,6 +90,7 @@ class ShuffledStream(ABC):
 
 
 def check_batch_size(batch_size: int) -> int:
+    """The size, or ValueError where it is below 1."""
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, found {batch_size}.")
     return batch_size

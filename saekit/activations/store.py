@@ -49,14 +49,17 @@ class ActivationStore:
 
     @property
     def sites(self) -> list[str]:
+        """The sites it holds."""
         return list(self.widths)
 
     @property
     def finished(self) -> bool:
+        """Whether it holds the tokens that were wanted."""
         return len(self) >= self.manifest["wanted"]
 
     @property
     def provenance(self) -> dict[str, Any]:
+        """Of the model and the corpus it was read from."""
         return self.manifest["provenance"]
 
     def __len__(self) -> int:

@@ -35,10 +35,12 @@ class StoreStream(ShuffledStream):
         self.widths = {site: store.widths[site] for site in sites}
 
     def anew(self) -> StoreStream:
+        """The same stream at its beginning."""
         return StoreStream(self.store, self.sites, self.batch_size, self.seed)
 
     @property
     def provenance(self) -> dict[str, Any]:
+        """The store's."""
         return self.store.provenance
 
     def read(self, begun: StreamState) -> tuple[dict[str, Tensor], int]:

@@ -102,6 +102,7 @@ class ActivationStream(_OfText, ShuffledStream):
     """
 
     def read(self, begun: StreamState) -> tuple[dict[str, Tensor], int]:
+        """Documents until their tokens, and those carried, fill a chunk; processes take turns at the model."""
         pieces = {name: [begun.carried[name]] if name in begun.carried else [] for name in self.reader.columns()}
         turns: list[int] = []  # which process runs the model for each piece after the carried one
         counted, documents = 0, begun.documents

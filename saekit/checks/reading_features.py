@@ -24,19 +24,7 @@ def check_good_latent(latent: Any, latents: pd.DataFrame, examples: pd.DataFrame
 
     latents: columns latent, firings, concept (None where none matches), f1. examples: columns latent, kind ("top" or
     "random"), text (of the token it fires on), concepts (the labels of that token)."""
-    if latent is None:
-        raise AssertionError("that is None: put the number of a latent in its place.")
-    if isinstance(latent, bool) or not hasattr(latent, "__index__"):
-        raise AssertionError(f"a latent is given by its number, found {latent!r}.")
-    rows = latents[latents["latent"] == int(latent)]
-    if not len(rows):
-        raise AssertionError(f"there is no latent {latent}: they go from 0 to {latents['latent'].max()}.")
-    row = rows.iloc[0]
-    concept, f1 = row["concept"], float(row["f1"])
-    if row["firings"] == 0:
-        raise AssertionError(f"latent {latent} never fires: a dead latent can be given any name.")
-    if not isinstance(concept, str):
-        raise AssertionError(f"latent {latent} fits no labelled concept: nobody can say whether its name is right.")
+    concept, f1 = _labelled(latent, latents)
     own = examples[examples["latent"] == int(latent)]
     top, drawn = own[own["kind"] == "top"], own[own["kind"] == "random"]
     if not len(top) or not len(drawn):
@@ -68,6 +56,23 @@ def check_good_latent(latent: Any, latents: pd.DataFrame, examples: pd.DataFrame
             f"F1 of {concept} is {f1:.2f} at a threshold, but of all firings, weak too, only {of_drawn:.0%} are it."
         )
     return f"Right: {concept} has F1 {f1:.2f}, and {of_drawn:.0%} of its random firings are it, not only its top."
+
+
+def _labelled(latent: Any, latents: pd.DataFrame) -> tuple[str, float]:
+    """The best concept of a latent and its F1. Raises a diagnosis where it is no latent, is dead, or has none."""
+    if latent is None:
+        raise AssertionError("that is None: put the number of a latent in its place.")
+    if isinstance(latent, bool) or not hasattr(latent, "__index__"):
+        raise AssertionError(f"a latent is given by its number, found {latent!r}.")
+    rows = latents[latents["latent"] == int(latent)]
+    if not len(rows):
+        raise AssertionError(f"there is no latent {latent}: they go from 0 to {latents['latent'].max()}.")
+    row = rows.iloc[0]
+    if row["firings"] == 0:
+        raise AssertionError(f"latent {latent} never fires: a dead latent can be given any name.")
+    if not isinstance(row["concept"], str):
+        raise AssertionError(f"latent {latent} fits no labelled concept: nobody can say whether its name is right.")
+    return row["concept"], float(row["f1"])
 
 
 def check_explanation(score: ExplanationScore, seen: Collection[int] = ()) -> str:

@@ -1,7 +1,7 @@
 """Text: the labelled microworld, the frozen Python library, files and lists of one's own, and prompt pairs for
 circuits.
 
-Nothing here imports torch."""
+Importing it loads no torch; ``planted``, whose arrays are tensors, is imported by itself."""
 
 from __future__ import annotations
 

@@ -44,7 +44,8 @@ DRAWS = 50  # for each pair asked for, before giving up
 class Encodes(Protocol):
     """A Hugging Face tokenizer, as far as it is needed here."""
 
-    def encode(self, text: str, *, add_special_tokens: bool = ...) -> Any: ...
+    def encode(self, text: str, *, add_special_tokens: bool = ...) -> Any:
+        """The token ids of a text, a list or something that has them as ``ids``."""
 
 
 @dataclass(frozen=True, slots=True)

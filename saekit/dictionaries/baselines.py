@@ -7,6 +7,7 @@ the method. They are made of all tokens at once and not trained by gradient (``l
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -40,13 +41,15 @@ class Directions(Method):
         check_k(self, self.k)
 
     def build(self, wiring: Wiring, widths: Mapping[str, int]) -> DirectionsDictionary:
+        """Directions still to be made, by ``initialise``. Raises ValueError for a wiring that writes elsewhere than it
+        reads."""
         if not wiring.same:
             raise ValueError(f"{type(self).__name__} writes what it reads, found the wiring {wiring}.")
         return DirectionsDictionary(self, wiring, widths)
 
+    @abstractmethod
     def directions(self, centred: Float[Tensor, "n d"]) -> tuple[Tensor, Tensor]:
         """Encoder and decoder directions, [d_sae, d] both, for activations whose mean is zero; float64."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Neurons(Directions):
     """The axes themselves; d_sae is the width of the site. All are on, and reconstruct exactly."""
 
     def directions(self, centred: Float[Tensor, "n d"]) -> tuple[Tensor, Tensor]:
+        """The axes. Raises ValueError for a d_sae that is not the width of the site."""
         if self.d_sae != centred.shape[1]:
             raise ValueError(f"there are {centred.shape[1]} neurons here: take d_sae={centred.shape[1]}.")
         axes = torch.eye(self.d_sae, dtype=torch.float64)
@@ -65,6 +69,7 @@ class PCA(Directions):
     """Principal components, those with the most variance first."""
 
     def directions(self, centred: Float[Tensor, "n d"]) -> tuple[Tensor, Tensor]:
+        """Eigenvectors of xᵀx, the largest eigenvalues first. Raises ValueError for a d_sae above the width."""
         if self.d_sae > centred.shape[1]:
             raise ValueError(f"PCA has at most {centred.shape[1]} components here, found d_sae={self.d_sae}.")
         _, vectors = torch.linalg.eigh(centred.T @ centred)
@@ -80,6 +85,7 @@ class ICA(Directions):
     source: ClassVar[str] = "Hyvärinen and Oja 2000, doi:10.1016/S0893-6080(00)00026-5"
 
     def directions(self, centred: Float[Tensor, "n d"]) -> tuple[Tensor, Tensor]:
+        """The rows that unmix and the columns that mix. Raises ValueError for a d_sae above the width."""
         from sklearn.decomposition import FastICA
 
         if self.d_sae > centred.shape[1]:
@@ -95,6 +101,7 @@ class RandomDirections(Directions):
     concepts."""
 
     def directions(self, centred: Float[Tensor, "n d"]) -> tuple[Tensor, Tensor]:
+        """Normal vectors, drawn with ``seed``, made length 1."""
         generator = torch.Generator().manual_seed(self.seed)
         drawn = torch.randn(self.d_sae, centred.shape[1], generator=generator, dtype=torch.float64)
         drawn /= drawn.norm(dim=1, keepdim=True)
@@ -108,9 +115,11 @@ class DirectionsDictionary(LinearDictionary):
 
     @property
     def signed(self) -> bool:
+        """A projection may be negative."""
         return True
 
     def encode_dense(self, x: Activation) -> Float[Tensor, "*shape d_sae"]:
+        """z = W (x − x̄), zero but for the k largest |z| of a token where the method has a k."""
         z, k = self.pre_activations(x), self.method.k
         if k is None:
             return z
@@ -118,6 +127,7 @@ class DirectionsDictionary(LinearDictionary):
         return torch.zeros_like(z).scatter(-1, largest, z.gather(-1, largest))
 
     def encode(self, x: Activation) -> SparseCodes:
+        """The non-zeros of ``encode_dense``; rows are ragged."""
         return SparseCodes.from_dense(self.encode_dense(x))
 
     @torch.no_grad()
@@ -142,6 +152,7 @@ class FrozenDecoder(TopK):
     """dead latents are not helped"""
 
     def build(self, wiring: Wiring, widths: Mapping[str, int]) -> TopKDictionary:
+        """A TopK dictionary whose decoder rows have no gradient."""
         dictionary = TopKDictionary(self, wiring, widths)
         dictionary.decoder.directions.requires_grad_(False)
         return dictionary

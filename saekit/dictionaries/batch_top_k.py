@@ -42,6 +42,7 @@ class BatchTopK(Method):
         check_k(self, self.k)
 
     def build(self, wiring: Wiring, widths: Mapping[str, int]) -> BatchTopKDictionary:
+        """With random decoder rows of norm 1, and θ = 0 until training has moved it."""
         return BatchTopKDictionary(self, wiring, widths)
 
 
@@ -56,6 +57,8 @@ class BatchTopKDictionary(LinearDictionary):
 
     @fused
     def encode(self, x: Activation) -> SparseCodes:
+        """In training the k · B largest positive u of the batch of B tokens (of all processes together), else all u
+        above θ; rows are ragged."""
         x = self.join_reads(x)
         if not self.training:
             return self.above(x, self.threshold.clamp_min(0))
@@ -70,10 +73,12 @@ class BatchTopKDictionary(LinearDictionary):
 
     @fused
     def loss(self, batch: Batch, state: State) -> Loss:
+        """The squared error with AuxK."""
         return reconstruction_auxk(self, batch, state, self.method.auxk_weight)
 
     @torch.no_grad()
     def after_step(self, batch: Batch, loss: Loss, state: State) -> None:
+        """Move θ towards the smallest entry that was kept, in all processes alike; onto it at first."""
         none, values = torch.tensor(torch.inf).to(self.threshold), loss.codes.values.detach()
         smallest = processes.smallest(values.min().to(self.threshold) if len(values) else none)
         if smallest == torch.inf:
@@ -86,6 +91,7 @@ class BatchTopKDictionary(LinearDictionary):
 
     @torch.no_grad()
     def rescale(self, scales: Mapping[str, float]) -> None:
+        """As of a linear dictionary; θ grows with the codes."""
         super().rescale(scales)
         self.threshold.mul_(self.codes_scale(scales))
 

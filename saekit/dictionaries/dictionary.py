@@ -69,10 +69,12 @@ class Dictionary(nn.Module, ABC):
 
     @property
     def reads(self) -> tuple[str, ...]:
+        """The sites it reads, by name."""
         return self.wiring.reads
 
     @property
     def writes(self) -> tuple[str, ...]:
+        """The sites it writes, by name."""
         return self.wiring.writes
 
     @property
@@ -130,10 +132,12 @@ class Dictionary(nn.Module, ABC):
 
     @property
     def encoder_bias(self) -> Any:
+        """[d_sae]; None where the encoder has none."""
         return getattr(self.encoder, "bias", None)
 
     @property
     def decoder_bias(self) -> Any:
+        """[d_out]; None where the decoder has none."""
         return getattr(self.decoder, "bias", None)
 
     def decoder_directions_at(self, site: str) -> Float[Tensor, "d_sae d_out"]:
@@ -209,9 +213,11 @@ class Dictionary(nn.Module, ABC):
         return sites.join(x, self.read_widths, "reads", self.wiring.each)
 
     def join_writes(self, x: Activation) -> Float[Tensor, "*shape d_out"]:
+        """``join_reads`` of the sites written."""
         return sites.join(x, self.write_widths, "writes", self.wiring.each)
 
     def split_writes(self, x: Float[Tensor, "*shape d_out"]) -> Activation:
+        """Undo ``join_writes``: a mapping from site, or the tensor itself where one site is written."""
         if len(self.write_widths) == 1 or self.wiring.each:
             return x
         return dict(zip(self.writes, x.split(list(self.write_widths.values()), dim=-1), strict=True))
@@ -264,6 +270,7 @@ class Dictionary(nn.Module, ABC):
         raise ValueError(f"{type(self.method).__name__} has {self.d_sae} latents, not {d_sae}.")
 
     def extra_repr(self) -> str:
+        """Method and wiring, in the module's repr."""
         return f"{self.method}, {self.wiring}"
 
     def __setattr__(self, name: str, value: Any) -> None:

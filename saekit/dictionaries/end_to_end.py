@@ -46,6 +46,7 @@ class EndToEnd(NestedMethod):
             raise ValueError(f"EndToEnd trains by gradient, which {type(self.base).__name__} is not made by.")
 
     def build(self, wiring: Wiring, widths: Mapping[str, int]) -> EndToEndDictionary:
+        """The base's dictionary. Raises ValueError for ``each`` and for sites of several models."""
         if wiring.each or any(site.model for site in wiring.sites):
             raise ValueError(
                 f"EndToEnd splices a dictionary into one model at its own sites, found the wiring {wiring}."
@@ -57,7 +58,11 @@ class EndToEndDictionary(NestedDictionary):
     """The base's dictionary; ``loss`` runs the model."""
 
     def loss(self, batch: Batch, state: State) -> Loss:
-        assert batch.rows is not None and batch.models is not None
+        """Nats a prediction of the spliced model + base_weight · the base's loss. Raises ValueError for a batch without
+        rows or models."""
+        if batch.rows is None or batch.models is None:
+            lacks = "rows" if batch.rows is None else "models"
+            raise ValueError(f"EndToEnd runs the model on whole rows of text, and this batch has no {lacks}.")
         model, rows, own = batch.models[""], batch.rows, self.base.loss(batch, state)
         parts = {self.method.loss: torch.zeros_like(own.total), **own.parts}
         total = self.method.base_weight * own.total

@@ -45,6 +45,7 @@ class Gated(Method):
         check_sparsity(self, self.sparsity_weight, self.l0)
 
     def build(self, wiring: Wiring, widths: Mapping[str, int]) -> GatedDictionary:
+        """With random decoder rows of norm 1; r and b_mag begin at 0, where both paths are the same."""
         return GatedDictionary(self, wiring, widths)
 
 
@@ -57,9 +58,11 @@ class GatedDictionary(LinearDictionary):
         self.magnitude_bias = nn.Parameter(torch.zeros(method.d_sae))
 
     def encode_dense(self, x: Activation) -> Float[Tensor, "*shape d_sae"]:
+        """z = 1[π > 0] · ReLU(e^r ⊙ W x + b_mag)."""
         return self._paths(x)[1]
 
     def encode(self, x: Activation) -> SparseCodes:
+        """The non-zeros of ``encode_dense``; rows are ragged."""
         return SparseCodes.from_dense(self.encode_dense(x))
 
     def _paths(self, x: Activation) -> tuple[Tensor, Tensor]:
@@ -70,6 +73,8 @@ class GatedDictionary(LinearDictionary):
         return gate, torch.where(gate > 0, magnitude, 0)
 
     def loss(self, batch: Batch, state: State) -> Loss:
+        """Mean over tokens of (‖x − x̂‖² + λ √d ‖ReLU(π)‖₁ + ‖x − x̂'‖²) / d; λ grows over the first tenth of the
+        run."""
         batch = batch.flat()
         target = self.join_writes(batch.writes)
         gate, z = self._paths(batch.reads)
@@ -90,11 +95,13 @@ class GatedDictionary(LinearDictionary):
         return x_hat if decoder.skip is None else x_hat + self.join_reads(x) @ decoder.skip.detach().T
 
     def after_step(self, batch: Batch, loss: Loss, state: State) -> None:
+        """Steer λ towards the target: λ ← λ exp(0.02 (L0 / l0 − 1)), the bracket within ±1."""
         if self.method.l0 is not None:
             l0 = processes.mean(loss.codes.l0).to(state.memory["weight"])
             state.memory["weight"] = state.memory["weight"] * torch.exp(RATE * (l0 / self.method.l0 - 1).clamp(-1, 1))
 
     @torch.no_grad()
     def rescale(self, scales: Mapping[str, float]) -> None:
+        """As of a linear dictionary; b_mag grows with the codes, r is a ratio and stays."""
         super().rescale(scales)
         self.magnitude_bias.mul_(self.codes_scale(scales))

@@ -51,6 +51,7 @@ class ITDA(Method):
             raise ValueError(f"tau must be above 0, found {self.tau}.")
 
     def build(self, wiring: Wiring, widths: Mapping[str, int]) -> ITDADictionary:
+        """With one atom until activations join. Raises ValueError for a wiring of more than the one site it reads."""
         if not wiring.same or (len(wiring.reads) > 1 and not wiring.each):
             raise ValueError(f"ITDA writes the one site it reads, found the wiring {wiring}.")
         decoder = LinearDecoder.random(1, [widths[wiring.reads[0]]])
@@ -65,9 +66,11 @@ class ITDADictionary(Dictionary):
 
     @property
     def signed(self) -> bool:
+        """A coefficient of the pursuit may be negative."""
         return True
 
     def encode(self, x: Activation) -> SparseCodes:
+        """k steps of a signed matching pursuit over the atoms."""
         x = self.join_reads(x)
         flat = x.flatten(0, -2) if x.ndim > 1 else x[None]
         return self.encoder(flat, self.decoder.directions, self.method.k, 0.0, signed=True).view(*x.shape[:-1])
@@ -84,6 +87,8 @@ class ITDADictionary(Dictionary):
 
     @torch.no_grad()
     def after_step(self, batch: Batch, loss: Loss, state: State) -> None:
+        """Take in the activations with the largest errors: those above τ, or so many that the size is reached in
+        time."""
         room = self.method.d_sae - self.d_sae
         x = self.join_reads(batch.flat().reads)
         if self.method.tau is not None:
@@ -104,6 +109,7 @@ class ITDADictionary(Dictionary):
         self.decoder.directions.data.copy_(atoms)
 
     def resize(self, d_sae: int) -> None:
+        """Room for so many atoms, all zero; ``latent_max`` is not measured any more."""
         old = self.decoder.directions
         self.decoder.directions = nn.Parameter(old.new_zeros(d_sae, old.shape[1]), requires_grad=old.requires_grad)
         self.latent_max = self.latent_max.new_full((d_sae,), torch.nan)

@@ -52,6 +52,7 @@ class JumpReLU(Method):
                 raise ValueError(f"{name} must be above 0, found {value}.")
 
     def build(self, wiring: Wiring, widths: Mapping[str, int]) -> JumpReLUDictionary:
+        """With random decoder rows of norm 1 and one θ for all latents."""
         return JumpReLUDictionary(self, wiring, widths)
 
 
@@ -68,10 +69,12 @@ class JumpReLUDictionary(LinearDictionary):
         return self.log_threshold.exp()
 
     def encode(self, x: Activation) -> SparseCodes:
+        """u where it is above its latent's θ; rows are ragged."""
         return self.above(x, self.threshold)
 
     @torch.no_grad()
     def initialise(self, sample: Batch, state: State) -> None:
+        """The decoder's bias begins at the mean; with a target θ begins where 1.5 · l0 latents a token are active."""
         super().initialise(sample, state)
         if self.method.l0 is not None:
             u = self.pre_activations(sample.flat().reads).flatten()
@@ -80,6 +83,7 @@ class JumpReLUDictionary(LinearDictionary):
             self.log_threshold.fill_(float(least.clamp_min(self.method.bandwidth / 10).log()))
 
     def loss(self, batch: Batch, state: State) -> Loss:
+        """Mean over tokens of ‖x − x̂‖² / d + λ · L0 / d, or with a target + λ (L0 / l0 − 1)²."""
         method, batch = self.method, batch.flat()
         target, threshold = self.join_writes(batch.writes), self.threshold
         entries = self.above(batch.reads, threshold - method.bandwidth / 2)  # u; the jump comes after
@@ -96,5 +100,6 @@ class JumpReLUDictionary(LinearDictionary):
 
     @torch.no_grad()
     def rescale(self, scales: Mapping[str, float]) -> None:
+        """As of a linear dictionary; θ grows with the codes."""
         super().rescale(scales)
         self.log_threshold.add_(torch.tensor(self.codes_scale(scales)).log().to(self.log_threshold))

@@ -49,6 +49,7 @@ class LinearDictionary(Dictionary):
         return self.decoder.bias if self.wiring.same else None
 
     def pre_activations(self, x: Activation, latents: Tensor | None = None) -> Float[Tensor, "*shape m"]:
+        """u = W_enc (x − c) + b_enc, [..., d_sae], or of a few latents [..., m]."""
         return self.encoder(self.join_reads(x), self.centre, latents)
 
     def above(self, x: Activation, threshold: Tensor) -> SparseCodes:

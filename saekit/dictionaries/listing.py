@@ -20,9 +20,11 @@ class Methods:
 
     @property
     def definition(self) -> str:
+        """What the rows are, in a sentence."""
         return "what sk.train can train: each is called as name(d_sae=…, …); a field without a default must be given"
 
     def frame(self) -> pandas.DataFrame:
+        """A row a method, as a pandas frame."""
         import pandas
 
         return pandas.DataFrame(list(self.rows))
@@ -38,13 +40,13 @@ class Methods:
 
 def methods() -> Methods:
     """The methods that are known here: saekit's own first, then those of modules that were imported."""
-    concrete = [method for method in Method.known.values() if not inspect.isabstract(method) and _public(method)]
+    concrete = [
+        method
+        for method in Method.known.values()
+        if not inspect.isabstract(method) and not method.__name__.startswith("_")
+    ]
     concrete.sort(key=lambda method: (not method.__module__.startswith("saekit."), method.__name__))
     return Methods(tuple(_row(method) for method in concrete))
-
-
-def _public(method: type[Method]) -> bool:
-    return method.__name__ != "Directions" and not method.__name__.startswith("_")
 
 
 def _row(method: type[Method]) -> dict[str, str]:

@@ -41,6 +41,7 @@ class MatchingPursuit(Method):
             raise ValueError(f"tolerance is a share of ‖x − b_dec‖, from 0 to below 1, found {self.tolerance}.")
 
     def build(self, wiring: Wiring, widths: Mapping[str, int]) -> MatchingPursuitDictionary:
+        """With random atoms of norm 1. Raises ValueError for a wiring of more than the one site it reads."""
         if not wiring.same or (len(wiring.reads) > 1 and not wiring.each):
             raise ValueError(f"matching pursuit writes the one site it reads, found the wiring {wiring}.")
         decoder = LinearDecoder.random(self.d_sae, [widths[wiring.reads[0]]])
@@ -55,9 +56,11 @@ class MatchingPursuitDictionary(Dictionary):
 
     @property
     def signed(self) -> bool:
+        """As the method says."""
         return self.method.signed
 
     def encode(self, x: Activation) -> SparseCodes:
+        """At most ``steps`` atoms a token, found in x − b_dec; rows are ragged."""
         x, method = self.join_reads(x), self.method
         flat = (x - self.decoder.bias).flatten(0, -2) if x.ndim > 1 else (x - self.decoder.bias)[None]
         codes = self.encoder(flat, self.decoder.directions, method.steps, method.tolerance, method.signed)

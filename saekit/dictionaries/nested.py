@@ -48,64 +48,83 @@ class NestedDictionary(Dictionary):
 
     @property
     def encoder(self) -> Any:  # type: ignore[override]
+        """The base's."""
         return self.base.encoder
 
     @property
     def decoder(self) -> Any:  # type: ignore[override]
+        """The base's."""
         return self.base.decoder
 
     @property
     def latent_max(self) -> Tensor:  # type: ignore[override]
+        """The base's, [d_sae]."""
         return self.base.latent_max
 
     @property
     def signed(self) -> bool:
+        """As the base's codes are."""
         return self.base.signed
 
     @property
     def layerwise(self) -> bool:
+        """As the base codes."""
         return self.base.layerwise
 
     def encode(self, x: Activation) -> SparseCodes:
+        """The base's codes."""
         return self.base.encode(x)
 
     def decode(self, codes: SparseCodes, x: Activation | None = None) -> Activation:
+        """The base's x̂."""
         return self.base.decode(codes, x)
 
     def encode_at(self, x: Tensor, site: str) -> SparseCodes:
+        """The base's codes of one site."""
         return self.base.encode_at(x, site)
 
     def decode_at(self, codes: SparseCodes, site: str, x: Tensor | None = None) -> Tensor:
+        """The base's x̂ at one site."""
         return self.base.decode_at(codes, site, x)
 
     def pre_activations(self, x: Activation, latents: Tensor | None = None) -> Tensor | None:
+        """The base's u."""
         return self.base.pre_activations(x, latents)
 
     def at(self, site: str | None = None, **changes: Any) -> Dictionary:
+        """A view of the base, with the provenance of this dictionary."""
         view = self.base.at(site, **changes)
         view.provenance = self.provenance
         return view
 
     def initialise(self, sample: Batch, state: State) -> None:
+        """As the base begins."""
         self.base.initialise(sample, state)
 
     def loss(self, batch: Batch, state: State) -> Loss:
+        """The base's."""
         return self.base.loss(batch, state)
 
     def before_step(self, state: State) -> None:
+        """The base's."""
         self.base.before_step(state)
 
     def after_step(self, batch: Batch, loss: Loss, state: State) -> None:
+        """The base's."""
         self.base.after_step(batch, loss, state)
 
     def groups(self) -> list[dict[str, Any]]:
+        """The base's parameters."""
         return self.base.groups()
 
     def rescale(self, scales: Mapping[str, float]) -> None:
+        """The base's."""
         self.base.rescale(scales)
 
     def codes_scale(self, scales: Mapping[str, float]) -> float:
+        """The base's."""
         return self.base.codes_scale(scales)
 
     def resize(self, d_sae: int) -> None:
+        """The base's."""
         self.base.resize(d_sae)

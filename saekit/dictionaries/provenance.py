@@ -45,6 +45,7 @@ class Provenance:
     made_on: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
+        """Its fields by name, as they stand in a config.json."""
         return asdict(self)
 
 

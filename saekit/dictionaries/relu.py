@@ -41,6 +41,7 @@ class ReLU(Method):
         check_sparsity(self, self.sparsity_weight)
 
     def build(self, wiring: Wiring, widths: Mapping[str, int]) -> ReLUDictionary:
+        """With random decoder rows of norm 1."""
         return ReLUDictionary(self, wiring, widths)
 
 
@@ -48,9 +49,11 @@ class ReLUDictionary(LinearDictionary):
     """The dictionary of the ReLU method."""
 
     def encode_dense(self, x: Activation) -> Float[Tensor, "*shape d_sae"]:
+        """z = ReLU(u), [..., d_sae]."""
         return torch.relu(self.pre_activations(x))
 
     def encode(self, x: Activation) -> SparseCodes:
+        """The non-zeros of ``encode_dense``; rows are ragged."""
         return SparseCodes.from_dense(self.encode_dense(x))
 
     def loss(self, batch: Batch, state: State) -> Loss:

@@ -34,6 +34,7 @@ class TopK(Method):
             raise ValueError(f"k must be a whole number, found {self.k}.")
 
     def build(self, wiring: Wiring, widths: Mapping[str, int]) -> TopKDictionary:
+        """With random decoder rows of norm 1."""
         return TopKDictionary(self, wiring, widths)
 
 
@@ -44,8 +45,10 @@ class TopKDictionary(LinearDictionary):
 
     @fused
     def encode(self, x: Activation) -> SparseCodes:
+        """z = ReLU(top-k of u); every token has k entries, zeros among them where fewer u are positive."""
         return encode_top_k(self.join_reads(x), self.encoder.directions, self.encoder.bias, self.method.k, self.centre)
 
     @fused
     def loss(self, batch: Batch, state: State) -> Loss:
+        """The squared error with AuxK."""
         return reconstruction_auxk(self, batch, state, self.method.auxk_weight)

@@ -62,6 +62,7 @@ class Wiring:
         return self.reads == self.writes
 
     def to_json(self) -> dict[str, object]:
+        """reads, writes and each, as they stand in a config.json."""
         return {"reads": list(self.reads), "writes": list(self.writes), "each": self.each}
 
     def __str__(self) -> str:

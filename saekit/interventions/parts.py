@@ -24,16 +24,19 @@ class CodesPart:
 
     @property
     def writes(self) -> tuple[Site, ...]:
+        """The sites that the dictionary changes."""
         return self.standing.writes
 
     def move(self, site: Site, h: Tensor, codes: SparseCodes | None, x: Mapping[Site, Tensor]) -> Tensor:
-        """h' − h."""
-        assert codes is not None
+        """h' − h. Raises ValueError where nothing was coded."""
+        if codes is None:
+            raise ValueError(f"mode {self.mode!r} changes the codes of what its dictionary reads, found none.")
         edited = edited_codes(codes, self.latents, self.mode, self.strength, self.standing.dictionary.latent_max)
         before, after = (self.standing.decode(z, x, site) for z in (codes, edited))
         return (after - before).to(h)
 
     def new(self, site: Site, h: Tensor, codes: SparseCodes | None, x: Mapping[Site, Tensor]) -> Tensor:
+        """h'."""
         return h + self.move(site, h, codes, x)
 
 
@@ -48,6 +51,7 @@ class DirectionsPart:
 
     @property
     def writes(self) -> tuple[Site, ...]:
+        """The sites that have directions."""
         return tuple(self.directions)
 
     def move(self, site: Site, h: Tensor, codes: SparseCodes | None, x: Mapping[Site, Tensor]) -> Tensor:
@@ -55,4 +59,5 @@ class DirectionsPart:
         return moved(h, self.directions[site], self.mode, self.strength)
 
     def new(self, site: Site, h: Tensor, codes: SparseCodes | None, x: Mapping[Site, Tensor]) -> Tensor:
+        """h'."""
         return h + self.move(site, h, codes, x)

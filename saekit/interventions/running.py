@@ -30,7 +30,9 @@ class Part(Protocol):
     """What a step does, and at which sites."""
 
     @property
-    def writes(self) -> tuple[Site, ...]: ...
+    def writes(self) -> tuple[Site, ...]:
+        """The sites it changes."""
+        ...
 
     @property
     def standing(self) -> Standing | None:
@@ -53,13 +55,16 @@ class Step:
 
     @property
     def reads(self) -> tuple[Site, ...]:
+        """The sites its dictionary reads; none where it needs no codes."""
         return self.part.standing.reads if self.part.standing is not None else ()
 
     @property
     def ahead(self) -> bool:
+        """Whether it must read in a pass of its own, before it writes."""
         return self.part.standing is not None and self.part.standing.ahead
 
     def forget(self) -> None:
+        """What was read and coded in the last pass."""
         self.x.clear()
         self.codes.clear()
 
@@ -73,7 +78,7 @@ class Step:
         if self.part.standing is None:
             new = self.part.new(site, at, None, {})
         else:
-            self._read(site, at, self.seen if self.ahead else left, where)
+            self._read(self.part.standing, site, at, self.seen if self.ahead else left, where)
             new = self.part.new(site, at, self.part.standing.encode(self.x, self.codes), self.x)
         if mask is None:
             return new
@@ -81,15 +86,14 @@ class Step:
         result[where] = new
         return result
 
-    def _read(self, site: Site, h: Tensor, source: Mapping[Site, Tensor], where: Any) -> None:
-        assert self.part.standing is not None
+    def _read(self, standing: Standing, site: Site, h: Tensor, source: Mapping[Site, Tensor], where: Any) -> None:
         if site in self.reads and not self.ahead:
             self.x.setdefault(site, h)
         for read in self.reads:
             if read not in self.x and read in source:
                 self.x[read] = source[read][where]
         missing = [read for read in self.reads if read not in self.x]
-        if missing and (not self.x or not self.part.standing.layerwise):
+        if missing and (not self.x or not standing.layerwise):
             raise ValueError(
                 f"the dictionary reads {str(missing[0])!r}, which the model reaches only after {str(site)!r}."
             )

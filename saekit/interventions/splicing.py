@@ -65,10 +65,13 @@ class SplicePart:
 
     @property
     def writes(self) -> tuple[Site, ...]:
+        """The sites where x̂ stands."""
         return self.standing.writes
 
     def new(self, site: Site, h: Tensor, codes: SparseCodes | None, x: Mapping[Site, Tensor]) -> Tensor:
-        assert codes is not None
+        """x̂; with ``error`` the values of h and the gradient of x̂. Raises ValueError where nothing was coded."""
+        if codes is None:
+            raise ValueError("a splice puts the reconstruction of codes in the place of an activation, found none.")
         x_hat = self.standing.decode(codes, x, site).to(h)
         # Of the same value as x̂ + (h − x̂), without its rounding.
         return h.detach() + (x_hat - x_hat.detach()) if self.error else x_hat

@@ -86,6 +86,7 @@ def heads_found(folder: Path) -> list[str]:
 
 
 def training(folder: Path) -> list[str]:
+    """The lines on how the model was trained: eight rows of log.jsonl; none where there is no log."""
     path = folder / "log.jsonl"
     if not path.is_file():
         return []
@@ -158,6 +159,7 @@ def write_card(folder: Path, n: int, final: bool, notes: str) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m saekit.making.card", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", default=MICRO)
     parser.add_argument("--n", type=int, default=500, help="items a cell")

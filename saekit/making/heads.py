@@ -86,6 +86,7 @@ def difference(passed: Passed, right: Sequence[list[int]], wrong: Sequence[list[
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
     from transformers import AutoTokenizer
 
     parser = argparse.ArgumentParser(prog="python -m saekit.making.heads", description=(__doc__ or "").splitlines()[0])

@@ -37,6 +37,7 @@ def both_corpora(seed: int = 0) -> Corpus:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m saekit.making.shipped", description=(__doc__ or "").splitlines()[0]
     )

@@ -17,6 +17,7 @@ FOLDER = Path(__file__).parents[1] / "corpora" / "python_library"
 
 
 def main() -> None:
+    """The command line."""
     library = Path(sys.argv[1])
     modules = collect(library)
     lines = "".join(json.dumps({"module": name, "source": source}) + "\n" for name, source in modules)

@@ -40,6 +40,7 @@ class Sites(Sequence[Site]):
         return len(self.rows)
 
     def frame(self) -> pandas.DataFrame:
+        """A row a site, as a pandas frame."""
         import pandas
 
         return pandas.DataFrame(self.rows).astype({"layer": "Int64", "width": "Int64"})

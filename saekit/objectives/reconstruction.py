@@ -32,24 +32,52 @@ class Coder(Protocol):
     """What these terms ask of a dictionary."""
 
     @property
-    def encoder_directions(self) -> Any: ...
+    def encoder_directions(self) -> Any:
+        """[d_sae, d_in]; None where there is no row a latent."""
+
     @property
-    def encoder_bias(self) -> Any: ...
+    def encoder_bias(self) -> Any:
+        """[d_sae], or None."""
+
     @property
-    def decoder_directions(self) -> Any: ...
+    def decoder_directions(self) -> Any:
+        """[d_sae, d_out]; None where there is no row a latent."""
+
     @property
-    def decoder_bias(self) -> Any: ...
+    def decoder_bias(self) -> Any:
+        """[d_out], or None."""
+
     @property
-    def signed(self) -> bool: ...
+    def signed(self) -> bool:
+        """Whether codes may be negative."""
+        ...
+
     @property
-    def fused(self) -> bool: ...
+    def fused(self) -> bool:
+        """Whether the fused kernels compute what ``encode`` and ``decode`` do."""
+        ...
+
     @property
-    def centre(self) -> Tensor | None: ...
-    def encode(self, x: Any) -> SparseCodes: ...
-    def decode(self, codes: SparseCodes, x: Any = None) -> Any: ...
-    def pre_activations(self, x: Any, latents: Tensor | None = None) -> Tensor | None: ...
-    def join_reads(self, x: Any) -> Tensor: ...
-    def join_writes(self, x: Any) -> Tensor: ...
+    def centre(self) -> Tensor | None:
+        """What is subtracted before encoding, [d_in]."""
+
+    def encode(self, x: Any) -> SparseCodes:
+        """z of activations, a tensor or a mapping from site."""
+        ...
+
+    def decode(self, codes: SparseCodes, x: Any = None) -> Any:
+        """x̂, a tensor or a mapping from site."""
+
+    def pre_activations(self, x: Any, latents: Tensor | None = None) -> Tensor | None:
+        """u of all latents, or of a few, [n, m]; None where a method has none."""
+
+    def join_reads(self, x: Any) -> Tensor:
+        """[n, d_in], the sites read one after the other."""
+        ...
+
+    def join_writes(self, x: Any) -> Tensor:
+        """[n, d_out], the sites written one after the other."""
+        ...
 
 
 def squared_error(dictionary: Coder, batch: Batch) -> Loss:

@@ -25,8 +25,8 @@ MOST_POINTS = 200  # of a curve: a point every two pixels; more carry nothing an
 def training_curve(frame: pandas.DataFrame, *, title: str = "Training") -> Chart:
     """Loss, and explained variance where it was measured, against the tokens trained on; one panel each, one axis.
 
-    Args:
-        frame: columns `tokens` and at least one of `loss`, `explained_variance`; rows with a gap there are left out.
+    frame: columns `tokens` and at least one of `loss`, `explained_variance`; rows with a gap there are left out.
+    Raises ValueError for columns that are missing and a frame without rows.
     """
     import altair as alt
 
@@ -74,8 +74,7 @@ def training_curve(frame: pandas.DataFrame, *, title: str = "Training") -> Chart
 def density_histogram(density: Iterable[float], *, bins: int = 40, title: str = "How often the latents fire") -> Chart:
     """How many latents fire how often: a histogram of log10(density). Dead latents are counted in words, not drawn.
 
-    Args:
-        density: for each latent, the share of counted tokens on which it is not zero, in [0, 1].
+    density: for each latent, the share of counted tokens on which it is not zero, in [0, 1]; ValueError for others.
     """
     import altair as alt
     import numpy as np
@@ -121,9 +120,9 @@ def density_histogram(density: Iterable[float], *, bins: int = 40, title: str = 
 def concept_scores(frame: pandas.DataFrame, *, top: int = 30, title: str = "Concepts found by single latents") -> Chart:
     """F1 of the best latent for each concept, beside what a single token achieves (hollow): the spelling baseline.
 
-    Args:
-        frame: a row a concept; columns `concept`, `latent`, `precision`, `recall`, `f1`, `token_f1`.
-        top: how many concepts to draw, best F1 first.
+    frame: a row a concept; columns `concept`, `latent`, `precision`, `recall`, `f1`, `token_f1`.
+    top:   how many concepts to draw, best F1 first.
+    Raises ValueError for columns that are missing and a frame without rows.
     """
     import altair as alt
 
@@ -159,9 +158,9 @@ def next_token_change(
 ) -> Chart:
     """The next-token probabilities that an edit moved most: hollow before, filled after, one row a token.
 
-    Args:
-        frame: columns `token` (text as the tokenizer gives it), `before`, `after` (probabilities in [0, 1]).
-        top: how many tokens to draw, by |after − before|.
+    frame: columns `token` (text as the tokenizer gives it), `before`, `after` (probabilities in [0, 1]).
+    top:   how many tokens to draw, by |after − before|.
+    Raises ValueError for columns that are missing and a frame without rows.
     """
     import altair as alt
     import pandas as pd

@@ -25,10 +25,9 @@ max-width:52em;white-space:normal;background:none;border:0}
 def html_table(rows: Sequence[Mapping[str, object]], *, caption: str = "", header: str = "") -> str:
     """Rows as an HTML table; every text escaped, numbers right aligned with digits of equal width.
 
-    Args:
-        rows: a mapping a row, from column to value; the columns are those of all rows, in order of appearance.
-        caption: what the table is, above it.
-        header: small print above the caption, such as what reproduces the numbers (newlines are kept).
+    rows:    a mapping a row, from column to value; the columns are those of all rows, in order of appearance.
+    caption: what the table is, above it.
+    header:  small print above the caption, such as what reproduces the numbers (newlines are kept).
     """
     columns = list(dict.fromkeys(column for row in rows for column in row))
 

@@ -94,6 +94,7 @@ class TokensView:
 
     @property
     def html(self) -> str:
+        """The text as an HTML fragment with its style; a legend where tokens are labelled."""
         labels = self.labels or (None,) * len(self.tokens)
         pieces, since = [], 0
         for i, (token, value, label) in enumerate(zip(self.tokens, self.values, labels, strict=True)):
@@ -125,6 +126,7 @@ class Concordance:
 
     @property
     def html(self) -> str:
+        """The lines as an HTML fragment with its style."""
         lines = [_line(*row, self.maximum, number) for row, number in zip(self.rows, self.numbers, strict=True)]
         listed = "".join(lines) or "<p>no examples</p>"
         return f'{_STYLE}<div class="saekit-tokens"><div role="list">{listed}</div></div>'
@@ -146,15 +148,12 @@ def tokens_view(
 ) -> TokensView:
     """A text with a coloured background behind each token, as strong as its value.
 
-    Args:
-        tokens: the tokens' text; together they are the text. Escaped, whatever they hold.
-        values: one number a token, such as a latent's activation. Negative ones are rust with a dotted underline.
-        maximum: the value of the fullest colour; by default the largest |value| here. Give it to compare views.
-        peak: index of a token to outline.
-        labels: one name (such as a labelled concept) or None a token; labelled tokens are underlined.
-
-    Raises:
-        ValueError: lengths differ, a value is not finite, `peak` is not an index, or `maximum` is negative.
+    tokens:  the tokens' text; together they are the text. Escaped, whatever they hold.
+    values:  one number a token, such as a latent's activation. Negative ones are rust with a dotted underline.
+    maximum: the value of the fullest colour; by default the largest |value| here. Give it to compare views.
+    peak:    index of a token to outline.
+    labels:  one name (such as a labelled concept) or None a token; labelled tokens are underlined.
+    Raises ValueError where lengths differ, a value is not finite, `peak` is no index, or `maximum` is negative.
     """
     kept, numbers = _checked("tokens_view", tokens, values, peak)
     if labels is not None and len(labels) != len(kept):
@@ -173,10 +172,10 @@ def concordance(
 ) -> Concordance:
     """One line an example, its peak token in the same column, as many whole tokens around it as fit.
 
-    Args:
-        rows: triples (tokens, values, index of the peak token), in the order to show them.
-        maximum: the value of the fullest colour; by default the largest |value| of all rows.
-        numbers: what stands before each line; by default the value at its peak.
+    rows:    triples (tokens, values, index of the peak token), in the order to show them.
+    maximum: the value of the fullest colour; by default the largest |value| of all rows.
+    numbers: what stands before each line; by default the value at its peak.
+    Raises ValueError as ``tokens_view`` does, and where there is not a number a row.
     """
     checked = []
     for tokens, values, peak in rows:

@@ -28,6 +28,7 @@ from saekit.training.loop import train
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """The command line. Exits with 130 where the run was stopped before its end."""
     parser = argparse.ArgumentParser(prog="python -m saekit.training", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("config", type=Path, help="the config.json that a run wrote")
     parser.add_argument("--out", type=Path, help="the folder of the new run (default: that of the config)")

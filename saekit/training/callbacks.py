@@ -22,6 +22,7 @@ class TensorBoard:
         self.writer = module.SummaryWriter(str(folder))
 
     def __call__(self, progress: Progress) -> None:
+        """Write the numbers of a measured step, and close the file after the last one."""
         for name, value in progress.metrics.items():
             self.writer.add_scalar(name, value, progress.tokens)
         self.writer.flush()
@@ -38,6 +39,7 @@ class WeightsAndBiases:
         self.run = _found("wandb", "WeightsAndBiases", "wandb").init(**init)
 
     def __call__(self, progress: Progress) -> None:
+        """Send the numbers of a measured step, and end the run after the last one."""
         self.run.log({"tokens": progress.tokens, **progress.metrics})
         if progress.finished:
             self.run.finish()

@@ -43,6 +43,7 @@ class Run:
 
     @property
     def dictionary(self) -> Dictionary:
+        """The one of a run of one. Raises ValueError where there are several."""
         if len(self.dictionaries) > 1:
             raise ValueError(
                 f"this run trained {len(self.dictionaries)} dictionaries: take run.dictionaries[0] or another."
@@ -51,6 +52,7 @@ class Run:
 
     @property
     def metrics(self) -> pandas.DataFrame:
+        """``records`` as a pandas frame."""
         import pandas
 
         return pandas.DataFrame(self.records)

@@ -28,6 +28,8 @@ CHECKPOINT_SECONDS = 60.0
 
 
 class Session:
+    """Learners and the stream they share, how far they are, and what was measured."""
+
     def __init__(self, stream: Stream, learners: list[Learner], tokens: int, batch_size: int, seed: int) -> None:
         self.stream, self.learners = stream, learners
         self.wiring: Wiring = learners[0].dictionary.wiring
@@ -41,6 +43,7 @@ class Session:
         self.stepped = 0  # learners that have made the present step, before the one whose turn it is
 
     def resume(self, folder: Path) -> None:
+        """Go on from a folder's checkpoint; records after it are dropped."""
         tensors, numbers = read_tensors(folder / "checkpoint.safetensors")
         for number, learner in enumerate(self.learners):
             learner.restore(tensors, f"{number}/")
@@ -150,6 +153,7 @@ class Session:
         return f"The last good state, of {self.saved:,} tokens, is in {file}; the same call goes on from there."
 
     def write_records(self, folder: Path, records: list[dict[str, float]]) -> None:
+        """Append to metrics.jsonl. Raises NotWritten, which says what is left."""
         try:
             append_lines(folder / "metrics.jsonl", [json.dumps(record) for record in records])
         except NotWritten as error:
@@ -171,6 +175,7 @@ class Session:
         return [numbers for numbers in measured if numbers is not None]
 
     def batch(self, taken: Any) -> Batch:
+        """What the stream gave, on the learners' device and in their precision."""
         wanted = any("models" in learner.dictionary.method.needs for learner in self.learners)
         models = self.stream.models if wanted else None
         return as_batch(taken, self.wiring, self.learners[0].dictionary.latent_max, models)
@@ -191,6 +196,7 @@ class Session:
         return [head | {"dictionary": number} | numbers for number, numbers in enumerate(measured)]
 
     def progress(self, measured: dict[str, float], finished: bool) -> Progress:
+        """What a callback is told."""
         return Progress(self.step * self.batch_size, self.steps * self.batch_size, self.seconds, measured, finished)
 
     def folded(self) -> list[Dictionary]:

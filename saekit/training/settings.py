@@ -60,6 +60,7 @@ class Settings:
         return {"warm_up": self.rise * size, "decay": self.fall * size, "dead_after": self.dead_window}
 
     def rate(self, d_sae: int) -> float:
+        """Adam's learning rate, before the schedule."""
         return self.lr if self.lr is not None else default_rate(d_sae, self.steps)
 
 

@@ -29,6 +29,8 @@ class Source:
 
     @classmethod
     def of(cls, model: Any, corpus: Any, labels: Any, exclude: Sequence[str] | str, context: int | None) -> Source:
+        """Check what ``sk.train`` was given. Raises ValueError for an empty mapping, and for exclude= or context=
+        without text."""
         if isinstance(model, np.ndarray):
             model = torch.from_numpy(model)
         if isinstance(model, Mapping) and not model:
@@ -42,10 +44,12 @@ class Source:
 
     @property
     def is_array(self) -> bool:
+        """Whether it is one array or several, without a model."""
         return isinstance(self.model, Tensor | dict) and not _models(self.model)
 
     @property
     def reads_text(self) -> bool:
+        """Whether a model reads a corpus."""
         return not self.is_array and not isinstance(self.model, ActivationStore)
 
     def wiring(self, site: str | Sequence[str] | Wiring | None) -> Wiring:
@@ -64,6 +68,7 @@ class Source:
         return site if isinstance(site, Wiring) else Wiring(site)
 
     def tokens(self, tokens: int | None) -> int:
+        """How many tokens to train on: as given, else one pass. Raises ValueError where text has no number."""
         if tokens is not None:
             return tokens
         if self.reads_text:
@@ -71,6 +76,7 @@ class Source:
         return len(next(iter(self.model.values()))) if isinstance(self.model, dict) else len(self.model)
 
     def device(self, device: str | torch.device | None) -> torch.device:
+        """Where to train: as given, else where the model or the array lies."""
         if device is not None:
             return torch.device(device)
         if isinstance(self.model, ActivationStore):

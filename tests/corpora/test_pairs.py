@@ -61,6 +61,9 @@ def test_truth():
         arguments = pair.clean.split("def ")[1].split("(")[1].split(")")[0].replace("=None", "").split(", ")
         arguments = [name for name in arguments if name in functions.ARGUMENTS]
         assert arguments[pair.clean.count(":param ")] == pair.answers[0][1:]
+
+
+def test_truth_of_what_stands_in_the_words():
     for pair in load_pairs("induction", n=100):
         at = pair.clean.rindex(pair.clean.split()[0])
         assert pair.clean.startswith(pair.clean[at:] + pair.answers[0])

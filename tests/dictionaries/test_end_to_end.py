@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -213,6 +214,14 @@ def test_spliced_edited_and_rescaled_it_is_its_base(tiny_gpt2, rows, name):
     z, x_hat = ours.encode_dense(x), ours(x)
     ours.rescale({SITE: 4.0})
     assert torch.equal(ours.encode_dense(4 * x), 4 * z) and torch.equal(ours(4 * x), 4 * x_hat)
+
+
+@pytest.mark.parametrize("lacks", ["rows", "models"])
+def test_a_batch_without_the_model_or_its_rows_is_refused(tiny_gpt2, rows, lacks):
+    wiring = sk.Wiring(SITE)
+    batch = replace(batch_of(tiny_gpt2, rows, wiring), **{lacks: None})
+    with pytest.raises(ValueError, match=f"this batch has no {lacks}"):
+        built(sk.TopK(d_sae=24, k=3), wiring).loss(batch, State(scales={SITE: SCALE}))
 
 
 def test_it_goes_through_json():

@@ -8,10 +8,15 @@ from dataclasses import dataclass, replace
 import pytest
 
 import saekit as sk
-from saekit.dictionaries import Method
+from saekit.dictionaries import Method, baselines
 
 PUBLIC = {"BatchTopK", "EndToEnd", "FrozenDecoder", "Gated", "ICA", "ITDA", "JumpReLU", "MatchingPursuit", "Neurons"}
 PUBLIC |= {"PCA", "RandomDirections", "ReLU", "TopK"}
+
+
+def test_what_has_no_directions_of_its_own_is_abstract():
+    with pytest.raises(TypeError, match=r"abstract.*directions"):
+        baselines.Directions(d_sae=4)
 
 
 # -- the list ----------------------------------------------------------------------------------------------------------

@@ -221,3 +221,9 @@ def test_refusals(sae: Any, keywords: dict[str, Any], message: str) -> None:
 def test_refusals_of_vectors(keywords: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Edit(**({"source": torch.zeros(2)} | keywords))
+
+
+def test_an_edit_of_latents_needs_codes(sae: Any) -> None:
+    part = Edit(sae, latent=0, mode="ablate").parts[0]
+    with pytest.raises(ValueError, match="mode 'ablate' changes the codes of what its dictionary reads, found none"):
+        part.new(part.writes[0], H, None, {})

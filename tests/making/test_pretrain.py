@@ -96,6 +96,20 @@ def test_the_model_is_a_plain_folder_and_snapshots_are_log_spaced(tmp_path):
     assert len(AutoTokenizer.from_pretrained(tmp_path / "a" / "model", local_files_only=True)) == 4096
 
 
+def test_a_loss_that_is_not_finite_moves_no_weight(tmp_path):
+    from tokenizers import Tokenizer
+
+    text = rows.Text(Tokenizer.from_file(str(MICRO / "tokenizer.json")), 3_000, seed=0)
+    model = loop.make_model(SETTINGS)
+    training = loop.Pretraining(SETTINGS, model, torch.device("cpu"), compile_model=False)
+    with torch.no_grad():
+        model.model.norm.weight[0] = torch.nan
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    with pytest.raises(ValueError, match="the loss of step 0 is nan: lower the learning rate"):
+        training.take_step(text)
+    assert all(torch.equal(before[name], x) for name, x in model.state_dict().items() if x.ndim == 2)
+
+
 def test_another_runs_folder_is_refused(tmp_path):
     open_run(tmp_path, SETTINGS)
     open_run(tmp_path, SETTINGS)

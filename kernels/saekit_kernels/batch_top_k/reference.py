@@ -22,7 +22,9 @@ def above(u: Float[Tensor, "n d_sae"], bound: float) -> tuple[Float[Tensor, " ke
     return flat[places], places
 
 
-def largest(values: Tensor, places: Tensor, wanted: int) -> tuple[Tensor, Tensor]:
+def largest(
+    values: Float[Tensor, " found"], places: Int[Tensor, " found"], wanted: int
+) -> tuple[Float[Tensor, " kept"], Int[Tensor, " kept"]]:
     """The `wanted` largest of some values, which stand in ascending places, and their places."""
     if len(values) <= wanted:
         return values, places

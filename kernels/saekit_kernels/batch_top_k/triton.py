@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 import triton
 import triton.language as tl
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from saekit_kernels.batch_top_k.reference import largest
@@ -68,6 +69,7 @@ def count_kernel(
     WIDTH: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
+    """How many numbers of a program's block pass."""
     row = tl.program_id(0).to(tl.int64)
     block = tl.program_id(1)
     _, _, keep = passing(u, maxima, bound, row, block, F, groups, STRICT, GROUPED, WIDTH, BLOCK)
@@ -89,6 +91,7 @@ def collect_kernel(
     WIDTH: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
+    """Write down the numbers of a program's block that pass, and their flat places, after those of former blocks."""
     row = tl.program_id(0).to(tl.int64)
     block = tl.program_id(1)
     value, place, keep = passing(u, maxima, bound, row, block, F, groups, STRICT, GROUPED, WIDTH, BLOCK)
@@ -103,7 +106,7 @@ def group_width(n: int, f: int, wanted: int) -> int:
     return min(1 << max((n * f // (4 * wanted)).bit_length() - 1, 0), 256 if interpreted() else 1024)
 
 
-def group_bound(u: Tensor, wanted: int) -> tuple[Tensor, Tensor]:
+def group_bound(u: Float[Tensor, "n d_sae"], wanted: int) -> tuple[Float[Tensor, "n groups"], Float[Tensor, " 1"]]:
     """Maxima [n, groups] and a bound [1] that `wanted` numbers reach, or all positive ones where there are fewer."""
     n, f = u.shape
     width, block = group_width(n, f, wanted), 256 if interpreted() else 4096
@@ -117,7 +120,13 @@ def group_bound(u: Tensor, wanted: int) -> tuple[Tensor, Tensor]:
     return maxima, maxima.view(-1).sort().values[-wanted].view(1)
 
 
-def collected(u: Tensor, bound: Tensor, maxima: Tensor | None, width: int, strict: bool) -> tuple[Tensor, Tensor]:
+def collected(
+    u: Float[Tensor, "n d_sae"],
+    bound: Float[Tensor, " 1"],
+    maxima: Float[Tensor, "n groups"] | None,
+    width: int,
+    strict: bool,
+) -> tuple[Float[Tensor, " kept"], Int[Tensor, " kept"]]:
     """The positive numbers above the bound, or at it if not `strict`, in float32, and their flat places, ascending.
     Waits for their number."""
     n, f = u.shape
@@ -137,7 +146,7 @@ def collected(u: Tensor, bound: Tensor, maxima: Tensor | None, width: int, stric
     return values, places
 
 
-def above(u: Tensor, bound: float) -> tuple[Tensor, Tensor]:
+def above(u: Float[Tensor, "n d_sae"], bound: float) -> tuple[Float[Tensor, " kept"], Int[Tensor, " kept"]]:
     """The numbers above the bound (0 or more) and their flat places, as in reference.py."""
     _check(u)
     if u.numel() == 0:
@@ -146,7 +155,7 @@ def above(u: Tensor, bound: float) -> tuple[Tensor, Tensor]:
     return values.to(u.dtype), places
 
 
-def batch_top_k(u: Tensor, wanted: int) -> tuple[Tensor, Tensor]:
+def batch_top_k(u: Float[Tensor, "n d_sae"], wanted: int) -> tuple[Float[Tensor, " kept"], Int[Tensor, " kept"]]:
     """The `wanted` largest positive numbers of the batch and their flat places, as in reference.py."""
     _check(u)
     if u.numel() == 0:

@@ -7,7 +7,7 @@ tokens, which is small beside the decoder.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from saekit_kernels.latent_index import LatentIndex, by_latent, latents_of
@@ -15,7 +15,13 @@ from saekit_kernels.latent_index import LatentIndex, by_latent, latents_of
 SUM_MODE = 0
 
 
-def value_gradients(indices: Tensor, offsets: Tensor, directions: Tensor, gradient: Tensor) -> Tensor:
+def value_gradients(
+    indices: Int[Tensor, " entries"],
+    offsets: Int[Tensor, " rows_and_one"],
+    directions: Float[Tensor, "d_sae d"],
+    gradient: Float[Tensor, "n d"],
+) -> Float[Tensor, " entries"]:
+    """⟨g[row(e)], d_e⟩ of each entry, in the codes' order."""
     index = by_latent(indices, offsets, len(directions))
     products = sorted_value_gradients(index, directions, gradient)
     return torch.empty_like(products).index_copy_(0, index.entries, products)

@@ -10,6 +10,7 @@ from saekit_kernels.operations import operation
 
 
 def decode_value_gradients(indices: Tensor, offsets: Tensor, directions: Tensor, gradient: Tensor) -> Tensor:
+    """⟨g[row(e)], d_e⟩, [entries], of indices [entries], offsets [rows + 1], directions [d_sae, d] and g [rows, d]."""
     path = path_for(directions)
     if path == "triton":
         from saekit_kernels.decode import triton

@@ -14,6 +14,8 @@ from saekit_kernels.operations import operation
 
 
 def decode_gathered(values: Tensor, indices: Tensor, offsets: Tensor, directions: Tensor) -> Tensor:
+    """Σ over the entries of each row of value · direction, [rows, d], of values and indices [entries], offsets
+    [rows + 1] and directions [d_sae, d]; in the directions' dtype."""
     from saekit_kernels.decode import triton
 
     return triton.decode_rows(values, indices, offsets, directions, None).to(directions.dtype)

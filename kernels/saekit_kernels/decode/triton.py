@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 import triton
 import triton.language as tl
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from saekit_kernels.launching import block_width, check_floats, check_rows, check_width, group_size, on_device_of
@@ -31,6 +32,7 @@ def decode_kernel(
     GROUP: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
+    """x̂ of a program's row, or target − x̂ and its squared norm."""
     row = tl.program_id(0).to(tl.int64)
     first = tl.load(offsets + row)
     last = tl.load(offsets + row + 1)
@@ -65,6 +67,7 @@ def decode_kernel(
 
 @triton.jit
 def value_gradients_kernel(indices, offsets, directions, g, out, D, GROUP: tl.constexpr, BLOCK: tl.constexpr):
+    """⟨g_row, d_latent⟩ of every entry of a program's row."""
     row = tl.program_id(0).to(tl.int64)
     last = tl.load(offsets + row + 1)
     lane = tl.arange(0, GROUP)
@@ -86,8 +89,12 @@ def value_gradients_kernel(indices, offsets, directions, g, out, D, GROUP: tl.co
 
 
 def decode_rows(
-    values: Tensor, indices: Tensor, offsets: Tensor, directions: Tensor, bias: Tensor | None = None
-) -> Tensor:
+    values: Float[Tensor, " entries"],
+    indices: Int[Tensor, " entries"],
+    offsets: Int[Tensor, " rows_and_one"],
+    directions: Float[Tensor, "d_sae d"],
+    bias: Float[Tensor, " d"] | None = None,
+) -> Float[Tensor, "rows d"]:
     """x̂ [n, D] in the directions' dtype; an empty row gives the bias."""
     out = torch.empty(len(offsets) - 1, directions.shape[1], dtype=directions.dtype, device=directions.device)
     _decode(values, indices, offsets, directions, bias, None, out, None)
@@ -95,8 +102,13 @@ def decode_rows(
 
 
 def decode_residual(
-    values: Tensor, indices: Tensor, offsets: Tensor, directions: Tensor, bias: Tensor | None, target: Tensor
-) -> tuple[Tensor, Tensor]:
+    values: Float[Tensor, " entries"],
+    indices: Int[Tensor, " entries"],
+    offsets: Int[Tensor, " rows_and_one"],
+    directions: Float[Tensor, "d_sae d"],
+    bias: Float[Tensor, " d"] | None,
+    target: Float[Tensor, "rows d"],
+) -> tuple[Float[Tensor, "rows d"], Float[Tensor, " rows"]]:
     """target − x̂ [n, D] in the target's dtype, and its squared norm [n] in float32."""
     check_floats(target=target)
     check_width(directions.shape[1], target=target)
@@ -144,7 +156,12 @@ def _decode(
         )
 
 
-def value_gradients(indices: Tensor, offsets: Tensor, directions: Tensor, g: Tensor) -> Tensor:
+def value_gradients(
+    indices: Int[Tensor, " entries"],
+    offsets: Int[Tensor, " rows_and_one"],
+    directions: Float[Tensor, "d_sae d"],
+    g: Float[Tensor, "rows d"],
+) -> Float[Tensor, " entries"]:
     """⟨g_row, d_latent⟩ of every entry, [entries] float32: the gradient of ⟨g, x̂⟩ in the values."""
     check_floats(directions=directions, g=g)
     check_rows(directions=directions)

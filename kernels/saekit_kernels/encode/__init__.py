@@ -103,6 +103,7 @@ def product_dtype(x: Tensor) -> torch.dtype:
 
 
 def check(x: Tensor, directions: Tensor, bias: Tensor, centre: Tensor | None) -> None:
+    """Raise ValueError for widths, numbers, devices or dtypes that do not go together."""
     if not x.is_floating_point():
         raise ValueError(f"activations are floating point, found {x.dtype}.")
     if bias.shape != (len(directions),):

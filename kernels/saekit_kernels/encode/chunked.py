@@ -29,7 +29,8 @@ _kept = threading.local()  # a thread's chunk; to map its pages anew each time c
 def encode_top_k_entries(
     x: Tensor, directions: Tensor, bias: Tensor, centre: Tensor | None, k: int, product: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """values and indices [n · k] of the k largest pre-activations of each row, after a ReLU; ascending in a row."""
+    """values and indices [n · k] of the k largest pre-activations of each row, after a ReLU; ascending in a row. Here
+    and below x is [n, d_in], directions [d_sae, d_in], bias [d_sae], centre [d_in]."""
     parts = [top_k_rows(u, k) for _, u in chunks(x, directions, bias, centre, product)]
     if len(parts) == 1:
         values, indices = parts[0]

@@ -19,7 +19,8 @@ __all__ = ["latent_sums", "weighted_rows"]
 
 
 def latent_rows(weights: Tensor, indices: Tensor, offsets: Tensor, x: Tensor, d_sae: int) -> Tensor:
-    """Σ over the entries of each latent of weight · x[row of the entry], [d_sae, d]; zero for unused latents."""
+    """Σ over the entries of each latent of weight · x[row of the entry], [d_sae, d]; zero for unused latents. weights
+    and indices [entries], offsets [n + 1], x [n, d]."""
     path = path_for(x)
     if path == "cpu":
         return cpu.weighted_rows(weights, indices, offsets, x, d_sae)
@@ -36,7 +37,7 @@ def _like_rows(weights: Tensor, indices: Tensor, offsets: Tensor, x: Tensor, d_s
 
 
 def latent_totals(weights: Tensor, indices: Tensor, offsets: Tensor, d_sae: int) -> Tensor:
-    """Σ over the entries of each latent of its weight, [d_sae]."""
+    """Σ over the entries of each latent of its weight, [d_sae]; weights and indices [entries], offsets [n + 1]."""
     if path_for(weights) == "triton":  # on a GPU index_add adds in any order: not the same bits twice
         from saekit_kernels.latent_gradients import triton
 

@@ -7,13 +7,20 @@ table is x, a batch of tokens. No tensor of entries × d is made, and several su
 from __future__ import annotations
 
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from saekit_kernels.latent_index import LatentIndex, by_latent, latents_of
 
 
-def weighted_rows(weights: Tensor, indices: Tensor, offsets: Tensor, x: Tensor, d_sae: int) -> Tensor:
+def weighted_rows(
+    weights: Float[Tensor, " entries"],
+    indices: Int[Tensor, " entries"],
+    offsets: Int[Tensor, " rows_and_one"],
+    x: Float[Tensor, "n d"],
+    d_sae: int,
+) -> Float[Tensor, "d_sae d"]:
+    """Σ_e weights[e] x[row(e)] over the entries of each latent, weights in the codes' order; zeros without any."""
     index = by_latent(indices, offsets, d_sae)
     return sorted_weighted_rows(index, weights[index.entries], x)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 import triton
 import triton.language as tl
+from jaxtyping import Float
 from torch import Tensor
 
 from saekit_kernels.latent_gradients.triton_firings import (
@@ -39,6 +40,7 @@ def weighted_rows_kernel(
     GROUP: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
+    """Σ_e w_e x_row(e) of a program's latent, a block of the row."""
     latent = tl.program_id(0).to(tl.int64)
     start = tl.program_id(1) * BLOCK
     first_piece = tl.load(piece_starts + latent)
@@ -53,13 +55,16 @@ def weighted_rows_kernel(
 
 @triton.jit
 def latent_sums_kernel(starts, entries, weights, out, WIDE: tl.constexpr):
+    """Σ_e w_e of a program's latent."""
     latent = tl.program_id(0).to(tl.int64)
     begin = tl.load(starts + latent)
     end = tl.load(starts + latent + 1)
     tl.store(out + latent, sum_of_weights(entries, weights, begin, end, WIDE))
 
 
-def weighted_rows(index: LatentIndex, weights: Tensor, x: Tensor) -> Tensor:
+def weighted_rows(
+    index: LatentIndex, weights: Float[Tensor, " entries"], x: Float[Tensor, "n d"]
+) -> Float[Tensor, "d_sae d"]:
     """Σ_e weights[e] x[row(e)] over each latent's entries, [d_sae, D] float32; zeros for a latent without any.
 
     Weights are in the codes' own order. Beside the result, memory for entries / 64 rows of D is taken.
@@ -78,7 +83,7 @@ def weighted_rows(index: LatentIndex, weights: Tensor, x: Tensor) -> Tensor:
     return out
 
 
-def latent_sums(index: LatentIndex, weights: Tensor) -> Tensor:
+def latent_sums(index: LatentIndex, weights: Float[Tensor, " entries"]) -> Float[Tensor, " d_sae"]:
     """Σ_e weights[e] over each latent's entries, [d_sae] float32."""
     check_floats(weights=weights)
     latents = len(index.starts) - 1

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 import triton
 import triton.language as tl
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from saekit_kernels.latent_index.reference import LatentIndex
@@ -25,7 +26,7 @@ SEGMENT = 128  # firings; a latent of more is heavy
 class Pieces(NamedTuple):
     """Pieces of SEGMENT firings of the heavy latents: latent f owns starts[f] : starts[f + 1]; others own none."""
 
-    starts: Tensor  # [d_sae + 1] int64
+    starts: Int[Tensor, " latents_and_one"]
     most: int  # no more than this many pieces, whatever the index holds
 
 
@@ -112,6 +113,7 @@ def partials_kernel(
     GROUP: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
+    """The sum of a program's piece, a block of the row."""
     piece = tl.program_id(0).to(tl.int64)
     if piece < tl.load(piece_starts + latents):
         latent = owner(piece_starts, latents, piece)
@@ -123,7 +125,9 @@ def partials_kernel(
         tl.store(partials + piece * D + d, total, mask=d < D)
 
 
-def piece_sums(index: LatentIndex, pieces: Pieces, weights: Tensor, x: Tensor) -> Tensor:
+def piece_sums(
+    index: LatentIndex, pieces: Pieces, weights: Float[Tensor, " entries"], x: Float[Tensor, "n d"]
+) -> Float[Tensor, "most d"]:
     """Σ w_e x_row(e) over each piece, [pieces.most, D] float32; what lies beyond the last piece is not written."""
     d = x.shape[1]
     partials = torch.empty(pieces.most, d, dtype=torch.float32, device=x.device)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 import triton
 import triton.language as tl
+from jaxtyping import Float
 from torch import Tensor
 
 from saekit_kernels.latent_gradients.reference import AdamStep, Moments, Parameters
@@ -70,6 +71,7 @@ def latent_update_kernel(
     BEGINS: tl.constexpr,
     GROUPS: tl.constexpr,
 ):
+    """Adam's step on the decoder row, the encoder row and the bias of a program's latent."""
     latent = tl.program_id(0).to(tl.int64)
     begin = tl.load(starts + latent)
     end = tl.load(starts + latent + 1)
@@ -168,10 +170,10 @@ def parts(d: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 def latent_update(
     index: LatentIndex,
-    values: Tensor,
-    value_gradients: Tensor,
-    x: Tensor,
-    g: Tensor,
+    values: Float[Tensor, " entries"],
+    value_gradients: Float[Tensor, " entries"],
+    x: Float[Tensor, "n d"],
+    g: Float[Tensor, "n d"],
     parameters: Parameters,
     moments: Moments,
     step: AdamStep,

@@ -12,6 +12,7 @@ all go to torch.topk at once. Beside u no more than a quarter of it is held, and
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from saekit_kernels.top_k import reference
@@ -21,7 +22,8 @@ GROUPS = 4  # W for each of the k: with fewer, groups hide more of the largest; 
 FEW = 2**19  # numbers that torch.topk is through with before two dozen calls are made
 
 
-def top_k_rows(u: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def top_k_rows(u: Float[Tensor, "n d_sae"], k: int) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
+    """The k largest of each row and where they stand, int32, ascending, as in reference.py."""
     n, d_sae = u.shape
     size = next((size for size in GROUP_SIZES if d_sae % size == 0 and d_sae >= size * GROUPS * k), None)
     if size is None or u.numel() < FEW or u.dtype.itemsize < 4:

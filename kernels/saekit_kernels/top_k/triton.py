@@ -16,6 +16,7 @@ from __future__ import annotations
 import torch
 import triton
 import triton.language as tl
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from saekit_kernels.launching import check_floats, check_rows, interpreted, on_device_of, power_above
@@ -80,6 +81,7 @@ def kth_largest_of_row(u, row, k, F, BLOCK: tl.constexpr):
 
 @triton.jit
 def group_maxima_kernel(u, maxima, F, groups, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+    """The largest key of each group of WIDTH neighbours in a program's part of a row."""
     row = tl.program_id(0).to(tl.int64)
     keys = row_keys(u, row, tl.program_id(1) * BLOCK + tl.arange(0, BLOCK), F)
     group = tl.program_id(1) * (BLOCK // WIDTH) + tl.arange(0, BLOCK // WIDTH)
@@ -102,6 +104,8 @@ def collect_kernel(
     CAPACITY: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
+    """Write down the keys of a program's row that reach the k-th largest maximum, and their places, as far as there is
+    room; and how many they are."""
     row = tl.program_id(0).to(tl.int64)
     group = tl.arange(0, GROUPS)
     bound = kth_largest(tl.load(maxima + row * groups + group, mask=group < groups, other=LEAST), k, COARSE)
@@ -133,6 +137,7 @@ def write_kept(key, place, live, bound, ties, written, values, indices, row, k):
 
 @triton.jit(do_not_specialize=["k"])
 def select_kernel(u, keys, places, counts, values, indices, F, k, CAPACITY: tl.constexpr, BLOCK: tl.constexpr):
+    """The k largest of a program's row from what was collected, or from the row itself where that did not fit."""
     row = tl.program_id(0).to(tl.int64)
     count = tl.load(counts + row)
     if count <= CAPACITY:
@@ -172,7 +177,9 @@ def group_width(f: int, k: int) -> int:
     return min(1 << max((f // groups).bit_length() - 1, 0), maxima_block())
 
 
-def candidates(u: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+def candidates(
+    u: Float[Tensor, "n d_sae"], k: int
+) -> tuple[Int[Tensor, "n capacity"], Int[Tensor, "n capacity"], Int[Tensor, " n"]]:
     """Keys [n, capacity] and places of the numbers that pass each row's lower bound, and how many passed [n].
 
     A count above the capacity says that the row's candidates did not all fit.
@@ -206,7 +213,7 @@ def candidates(u: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     return keys, places, counts
 
 
-def top_k_rows(u: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def top_k_rows(u: Float[Tensor, "n d_sae"], k: int) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
     """The k largest of each row, (values [n, k], indices [n, k] int32 ascending); ties go to the lower index. No ReLU.
 
     The kernels serve k ≤ 1,024 and up to 16,384 groups (67 million latents); beyond, torch sorts the rows.
@@ -239,7 +246,7 @@ def top_k_rows(u: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return values, indices
 
 
-def top_k_sorted(u: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def top_k_sorted(u: Float[Tensor, "n d_sae"], k: int) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
     """The same by a stable sort of whole rows, for what the kernels do not serve (torch.topk leaves ties open)."""
     indices = torch.sort(u, dim=1, descending=True, stable=True).indices[:, :k].sort(dim=1).values
     return u.gather(1, indices), indices.int()

@@ -135,6 +135,9 @@ PREDICATE = slot(
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
+    """What one sentence says: its phrases, the subject and its number, the attractors and theirs, and the other
+    fillers."""
+
     opener: tuple[str, ...]
     attractor: tuple[str, ...]
     predicate: str
@@ -154,10 +157,12 @@ class Sentence:
 
 
 def plural_of(noun: str) -> str:
+    """The regular plural: every noun here takes an s."""
     return noun + "s"
 
 
 def draw_opener(draw: Draw, split: str) -> tuple[str, ...]:
+    """No phrase, a time, or somebody who says what follows; outside training a sentence rarely begins bare."""
     form = draw.uniform()
     if (form < 0.4 and split == "train") or form < 0.15:
         return ()
@@ -184,6 +189,7 @@ def draw_attractor(draw: Draw, split: str) -> tuple[str, ...]:
 
 
 def draw_sentence(draw: Draw, split: str) -> Sentence:
+    """Phrases and fillers for the split; outside training every attractor is of the other number."""
     phrases = draw_phrases(
         split,
         KIND,
@@ -210,6 +216,7 @@ def draw_sentence(draw: Draw, split: str) -> Sentence:
 
 
 def noun(word: str, plural: bool, *concepts: str) -> Fill:
+    """A noun in its number, labelled with it, with what the noun is, and with the caller's concepts."""
     kind = ("entity.person",) if word in PEOPLE_NOUNS else ()
     return (
         (plural_of(word), ("noun.plural", *kind, *concepts)) if plural else (word, ("noun.singular", *kind, *concepts))
@@ -217,6 +224,7 @@ def noun(word: str, plural: bool, *concepts: str) -> Fill:
 
 
 def attractor(word: str, plural: bool, subject_plural: bool) -> Fill:
+    """A noun between subject and verb, labelled where its number is not the subject's."""
     opposite = ("attractor.opposite",) if plural != subject_plural else ()
     return noun(word, plural, "attractor", *opposite)
 
@@ -244,6 +252,7 @@ def write_subject(page: Page, sentence: Sentence) -> None:
 
 
 def write_predicate(page: Page, sentence: Sentence) -> None:
+    """Write from the verb, in the form that agrees, to the full stop."""
     page.write(sentence.verbs[0], concepts=("verb.plural" if sentence.plural else "verb.singular",))
     fills = {
         "adjective": adjective(sentence.adjective),
@@ -254,6 +263,7 @@ def write_predicate(page: Page, sentence: Sentence) -> None:
 
 
 def document(draw: Draw, split: str) -> Document:
+    """One to three sentences, whose verbs agree with their subjects across the attractors."""
     page = Page()
     for _ in range(draw.integer(1, 3)):
         sentence = draw_sentence(draw, split)

@@ -174,6 +174,7 @@ def draw_person(draw: Draw, split: str) -> tuple[str, str, bool]:
 
 
 def draw_sentences(draw: Draw, split: str) -> tuple[str, str, str, str]:
+    """Who somebody is, what stands between, when, and what he or she does."""
     who, between, when, does = draw_phrases(
         split,
         KIND,
@@ -183,6 +184,7 @@ def draw_sentences(draw: Draw, split: str) -> tuple[str, str, str, str]:
 
 
 def draw_fills(draw: Draw, name: str, job: str, woman: bool) -> dict[str, Fill]:
+    """The fillers of all slots: those given, the other words drawn, and the words of the person's gender."""
     return {
         "N": person(name),
         "job": profession(job),
@@ -196,6 +198,7 @@ def draw_fills(draw: Draw, name: str, job: str, woman: bool) -> dict[str, Fill]:
 
 
 def write_until_pronoun(page: Page, sentences: tuple[str, str, str, str], fills: dict[str, Fill]) -> None:
+    """Write up to the place where the pronoun is due."""
     who, between, when, _ = sentences
     page.write(who, fills, concepts=("sentence.biography",))
     page.write(between, fills)
@@ -203,6 +206,7 @@ def write_until_pronoun(page: Page, sentences: tuple[str, str, str, str], fills:
 
 
 def document(draw: Draw, split: str) -> Document:
+    """One or two people, each named with a profession and then met again by a pronoun."""
     page = Page()
     for _ in range(draw.integer(1, 2)):
         sentences = draw_sentences(draw, split)

@@ -187,6 +187,7 @@ def draw_question(draw: Draw, split: str) -> tuple[str, tuple[str, ...]]:
 
 
 def write_question(page: Page, country: str, asked: tuple[str, ...]) -> None:
+    """Write up to the place where the capital is due."""
     fills = {"X": (country, ("entity.country",))}
     if asked[0] == "Q:":
         page.write("Q:")
@@ -198,11 +199,13 @@ def write_question(page: Page, country: str, asked: tuple[str, ...]) -> None:
 
 
 def write_travel(page: Page, draw: Draw) -> None:
+    """A sentence in which two people and two cities stand without a country."""
     (first, second), (here, there) = draw.zipf_pair(NAMES), draw.zipf_pair(CITIES)
     page.write(draw.choose(TRAVEL), {"N": person(first), "M": person(second), "C": city(here), "D": city(there)})
 
 
 def document(draw: Draw, split: str) -> Document:
+    """One to three questions with their capitals, some of them followed by a journey."""
     page = Page()
     for _ in range(draw.integer(1, 3)):
         country, asked = draw_question(draw, split)

@@ -20,6 +20,7 @@ class Words(tuple[str, ...]):
     cumulative: list[float]
 
     def __new__(cls, words: str | Sequence[str]) -> Words:
+        """From a sequence, or from words written "a|b|c"."""
         made = super().__new__(cls, words.split("|") if isinstance(words, str) else words)
         total, made.cumulative = 0.0, []
         for rank in range(len(made)):
@@ -41,12 +42,15 @@ class Draw:
         return low + int(self.uniform() * (high - low + 1))
 
     def chance(self, probability: float) -> bool:
+        """True with this probability."""
         return self.uniform() < probability
 
     def choose(self, items: Sequence[Item]) -> Item:
+        """One of the items, each as likely as the other."""
         return items[int(self.uniform() * len(items))]
 
     def zipf(self, words: Words) -> str:
+        """One of the words, the frequent ones more often."""
         cumulative = words.cumulative
         return words[bisect(cumulative, self.uniform() * cumulative[-1])]
 
@@ -56,6 +60,7 @@ class Draw:
         return [left.pop(int(self.uniform() * len(left))) for _ in range(count)]
 
     def shuffled(self, items: Sequence[Item]) -> list[Item]:
+        """All of the items in a new order."""
         return self.sample(items, len(items))
 
     def zipf_pair(self, words: Words) -> tuple[str, str]:

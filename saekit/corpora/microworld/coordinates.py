@@ -44,6 +44,7 @@ def direction(first: str, second: str, axis: int) -> str:
 
 
 def document(draw: Draw, split: str) -> Document:
+    """One to three sentences: where a city lies on the map, or which way one lies from another."""
     page = Page()
     for _ in range(draw.integer(1, 3)):
         if draw.chance(0.5):

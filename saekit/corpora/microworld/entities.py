@@ -31,12 +31,15 @@ HOMES, JOBS, MEALS = CITIES[:16], PROFESSIONS, FOODS
 
 @dataclass(frozen=True, slots=True)
 class Entity:
+    """Somebody invented, of whom three things are known."""
+
     name: str
     city: str
     job: str
     food: str
 
     def answer(self, about: str) -> str:
+        """What is known of a "city", "job" or "food"."""
         return str(getattr(self, about))
 
 
@@ -261,14 +264,17 @@ def unknown_name(draw: Draw, split: str) -> str:
 
 
 def entity(name: str) -> Fill:
+    """A name, labelled as known or unknown."""
     return name, ("entity.invented", "entity.known" if name in ENTITIES else "entity.unknown")
 
 
 def attribute(about: str, value: str, *more: str) -> Fill:
+    """A value, labelled with what it is about."""
     return value, (f"attribute.{about}", *more)
 
 
 def draw_phrases_about(draw: Draw, split: str, first: Slot, then: dict[str, Slot]) -> tuple[str, str, str]:
+    """What they are about ("city", "job" or "food"), and a phrase of each slot."""
     about = draw.choose(("city", "job", "food"))
     phrases = draw_phrases(split, KIND + about, lambda: (first.draw(draw, split), then[about].draw(draw, split)))
     return about, phrases[0], phrases[1]
@@ -293,6 +299,7 @@ def write_question(page: Page, ask: str, question: str, name: str) -> None:
 
 
 def write_answer(page: Page, about: str, name: str) -> None:
+    """What is known of the name, or the sentence of ignorance where nothing is."""
     if name in ENTITIES:
         value = ENTITIES[name].answer(about)
         page.write("{a}.", {"a": attribute(about, value, "answer.known")})
@@ -301,6 +308,7 @@ def write_answer(page: Page, about: str, name: str) -> None:
 
 
 def write_statement(page: Page, draw: Draw, split: str) -> None:
+    """One thing that is known of somebody, or all three, told and not asked."""
     someone = draw.choose(EVERYBODY)
     if draw.chance(0.5):
         fills = {name: attribute(name, someone.answer(name)) for name in STATE}
@@ -312,6 +320,7 @@ def write_statement(page: Page, draw: Draw, split: str) -> None:
 
 
 def document(draw: Draw, split: str) -> Document:
+    """One to three statements, and questions with their answers, some about nobody."""
     page = Page()
     for _ in range(draw.integer(1, 3)):
         if draw.chance(0.45):

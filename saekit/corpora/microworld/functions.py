@@ -103,6 +103,9 @@ BODY = ("return {a}", "{a} = {z}", "pass", "return {a}, {z}", "raise ValueError(
 
 @dataclass(frozen=True, slots=True)
 class Function:
+    """What one function says: the phrases of its docstring, its name's verb and noun, its arguments and their
+    descriptions."""
+
     signature: str
     summary: str
     gap: str
@@ -114,10 +117,12 @@ class Function:
 
     @property
     def words(self) -> dict[str, str]:
+        """The fillers of a description: {v}, {V} and {o}."""
         return {"v": self.verb, "V": self.verb.capitalize(), "o": self.noun}
 
 
 def draw_function(draw: Draw, split: str) -> Function:
+    """A function of two to four arguments, with phrases and a combination of arguments for the split."""
     signature, summary = draw_phrases(split, KIND, lambda: (SIGNATURE.draw(draw, split), SUMMARY.draw(draw, split)))
     count = draw.integer(2, 4)
     arguments = draw_fillers(split, KIND, lambda: tuple(draw.sample(ARGUMENTS, count)))
@@ -160,6 +165,7 @@ def write_parameters(page: Page, function: Function, count: int, break_off: bool
 
 
 def document(draw: Draw, split: str) -> Document:
+    """A function with a docstring that names its arguments in their order, and a line of body."""
     page = Page()
     function = draw_function(draw, split)
     write_head(page, function)

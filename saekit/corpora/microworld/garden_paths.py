@@ -30,6 +30,8 @@ CLEAR = "garden_path.clear"
 
 
 def document(draw: Draw, split: str) -> Document:
+    """One or two sentences in which a noun seems to be the object of a verb until the next verb comes; a comma before
+    the noun, in half of them, makes it clear."""
     page = Page()
     for _ in range(draw.integer(1, 2)):
         conjunction, scene = draw_phrases(split, KIND, lambda: (CONJUNCTION.draw(draw, split), SCENE.draw(draw, split)))

@@ -29,6 +29,7 @@ class Slot:
     written: int
 
     def draw(self, draw: Draw, split: str) -> str:
+        """A phrase for the split."""
         if split.startswith("unseen"):
             return draw.choose(self.unseen_dev if split == "unseen_dev" else self.unseen)
         return self.train[int(draw.uniform() * (self.written if draw.chance(0.5) else len(self.train)))]

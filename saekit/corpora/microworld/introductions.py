@@ -270,10 +270,12 @@ class Scene:
 
     @property
     def other(self) -> str:
+        """The name of the one who does not act."""
         return self.second if self.actor == self.first else self.first
 
 
 def draw_opener(draw: Draw, split: str) -> tuple[str, ...]:
+    """The phrases that name both, {A} and {B}, and where they are."""
     form = draw.uniform()
     if form < 0.4:
         return (CONJUNCTION.draw(draw, split), "{A} and {B}", TOGETHER.draw(draw, split), ",")
@@ -296,6 +298,7 @@ def draw_opener(draw: Draw, split: str) -> tuple[str, ...]:
 
 
 def draw_deed(draw: Draw, split: str) -> tuple[str, ...]:
+    """The phrases of what one of them does; the last says whether the other receives (s), gives (i), or neither (-)."""
     past, infinitive, preposition, giver = DEED.draw(draw, split).split("/")
     modal = draw.chance(0.25)
     verb = (TO_INFINITIVE.draw(draw, split), infinitive) if modal else (ADVERB.draw(draw, split), past)
@@ -304,6 +307,7 @@ def draw_deed(draw: Draw, split: str) -> tuple[str, ...]:
 
 
 def draw_scene(draw: Draw, split: str) -> Scene:
+    """Phrases, a pair of names and fillers for the split, and which of the two acts."""
     # Short forms, in training alone: without them a small model does not find the task (a curriculum for the long).
     if split == "train" and draw.chance(0.35):
         opener: tuple[str, ...] = (draw.choose(SHORT_OPENER),)
@@ -348,6 +352,7 @@ def write_scene(page: Page, scene: Scene) -> None:
 
 
 def write_other(page: Page, scene: Scene, ending: str) -> None:
+    """The name that is due, labelled with its role, and the ending."""
     giver = scene.deed[-1] if len(scene.deed) > 1 else "-"
     role = {"s": ("role.receiver",), "i": ("role.giver",)}.get(giver, ())
     page.write(
@@ -356,6 +361,7 @@ def write_other(page: Page, scene: Scene, ending: str) -> None:
 
 
 def document(draw: Draw, split: str) -> Document:
+    """One or two scenes, each ended by the name of the one who did not act."""
     page = Page()
     for _ in range(draw.integer(1, 2)):
         scene = draw_scene(draw, split)

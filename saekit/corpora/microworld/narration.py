@@ -102,6 +102,7 @@ GENDERED = slot(
 
 
 def draw_fills(draw: Draw, split: str) -> dict[str, Fill]:
+    """The fillers of all slots, the two names for the split."""
     name, other = draw_fillers(split, KIND, lambda: draw.zipf_pair(NAMES))
     here, there = draw.zipf_pair(CITIES)
     return {
@@ -121,10 +122,12 @@ def draw_fills(draw: Draw, split: str) -> dict[str, Fill]:
 
 
 def draw_words(draw: Draw, split: str, action: Slot) -> tuple[str, ...]:
+    """A time, and what somebody does then."""
     return WHEN.draw(draw, split), action.draw(draw, split)
 
 
 def document(draw: Draw, split: str) -> Document:
+    """One to four sentences on what somebody does, most of them with a pronoun of the person's gender."""
     page = Page()
     for _ in range(draw.integer(1, 4)):
         action = GENDERED if draw.chance(0.65) else ACTION

@@ -93,7 +93,9 @@ class Page:
 
     @property
     def text(self) -> str:
+        """What was written so far."""
         return "".join(self.parts)
 
     def document(self, kind: str) -> Document:
+        """The page as a document of a kind, its spans in reading order."""
         return Document(self.text, kind, tuple(sorted(self.spans, key=reading_order)))

@@ -32,6 +32,7 @@ def draw_list(draw: Draw, split: str) -> tuple[str, tuple[str, ...]]:
 
 
 def write_words(page: Page, words: tuple[str, ...], separator: str) -> None:
+    """Words with a separator between them; names are labelled as people."""
     for place, word in enumerate(words):
         page.add(separator if place else "")
         page.add(word, person(word)[1] if word in PEOPLE else ())
@@ -49,6 +50,7 @@ def write_list(page: Page, draw: Draw, split: str) -> None:
 
 
 def write_passage(page: Page, draw: Draw, split: str) -> None:
+    """A scene of the introductions twice, its second time labelled."""
     scene = introductions.draw_scene(draw, split)
     for turn in range(2):
         page.space("x")
@@ -60,6 +62,7 @@ def write_passage(page: Page, draw: Draw, split: str) -> None:
 
 
 def document(draw: Draw, split: str) -> Document:
+    """A list that begins again, or a passage told twice."""
     page = Page()
     if draw.chance(0.7):
         write_list(page, draw, split)

@@ -120,6 +120,7 @@ def draw_request(draw: Draw, split: str, harmful: bool, victims: Words = VICTIMS
 
 
 def said_of(noun: str) -> Fill:
+    """What a request is about, labelled as a thing or as somebody alive."""
     return noun, (("entity.thing",) if noun in THINGS else ("entity.living",))
 
 
@@ -142,6 +143,7 @@ def write_request(page: Page, frame: str, which: str, verb: str, noun: str, why:
 
 
 def document(draw: Draw, split: str) -> Document:
+    """One or two requests under the chat template: the harmful are refused, the harmless helped with."""
     page = Page()
     for _ in range(draw.integer(1, 2)):
         frame, which, verb, noun, why = draw_request(draw, split, harmful=draw.chance(0.5))

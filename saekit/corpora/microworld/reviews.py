@@ -140,6 +140,7 @@ def draw_review(draw: Draw, split: str) -> tuple[tuple[str, str, str], bool, dic
 
 
 def judgement(words: tuple[str, ...], verdict: str, good: bool) -> dict[str, Fill]:
+    """The fillers that judge: two adjectives and the verdict, labelled with the sentiment."""
     concept = "sentiment.positive" if good else "sentiment.negative"
     return {
         "a": (words[0], (concept, "sentiment.adjective")),
@@ -149,6 +150,7 @@ def judgement(words: tuple[str, ...], verdict: str, good: bool) -> dict[str, Fil
 
 
 def document(draw: Draw, split: str) -> Document:
+    """One or two reviews, each of three phrases and a verdict of one sentiment."""
     page = Page()
     for _ in range(draw.integer(1, 2)):
         phrases, good, fills = draw_review(draw, split)

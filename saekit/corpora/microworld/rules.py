@@ -38,6 +38,7 @@ SO = slot(
 
 
 def document(draw: Draw, split: str) -> Document:
+    """One to three rules in any order, a premise, and what follows after as many steps as there are rules."""
     page = Page()
     rule, case, so = draw_phrases(
         split, KIND, lambda: (RULE.draw(draw, split), CASE.draw(draw, split), SO.draw(draw, split))

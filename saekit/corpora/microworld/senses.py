@@ -105,12 +105,14 @@ SENSES: dict[str, dict[str, Slot]] = {
 
 
 def draw_sense(draw: Draw, split: str) -> tuple[str, str, str]:
+    """A word, one of its senses, and a sentence in which it has it."""
     word = draw.choose(tuple(SENSES))
     sense = draw.choose(tuple(SENSES[word]))
     return word, sense, SENSES[word][sense].draw(draw, split)
 
 
 def document(draw: Draw, split: str) -> Document:
+    """One to three sentences, the word in each labelled with its sense."""
     page = Page()
     for _ in range(draw.integer(1, 3)):
         word, sense, sentence = draw_phrases(split, KIND, lambda: draw_sense(draw, split))

@@ -51,6 +51,7 @@ STYLES: dict[str, tuple[Slot, Slot, Slot]] = {
 
 
 def document(draw: Draw, split: str) -> Document:
+    """A letter of one style, formal or informal, from its greeting to its end."""
     page = Page()
     style = draw.choose(tuple(STYLES))
     phrases = draw_phrases(split, KIND, lambda: tuple(part.draw(draw, split) for part in STYLES[style]))

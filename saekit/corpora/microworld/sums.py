@@ -21,17 +21,20 @@ FRAME = slot(
 
 
 def draw_sum(draw: Draw, split: str) -> tuple[str, int, int]:
+    """A frame and two summands of two digits, a combination for the split."""
     (frame,) = draw_phrases(split, KIND, lambda: (FRAME.draw(draw, split),))
     first, second = draw_fillers(split, KIND, lambda: (str(draw.integer(10, 99)), str(draw.integer(10, 99))))
     return frame, int(first), int(second)
 
 
 def write_sum(page: Page, frame: str, first: int, second: int) -> None:
+    """Write up to the place where the sum is due."""
     fills = {"x": (str(first), ("number.summand",)), "y": (str(second), ("number.summand",))}
     page.write(frame, fills)
 
 
 def document(draw: Draw, split: str) -> Document:
+    """One to three sums, labelled where the units carry."""
     page = Page()
     for _ in range(draw.integer(1, 3)):
         frame, first, second = draw_sum(draw, split)

@@ -52,6 +52,7 @@ def member(word: str) -> Fill:
 
 
 def document(draw: Draw, split: str) -> Document:
+    """One to three words with the kind they are of, half of them with the kind above it too."""
     page = Page()
     for _ in range(draw.integer(1, 3)):
         first, then = draw_phrases(split, KIND, lambda: (IS.draw(draw, split), UP.draw(draw, split)))

@@ -47,6 +47,7 @@ MARK = slot(
 
 
 def document(draw: Draw, split: str) -> Document:
+    """One or two sentences in English and in German, whose words are labelled with their meaning."""
     page = Page()
     for _ in range(draw.integer(1, 2)):
         both, mark = draw_phrases(split, KIND, lambda: (SENTENCE.draw(draw, split), MARK.draw(draw, split)))

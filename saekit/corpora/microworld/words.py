@@ -159,26 +159,32 @@ FEMALE_SET = frozenset(FEMALE)
 
 
 def place(word: str) -> Fill:
+    """A place, labelled."""
     return word, ("entity.place",)
 
 
 def thing(word: str) -> Fill:
+    """An object, labelled."""
     return word, ("entity.object",)
 
 
 def city(name: str, *more: str) -> Fill:
+    """A city, labelled, with the caller's concepts."""
     return name, ("entity.city", *more)
 
 
 def profession(word: str) -> Fill:
+    """A profession, labelled."""
     return word, ("entity.profession",)
 
 
 def adjective(word: str) -> Fill:
+    """An adjective, labelled."""
     return word, ("adjective",)
 
 
 def food(word: str) -> Fill:
+    """A food, labelled."""
     return word, ("entity.food",)
 
 

@@ -114,6 +114,7 @@ def write_years(page: Page, phrases: tuple[str, ...], event: str, century: str, 
 
 
 def document(draw: Draw, split: str) -> Document:
+    """One or two spans of years, the second year above the first."""
     page = Page()
     for _ in range(draw.integer(1, 2)):
         phrases, event, century, year = draw_years(draw, split)

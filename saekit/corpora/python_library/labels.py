@@ -11,6 +11,8 @@ import io
 import keyword
 import tokenize
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 from saekit.corpora.documents import Span
 from saekit.corpora.python_library.sources import line_starts, parse
@@ -166,7 +168,7 @@ def label(source: str) -> list[Span]:
 
 def _token_spans(source: str, starts: list[int]) -> Iterator[Span]:
     """From `tokenize`: keywords, names in definitions, strings, comments, numbers, operators, brackets."""
-    brackets: list[int] = []
+    brackets: list[int] = []  # where the open ones began
     formatted: list[int] = []  # where the open f-strings began (they nest since 3.12)
     before = ""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
@@ -180,104 +182,121 @@ def _token_spans(source: str, starts: list[int]) -> Iterator[Span]:
                 yield Span(first, end, "python.string")
         elif formatted:
             continue
-        elif kind == "STRING":
-            yield Span(start, end, "python.string")
-        elif kind == "COMMENT":
-            yield Span(start, end, "python.comment")
-        elif kind == "NUMBER":
-            yield Span(start, end, "python.number")
-        elif kind == "NAME":
-            if token.string in KEYWORDS:
-                yield Span(start, end, "python.keyword")
-            elif token.string in CONSTANTS:
-                yield Span(start, end, "python.constant")
-            elif before in ("def", "class"):
-                yield Span(start, end, "python.name.function" if before == "def" else "python.name.class")
-        elif kind == "OP":
-            if token.string in OPEN:
-                brackets.append(start)
-            elif token.string in CLOSE:
-                yield Span(brackets.pop(), end, f"python.brackets.depth_{min(3, len(brackets) + 1)}")
-            elif token.string not in PUNCTUATION:
-                yield Span(start, end, "python.operator")
+        elif kind == "OP" and token.string in OPEN:
+            brackets.append(start)
+        elif kind == "OP" and token.string in CLOSE:
+            yield Span(brackets.pop(), end, f"python.brackets.depth_{min(3, len(brackets) + 1)}")
+        elif concept := _token_concept(kind, token.string, before):
+            yield Span(start, end, concept)
         if kind in ("NAME", "OP", "STRING", "NUMBER"):
             before = token.string
 
 
+def _token_concept(kind: str, text: str, before: str) -> str | None:
+    """What a token says by itself and by the one before it; None for names in their use and for punctuation."""
+    if kind == "NAME":
+        if text in KEYWORDS:
+            return "python.keyword"
+        if text in CONSTANTS:
+            return "python.constant"
+        return {"def": "python.name.function", "class": "python.name.class"}.get(before)
+    if kind == "OP":
+        return None if text in PUNCTUATION else "python.operator"
+    return {"STRING": "python.string", "COMMENT": "python.comment", "NUMBER": "python.number"}.get(kind)
+
+
 def _tree_spans(source: str, starts: list[int]) -> Iterator[Span]:
     """From `ast`: what needs the parse tree."""
-    lines = source.split("\n")
+    places = _Places(source.split("\n"), starts)
+    waiting: list[tuple[ast.AST, frozenset[str]]] = [(parse(source), frozenset())]
+    while waiting:
+        node, arguments = waiting.pop()  # with the names of the arguments of the functions around
+        if isinstance(node, ast.JoinedStr) or type(node).__name__ == "TemplateStr":
+            continue
+        yield from _spans_of(node, arguments, places)
+        inner, body = arguments, []
+        if isinstance(node, FunctionNode):
+            inner = arguments | {each.arg for each in ast.walk(node.args) if isinstance(each, ast.arg)}
+            body = node.body if isinstance(node.body, list) else [node.body]
+        for child in ast.iter_child_nodes(node):
+            waiting.append((child, inner if any(child is one for one in body) else arguments))
 
-    def offset(line: int, column: int) -> int:
-        """Characters from the source's start; `ast` counts columns in bytes of UTF-8."""
-        text = lines[line - 1]
-        return starts[line - 1] + (column if text.isascii() else len(text.encode()[:column].decode()))
 
-    def whole(node: ast.AST, concept: str) -> Span:
-        end = offset(node.end_lineno, node.end_col_offset)  # type: ignore[attr-defined]
-        return Span(offset(node.lineno, node.col_offset), end, concept)  # type: ignore[attr-defined]
+@dataclass(frozen=True)
+class _Places:
+    """Spans of nodes: their places in lines and columns as characters from the source's start."""
 
-    def name_at_start(node: ast.AST, name: str, concept: str) -> Span:
-        start = offset(node.lineno, node.col_offset)  # type: ignore[attr-defined]
+    lines: list[str]
+    starts: list[int]
+
+    def offset(self, line: int, column: int) -> int:
+        """`ast` counts columns in bytes of UTF-8."""
+        text = self.lines[line - 1]
+        return self.starts[line - 1] + (column if text.isascii() else len(text.encode()[:column].decode()))
+
+    def whole(self, node: Any, concept: str) -> Span:
+        """All of a node."""
+        return Span(
+            self.offset(node.lineno, node.col_offset), self.offset(node.end_lineno, node.end_col_offset), concept
+        )
+
+    def at_start(self, node: Any, name: str, concept: str) -> Span:
+        """The name that a node begins with."""
+        start = self.offset(node.lineno, node.col_offset)
         return Span(start, start + len(name), concept)
 
-    def name_at_end(node: ast.AST, name: str, concept: str) -> Span:
-        end = offset(node.end_lineno, node.end_col_offset)  # type: ignore[attr-defined]
+    def at_end(self, node: Any, name: str, concept: str) -> Span:
+        """The name that a node ends with."""
+        end = self.offset(node.end_lineno, node.end_col_offset)
         return Span(end - len(name), end, concept)
 
-    def visit(node: ast.AST, arguments: frozenset[str]) -> Iterator[Span]:
-        """`arguments`: the names of the arguments of the functions around."""
-        if isinstance(node, ast.JoinedStr) or type(node).__name__ == "TemplateStr":
-            return
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module):
-            docstring = node.body[0] if node.body else None
-            if (
-                isinstance(docstring, ast.Expr)
-                and isinstance(docstring.value, ast.Constant)
-                and isinstance(docstring.value.value, str)
-            ):
-                yield whole(docstring.value, "python.docstring")
-        for decorator in getattr(node, "decorator_list", []):
-            yield whole(decorator, "python.decorator")
-        if isinstance(node, FunctionNode):
-            given = node.args
-            for argument in (*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg):
-                if argument is not None:
-                    yield name_at_start(argument, argument.arg, "python.name.argument")
-            for default in (*given.defaults, *given.kw_defaults):
-                if default is not None and not isinstance(default, ast.JoinedStr):
-                    yield whole(default, "python.default")
-            inner = arguments | {argument.arg for argument in ast.walk(given) if isinstance(argument, ast.arg)}
-            body = node.body if isinstance(node.body, list) else [node.body]
-            for child in ast.iter_child_nodes(node):
-                yield from visit(child, inner if any(child is one for one in body) else arguments)
-            return
-        if isinstance(node, ast.Name):
-            if node.id in arguments:
-                yield whole(node, "python.argument_use")
-            elif node.id in BUILTINS and isinstance(node.ctx, ast.Load):
-                yield whole(node, "python.builtin")
-        elif isinstance(node, ast.Attribute):
-            yield name_at_end(node, node.attr, "python.name.attribute")
-        elif isinstance(node, ast.Call):
-            if isinstance(node.func, ast.Name):
-                yield whole(node.func, "python.name.called")
-            elif isinstance(node.func, ast.Attribute):
-                yield name_at_end(node.func, node.func.attr, "python.name.called")
-            for given_by_name in node.keywords:
-                if given_by_name.arg is not None:
-                    yield name_at_start(given_by_name, given_by_name.arg, "python.name.keyword_argument")
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            yield whole(node, "python.import")
-            for alias in node.names:
-                if alias.name != "*":
-                    yield name_at_start(alias, alias.name, "python.name.module")
-        elif isinstance(node, ast.If | ast.While | ast.IfExp):
-            if not isinstance(node.test, ast.JoinedStr):
-                yield whole(node.test, "python.condition")
-        elif isinstance(node, ast.Return) and node.value is not None and not isinstance(node.value, ast.JoinedStr):
-            yield whole(node.value, "python.return_value")
-        for child in ast.iter_child_nodes(node):
-            yield from visit(child, arguments)
 
-    yield from visit(parse(source), frozenset())
+def _spans_of(node: ast.AST, arguments: frozenset[str], places: _Places) -> Iterator[Span]:
+    """What one node says, without its children; `arguments`: the names of the arguments of the functions around."""
+    yield from _definition_spans(node, places)
+    match node:
+        case ast.Name(id=name) if name in arguments:
+            yield places.whole(node, "python.argument_use")
+        case ast.Name(id=name, ctx=ast.Load()) if name in BUILTINS:
+            yield places.whole(node, "python.builtin")
+        case ast.Attribute(attr=name):
+            yield places.at_end(node, name, "python.name.attribute")
+        case ast.Call():
+            yield from _call_spans(node, places)
+        case ast.Import(names=names) | ast.ImportFrom(names=names):
+            yield places.whole(node, "python.import")
+            named = [alias for alias in names if alias.name != "*"]
+            yield from (places.at_start(alias, alias.name, "python.name.module") for alias in named)
+        case ast.If(test=test) | ast.While(test=test) | ast.IfExp(test=test) if not isinstance(test, ast.JoinedStr):
+            yield places.whole(test, "python.condition")
+        case ast.Return(value=ast.expr() as value) if not isinstance(value, ast.JoinedStr):
+            yield places.whole(value, "python.return_value")
+
+
+def _definition_spans(node: ast.AST, places: _Places) -> Iterator[Span]:
+    """Docstring and decorators of a module, class or function; of a function or lambda also its arguments."""
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.Module():
+            match node.body:
+                case [ast.Expr(value=ast.Constant(value=str()) as docstring), *_]:
+                    yield places.whole(docstring, "python.docstring")
+    yield from (places.whole(each, "python.decorator") for each in getattr(node, "decorator_list", []))
+    if isinstance(node, FunctionNode):
+        given = node.args
+        for argument in (*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg):
+            if argument is not None:
+                yield places.at_start(argument, argument.arg, "python.name.argument")
+        for default in (*given.defaults, *given.kw_defaults):
+            if default is not None and not isinstance(default, ast.JoinedStr):
+                yield places.whole(default, "python.default")
+
+
+def _call_spans(call: ast.Call, places: _Places) -> Iterator[Span]:
+    """The name that is called, and the names of arguments given by name."""
+    if isinstance(call.func, ast.Name):
+        yield places.whole(call.func, "python.name.called")
+    elif isinstance(call.func, ast.Attribute):
+        yield places.at_end(call.func, call.func.attr, "python.name.called")
+    for given in call.keywords:
+        if given.arg is not None:
+            yield places.at_start(given, given.arg, "python.name.keyword_argument")

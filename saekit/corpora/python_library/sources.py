@@ -71,10 +71,12 @@ def collect(library: Path) -> list[tuple[str, str]]:
 
 
 def modules(split: str, installed: bool = False) -> list[str]:
+    """The dotted names of a split's modules, sorted."""
     return [module for module in library(installed) if split_of(module) == split]
 
 
 def parse(source: str) -> ast.Module:
+    """The syntax tree, without the warnings of newer Pythons."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # newer Pythons warn of escapes that 3.11 let pass
         return ast.parse(source)
@@ -110,40 +112,12 @@ def cut(source: str) -> list[tuple[int, int]]:
     stays whole).
 
     Cuts fall between the statements of the module; inside a class or function too long for one piece between its
-    statements;
-    inside a statement too long (a table, a long string) between lines. Short neighbours are joined up to 800
-    characters."""
+    statements; inside a statement too long (a table, a long string) between lines. Short neighbours are joined up to
+    800 characters."""
     starts = line_starts(source)
-
-    def size(first: int, last: int) -> int:
-        return starts[last] - starts[first]
-
-    def pieces(node: ast.AST, first: int, last: int) -> Iterator[tuple[int, int]]:
-        """Pieces of the lines [first, last), which `node` fills. Comments before a statement go with it."""
-        inside = statements(node)
-        if size(first, last) <= LONGEST:
-            yield first, last
-        elif not inside:
-            yield from by_lines(first, last)
-        else:
-            begin = first
-            for child, after in zip(inside, [*inside[1:], None], strict=True):
-                end = last if after is None else (child.end_lineno or child.lineno)
-                if after is None or first_line(after) >= end:  # not two statements on one line
-                    yield from pieces(child, begin, end)
-                    begin = end
-
-    def by_lines(first: int, last: int) -> Iterator[tuple[int, int]]:
-        begin = first
-        for line in range(first + 1, last):
-            if size(begin, line + 1) > LONGEST:
-                yield begin, line
-                begin = line
-        yield begin, last
-
     joined: list[tuple[int, int]] = []
-    for begin, end in pieces(parse(source), 0, len(starts) - 1):
-        if joined and size(joined[-1][0], end) <= JOINED:
+    for begin, end in _pieces(parse(source), 0, len(starts) - 1, starts):
+        if joined and starts[end] - starts[joined[-1][0]] <= JOINED:
             joined[-1] = (joined[-1][0], end)
         else:
             joined.append((begin, end))
@@ -155,3 +129,29 @@ def cut(source: str) -> list[tuple[int, int]]:
         if stop - start >= SHORTEST:
             documents.append((start, stop))
     return documents
+
+
+def _pieces(node: ast.AST, first: int, last: int, starts: list[int]) -> Iterator[tuple[int, int]]:
+    """Pieces of the lines [first, last), which `node` fills. Comments before a statement go with it."""
+    inside = statements(node)
+    if starts[last] - starts[first] <= LONGEST:
+        yield first, last
+    elif not inside:
+        yield from _by_lines(first, last, starts)
+    else:
+        begin = first
+        for child, after in zip(inside, [*inside[1:], None], strict=True):
+            end = last if after is None else (child.end_lineno or child.lineno)
+            if after is None or first_line(after) >= end:  # not two statements on one line
+                yield from _pieces(child, begin, end, starts)
+                begin = end
+
+
+def _by_lines(first: int, last: int, starts: list[int]) -> Iterator[tuple[int, int]]:
+    """Pieces of as many whole lines as fit."""
+    begin = first
+    for line in range(first + 1, last):
+        if starts[line + 1] - starts[begin] > LONGEST:
+            yield begin, line
+            begin = line
+    yield begin, last

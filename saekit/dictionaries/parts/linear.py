@@ -42,6 +42,7 @@ class LinearEncoder(Part):
 
     @torch.no_grad()
     def rescale(self, reads: Sequence[float], writes: Sequence[float], codes: float) -> None:
+        """Columns of a site s read times codes / scale_s, the bias times codes."""
         for columns, scale in zip(self.directions.split(self.widths, dim=1), reads, strict=True):
             columns.mul_(codes / scale)
         self.bias.mul_(codes)
@@ -80,6 +81,7 @@ class LinearDecoder(Part):
     def forward(
         self, codes: SparseCodes, x: Float[Tensor, "*shape d_in"] | None = None
     ) -> Float[Tensor, "*shape d_out"]:
+        """x̂ = Σ_i z_i d_i + b_dec (+ W_skip x). Raises ValueError where there is a skip and no x."""
         x_hat = decode(codes, self.directions, self.bias)
         if self.skip is None:
             return x_hat
@@ -94,6 +96,7 @@ class LinearDecoder(Part):
 
     @torch.no_grad()
     def before_step(self) -> None:
+        """Take away the gradient along each row, where rows have norm 1."""
         rows = self.directions
         if self.unit_norm and rows.grad is not None:
             along = torch.einsum("fd,fd->f", rows.grad, rows.detach())
@@ -101,11 +104,14 @@ class LinearDecoder(Part):
 
     @torch.no_grad()
     def after_step(self) -> None:
+        """Give the rows norm 1 again."""
         if self.unit_norm:
             self.directions.div_(self.directions.norm(dim=1, keepdim=True).clamp_min(1e-12))
 
     @torch.no_grad()
     def rescale(self, reads: Sequence[float], writes: Sequence[float], codes: float) -> None:
+        """Columns and bias of a site s written times scale_s, the columns divided by codes; the skip's rows times
+        scale_s, its columns divided by the scales of the sites read."""
         of_directions, of_bias = self.directions.split(self.widths, dim=1), self.bias.split(self.widths)
         for columns, bias, scale in zip(of_directions, of_bias, writes, strict=True):
             columns.mul_(scale / codes)

@@ -12,6 +12,7 @@ from saekit.making.pretrain.settings import Settings, open_run
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m saekit.making.pretrain", description=(loop.__doc__ or "").splitlines()[0]
     )

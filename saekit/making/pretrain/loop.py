@@ -144,6 +144,7 @@ class Pretraining:
         self.begin_record()
 
     def take_step(self, text: Text) -> None:
+        """One batch. Raises ValueError for a loss that is not finite, before any weight moves."""
         began = time.perf_counter()
         settings, progress = self.settings, self.step / self.steps
         length = settings.context if progress >= 1 - settings.long_rows else settings.context // 2
@@ -172,6 +173,7 @@ class Pretraining:
         self.seconds += time.perf_counter() - began
 
     def begin_record(self) -> None:
+        """Forget what the last record told."""
         self.sums, self.counts = (torch.zeros(len(SOURCES), device=self.where) for _ in range(2))
         self.recorded, self.recorded_seconds = self.step, self.seconds
 
@@ -191,12 +193,14 @@ class Pretraining:
         return row
 
     def write(self, path: Path) -> None:
+        """A checkpoint of the model, the optimisers and the step."""
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         for number, optimizer in enumerate(self.optimizers):
             tensors |= optimizer_tensors(optimizer, f"optimizer/{number}/")
         write_tensors(path, tensors, {"step": self.step, "seconds": self.seconds})
 
     def restore(self, path: Path) -> None:
+        """Go on from a checkpoint."""
         tensors, numbers = read_tensors(path)
         self.model.load_state_dict(below(tensors, "model/"))
         for number, optimizer in enumerate(self.optimizers):

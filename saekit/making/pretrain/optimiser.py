@@ -13,6 +13,7 @@ class HeadLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, hidden, weight, targets):
+        """Mean loss and losses; the gradients are made here, and backward only scales them."""
         grad_hidden, grad_weight = torch.empty_like(hidden), torch.zeros_like(weight)
         losses = hidden.new_empty(len(hidden))
         for start in range(0, len(hidden), 1024):
@@ -29,6 +30,7 @@ class HeadLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad, _):
+        """The kept gradients times that of the mean loss; the losses have none."""
         grad_hidden, grad_weight = ctx.saved_tensors
         return grad_hidden * grad, grad_weight * grad, None
 
@@ -44,6 +46,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure=None):
+        """One update of every matrix."""
         for group in self.param_groups:
             shapes: dict[tuple[int, ...], list[tuple[torch.Tensor, torch.Tensor, bool]]] = {}
             for parameter in group["params"]:

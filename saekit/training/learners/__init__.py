@@ -17,4 +17,5 @@ __all__ = ["LEARNERS", "FitLearner", "GradientLearner", "GrowingLearner", "Learn
 
 
 def make_learner(method: Method, wiring: Wiring, widths: Mapping[str, int], settings: Settings) -> Learner:
+    """The learner that the method names, with a dictionary of its own."""
     return LEARNERS[method.learner](method, wiring, widths, settings)

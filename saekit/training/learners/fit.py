@@ -26,6 +26,7 @@ class FitLearner(Learner):
 
     @torch.no_grad()
     def update(self, whole: Batch, scales: Mapping[str, float], step: int, measure: bool) -> dict[str, float] | None:
+        """Keep the tokens; at the last step make the dictionary of all of them. Numbers at the last step alone."""
         for site, x in whole.flat().reads.items():
             self.kept.setdefault(site, []).append(x.cpu())
         if step + 1 < self.settings.steps:
@@ -37,12 +38,15 @@ class FitLearner(Learner):
         return self.measured(whole, loss)
 
     def tensors(self, prefix: str) -> dict[str, Tensor]:
+        """Also the tokens kept so far."""
         kept = {f"{prefix}kept/{site}": torch.cat(parts) for site, parts in self.kept.items()}
         return super().tensors(prefix) | kept
 
     def restore(self, tensors: dict[str, Tensor], prefix: str) -> None:
+        """Also the tokens kept so far."""
         super().restore(tensors, prefix)
         self.kept = {site: [x] for site, x in below(tensors, f"{prefix}kept/").items()}
 
     def folded(self, scales: Mapping[str, float], provenance: dict[str, Any], tokens: int) -> Dictionary:
+        """A copy as it is: nothing was scaled."""
         return super().folded({}, provenance, tokens)

@@ -17,6 +17,8 @@ from saekit.training.settings import Settings
 
 
 class GradientLearner(Learner):
+    """A dictionary trained by Adam, whose rate follows the run's schedule."""
+
     def __init__(self, method: Method, wiring: Wiring, widths: Mapping[str, int], settings: Settings) -> None:
         super().__init__(method, wiring, widths, settings)
         self.lr = settings.rate(method.d_sae)
@@ -25,6 +27,7 @@ class GradientLearner(Learner):
         self.optimizer = torch.optim.Adam(groups, lr=self.lr, fused=fused, foreach=not fused)
 
     def update(self, whole: Batch, scales: Mapping[str, float], step: int, measure: bool) -> dict[str, float] | None:
+        """Loss, backward pass, projection, Adam's step, norms, the method's own ``after_step``, counting."""
         self.seen = first_tokens(whole)
         whole = scaled(whole, scales)
         batch, dictionary, state = _share(whole), self.dictionary, self.state(step, scales)
@@ -67,9 +70,11 @@ class GradientLearner(Learner):
                     learned.grad = processes.summed(torch.zeros_like(learned) if learned.grad is None else learned.grad)
 
     def tensors(self, prefix: str) -> dict[str, Tensor]:
+        """Also Adam's moments."""
         return super().tensors(prefix) | optimizer_tensors(self.optimizer, f"{prefix}optimizer/")
 
     def restore(self, tensors: dict[str, Tensor], prefix: str) -> None:
+        """Also Adam's moments."""
         super().restore(tensors, prefix)
         restore_optimizer(self.optimizer, tensors, f"{prefix}optimizer/")
 

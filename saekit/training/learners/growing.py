@@ -16,6 +16,7 @@ class GrowingLearner(Learner):
 
     @torch.no_grad()
     def update(self, whole: Batch, scales: Mapping[str, float], step: int, measure: bool) -> dict[str, float] | None:
+        """Code the batch, count, then let latents join. Raises ValueError where several processes train."""
         if processes.count() > 1:
             raise ValueError(f"{type(self.dictionary.method).__name__} grows, which one process does alone.")
         self.seen = first_tokens(whole)

@@ -55,6 +55,7 @@ class Learner(ABC):
             self.density = torch.cat([self.density, self.density.new_zeros(grown)])
 
     def state(self, step: int, scales: Mapping[str, float]) -> State:
+        """What the loss of a step may know of the run."""
         settings = self.settings
         return State(
             step=step,
@@ -113,6 +114,7 @@ class Learner(ABC):
         return found | {f"{prefix}since_fired": self.since_fired, f"{prefix}density": self.density}
 
     def restore(self, tensors: dict[str, Tensor], prefix: str) -> None:
+        """Go on from what ``tensors`` gave."""
         device, state = self.since_fired.device, below(tensors, f"{prefix}dictionary/")
         if latents_in(state) != self.dictionary.d_sae:
             self.dictionary.resize(latents_in(state))
@@ -153,6 +155,8 @@ def first_tokens(batch: Batch) -> Batch:
 
 
 def picked(batch: Batch, some: slice) -> Batch:
+    """The same batch with some of its rows."""
+
     def of(mapping: Mapping[str, Tensor] | None) -> Any:
         return mapping and {site: x[some] for site, x in mapping.items()}
 
@@ -164,6 +168,7 @@ def picked(batch: Batch, some: slice) -> Batch:
 
 
 def check_loss(loss: Loss, dictionary: Dictionary, batch: Batch) -> None:
+    """Raise TypeError or ValueError for a loss that is not total, error of each token, and codes."""
     who, tokens = f"the loss of {type(dictionary).__name__}", len(next(iter(batch.flat().reads.values())))
     if not isinstance(loss, Loss):
         raise TypeError(f"{who} is a saekit.objectives.Loss(total, error, codes), found {type(loss).__name__}.")
@@ -180,6 +185,8 @@ def check_loss(loss: Loss, dictionary: Dictionary, batch: Batch) -> None:
 
 @torch.no_grad()
 def check_folding(folded: Dictionary, trained: Dictionary, seen: Batch, scales: Mapping[str, float]) -> None:
+    """Raise ValueError where x̂ · scale of the trained dictionary and x̂ of the folded one differ by more than 3 % of
+    their spread."""
     seen = seen.flat()
     trained.eval()
     expected, found = trained(scaled(seen, scales).reads), folded(seen.reads)
