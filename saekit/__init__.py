@@ -38,7 +38,7 @@ _HOMES = {
         "Wiring",
         "methods",
     ],
-    "saekit.formats": ["load_dictionary"],
+    "saekit.formats": ["export", "load_dictionary"],
     "saekit.features": ["FeatureStore", "feature_map", "features_on"],
     "saekit.interventions": ["Edit", "edited", "spliced"],
     "saekit.metrics": ["Report", "evaluate", "match_concepts", "measure_latent_max"],
@@ -96,6 +96,7 @@ if TYPE_CHECKING:
     from saekit.features import FeatureStore as FeatureStore
     from saekit.features import feature_map as feature_map
     from saekit.features import features_on as features_on
+    from saekit.formats import export as export
     from saekit.formats import load_dictionary as load_dictionary
     from saekit.interventions import Edit as Edit
     from saekit.interventions import edited as edited

@@ -16,9 +16,10 @@ from saekit.dictionaries.method import Method, check_k
 from saekit.dictionaries.nested import NestedDictionary, NestedMethod
 from saekit.dictionaries.parts import LinearDecoder, LinearEncoder, Part, TiedEncoder
 from saekit.dictionaries.provenance import Provenance, check_model
+from saekit.dictionaries.reading import read_dictionary
 from saekit.dictionaries.relu import ReLU, ReLUDictionary
 from saekit.dictionaries.sites import check_one_site
-from saekit.dictionaries.storage import latents_in, read_dictionary, stored, write_dictionary
+from saekit.dictionaries.storage import latents_in, stored, write_dictionary
 from saekit.dictionaries.top_k import TopK, TopKDictionary
 from saekit.dictionaries.wiring import Wiring
 

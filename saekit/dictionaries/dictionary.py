@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from saekit.dictionaries import sites, views
 from saekit.dictionaries.parts.part import Part
 from saekit.dictionaries.provenance import Provenance
+from saekit.dictionaries.storage import write_dictionary
 from saekit.dictionaries.wiring import Wiring
 from saekit.files.choices import unknown
 from saekit.objectives import Batch, Loss, State, squared_error
@@ -256,8 +257,6 @@ class Dictionary(nn.Module, ABC):
 
     def save(self, folder: str | Path) -> Path:
         """Write ``config.json`` and ``weights.safetensors`` into a folder; ``load_dictionary`` reads them."""
-        from saekit.dictionaries.storage import write_dictionary
-
         return write_dictionary(self, folder)
 
     def resize(self, d_sae: int) -> None:

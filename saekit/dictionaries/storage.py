@@ -10,21 +10,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from saekit.dictionaries.dictionary import Dictionary
-from saekit.dictionaries.method import Method
-from saekit.dictionaries.provenance import Provenance
-from saekit.dictionaries.wiring import Wiring
 from saekit.files import write_atomically
+from saekit.files.checkpoints import without_sharing
 
 FORMAT, VERSION = "saekit.dictionary", 1
 
+# Dictionary.save writes with these, so they know it by its attributes alone.
 
-def stored(dictionary: Dictionary) -> dict[str, Tensor]:
+
+def stored(dictionary: Any) -> dict[str, Tensor]:
     """Its tensors by the names they have in files, ``encoder_directions`` for the encoder's directions."""
     return {
         name.replace("encoder.", "encoder_").replace("decoder.", "decoder_"): tensor
@@ -39,7 +36,7 @@ def latents_in(state: Mapping[str, Tensor]) -> int:
     return len(state[min(named, key=len)]) if named else 0
 
 
-def write_dictionary(dictionary: Dictionary, folder: str | Path) -> Path:
+def write_dictionary(dictionary: Any, folder: str | Path) -> Path:
     """Save a dictionary; what was there before stays until both new files are whole."""
     folder = Path(folder)
     config = {
@@ -51,7 +48,7 @@ def write_dictionary(dictionary: Dictionary, folder: str | Path) -> Path:
         "each": dictionary.wiring.each,
         "provenance": dictionary.provenance.to_json(),
     }
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in stored(dictionary).items()}
+    state = without_sharing(stored(dictionary))
     text = json.dumps(config, indent=1, default=dict)
 
     def write_both(path: Path) -> None:
@@ -60,60 +57,3 @@ def write_dictionary(dictionary: Dictionary, folder: str | Path) -> Path:
 
     write_atomically(folder / "config.json", write_both)
     return folder
-
-
-def read_dictionary(folder: str | Path, dtype: torch.dtype = torch.float32) -> Dictionary:
-    """Load a dictionary saved by ``write_dictionary``, its weights frozen, in ``dtype``.
-
-    Raises ValueError naming the file, the key, what was expected and what was found.
-    """
-    folder = Path(folder)
-    file = folder / "config.json"
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{file} is not a readable JSON file ({error}).") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        found = config.get("format") if isinstance(config, dict) else type(config).__name__
-        raise ValueError(f"{file} is not a saekit dictionary: expected format {FORMAT!r}, found {found!r}.")
-    if config.get("version") != VERSION:
-        raise ValueError(f"{file} has version {config.get('version')}, this saekit reads version {VERSION}.")
-    for key in ("configuration", "reads", "writes", "provenance"):
-        if key not in config:
-            raise ValueError(f"{file} lacks {key!r}.")
-    try:
-        dictionary = _built(config).to(dtype)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"{file} does not describe a dictionary: {error}") from error
-    weights = folder / "weights.safetensors"
-    try:
-        state = load_file(weights)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{weights} is missing, cut or not a safetensors file ({error}).") from error
-    grown = latents_in(state)
-    if grown and grown != dictionary.d_sae and type(dictionary).resize is not Dictionary.resize:
-        dictionary.resize(grown)
-    expected = stored(dictionary)
-    for name, tensor in expected.items():
-        if name not in state:
-            raise ValueError(f"{weights} lacks {name!r} of shape {list(tensor.shape)}; it holds {', '.join(state)}.")
-        if state[name].shape != tensor.shape:
-            raise ValueError(
-                f"{weights}: {name!r} should have shape {list(tensor.shape)}, found {list(state[name].shape)}."
-            )
-    if surplus := [name for name in state if name not in expected]:
-        raise ValueError(f"{weights} holds {surplus[0]!r}, which this dictionary has not.")
-    with torch.no_grad():
-        for name, tensor in expected.items():
-            tensor.copy_(state[name])
-    return dictionary.eval().requires_grad_(False)
-
-
-def _built(config: dict[str, Any]) -> Dictionary:
-    """The dictionary that a config describes, its weights drawn only to be replaced."""
-    reads, writes = config["reads"], config["writes"]
-    wiring = Wiring(list(reads), list(writes), bool(config.get("each")))
-    with torch.random.fork_rng(devices=[]):
-        dictionary = Method.from_json(config["configuration"]).build(wiring, dict(reads) | dict(writes))
-    dictionary.provenance = Provenance(**config["provenance"])
-    return dictionary

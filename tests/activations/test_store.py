@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import saekit as sk
-from saekit.activations import ActivationStore, StoreStream, StreamState, harvest, store, with_ray
+from saekit.activations import ActivationStore, StoreStream, StreamState, harvest, model_worker, store
 from saekit.corpora import load_corpus
 
 SITES = ["blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"]
@@ -76,7 +76,7 @@ def test_killed_at_any_moment(tiny_gpt2, built, tmp_path, monkeypatch, moment):
         return wrapper
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        for module, name in ((store, "save_file"), (with_ray, "forward"), (store, "_digest")):
+        for module, name in ((store, "save_file"), (model_worker, "forward"), (store, "_digest")):
             patch.setattr(module, name, deadly(getattr(module, name)))
         patch.setattr(store.json, "dumps", deadly(json.dumps))
         build(tiny_gpt2, tmp_path, dtype=torch.float32)

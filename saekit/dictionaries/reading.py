@@ -1,0 +1,74 @@
+"""Reading a dictionary that ``write_dictionary`` saved."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from saekit.dictionaries.dictionary import Dictionary
+from saekit.dictionaries.method import Method
+from saekit.dictionaries.provenance import Provenance
+from saekit.dictionaries.storage import FORMAT, VERSION, latents_in, stored
+from saekit.dictionaries.wiring import Wiring
+
+
+def read_dictionary(folder: str | Path, dtype: torch.dtype = torch.float32) -> Dictionary:
+    """Load a dictionary saved by ``write_dictionary``, its weights frozen, in ``dtype``.
+
+    Raises ValueError naming the file, the key, what was expected and what was found.
+    """
+    folder = Path(folder)
+    file = folder / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file} is not a readable JSON file ({error}).") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        found = config.get("format") if isinstance(config, dict) else type(config).__name__
+        raise ValueError(f"{file} is not a saekit dictionary: expected format {FORMAT!r}, found {found!r}.")
+    if config.get("version") != VERSION:
+        raise ValueError(f"{file} has version {config.get('version')}, this saekit reads version {VERSION}.")
+    for key in ("configuration", "reads", "writes", "provenance"):
+        if key not in config:
+            raise ValueError(f"{file} lacks {key!r}.")
+    try:
+        dictionary = _built(config).to(dtype)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} does not describe a dictionary: {error}") from error
+    weights = folder / "weights.safetensors"
+    try:
+        state = load_file(weights)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{weights} is missing, cut or not a safetensors file ({error}).") from error
+    grown = latents_in(state)
+    if grown and grown != dictionary.d_sae and type(dictionary).resize is not Dictionary.resize:
+        dictionary.resize(grown)
+    expected = stored(dictionary)
+    for name, tensor in expected.items():
+        if name not in state:
+            raise ValueError(f"{weights} lacks {name!r} of shape {list(tensor.shape)}; it holds {', '.join(state)}.")
+        if state[name].shape != tensor.shape:
+            raise ValueError(
+                f"{weights}: {name!r} should have shape {list(tensor.shape)}, found {list(state[name].shape)}."
+            )
+    if surplus := [name for name in state if name not in expected]:
+        raise ValueError(f"{weights} holds {surplus[0]!r}, which this dictionary has not.")
+    with torch.no_grad():
+        for name, tensor in expected.items():
+            tensor.copy_(state[name])
+    return dictionary.eval().requires_grad_(False)
+
+
+def _built(config: dict[str, Any]) -> Dictionary:
+    """The dictionary that a config describes, its weights drawn only to be replaced."""
+    reads, writes = config["reads"], config["writes"]
+    wiring = Wiring(list(reads), list(writes), bool(config.get("each")))
+    with torch.random.fork_rng(devices=[]):
+        dictionary = Method.from_json(config["configuration"]).build(wiring, dict(reads) | dict(writes))
+    dictionary.provenance = Provenance(**config["provenance"])
+    return dictionary
