@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from saekit_kernels import SparseCodes
+
 from saekit.dictionaries.baselines import ICA, PCA, FrozenDecoder, Neurons, RandomDirections
 from saekit.dictionaries.batch_top_k import BatchTopK, BatchTopKDictionary
 from saekit.dictionaries.dictionary import Activation, Dictionary
@@ -49,6 +51,7 @@ __all__ = [
     "RandomDirections",
     "ReLU",
     "ReLUDictionary",
+    "SparseCodes",
     "TiedEncoder",
     "TopK",
     "TopKDictionary",

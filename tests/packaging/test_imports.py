@@ -195,3 +195,16 @@ def test_threads_spin_for_a_short_while_unless_somebody_says_otherwise(given: di
     code = "import saekit, os, sys; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert out.stdout.split() == [expected, "False"]
+
+
+def test_the_table_of_contents_names_what_is_there() -> None:
+    """Every name of __init__.pyi is there, is offered, and type checkers read the same file; what is not is an error."""
+    import saekit as sk
+
+    assert set(sk.__all__) <= set(dir(sk)) and "__version__" in dir(sk)
+    assert {"train", "export", "SparseCodes", "FeatureBrowser", "metrics"} <= set(sk.__all__)
+    assert all(getattr(sk, name) is not None for name in sk.__all__)
+    with pytest.raises(AttributeError, match="module 'saekit' has no attribute 'trian'"):
+        _ = sk.trian  # type: ignore[attr-defined]
+    with pytest.raises(ImportError, match="DictionaryConfiguration is called Method now"):
+        _ = sk.DictionaryConfiguration  # type: ignore[attr-defined]
