@@ -145,10 +145,11 @@ def test_refused(tiny_gpt2, built, tmp_path):
     (tmp_path / "manifest.json").write_text('{"format": "other"}')
     with pytest.raises(ValueError, match=r"should hold 'saekit\.activations', version 1, found 'other'"):
         ActivationStore.open(tmp_path)
-    with pytest.raises(ValueError, match="another store; it differs in dtype"):
+    with pytest.raises(ValueError, match=r"another store; it differs in dtype \(there 'float32', here 'float16'\)"):
         build(tiny_gpt2, built.folder)
     with pytest.raises(
-        ValueError, match=r"does not hold 'blocks\.0\.hook_mlp_out'; it holds blocks\.0\.hook_resid_post"
+        ValueError,
+        match=r"does not hold 'blocks\.0\.hook_mlp_out'; the closest is '.*' \(of blocks\.0\.hook_resid_post",
     ):
         sk.train(built, "blocks.0.hook_mlp_out", sk.TopK(d_sae=4, k=1))
     with pytest.raises(ValueError, match="needs a site, and no corpus"):

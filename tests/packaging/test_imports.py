@@ -198,7 +198,7 @@ def test_threads_spin_for_a_short_while_unless_somebody_says_otherwise(given: di
 
 
 def test_the_table_of_contents_names_what_is_there() -> None:
-    """Every name of __init__.pyi is there, is offered, and type checkers read the same file; what is not is an error."""
+    """Every name of __init__.pyi is there, and what is not there is an error."""
     import saekit as sk
 
     assert set(sk.__all__) <= set(dir(sk)) and "__version__" in dir(sk)
