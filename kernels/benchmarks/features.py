@@ -36,7 +36,7 @@ from features_table import table
 from safetensors.torch import save_file
 
 import saekit as sk
-from saekit.activations import harvest, with_ray
+from saekit.activations import harvest, model_worker
 from saekit.features.building import build, near_misses, part, reading
 from saekit.features.building.neighbours import Neighbours
 from saekit.features.building.output_path import OutputPath
@@ -49,7 +49,7 @@ SITE, LATENTS, K, TOKENS, ROW = "blocks.3.hook_resid_post", 16384, 16, 200_704, 
 PEER_FEATURES = 256
 PARTS: list[tuple[Any, str, str]] = [
     (reading, "tokenize", "tokenizing"),
-    (with_ray, "forward", "model"),
+    (model_worker, "forward", "model"),
     (reading, "_encoded", "encoding"),
     (near_misses.NearMisses, "add", "near misses"),
     (near, "merged", "near misses"),

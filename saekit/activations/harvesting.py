@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from tqdm.std import tqdm
 
 from saekit.activations.finite import check_finite
+from saekit.activations.model_worker import read_parts
 from saekit.activations.modules import ModuleActivations, harvest_module
 from saekit.activations.tokens import TokenRows, tokenize
-from saekit.activations.with_ray import check_engine, read_parts
 from saekit.corpora import Corpus, load_corpus
+from saekit.engines import check_engine
 from saekit.files.choices import unknown
 from saekit.models import ROWS_AT_ONCE, check_site, describe_model, joined
 

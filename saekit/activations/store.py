@@ -23,9 +23,10 @@ from torch import Tensor
 from tqdm.std import tqdm
 
 from saekit.activations.finite import check_finite
+from saekit.activations.model_worker import read_parts
 from saekit.activations.tokens import TokenRows, tokenize
-from saekit.activations.with_ray import check_engine, read_parts
 from saekit.corpora import Corpus, load_corpus
+from saekit.engines import check_engine
 from saekit.files import remove_leftovers, write_atomically
 from saekit.files.durations import LONG, TimeLeft, spoken_bytes, spoken_duration
 from saekit.files.manifests import check_same, write_json

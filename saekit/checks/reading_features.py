@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from saekit.features.explanations.predicate import within
+from saekit.corpora.predicates.predicate import within
 from saekit.features.explanations.scoring import ExplanationScore
 
 GOOD = 0.8  # F1, or score, from which on a latent or an explanation is a good one

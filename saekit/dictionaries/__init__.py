@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from saekit_kernels import SparseCodes
+
 from saekit.dictionaries.baselines import ICA, PCA, FrozenDecoder, Neurons, RandomDirections
 from saekit.dictionaries.batch_top_k import BatchTopK, BatchTopKDictionary
 from saekit.dictionaries.dictionary import Activation, Dictionary
@@ -16,12 +18,12 @@ from saekit.dictionaries.method import Method, check_k
 from saekit.dictionaries.nested import NestedDictionary, NestedMethod
 from saekit.dictionaries.parts import LinearDecoder, LinearEncoder, Part, TiedEncoder
 from saekit.dictionaries.provenance import Provenance, check_model
+from saekit.dictionaries.reading import read_dictionary
 from saekit.dictionaries.relu import ReLU, ReLUDictionary
 from saekit.dictionaries.sites import check_one_site
-from saekit.dictionaries.storage import read_dictionary
+from saekit.dictionaries.storage import latents_in, stored, write_dictionary
 from saekit.dictionaries.top_k import TopK, TopKDictionary
 from saekit.dictionaries.wiring import Wiring
-from saekit.dictionaries.writing import latents_in, stored, write_dictionary
 
 __all__ = [
     "ICA",
@@ -49,6 +51,7 @@ __all__ = [
     "RandomDirections",
     "ReLU",
     "ReLUDictionary",
+    "SparseCodes",
     "TiedEncoder",
     "TopK",
     "TopKDictionary",

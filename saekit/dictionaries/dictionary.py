@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from saekit.dictionaries import sites, views
 from saekit.dictionaries.parts.part import Part
 from saekit.dictionaries.provenance import Provenance
+from saekit.dictionaries.storage import write_dictionary
 from saekit.dictionaries.wiring import Wiring
-from saekit.dictionaries.writing import write_dictionary
 from saekit.files.choices import unknown
 from saekit.objectives import Batch, Loss, State, squared_error
 

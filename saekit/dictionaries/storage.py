@@ -1,85 +1,59 @@
-"""saekit's own format, read: a folder with ``config.json`` and ``weights.safetensors`` (see ``writing``)."""
+"""saekit's own format: a folder with ``config.json`` (what it is) and ``weights.safetensors`` (its tensors).
+
+Files are written beside their place, flushed to the disk and renamed, so that a reader never sees half a file.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from saekit.dictionaries.dictionary import Dictionary
-from saekit.dictionaries.method import Method
-from saekit.dictionaries.provenance import Provenance
-from saekit.dictionaries.wiring import Wiring
-from saekit.dictionaries.writing import FORMAT, VERSION, latents_in, stored
+from saekit.files import write_atomically
+from saekit.files.checkpoints import without_sharing
+
+FORMAT, VERSION = "saekit.dictionary", 1
+
+# Dictionary.save writes with these, so they know it by its attributes alone.
 
 
-def read_dictionary(folder: str | Path, dtype: torch.dtype = torch.float32) -> Dictionary:
-    """Load a dictionary saved by ``write_dictionary``, its weights frozen, in ``dtype``.
+def stored(dictionary: Any) -> dict[str, Tensor]:
+    """Its tensors by the names they have in files, ``encoder_directions`` for the encoder's directions."""
+    return {
+        name.replace("encoder.", "encoder_").replace("decoder.", "decoder_"): tensor
+        for name, tensor in dictionary.state_dict().items()
+    }
 
-    Raises ValueError naming the file, the key, what was expected and what was found.
-    """
+
+def latents_in(state: Mapping[str, Tensor]) -> int:
+    """How many latents the dictionary has whose tensors these are; 0 where they do not say. Of a nested one the
+    ``latent_max`` is its base's."""
+    named = [name for name in state if name.rpartition(".")[2] == "latent_max"]
+    return len(state[min(named, key=len)]) if named else 0
+
+
+def write_dictionary(dictionary: Any, folder: str | Path) -> Path:
+    """Save a dictionary; what was there before stays until both new files are whole."""
     folder = Path(folder)
-    file, weights = folder / "config.json", folder / "weights.safetensors"
-    config = _config(file)
-    try:
-        dictionary = _built(config).to(dtype)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"{file} does not describe a dictionary: {error}") from error
-    try:
-        state = load_file(weights)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{weights} is missing, cut or not a safetensors file ({error}).") from error
-    grown = latents_in(state)
-    if grown and grown != dictionary.d_sae and type(dictionary).resize is not Dictionary.resize:
-        dictionary.resize(grown)
-    expected = stored(dictionary)
-    _check_tensors(state, expected, weights)
-    with torch.no_grad():
-        for name, tensor in expected.items():
-            tensor.copy_(state[name])
-    return dictionary.eval().requires_grad_(False)
+    config = {
+        "format": FORMAT,
+        "version": VERSION,
+        "configuration": dictionary.method.to_json(),
+        "reads": dictionary.read_widths,
+        "writes": dictionary.write_widths,
+        "each": dictionary.wiring.each,
+        "provenance": dictionary.provenance.to_json(),
+    }
+    state = without_sharing(stored(dictionary))
+    text = json.dumps(config, indent=1, default=dict)
 
+    def write_both(path: Path) -> None:
+        path.write_text(text, encoding="utf-8")
+        write_atomically(folder / "weights.safetensors", lambda path: save_file(state, path))
 
-def _config(file: Path) -> dict[str, Any]:
-    """What a config.json says. Raises ValueError where it is not that of a dictionary this saekit reads."""
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{file} is not a readable JSON file ({error}).") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        found = config.get("format") if isinstance(config, dict) else type(config).__name__
-        raise ValueError(f"{file} is not a saekit dictionary: expected format {FORMAT!r}, found {found!r}.")
-    if config.get("version") != VERSION:
-        raise ValueError(f"{file} has version {config.get('version')}, this saekit reads version {VERSION}.")
-    for key in ("configuration", "reads", "writes", "provenance"):
-        if key not in config:
-            raise ValueError(f"{file} lacks {key!r}.")
-    return config
-
-
-def _check_tensors(state: dict[str, Tensor], expected: dict[str, Tensor], file: Path) -> None:
-    """Raise ValueError for a tensor of the file that is missing, of another shape, or one too many."""
-    for name, tensor in expected.items():
-        if name not in state:
-            raise ValueError(f"{file} lacks {name!r} of shape {list(tensor.shape)}; it holds {', '.join(state)}.")
-        if state[name].shape != tensor.shape:
-            raise ValueError(
-                f"{file}: {name!r} should have shape {list(tensor.shape)}, found {list(state[name].shape)}."
-            )
-    if surplus := [name for name in state if name not in expected]:
-        raise ValueError(f"{file} holds {surplus[0]!r}, which this dictionary has not.")
-
-
-def _built(config: dict[str, Any]) -> Dictionary:
-    """The dictionary that a config describes, its weights drawn only to be replaced."""
-    reads, writes = config["reads"], config["writes"]
-    wiring = Wiring(list(reads), list(writes), bool(config.get("each")))
-    with torch.random.fork_rng(devices=[]):
-        dictionary = Method.from_json(config["configuration"]).build(wiring, dict(reads) | dict(writes))
-    dictionary.provenance = Provenance(**config["provenance"])
-    return dictionary
+    write_atomically(folder / "config.json", write_both)
+    return folder

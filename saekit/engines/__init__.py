@@ -1,3 +1,8 @@
-"""Where work runs: this process, or several that torchrun starts."""
+"""Where work runs: ``mapped`` takes a worker over many items, in this process or on a Ray cluster (``cluster``);
+``processes`` is what those know of each other that torchrun starts to train together."""
 
 from __future__ import annotations
+
+from saekit.engines.mapping import ENGINES, Item, Worker, check_engine, mapped
+
+__all__ = ["ENGINES", "Item", "Worker", "check_engine", "mapped"]

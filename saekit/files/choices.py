@@ -27,9 +27,9 @@ def offered(given: Any, known: Collection[Any]) -> str:
     return f"the closest is {closest(given, names)!r}{all_of_them}"
 
 
-def closest(given: Any, known: Collection[str]) -> str:
-    """The most similar of the names, at least one, by difflib's ratio."""
-    return difflib.get_close_matches(str(given), known, 1, 0.0)[0]
+def closest(given: Any, known: Collection[str], similar: float = 0.0) -> str | None:
+    """The most similar of the names by difflib's ratio; None where none is so ``similar`` (0 to 1)."""
+    return next(iter(difflib.get_close_matches(str(given), known, 1, similar)), None)
 
 
 def checked(what: str, given: T, known: Collection[Any]) -> T:

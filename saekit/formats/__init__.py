@@ -1,7 +1,9 @@
-"""On-disk formats, and load_dictionary, which finds the right one."""
+"""On-disk formats of dictionaries: one registry, one file a format, saekit's own (``native``) among them."""
 
 from __future__ import annotations
 
-from saekit.formats.load import load_dictionary
+from saekit.formats import native as native  # registers it
+from saekit.formats.load import export, load_dictionary, shipped
+from saekit.formats.registry import REGISTRY, Format, register
 
-__all__ = ["load_dictionary"]
+__all__ = ["REGISTRY", "Format", "export", "load_dictionary", "register", "shipped"]

@@ -39,7 +39,7 @@ def test_flat_holds_the_counted_tokens_row_after_row(model):
     flat = acts.flat(POST)
     by_hand = [acts[POST][r, p] for r in range(len(acts.rows)) for p in range(acts.mask.shape[1]) if acts.mask[r, p]]
     assert torch.equal(flat, torch.stack(by_hand))
-    with pytest.raises(KeyError, match=r"blocks.0.hook_resid_pre' was not harvested; there are blocks.1"):
+    with pytest.raises(KeyError, match=r"harvested at 'blocks.0.hook_resid_pre'; the only one is 'blocks.1"):
         acts[PRE]
 
 

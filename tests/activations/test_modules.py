@@ -113,7 +113,7 @@ def test_refused(images, tiny_gpt2):
         harvest(model, spoiled, "second", batch_size=16)
     with pytest.raises(ValueError, match="2 dimensions, and channels=2 is none of them"):
         harvest(model, images, "head", channels=2).flat("head")
-    with pytest.raises(KeyError, match="'head' was not harvested; there are first"):
+    with pytest.raises(KeyError, match="nothing harvested at 'head'; the only one is 'first'"):
         harvest(model, images, "first")["head"]
     with pytest.raises(TypeError, match="channels is for modules without hooks"):
         harvest(tiny_gpt2, ["the cat"], "blocks.0.hook_resid_post", channels=1)

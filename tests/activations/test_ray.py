@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import saekit as sk
-from saekit.activations import ActivationStore, with_ray
+from saekit.activations import ActivationStore, model_worker
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'saekit[ray]'")
 SITES = ["blocks.1.hook_resid_post", "blocks.0.attn.hook_z"]
@@ -54,21 +54,21 @@ def test_a_store_holds_the_bytes_of_the_local_one_and_goes_on_after_a_failure(mo
         torch.set_num_threads(threads)
     assert len(local.shards) >= 2
 
-    class Failing(with_ray.RayReader):
+    class Failing(model_worker.ModelWorker):
         def __call__(self, item):
             raise FloatingPointError("the worker's memory is worn out")
 
-    add, reader = ActivationStore._add, with_ray.RayReader
+    add, reader = ActivationStore._add, model_worker.ModelWorker
 
     def then_fail(self, tensors):
         add(self, tensors)
-        monkeypatch.setattr(with_ray, "RayReader", Failing)
+        monkeypatch.setattr(model_worker, "ModelWorker", Failing)
 
     monkeypatch.setattr(ActivationStore, "_add", then_fail)
     with pytest.raises(RuntimeError, match=r"cluster failed: FloatingPointError: the worker's memory is worn out$"):
         build(folder=tmp_path / "ray", engine="ray", workers=2)
     monkeypatch.undo()
-    assert with_ray.RayReader is reader and len(ActivationStore.open(tmp_path / "ray").shards) == 1
+    assert model_worker.ModelWorker is reader and len(ActivationStore.open(tmp_path / "ray").shards) == 1
     first = (tmp_path / "ray" / local.shards[0]["file"]).stat().st_mtime_ns
     build(folder=tmp_path / "ray", engine="ray", workers=2)
     assert (tmp_path / "ray" / local.shards[0]["file"]).stat().st_mtime_ns == first, "what was there is not read again"
@@ -91,7 +91,7 @@ def test_a_failing_worker_ends_in_a_message(model):
 
 
 def test_refused(model):
-    with pytest.raises(ValueError, match="engine is 'local' or 'ray', found 'dask'"):
+    with pytest.raises(ValueError, match=r"engine cannot be 'dask'; the closest is 'local' \(of local, ray\)"):
         sk.activations.harvest(model, ["The cat."], SITES, engine="dask")
-    with pytest.raises(ValueError, match="engine is 'local' or 'ray', found 'dask'"):
+    with pytest.raises(ValueError, match=r"engine cannot be 'dask'; the closest is 'local' \(of local, ray\)"):
         ActivationStore.build(model, ["The cat."], SITES, "nowhere", tokens=10, engine="dask")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import saekit as sk
-from saekit.activations import ActivationStore, StoreStream, StreamState, harvest, store, with_ray
+from saekit.activations import ActivationStore, StoreStream, StreamState, harvest, model_worker, store
 from saekit.corpora import load_corpus
 
 SITES = ["blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"]
@@ -76,7 +76,7 @@ def test_killed_at_any_moment(tiny_gpt2, built, tmp_path, monkeypatch, moment):
         return wrapper
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        for module, name in ((store, "save_file"), (with_ray, "forward"), (store, "_digest")):
+        for module, name in ((store, "save_file"), (model_worker, "forward"), (store, "_digest")):
             patch.setattr(module, name, deadly(getattr(module, name)))
         patch.setattr(store.json, "dumps", deadly(json.dumps))
         build(tiny_gpt2, tmp_path, dtype=torch.float32)
@@ -145,10 +145,11 @@ def test_refused(tiny_gpt2, built, tmp_path):
     (tmp_path / "manifest.json").write_text('{"format": "other"}')
     with pytest.raises(ValueError, match=r"should hold 'saekit\.activations', version 1, found 'other'"):
         ActivationStore.open(tmp_path)
-    with pytest.raises(ValueError, match="another store; it differs in dtype"):
+    with pytest.raises(ValueError, match=r"another store; it differs in dtype \(there 'float32', here 'float16'\)"):
         build(tiny_gpt2, built.folder)
     with pytest.raises(
-        ValueError, match=r"does not hold 'blocks\.0\.hook_mlp_out'; it holds blocks\.0\.hook_resid_post"
+        ValueError,
+        match=r"does not hold 'blocks\.0\.hook_mlp_out'; the closest is '.*' \(of blocks\.0\.hook_resid_post",
     ):
         sk.train(built, "blocks.0.hook_mlp_out", sk.TopK(d_sae=4, k=1))
     with pytest.raises(ValueError, match="needs a site, and no corpus"):

@@ -72,9 +72,9 @@ def test_bad_input(tmp_path):
     (tmp_path / "empty.txt").write_text("  \n")
     (tmp_path / "nothing").mkdir()
     for wrong, message in [
-        (lambda: load_corpus("microwrld"), "did you mean 'microworld'"),
-        (lambda: load_corpus("microworld", "held_out"), "did you mean 'heldout'"),
-        (lambda: load_corpus("microworld", kinds=["capital"]), "did you mean 'capitals'"),
+        (lambda: load_corpus("microwrld"), "'microwrld'; the closest is 'microworld'"),
+        (lambda: load_corpus("microworld", "held_out"), "no split 'held_out'; the closest is 'heldout'"),
+        (lambda: load_corpus("microworld", kinds=["capital"]), "no kind 'capital'; the closest is 'capitals'"),
         (lambda: load_corpus("microworld", kinds=[]), "kinds is empty"),
         (lambda: load_corpus("microworld", "heldout", n=10_000), "holds 9,500"),
         (lambda: load_corpus("microworld", n=0), "at least 1"),

@@ -130,7 +130,7 @@ def test_join_and_split_are_inverse() -> None:
     assert {site: part.shape for site, part in parts.items()} == {"c": (2, 3, 4), "d": (2, 3, 1), "e": (2, 3, 2)}
     assert torch.equal(sae.join_writes(parts), flat)
     assert torch.equal(torch.cat([sae.decoder_directions_at(s) for s in sae.writes], 1), sae.decoder_directions)
-    with pytest.raises(ValueError, match="does not write 'a'; it writes c, d, e"):
+    with pytest.raises(ValueError, match=r"does not write 'a'; the closest is '\w' \(of c, d, e\)"):
         sae.decoder_directions_at("a")
 
 

@@ -235,7 +235,10 @@ def test_it_goes_through_json():
     ("wrong", "message"),
     [
         (lambda m: quiet(torch.ones(60, 4), None, sk.EndToEnd(sk.TopK(d_sae=8, k=2))), "EndToEnd needs models, rows,"),
-        (lambda m: sk.EndToEnd(sk.TopK(d_sae=8, k=2), loss="mse"), "loss is 'kl' or 'ce', found 'mse'"),
+        (
+            lambda m: sk.EndToEnd(sk.TopK(d_sae=8, k=2), loss="mse"),
+            "loss cannot be 'mse'; the closest is 'ce' .of kl, ce",
+        ),
         (lambda m: sk.EndToEnd(sk.TopK(d_sae=8, k=2), base_weight=-1.0), "at least 0, found -1"),
         (lambda m: sk.EndToEnd(sk.ITDA(d_sae=8)), "trains by gradient, which ITDA is not made by"),
         (lambda m: sk.EndToEnd(16), r"goes around a method such as sk\.TopK\(d_sae=…\), found 16"),

@@ -139,7 +139,7 @@ def test_several_on_one_pass_are_each_as_alone(tmp_path):
     ("wrong", "message"),
     [
         (lambda: sk.ReLU(d_sae=0), "d_sae must be at least 1, found 0"),
-        (lambda: sk.ReLU(d_sae=4, sparsity="l0"), "sparsity is one of 'l1', 'log', 'tanh', found 'l0'"),
+        (lambda: sk.ReLU(d_sae=4, sparsity="l0"), "sparsity cannot be 'l0'; the closest is 'l1' .of l1, log, tanh"),
         (lambda: sk.ReLU(d_sae=4, sparsity_weight=-1), "at least 0, found -1"),
         (lambda: sk.BatchTopK(d_sae=4, k=0), "k must be between 1 and d_sae = 4, found 0"),
         (lambda: sk.TopK(d_sae=4, k=1.5), "whole number, found 1.5"),

@@ -31,9 +31,9 @@ def own(**members: Any) -> type[Method]:
     [
         (
             {"needs": frozenset({"gradient"})},
-            "Own needs 'gradient' of a batch; there are rows, .*closest is 'gradients'",
+            r"Own\.needs cannot name 'gradient'; the closest is 'gradients' \(of rows, gradients, labels, models\)",
         ),
-        ({"learner": "grow"}, r"Own\.learner is 'grow'; there are gradient, growing, fit, the closest is 'growing'"),
+        ({"learner": "grow"}, r"Own\.learner cannot be 'grow'; the closest is 'growing' \(of gradient, growing, fit\)"),
     ],
 )
 def test_a_need_or_learner_that_nobody_meets(members, message):

@@ -179,11 +179,14 @@ def test_very_active_latents_keep_a_sample_of_their_firings(make, tmp_path) -> N
 
 def test_refusals(make, tmp_path, sae, tiny_gpt2, tiny_llama) -> None:
     store = make(tmp_path / "s")
-    with pytest.raises(ValueError, match=r"was made with top=3, not 4: choose another folder"):
+    with pytest.raises(
+        ValueError,
+        match=r"holds another store; it differs in settings\.top \(there 3, here 4\)\. Choose another folder",
+    ):
         make(tmp_path / "s", top=4)
     with torch.no_grad():
         sae.decoder_bias += 1
-    with pytest.raises(ValueError, match=r"differs in dictionary"):
+    with pytest.raises(ValueError, match=r"differs in dictionary\.fingerprint \(there '\w+', here '\w+'\)"):
         make(tmp_path / "s")
     with pytest.raises(ValueError, match="this model has"):
         store.check_model(tiny_gpt2)

@@ -155,7 +155,7 @@ def test_an_explanation_is_scored_kept_and_searchable(store) -> None:
         store.explain(latent, "it fires where somebody begins to speak")
     for unknown in ("concept(entity.countri)", Concept("entity.countri")):
         with pytest.raises(
-            ValueError, match=r"there is no concept 'entity\.countri'; the nearest is 'entity\.country'\.$"
+            ValueError, match=r"there is no concept 'entity\.countri'; the closest is 'entity\.country'"
         ):
             store.explain(latent, unknown)
     assert str(After(Concept("animal"))) == "after(concept(animal))"

@@ -185,7 +185,7 @@ def test_the_default_strength(sae: Any) -> None:
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
-        ({"latent": 0, "mode": "remove"}, "mode is one of add, ablate, clamp, .* found 'remove'"),
+        ({"latent": 0, "mode": "remove"}, "mode cannot be 'remove'; the closest is '.*' .of add, ablate, clamp, "),
         ({"latent": 0, "tokens": "last"}, "tokens is 'all', 'prompt', 'generated' or positions, found 'last'"),
         ({"latent": 0, "tokens": 1.5}, "a position is an integer .* found 1.5"),
         ({"latent": 0, "tokens": [1, 2.5]}, "a position is an integer"),

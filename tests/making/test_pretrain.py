@@ -113,9 +113,11 @@ def test_a_loss_that_is_not_finite_moves_no_weight(tmp_path):
 def test_another_runs_folder_is_refused(tmp_path):
     open_run(tmp_path, SETTINGS)
     open_run(tmp_path, SETTINGS)
-    with pytest.raises(ValueError, match=r"holds another run \(width 16 there, 32 here; layers 1 there, 2 here\)"):
+    with pytest.raises(
+        ValueError, match=r"holds another run; it differs in width \(there 16, here 32\); layers \(there 1, here 2\)"
+    ):
         open_run(tmp_path, Settings(**{**vars(SETTINGS), "width": 32, "layers": 2}))
-    with pytest.raises(ValueError, match="tokens 2560 there, 999 here"):
+    with pytest.raises(ValueError, match=r"tokens \(there 2560, here 999\)"):
         command.main([str(tmp_path), "--tokens", "999", "--width", "16", "--layers", "1"])
 
 

@@ -106,7 +106,7 @@ def test_bad_input():
     x = torch.zeros(3, 2)
     with pytest.raises(ValueError, match=r"one shape, found \(3, 2\) and \(3, 1\)"):
         explained_variance(x, x[:, :1])
-    with pytest.raises(ValueError, match="found 'sae_bench_17'"):
+    with pytest.raises(ValueError, match="definition cannot be 'sae_bench_17'; the only one is 'saekit'"):
         explained_variance(x, x, definition="sae_bench_17")
     with pytest.raises(ValueError, match="no tokens"):
         explained_variance(x[:0], x[:0])

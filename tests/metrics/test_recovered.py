@@ -88,7 +88,7 @@ def test_the_first_tokens_only(tiny_gpt2, rows):
 
 def test_refused(tiny_gpt2, rows):
     dictionary = dictionary_of(torch.eye(16))
-    with pytest.raises(ValueError, match="ablation is 'zero' or 'mean', found 'noise'"):
+    with pytest.raises(ValueError, match=r"ablation cannot be 'noise'; the closest is 'zero' \(of zero, mean\)"):
         recovered(tiny_gpt2, dictionary, rows, ablation="noise")
     with pytest.raises(ValueError, match="no prediction to judge"):
         recovered(tiny_gpt2, dictionary, sk.activations.tokenize(tiny_gpt2, torch.tensor([[3]])))

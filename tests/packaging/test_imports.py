@@ -176,9 +176,9 @@ def test_importing_saekit_costs_no_more_than_torch() -> None:
     assert saekit_seconds <= 1.3 * torch_seconds + 0.3, f"{saekit_seconds:.2f} s, and torch {torch_seconds:.2f} s"
 
 
-@pytest.mark.parametrize("part", ["files", "corpora", "plots"])
+@pytest.mark.parametrize("part", ["files", "corpora", "corpora.predicates", "plots"])
 def test_these_parts_need_no_torch(part: str) -> None:
-    if not (ROOT / "saekit" / part / "__init__.py").exists():
+    if not (ROOT / "saekit" / part.replace(".", "/") / "__init__.py").exists():
         pytest.skip(f"saekit.{part} is not there yet")
     _, loaded = seconds_to_import(f"import saekit.{part}")
     assert f"saekit.{part}" in loaded and "torch" not in loaded
@@ -195,3 +195,16 @@ def test_threads_spin_for_a_short_while_unless_somebody_says_otherwise(given: di
     code = "import saekit, os, sys; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert out.stdout.split() == [expected, "False"]
+
+
+def test_the_table_of_contents_names_what_is_there() -> None:
+    """Every name of __init__.pyi is there, and what is not there is an error."""
+    import saekit as sk
+
+    assert set(sk.__all__) <= set(dir(sk)) and "__version__" in dir(sk)
+    assert {"train", "export", "SparseCodes", "FeatureBrowser", "metrics"} <= set(sk.__all__)
+    assert all(getattr(sk, name) is not None for name in sk.__all__)
+    with pytest.raises(AttributeError, match="module 'saekit' has no attribute 'trian'"):
+        _ = sk.trian  # type: ignore[attr-defined]
+    with pytest.raises(ImportError, match="DictionaryConfiguration is called Method now"):
+        _ = sk.DictionaryConfiguration  # type: ignore[attr-defined]

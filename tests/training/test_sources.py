@@ -99,9 +99,9 @@ def test_several_sites_have_no_single_width():
 @pytest.mark.parametrize(
     ("x", "site", "message"),
     [
-        ({"a": normal(9, 4)}, "b", "there is no array 'b'; there are a"),
-        ({"a": normal(9, 4)}, sk.Wiring("a", "c"), "there is no array 'c'; there are a"),
-        (normal(9, 4), "a", "there is no array 'a'; there are x"),
+        ({"a": normal(9, 4)}, "b", "there is no array 'b'; the only one is 'a'"),
+        ({"a": normal(9, 4)}, sk.Wiring("a", "c"), "there is no array 'c'; the only one is 'a'"),
+        (normal(9, 4), "a", "there is no array 'a'; the only one is 'x'"),
         ({"a": normal(9, 4), "b": normal(8, 4)}, None, "there are 9 rows of 'a' and 8 of 'b'"),
         ({"a": normal(9, 4), "b": torch.ones(9)}, None, r"\[n, d\] with n ≥ 1, found shape \(9,\) at 'b'"),
         ({}, None, "at least one array, found an empty mapping"),
@@ -155,7 +155,7 @@ def test_labels_that_nobody_takes():
 
 def test_labels_of_a_corpus_are_named(methods_of_ones_own, tiny_gpt2):
     corpus = sk.load_corpus("microworld", split="heldout")
-    with pytest.raises(ValueError, match="corpus 'microworld' labels no 'cta'; it has "):
+    with pytest.raises(ValueError, match="corpus 'microworld' labels no 'cta'; the closest is '"):
         train(tiny_gpt2, SITE, methods_of_ones_own[0], corpus, tokens=128, labels=["cta"])
     with pytest.raises(ValueError, match=r"labels of a corpus are names of its concepts, found an array of shape \(9,"):
         train(tiny_gpt2, SITE, methods_of_ones_own[0], corpus, tokens=128, labels=torch.ones(9, 2))

@@ -11,7 +11,7 @@ import numpy as np
 
 from saekit.dictionaries import Dictionary, check_model
 from saekit.dictionaries.latent_number import latent_number
-from saekit.dictionaries.storage import read_dictionary
+from saekit.dictionaries.reading import read_dictionary
 from saekit.features import schema
 from saekit.features.asking.database import Database
 from saekit.features.labels.labels import Labels

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 from tqdm.std import tqdm
 
-from saekit.activations.with_ray import check_engine
 from saekit.corpora import Corpus, load_corpus
 from saekit.dictionaries import Dictionary, check_model, check_one_site, stored
 from saekit.dictionaries.provenance import installed_versions
+from saekit.engines import check_engine
 from saekit.features import schema
 from saekit.features.building.chunks import Readings, first_rows, write_chunk
 from saekit.features.building.concepts import Concepts

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from saekit.activations import TokenRows, stacked_concept_masks, tokenize
 from saekit.activations.finite import check_finite
-from saekit.activations.with_ray import read_parts
+from saekit.activations.model_worker import read_parts
 from saekit.corpora import Corpus, Document
 from saekit.dictionaries import Dictionary
 from saekit.features.building.near_misses import NearMisses

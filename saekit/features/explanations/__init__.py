@@ -5,11 +5,10 @@ Offline an explanation is a predicate; free text needs a chat model (`ChatJudge`
 
 from __future__ import annotations
 
+from saekit.corpora.predicates import After, And, Before, Concept, Not, Or, Predicate, Tokens, from_json, parse
 from saekit.features.explanations.chat import ChatJudge
-from saekit.features.explanations.grammar import parse
 from saekit.features.explanations.judge import Explanation, Judge, MarkedWindow, PredicateJudge
 from saekit.features.explanations.local import LocalJudge
-from saekit.features.explanations.predicate import After, And, Before, Concept, Not, Or, Predicate, Tokens, from_json
 from saekit.features.explanations.proposals import Proposal, propose
 from saekit.features.explanations.scoring import Answers, ExplanationScore, score
 

@@ -9,9 +9,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from saekit.corpora.predicates import Concept, Predicate, Tokens, parse
 from saekit.features.asking.windows import Window
-from saekit.features.explanations.grammar import parse
-from saekit.features.explanations.predicate import Concept, Predicate, Tokens
 
 Explanation = Predicate | str
 LONGEST = 10_000  # characters of an explanation

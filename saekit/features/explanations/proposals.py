@@ -18,8 +18,8 @@ from itertools import permutations
 
 import numpy as np
 
+from saekit.corpora.predicates.predicate import After, And, Before, Concept, Not, Or, Predicate, Tokens, folded
 from saekit.features.asking.windows import Window
-from saekit.features.explanations.predicate import After, And, Before, Concept, Not, Or, Predicate, Tokens, folded
 
 MINIMUM_GAIN = 0.01  # of F1 that a further token or part must bring: below, a longer text says no more
 MINIMUM_HITS = 2  # firings on a token text: a text seen once is remembered, not explained

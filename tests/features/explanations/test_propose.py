@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from saekit.features.explanations.predicate import After, Before, Concept, Tokens
+from saekit.corpora.predicates import After, Before, Concept, Tokens
 from saekit.features.explanations.proposals import propose
 
 NOUNS, OTHERS = ("cat", "dog", "fox", "owl"), ("ran", "sat", "the", "of", "red", "saw")

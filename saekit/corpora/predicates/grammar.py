@@ -12,11 +12,10 @@ escapes; a concept's name needs quotes only where it is no dotted word.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection
 
-from saekit.features.explanations.predicate import (
+from saekit.corpora.predicates.predicate import (
     MOST_LEVELS,
     PLAIN_NAME,
     After,
@@ -29,6 +28,7 @@ from saekit.features.explanations.predicate import (
     Tokens,
     within,
 )
+from saekit.files.choices import closest, unknown
 
 WORDS = ("concept", "tokens", "words", "after", "before", "and", "or", "not")
 _PIECE = re.compile(
@@ -44,7 +44,7 @@ def parse(text: str, concepts: Collection[str] | None = None) -> Predicate:
     """The predicate that a text writes.
 
     concepts: names that exist; with them a concept that is neither one of these nor above one is refused.
-    Raises ValueError that names the character and the nearest valid word.
+    Raises ValueError that names the character and the closest valid word.
     """
     return _Parser(text, concepts).whole()
 
@@ -114,9 +114,7 @@ class _Parser:
             name = self.value
             self.at += 1
         if known is not None and not any(within(concept, name) for concept in known):
-            near = difflib.get_close_matches(name, sorted(known), 1, 0.0)
-            hint = f"the nearest is {near[0]!r}" if near else "the corpus has no labels"
-            raise ValueError(f"at character {place}: there is no concept {name!r}; {hint}.")
+            raise ValueError(f"at character {place}: {unknown('there is no concept', name, sorted(known))}")
         return name
 
     def quoted(self) -> str:
@@ -168,9 +166,9 @@ class _Parser:
 
     def wrong(self, expected: str) -> ValueError:
         found = "the end" if self.kind == "end" else repr(self.value[:40])
-        near = difflib.get_close_matches(self.value, WORDS, 1, 0.6) if self.kind == "word" else []
+        near = closest(self.value, WORDS, 0.6) if self.kind == "word" else None
         if self.kind == "unclosed":
             hint = "; the quote is never closed"
         else:
-            hint = f"; the nearest word is {near[0]!r}" if near and near[0] != self.value else ""
+            hint = f"; the closest word is {near!r}" if near and near != self.value else ""
         return ValueError(f"at character {self.place}: expected {expected}, found {found}{hint}.")

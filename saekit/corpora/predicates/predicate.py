@@ -10,9 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from saekit.features.asking.windows import Window
+from typing import Any, Protocol
 
 PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*")  # a concept that needs no quotes
 MOST_LEVELS = 50  # predicates inside one another: deep enough for people, shallow enough for the stack
@@ -28,15 +26,26 @@ def folded(text: str) -> str:
     return text.lstrip(" ").casefold()
 
 
+class Labelled(Protocol):
+    """Neighbouring tokens: the text of each, its labelled concepts, and whether it is counted."""
+
+    @property
+    def texts(self) -> Sequence[str]: ...
+    @property
+    def concepts(self) -> Sequence[frozenset[str]]: ...
+    @property
+    def counted(self) -> Sequence[bool]: ...
+
+
 class Predicate(ABC):
     """Whether each token of a window fits. Uncounted tokens, such as BOS, never do."""
 
-    def holds(self, window: Window) -> tuple[bool, ...]:
+    def holds(self, window: Labelled) -> tuple[bool, ...]:
         """An answer a token."""
         return tuple(fits and counted for fits, counted in zip(self._fits(window), window.counted, strict=True))
 
     @abstractmethod
-    def _fits(self, window: Window) -> Sequence[bool]: ...
+    def _fits(self, window: Labelled) -> Sequence[bool]: ...
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
@@ -58,7 +67,7 @@ class Concept(Predicate):
 
     name: str
 
-    def _fits(self, window: Window) -> Sequence[bool]:
+    def _fits(self, window: Labelled) -> Sequence[bool]:
         return [bool(labels) and any(within(label, self.name) for label in labels) for labels in window.concepts]
 
     def __str__(self) -> str:
@@ -83,7 +92,7 @@ class Tokens(Predicate):
             raise ValueError("a set of tokens needs at least one text, found none.")
         object.__setattr__(self, "texts", texts)
 
-    def _fits(self, window: Window) -> Sequence[bool]:
+    def _fits(self, window: Labelled) -> Sequence[bool]:
         return [(folded(text) if self.fold else text) in self.texts for text in window.texts]
 
     def __str__(self) -> str:
@@ -111,7 +120,7 @@ class _Joined(Predicate):
 class And(_Joined):
     """All of them hold."""
 
-    def _fits(self, window: Window) -> Sequence[bool]:
+    def _fits(self, window: Labelled) -> Sequence[bool]:
         return [all(fits) for fits in zip(*(part.holds(window) for part in self.parts), strict=True)]
 
     def __str__(self) -> str:
@@ -124,7 +133,7 @@ class And(_Joined):
 class Or(_Joined):
     """At least one of them holds."""
 
-    def _fits(self, window: Window) -> Sequence[bool]:
+    def _fits(self, window: Labelled) -> Sequence[bool]:
         return [any(fits) for fits in zip(*(part.holds(window) for part in self.parts), strict=True)]
 
     def __str__(self) -> str:
@@ -140,7 +149,7 @@ class Not(Predicate):
 
     part: Predicate
 
-    def _fits(self, window: Window) -> Sequence[bool]:
+    def _fits(self, window: Labelled) -> Sequence[bool]:
         return [not fits for fits in self.part.holds(window)]
 
     def __str__(self) -> str:
@@ -156,7 +165,7 @@ class After(Predicate):
 
     part: Predicate
 
-    def _fits(self, window: Window) -> Sequence[bool]:
+    def _fits(self, window: Labelled) -> Sequence[bool]:
         return _moved(self.part.holds(window), window.counted)
 
     def __str__(self) -> str:
@@ -172,7 +181,7 @@ class Before(Predicate):
 
     part: Predicate
 
-    def _fits(self, window: Window) -> Sequence[bool]:
+    def _fits(self, window: Labelled) -> Sequence[bool]:
         return _moved(self.part.holds(window)[::-1], window.counted[::-1])[::-1]
 
     def __str__(self) -> str:

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saekit.features.explanations.grammar import parse
-from saekit.features.explanations.predicate import After, And, Before, Concept, Not, Or, Tokens, from_json
+from saekit.corpora.predicates import After, And, Before, Concept, Not, Or, Tokens, from_json, parse
 
 LEAVES = st.one_of(
     st.builds(Concept, st.text() | st.sampled_from(["entity", "entity.person", "and", "or", "not", "concept"])),
@@ -63,8 +62,8 @@ def test_texts_read_by_hand(text, predicate):
     ("text", "complaint"),
     [
         ("", "at character 1: expected concept, .*, found the end"),
-        ("concpt(a)", "at character 1: .* found 'concpt'; the nearest word is 'concept'"),
-        ("concept(a) & token('b')", "at character 14: .* found 'token'; the nearest word is 'tokens'"),
+        ("concpt(a)", "at character 1: .* found 'concpt'; the closest word is 'concept'"),
+        ("concept(a) & token('b')", "at character 14: .* found 'token'; the closest word is 'tokens'"),
         ("concept(a) concept(b)", "at character 12: expected '&', '|' or the end, found 'concept'"),
         ("concept(a", r"at character 10: expected '\)', found the end"),
         ("concept a", r"at character 9: expected '\(' after concept, found 'a'"),
@@ -98,8 +97,8 @@ def test_unknown_concepts_are_refused_where_the_known_are_given():
     assert parse("concept(entity)", known) == Concept("entity")
     assert parse("concept('entity.city')", known) == Concept("entity.city")
     with pytest.raises(
-        ValueError, match=r"at character 9: there is no concept 'entity.persn'; the nearest is 'entity.person'"
+        ValueError, match=r"at character 9: there is no concept 'entity.persn'; the closest is 'entity.person'"
     ):
         parse("concept(entity.persn)", known)
-    with pytest.raises(ValueError, match="the corpus has no labels"):
+    with pytest.raises(ValueError, match="there is no concept 'entity'; there is none"):
         parse("concept(entity)", [])

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from saekit.features.explanations.predicate import After, And, Before, Concept, Not, Or, Tokens, from_json
+from saekit.corpora.predicates import After, And, Before, Concept, Not, Or, Tokens, from_json
 
 
 def where(predicate, window) -> list[int]:

@@ -1,0 +1,55 @@
+# The table of contents of saekit, read by lazy_loader and by type checkers: every public name, once.
+
+from . import activations as activations
+from . import checks as checks
+from . import corpora as corpora
+from . import dictionaries as dictionaries
+from . import engines as engines
+from . import features as features
+from . import formats as formats
+from . import interventions as interventions
+from . import metrics as metrics
+from . import models as models
+from . import objectives as objectives
+from . import plots as plots
+from . import training as training
+from .activations import Activations as Activations
+from .corpora import Corpus as Corpus
+from .corpora import Document as Document
+from .corpora import Span as Span
+from .corpora import load_corpus as load_corpus
+from .corpora import load_pairs as load_pairs
+from .dictionaries import ITDA as ITDA
+from .dictionaries import BatchTopK as BatchTopK
+from .dictionaries import Dictionary as Dictionary
+from .dictionaries import EndToEnd as EndToEnd
+from .dictionaries import Gated as Gated
+from .dictionaries import JumpReLU as JumpReLU
+from .dictionaries import MatchingPursuit as MatchingPursuit
+from .dictionaries import Method as Method
+from .dictionaries import Provenance as Provenance
+from .dictionaries import ReLU as ReLU
+from .dictionaries import SparseCodes as SparseCodes
+from .dictionaries import TopK as TopK
+from .dictionaries import Wiring as Wiring
+from .dictionaries import methods as methods
+from .features import FeatureStore as FeatureStore
+from .features import feature_map as feature_map
+from .features import features_on as features_on
+from .formats import export as export
+from .formats import load_dictionary as load_dictionary
+from .interventions import Edit as Edit
+from .interventions import edited as edited
+from .interventions import spliced as spliced
+from .metrics import Report as Report
+from .metrics import evaluate as evaluate
+from .metrics import match_concepts as match_concepts
+from .metrics import measure_latent_max as measure_latent_max
+from .models import load_model as load_model
+from .plots import tokens_view as tokens_view
+from .training import Run as Run
+from .training import train as train
+from .widgets import FeatureBrowser as FeatureBrowser
+from .widgets import TrainingMonitor as TrainingMonitor
+
+__version__: str
