@@ -1,7 +1,7 @@
 # saekit's commands; `make` alone lists them. GNU make 3.81 (macOS) and later.
 #   PYTHON=/path/to/python3.12   the interpreter that makes .venv
 #   TORCH_INDEX=URL              take torch from this index (https://download.pytorch.org/whl/cpu: small, without CUDA)
-#   ARGS="-k lock"               more arguments for make test and make test-all
+#   ARGS="-k lock"               more arguments for make test, test-all, curriculum and bench
 #   SIZE=192                     the width of the model that make micro trains
 #   UPGRADE=--upgrade            let make lock take newer versions
 
@@ -60,7 +60,7 @@ test-all: environment ## every test that can run here, as CI runs them
 	@$(call tests)
 
 curriculum: environment ## every notebook, executed, with seconds for each
-	@$(RUN) notebooks/run.py curriculum
+	@$(RUN) notebooks/run.py curriculum $(ARGS)
 
 bench: environment ## the CPU path beside other libraries (in environments of their own, build/peers) and its ceilings
 	@$(RUN) kernels/benchmarks/cpu.py $(ARGS)

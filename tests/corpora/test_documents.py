@@ -109,6 +109,7 @@ def test_imports_without_torch():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+@pytest.mark.timing
 def test_speed():
     stream = iter(load_corpus("microworld"))
     next(stream)

@@ -113,6 +113,7 @@ def test_every_concept_occurs():
     assert found == set(CONCEPTS)
 
 
+@pytest.mark.slow
 def test_the_running_interpreters_own_library():
     from saekit.corpora import load_corpus
 

@@ -41,6 +41,7 @@ def other_pythons() -> dict[tuple[int, int], str]:
     return found
 
 
+@pytest.mark.slow
 def test_other_interpreters_give_the_same_fingerprints():
     pythons = other_pythons()
     if not pythons:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from saekit_kernels import encode_batch_top_k
 
 
+@pytest.mark.slow
 def test_more_pre_activations_than_int32_counts():
     """66,000 tokens × 33,000 latents pass 2³¹; only the last tokens have entries above the bound."""
     x = torch.zeros(66_000, 1)

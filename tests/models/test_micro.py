@@ -60,6 +60,7 @@ def test_clearly_above_chance_on_held_out_items(micro, task, least):
     assert found > least
 
 
+@pytest.mark.timing
 def test_seconds_to_load():
     """Budget: 3 s beyond importing torch and transformer-lens."""
     import transformer_lens.model_bridge  # noqa: F401

@@ -18,6 +18,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from lab_driver import REPOSITORY, Lab
 
+pytestmark = [pytest.mark.slow, pytest.mark.timing]
+
 BROWSER, CARD, MAP = 1, 2, 3  # cells
 CELLS = [
     """

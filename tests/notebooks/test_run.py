@@ -112,6 +112,7 @@ def test_demo_prints_the_summary(run, write_notebook, tmp_path, monkeypatch, cap
     assert "no cell gave out its summary" in capsys.readouterr().err
 
 
+@pytest.mark.timing
 def test_curriculum_goes_on_after_a_failure_and_times_every_notebook(
     run, write_notebook, tmp_path, monkeypatch, capsys
 ):
@@ -127,6 +128,30 @@ def test_curriculum_goes_on_after_a_failure_and_times_every_notebook(
     slowest = said.out.split("slowest cells\n")[1].splitlines()[0].split()
     assert 1.2 <= float(slowest[0]) < 3 and slowest[1:] == ["01_slow.ipynb[0]", "import", "time;", "time.sleep(1.2)"]
     assert (tmp_path / "build" / "03_quick.html").is_file()
+
+
+def test_a_notebook_that_takes_thrice_its_budget_fails_the_run(run, tmp_path, monkeypatch, capsys) -> None:
+    """The demo's has 120 s, the others have 75; where the demo was run just now, the curriculum leaves it out."""
+    seconds = {"00_start_here.ipynb": 361.0, "01_quick.ipynb": 225.0}
+    for name in seconds:
+        (tmp_path / name).touch()
+    facts = {"explained_variance": 0.8, "best_concept": "entity.person", "best_f1": 0.9}
+    output = nbformat.v4.new_output("display_data", {run.SUMMARY: facts})
+
+    def executed(path: Path) -> nbformat.NotebookNode:
+        cells = [nbformat.v4.new_code_cell(outputs=[output])]
+        return nbformat.v4.new_notebook(cells=cells, metadata={"papermill": {"duration": seconds[path.name]}})
+
+    monkeypatch.setattr(run, "HERE", tmp_path)
+    monkeypatch.setattr(run, "run_notebook", executed)
+    late = "00_start_here.ipynb took 361 s; its budget is 120 s on a quiet machine, and 3 times that on a busy one."
+    assert run.main(["demo"]) == 1 and late in capsys.readouterr().err
+    assert run.main(["curriculum", "--after-demo"]) == 0
+    said = capsys.readouterr().out
+    assert "1 of 1 notebooks ran" in said and "    225.0      75  01_quick.ipynb" in said and "00_start" not in said
+    assert run.main(["curriculum"]) == 1 and late in capsys.readouterr().err
+    seconds["00_start_here.ipynb"] = 360.0
+    assert run.main(["demo"]) == 0 and run.main(["curriculum"]) == 0
 
 
 @pytest.mark.parametrize("home", ["empty", "foreign kernel"])

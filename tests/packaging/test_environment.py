@@ -224,6 +224,7 @@ def ready(checkout: Path, module, empty_venv: Path) -> dict:
     return note
 
 
+@pytest.mark.timing
 def test_what_is_up_to_date_is_left_alone_in_under_a_second(checkout: Path, ready: dict) -> None:
     seconds = []
     for _ in range(3):  # the machine may be busy: the best of three counts

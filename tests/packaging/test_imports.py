@@ -165,6 +165,7 @@ def seconds_to_import(statement: str) -> tuple[float, set[str]]:
     return float(first), set(loaded)
 
 
+@pytest.mark.timing
 def test_importing_saekit_costs_no_more_than_torch() -> None:
     seconds_to_import("import torch")  # compiles and fills the disk's cache
     pairs = [(seconds_to_import("import torch")[0], seconds_to_import("import saekit")) for _ in range(3)]

@@ -90,6 +90,7 @@ def test_this_environment_is_the_lock() -> None:
     assert checked > 100
 
 
+@pytest.mark.slow
 def test_the_lock_is_what_make_lock_writes(tmp_path: Path) -> None:
     """Compiling again, with what is pinned preferred, changes nothing."""
     again = tmp_path / "lock.txt"
@@ -100,6 +101,7 @@ def test_the_lock_is_what_make_lock_writes(tmp_path: Path) -> None:
     assert {str(pin) for pin in pins()} == fresh, "requirements.lock is not what pyproject.toml asks for: run make lock"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("python", ["3.11", "3.13"])
 @pytest.mark.parametrize("platform", ["linux", "macos", "windows"])
 def test_every_system_resolves_the_top_level_pins(platform: str, python: str) -> None:

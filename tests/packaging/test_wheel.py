@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"saekit": ROOT, "saekit_kernels": ROOT / "kernels", "saekit_widgets": ROOT / "widgets"}
 SHIPPED = "blocks.2.hook_resid_post"  # the dictionary that comes with the embedded model

@@ -50,6 +50,7 @@ def train_alone(out: Path, dtype: torch.dtype, steps: int, methods: list[sk.Meth
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "steps", "most"), [(torch.float32, 200, 1e-5), (torch.float64, 1_000, 1e-10)])
 def test_two_processes_give_the_weights_of_one(tmp_path, dtype, steps, most):
     methods = CONFIGURATIONS + (WITH_TARGETS if dtype == torch.float32 else [])

@@ -661,6 +661,7 @@ def test_an_error_of_the_browser_is_drawn_and_told_to_python(host) -> None:
 # -- speed: budgets are 100 ms to a first paint, 1 s to a list, 100 ms a click, 50 ms a filter; thrice is allowed ------
 
 
+@pytest.mark.timing
 def test_131_072_latents_are_listed_opened_filtered_and_scrolled_fast(opened) -> None:
     page = opened(size=131_072, wait=False)
     page.wait_for_function("first.el.firstChild.shadowRoot.querySelector('.item')", polling="raf")
