@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from saekit.dictionaries import Dictionary, Provenance, TopK, Wiring, read_dictionary, writing
+from saekit.dictionaries import Dictionary, Provenance, TopK, Wiring, read_dictionary, storage
 from saekit.files import write_atomically
 
 PROVENANCE = Provenance(
@@ -129,7 +129,7 @@ def test_the_old_one_survives_a_failure(folder: Path, broken: str, monkeypatch: 
         raise OSError(28, "No space left on device")
 
     if broken == "weights":
-        monkeypatch.setattr(writing, "save_file", full_disk)
+        monkeypatch.setattr(storage, "save_file", full_disk)
     elif broken == "config":
         monkeypatch.setattr(Path, "write_text", full_disk)
     else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -41,6 +42,7 @@ from saekit.models.hashing import hash_tensors
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
+LONG = 2.0  # seconds
 LATENTS_AT_ONCE, FIRINGS_AT_ONCE = 2048, 2**19
 MOST_THREADS = 4  # each holds a part
 
@@ -93,13 +95,24 @@ class Build:
         if manifest["finished"]:  # a process that was killed at its very end left what was read
             shutil.rmtree(self.folder / "reading", ignore_errors=True)
             return
+        began = time.monotonic()
         try:
             self._read(manifest)
             self._finish(manifest)
+            self._tell(manifest, time.monotonic() - began)
         except KeyboardInterrupt:
             read = f"{manifest['progress']['counted']:,} tokens, {len(manifest['parts'])} parts"
             print(f"stopped; {self.folder} keeps {read}: the same call goes on from there.")
             raise
+
+    def _tell(self, manifest: dict[str, Any], seconds: float) -> None:
+        """After long work: what it cost, and what was left for later."""
+        if seconds < LONG:
+            return
+        later = "; loss effects are measured when a feature is opened with the model"
+        waits = manifest["editable"] and not self.settings.effects_now
+        read = f"{self.dictionary.d_sae:,} latents on {manifest['progress']['counted']:,} tokens"
+        print(f"{self.folder}: {read} in {seconds:.0f} s{later if waits else ''}")
 
     def _begun(self) -> dict[str, Any]:
         file = self.folder / "manifest.json"

@@ -56,13 +56,11 @@ class Reader:
     engine: str
     workers: int
 
-    def read(
-        self, progress: Progress, told: Callable[[int], object], chunk_tokens: int = CHUNK_TOKENS
-    ) -> Iterator[tuple[dict[str, Tensor], Progress]]:
+    def read(self, progress: Progress, told: Callable[[int], object]) -> Iterator[tuple[dict[str, Tensor], Progress]]:
         """Chunks and where the pass stands after each. Raises ValueError for NaN or infinite activations."""
         documents = self._documents(progress.documents)
         while self.wanted is None or progress.counted < self.wanted:
-            room = chunk_tokens if self.wanted is None else min(chunk_tokens, self.wanted - progress.counted)
+            room = CHUNK_TOKENS if self.wanted is None else min(CHUNK_TOKENS, self.wanted - progress.counted)
             batches, progress = self._tokenize(documents, progress, room)
             if not batches:
                 return
