@@ -16,7 +16,7 @@ pytest.importorskip("ray", reason="Ray is not installed: pip install 'saekit[ray
 def test_equal_to_the_local_engine(tmp_path, monkeypatch) -> None:
     import ray
 
-    monkeypatch.setattr(reading.Reader.read, "__defaults__", (700,))
+    monkeypatch.setattr(reading, "CHUNK_TOKENS", 700)
 
     model, sae = sk.load_model("micro", device="cpu"), sk.load_dictionary("micro/blocks.2.hook_resid_post")
     corpus = sk.load_corpus("microworld", split="heldout", n=40)
