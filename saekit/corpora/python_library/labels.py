@@ -10,7 +10,7 @@ import ast
 import io
 import keyword
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -214,7 +214,8 @@ def _tree_spans(source: str, starts: list[int]) -> Iterator[Span]:
         if isinstance(node, ast.JoinedStr) or type(node).__name__ == "TemplateStr":
             continue
         yield from _spans_of(node, arguments, places)
-        inner, body = arguments, []
+        inner = arguments
+        body: Sequence[ast.AST] = ()
         if isinstance(node, FunctionNode):
             inner = arguments | {each.arg for each in ast.walk(node.args) if isinstance(each, ast.arg)}
             body = node.body if isinstance(node.body, list) else [node.body]
