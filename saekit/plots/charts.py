@@ -30,7 +30,7 @@ def training_curve(frame: pandas.DataFrame, *, title: str = "Training") -> Chart
     """
     import altair as alt
 
-    _require(frame, ["tokens"], "training_curve")
+    require_columns(frame, ["tokens"], "training_curve")
     panels = [
         (column, name, colour)
         for column, name, colour in [("loss", "loss", ACT_INK), ("explained_variance", "explained variance", POS)]
@@ -126,7 +126,7 @@ def concept_scores(frame: pandas.DataFrame, *, top: int = 30, title: str = "Conc
     """
     import altair as alt
 
-    _require(frame, ["concept", "latent", "precision", "recall", "f1", "token_f1"], "concept_scores")
+    require_columns(frame, ["concept", "latent", "precision", "recall", "f1", "token_f1"], "concept_scores")
     enable_once()
     data = frame.sort_values("f1", ascending=False).head(top)
     data = data[["concept", "latent", "precision", "recall", "f1", "token_f1"]]
@@ -165,7 +165,7 @@ def next_token_change(
     import altair as alt
     import pandas as pd
 
-    _require(frame, ["token", "before", "after"], "next_token_change")
+    require_columns(frame, ["token", "before", "after"], "next_token_change")
     enable_once()
     order = (frame["after"] - frame["before"]).abs().sort_values(ascending=False, kind="stable").index[:top]
     data = frame.loc[order, ["token", "before", "after"]].reset_index(drop=True)
@@ -200,7 +200,8 @@ def next_token_change(
     return (lines + dots).properties(height=alt.Step(22), width=300, title=heading)
 
 
-def _require(frame: Any, columns: Sequence[str], function: str) -> None:
+def require_columns(frame: Any, columns: Sequence[str], function: str) -> None:
+    """Raise ValueError, in the name of the chart's function, for columns that are missing and a frame without rows."""
     missing = [column for column in columns if column not in frame]
     if missing:
         found = ", ".join(map(str, frame.columns))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from saekit.plots.charts import _require
+from saekit.plots.charts import require_columns
 from saekit.plots.theme import ACCENT, ACT_INK, GREY, MONO, NEG, POS, enable_once
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def curves(
     log: the axis of `x` counts in powers. zero: the axis of `y` begins at 0. Column names are the axes' titles."""
     import altair as alt
 
-    _require(frame, [name for name in (x, y, by) if name is not None], "curves")
+    require_columns(frame, [name for name in (x, y, by) if name is not None], "curves")
     enable_once()
     scale = alt.Scale(type="log", nice=False, padding=10) if log else alt.Scale(zero=False)
     axis = alt.Axis(tickCount=5, format="~g", labelOverlap="greedy", labelSeparation=6)
@@ -69,7 +69,7 @@ def bars(
     highest: where the axis ends."""
     import altair as alt
 
-    _require(frame, [name, value], "bars")
+    require_columns(frame, [name, value], "bars")
     enable_once()
     domain = alt.Undefined if highest is None else [0, highest]
     base = alt.Chart(frame[[name, value]]).encode(

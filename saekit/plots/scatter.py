@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from saekit.plots.charts import _require
+from saekit.plots.charts import require_columns
 from saekit.plots.theme import GREY, enable_once
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def points(
     import altair as alt
     import pandas
 
-    _require(frame, [x, y, colour], "points")
+    require_columns(frame, [x, y, colour], "points")
     enable_once()
     data = frame[[x, y, colour]]
     if len(data) > MOST_DRAWN:

@@ -121,24 +121,32 @@ def train(
     session = Session(stream, learners, tokens, batch_size, seed)
     folder = None if out is None else Path(out)
     if folder is not None:
-        # Of processes that train together (torchrun) the first one opens the folder, which all of them must see.
         config = describe(session, source, settings, methods, not isinstance(method, Method))
-        whole = torch.tensor(processes.first() and open_folder(folder, config, resume, len(methods))).int()
-        if bool(processes.from_process(whole, 0)):
-            if processes.first():  # a run that was killed right after its dictionary was saved
-                (folder / "checkpoint.safetensors").unlink(missing_ok=True)
-            kind = weights_dtype(settings.dtype)
-            done = [read_dictionary(place, kind).to(where) for place in places(folder, len(methods))]
-            return Run(done, read_records(folder / "metrics.jsonl"), folder)
-        if (folder / "checkpoint.safetensors").is_file():
-            session.resume(folder)
-        elif processes.first():  # what a run wrote that was killed before its first checkpoint is written again
-            (folder / "metrics.jsonl").unlink(missing_ok=True)
+        if (done := _begin(session, folder, config, resume, settings)) is not None:
+            return done
     finished = session.run(folder, callback)
     dictionaries = session.folded()
     if finished:
         finished = _finish(source, dictionaries, folder, min(tokens, LATENT_MAX_TOKENS))
     return Run(dictionaries, session.records, folder, finished)
+
+
+def _begin(session: Session, folder: Path, config: Any, resume: bool, settings: Settings) -> Run | None:
+    """Open the folder of a run: what it holds where that run is finished; else None, and the session goes on from the
+    checkpoint there, or begins. Of processes that train together the first opens it, and all of them must see it."""
+    checkpoint, count = folder / "checkpoint.safetensors", len(session.learners)
+    whole = torch.tensor(processes.first() and open_folder(folder, config, resume, count)).int()
+    if bool(processes.from_process(whole, 0)):
+        if processes.first():  # a run that was killed right after its dictionary was saved
+            checkpoint.unlink(missing_ok=True)
+        kind = weights_dtype(settings.dtype)
+        done = [read_dictionary(place, kind).to(settings.device) for place in places(folder, count)]
+        return Run(done, read_records(folder / "metrics.jsonl"), folder)
+    if checkpoint.is_file():
+        session.resume(folder)
+    elif processes.first():  # what a run wrote that was killed before its first checkpoint is written again
+        (folder / "metrics.jsonl").unlink(missing_ok=True)
+    return None
 
 
 def _methods(method: Any) -> list[Method]:

@@ -214,8 +214,8 @@ def _tree_spans(source: str, starts: list[int]) -> Iterator[Span]:
         if isinstance(node, ast.JoinedStr) or type(node).__name__ == "TemplateStr":
             continue
         yield from _spans_of(node, arguments, places)
-        inner: frozenset[str] = arguments
-        body: Sequence[ast.AST] = []
+        inner = arguments
+        body: Sequence[ast.AST] = ()
         if isinstance(node, FunctionNode):
             inner = arguments | {each.arg for each in ast.walk(node.args) if isinstance(each, ast.arg)}
             body = node.body if isinstance(node.body, list) else [node.body]
