@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 import threading
@@ -62,7 +63,7 @@ class Stop(KeyboardInterrupt):
 def test_it_goes_on_from_wherever_it_was_stopped(make, tmp_path, monkeypatch, capsys, where) -> None:
     """Stopped before every single file that it writes, one after the other, the store is the same in the end."""
     monkeypatch.setattr(reading, "CHUNK_TOKENS", 60)
-    monkeypatch.setattr(reading.Reader.read, "__defaults__", (60,))
+    monkeypatch.setattr(inspect.unwrap(reading.Reader.read), "__defaults__", (60,))
     monkeypatch.setattr(build, "LATENTS_AT_ONCE", 6)
     whole = make(tmp_path / "whole")
     assert len(whole.manifest["chunks"]) > 3 and len(whole.manifest["parts"]) == 4
@@ -98,7 +99,7 @@ def test_it_goes_on_from_wherever_it_was_stopped(make, tmp_path, monkeypatch, ca
 
 def test_chunks_and_parts_do_not_change_what_is_found(make, tmp_path, monkeypatch) -> None:
     whole = make(tmp_path / "whole")
-    monkeypatch.setattr(reading.Reader.read, "__defaults__", (50,))
+    monkeypatch.setattr(inspect.unwrap(reading.Reader.read), "__defaults__", (50,))
     monkeypatch.setattr(build, "LATENTS_AT_ONCE", 3)
     assert_equal(whole, make(tmp_path / "parts"))
 

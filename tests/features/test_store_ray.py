@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pandas
 import pyarrow.parquet as pq
 import pytest
@@ -11,12 +13,13 @@ import saekit as sk
 from saekit.features.building import reading
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'saekit[ray]'")
+pytestmark = pytest.mark.slow  # a cluster of processes
 
 
 def test_equal_to_the_local_engine(tmp_path, monkeypatch) -> None:
     import ray
 
-    monkeypatch.setattr(reading.Reader.read, "__defaults__", (700,))
+    monkeypatch.setattr(inspect.unwrap(reading.Reader.read), "__defaults__", (700,))
 
     model, sae = sk.load_model("micro", device="cpu"), sk.load_dictionary("micro/blocks.2.hook_resid_post")
     corpus = sk.load_corpus("microworld", split="heldout", n=40)
