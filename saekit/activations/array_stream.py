@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Num
 from torch import Tensor
 
 from saekit.activations.finite import check_finite
@@ -21,11 +21,11 @@ class ArrayStream:
 
     def __init__(
         self,
-        x: Float[Tensor, "n d"] | Mapping[str, Float[Tensor, "n d"]],
+        x: Num[Tensor, "n d"] | Mapping[str, Num[Tensor, "n d"]],
         batch_size: int,
         seed: int = 0,
         state: StreamState | None = None,
-        labels: Float[Tensor, "n concepts"] | None = None,
+        labels: Num[Tensor, "n concepts"] | None = None,
     ) -> None:
         self.arrays = {site: torch.as_tensor(a) for site, a in (x if isinstance(x, Mapping) else {"x": x}).items()}
         if not self.arrays:

@@ -34,7 +34,7 @@ class Activations(Mapping[str, Tensor]):
     provenance: model, model_hash, processing, corpus and its fingerprint, counted tokens and what was excluded.
     """
 
-    sites: dict[str, Float[Tensor, "row position d"]]
+    sites: dict[str, Float[Tensor, "row position *d"]]
     rows: TokenRows
     provenance: dict[str, Any]
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Num
 from torch import Tensor
 
 from saekit.files.choices import checked
@@ -22,7 +22,7 @@ class ExplainedVariance:
         self.origin: Tensor | None = None
         self.total: Tensor | float = 0.0
 
-    def update(self, x: Float[Tensor, "n d"], x_hat: Float[Tensor, "n d"]) -> None:
+    def update(self, x: Num[Tensor, "*token d"], x_hat: Num[Tensor, "*token d"]) -> None:
         x, x_hat = (t.cpu() if t.device.type == "mps" else t for t in (x, x_hat))  # MPS has no float64
         x, x_hat = x.reshape(-1, x.shape[-1]).double(), x_hat.reshape(-1, x.shape[-1]).double()
         if not len(x):

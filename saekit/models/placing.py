@@ -11,7 +11,7 @@ from torch import Tensor
 from saekit.models.bridge import Change
 
 
-def put(value: Float[Tensor, "*shape d"], where: Bool[Tensor, "row position"]) -> Change:
+def put(value: Float[Tensor, "*shape"], where: Bool[Tensor, "row position"]) -> Change:
     """A replacement for ``forward``: the value at the tokens of a mask, the activation itself elsewhere. The value is
     [row, position, d], or expands to it; where heads come one by one they lie side by side in it."""
 

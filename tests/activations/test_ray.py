@@ -11,6 +11,8 @@ import saekit as sk
 from saekit.activations import ActivationStore, model_worker
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'saekit[ray]'")
+pytestmark = pytest.mark.slow  # a cluster of processes
+
 SITES = ["blocks.1.hook_resid_post", "blocks.0.attn.hook_z"]
 
 

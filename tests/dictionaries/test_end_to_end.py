@@ -198,6 +198,7 @@ def test_it_is_resumed_to_the_same_bits_and_is_its_base_afterwards(tiny_gpt2, co
 
 
 @pytest.mark.parametrize("name", BASES)
+@pytest.mark.filterwarnings("ignore:this dictionary does not say which model")
 def test_spliced_edited_and_rescaled_it_is_its_base(tiny_gpt2, rows, name):
     ours = built(BASES[name], sk.Wiring(SITE)).eval()
     x = sk.models.forward(tiny_gpt2, rows.tokens, SITE).kept[SITE][rows.mask]

@@ -9,6 +9,8 @@ import torch
 
 import saekit as sk
 
+pytestmark = pytest.mark.slow
+
 SITE = "blocks.2.hook_resid_post"
 TOPK = sk.TopK(d_sae=256, k=16)
 

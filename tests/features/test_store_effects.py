@@ -69,6 +69,7 @@ def test_logits_are_the_models_own_direct_path(made) -> None:
         assert row["decoder_norm"] == pytest.approx(np.linalg.norm(directions[latent]), rel=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:this dictionary does not say which model")
 def test_effects_of_firings(made) -> None:
     """On the logits of the token that follows: the direct path. On the loss: the latent ablated through the model."""
     model, sae, store = made

@@ -11,6 +11,7 @@ import saekit as sk
 from saekit.features.building import reading
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'saekit[ray]'")
+pytestmark = pytest.mark.slow  # a cluster of processes
 
 
 def test_equal_to_the_local_engine(tmp_path, monkeypatch) -> None:

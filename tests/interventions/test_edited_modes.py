@@ -200,6 +200,7 @@ def test_training_a_dictionary_at_heads_and_editing_through_it(gpt2: Any) -> Non
         assert not torch.allclose(gpt2.model(gpt2.tokens), plain)
 
 
+@pytest.mark.filterwarnings("ignore:this dictionary does not say which model")
 def test_a_store_of_a_dictionary_at_heads(gpt2: Any, tmp_path: Any) -> None:
     """Its firings' loss effects are those of the model with the latent ablated there."""
     site = "blocks.1.attn.hook_z"
@@ -218,4 +219,4 @@ def test_a_store_of_a_dictionary_at_heads(gpt2: Any, tmp_path: Any) -> None:
         clean = gpt2.model(ids)[0, at].log_softmax(-1)[following]
         with edited(gpt2.model, Edit(sae, int(row.latent), "ablate", tokens=range(1, ids.shape[1]))):
             without = gpt2.model(ids)[0, at].log_softmax(-1)[following]
-        assert row.loss_effect == pytest.approx(float(clean - without), abs=2e-4)
+        assert row.loss_effect == pytest.approx(float((clean - without).detach()), abs=2e-4)

@@ -145,6 +145,7 @@ def cross_layer_by_hand(sae: Any, latents: list[int], new: Any, seen: dict[str, 
 
 
 @pytest.mark.parametrize("tokens", ["all", "generated"])
+@pytest.mark.filterwarnings("ignore:this dictionary does not say which model")
 def test_a_cross_layer_dictionary(case: Any, several: Any, tokens: str) -> None:
     d = case.seen[MLPS[0]].shape[-1]
     sae = several.cross_layer(READS, MLPS, d, m=10)
@@ -169,6 +170,7 @@ def test_a_cross_layer_dictionary(case: Any, several: Any, tokens: str) -> None:
         assert torch.equal(logits[:, 8:].argmax(-1), sequence[:, 9:])
 
 
+@pytest.mark.filterwarnings("ignore:this dictionary does not say which model")
 def test_a_cross_layer_dictionary_is_coded_once_a_layer(gpt2: Any, several: Any, monkeypatch: Any) -> None:
     sae = several.cross_layer(READS, MLPS, 16, m=6)
     coded: list[str] = []
@@ -191,6 +193,7 @@ def test_orthogonal_takes_each_sites_own_rows(gpt2: Any, several: Any) -> None:
         gpt2.model.generate(gpt2.tokens, **GREEDY)  # needs no codes, so no pass of its own
 
 
+@pytest.mark.filterwarnings("ignore:this dictionary does not say which model")
 def test_one_for_any_of_its_sites_is_told_where(gpt2: Any, several: Any) -> None:
     sae = several.each(POSTS, 16).requires_grad_(False)
     with pytest.raises(ValueError, match=r"is for each of blocks.0.hook_resid_post, .*: say which one with site="):

@@ -94,6 +94,7 @@ def test_several_of_different_sites(case: Any, codes_by_hand: Any) -> None:
             assert close(case.model(case.tokens), logits)
 
 
+@pytest.mark.filterwarnings("ignore:this dictionary does not say which model")
 def test_a_transcoder_a_crosscoder_and_a_cross_layer_dictionary(case: Any, several: Any, codes_by_hand: Any) -> None:
     d = case.seen[POSTS[0]].shape[-1]
     sae: Any = case.sae(READS[1])
@@ -137,6 +138,7 @@ def test_a_transcoder_a_crosscoder_and_a_cross_layer_dictionary(case: Any, sever
     assert torch.equal(case.hand.run(sequence[:, :-1], changes)[0][:, 8:].argmax(-1), sequence[:, 9:])
 
 
+@pytest.mark.filterwarnings("ignore:this dictionary does not say which model")
 def test_one_for_any_of_its_sites_stands_at_all(gpt2: Any, several: Any) -> None:
     sae = several.each(POSTS, 16).requires_grad_(False)
     x_hat = {site: lambda h: (h @ sae.encoder_directions.T).relu() @ sae.decoder_directions for site in POSTS}

@@ -20,7 +20,7 @@ SETTINGS = Settings(tokens=20 * 128, width=16, layers=1, heads=2, context=64, ba
 @pytest.fixture(autouse=True)
 def small(one_thread, monkeypatch):
     """Few modules of the library, and the shipped tokenizer instead of twenty seconds of training one."""
-    few = loop.Text.__init__.__globals__["modules"]("train")[:2]
+    few = rows.modules("train")[:2]
     monkeypatch.setattr(rows, "modules", lambda split: few)
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 6)
     monkeypatch.setattr(loop, "LOG_EVERY", 5)

@@ -40,6 +40,7 @@ def test_of_signed_codes_it_is_the_largest_size(method, x):
     assert (z.abs().amax(0) > z.amax(0)).any(), "some latent is strongest where it is negative"
 
 
+@pytest.mark.filterwarnings("ignore:this dictionary does not say which model")
 def test_a_latent_that_is_only_negative_is_moved_by_strengths(tiny_gpt2):
     """z ≤ 0 everywhere: the largest z would be 0, and no strength would do anything. −1 adds −max|z| along d."""
     texts = ["the cat sat on the mat", "a dog is in the other room"]

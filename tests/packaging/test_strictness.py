@@ -51,7 +51,7 @@ def test_every_marker_is_known_and_means_something() -> None:
     ours = {line.partition(":")[0] for line in PYTEST["markers"]}
     tests = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")]
     used = {name for text in tests for name in re.findall(r"pytest\.mark\.(\w+)", text)}
-    assert used - {"parametrize", "skipif", "usefixtures", "timeout"} == ours
+    assert used - {"filterwarnings", "parametrize", "skipif", "timeout", "usefixtures"} == ours
     assert "--strict-markers" in PYTEST["addopts"]
 
 

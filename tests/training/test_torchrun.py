@@ -14,6 +14,9 @@ import torch
 import saekit as sk
 from saekit.training.__main__ import main, read_config
 
+# Few latents are enough here.
+pytestmark = pytest.mark.filterwarnings("ignore:d_sae = 96 is less than the width")
+
 SITE = "blocks.0.hook_resid_post"
 CONFIGURATIONS = [sk.TopK(d_sae=96, k=4), sk.BatchTopK(d_sae=96, k=4), sk.ReLU(d_sae=96)]
 WITH_TARGETS = [sk.JumpReLU(d_sae=96, l0=4), sk.Gated(d_sae=96, l0=4)]
@@ -71,6 +74,7 @@ def test_two_processes_give_the_weights_of_one(tmp_path, dtype, steps, most):
         assert ours["explained_variance"] == pytest.approx(theirs["explained_variance"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_failing_process_ends_in_a_message(tmp_path):
     """A batch with less than a token for each process."""
     train_alone(tmp_path / "one", torch.float32, 2)
