@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from saekit.dictionaries.dictionary import Dictionary
 from saekit.dictionaries.method import Method
@@ -22,8 +23,28 @@ def read_dictionary(folder: str | Path, dtype: torch.dtype = torch.float32) -> D
 
     Raises ValueError naming the file, the key, what was expected and what was found.
     """
-    folder = Path(folder)
-    file = folder / "config.json"
+    file, weights = Path(folder) / "config.json", Path(folder) / "weights.safetensors"
+    config = _read_config(file)
+    try:
+        dictionary = _built(config).to(dtype)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} does not describe a dictionary: {error}") from error
+    try:
+        state = load_file(weights)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{weights} is missing, cut or not a safetensors file ({error}).") from error
+    grown = latents_in(state)
+    if grown and grown != dictionary.d_sae and type(dictionary).resize is not Dictionary.resize:
+        dictionary.resize(grown)
+    expected = stored(dictionary)
+    _check_weights(weights, state, expected)
+    with torch.no_grad():
+        for name, tensor in expected.items():
+            tensor.copy_(state[name])
+    return dictionary.eval().requires_grad_(False)
+
+
+def _read_config(file: Path) -> dict[str, Any]:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -36,19 +57,10 @@ def read_dictionary(folder: str | Path, dtype: torch.dtype = torch.float32) -> D
     for key in ("configuration", "reads", "writes", "provenance"):
         if key not in config:
             raise ValueError(f"{file} lacks {key!r}.")
-    try:
-        dictionary = _built(config).to(dtype)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"{file} does not describe a dictionary: {error}") from error
-    weights = folder / "weights.safetensors"
-    try:
-        state = load_file(weights)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{weights} is missing, cut or not a safetensors file ({error}).") from error
-    grown = latents_in(state)
-    if grown and grown != dictionary.d_sae and type(dictionary).resize is not Dictionary.resize:
-        dictionary.resize(grown)
-    expected = stored(dictionary)
+    return config
+
+
+def _check_weights(weights: Path, state: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     for name, tensor in expected.items():
         if name not in state:
             raise ValueError(f"{weights} lacks {name!r} of shape {list(tensor.shape)}; it holds {', '.join(state)}.")
@@ -58,10 +70,6 @@ def read_dictionary(folder: str | Path, dtype: torch.dtype = torch.float32) -> D
             )
     if surplus := [name for name in state if name not in expected]:
         raise ValueError(f"{weights} holds {surplus[0]!r}, which this dictionary has not.")
-    with torch.no_grad():
-        for name, tensor in expected.items():
-            tensor.copy_(state[name])
-    return dictionary.eval().requires_grad_(False)
 
 
 def _built(config: dict[str, Any]) -> Dictionary:

@@ -44,6 +44,7 @@ class Answers:
 
     @property
     def balanced_accuracy(self) -> float:
+        """(recall + specificity) / 2; 0.5 is chance."""
         return (self.recall + self.specificity) / 2
 
     @property
@@ -74,14 +75,16 @@ class ExplanationScore:
 
     @property
     def detection(self) -> float:
+        """Balanced accuracy on windows."""
         return self.detected.balanced_accuracy
 
     @property
     def fuzzing(self) -> float:
-        """NaN where no activating window has a silent token."""
+        """Balanced accuracy on marked tokens; NaN where no activating window has a silent token."""
         return self.fuzzed.balanced_accuracy
 
     def rows(self) -> list[dict[str, object]]:
+        """Both scores with their intervals and counts, as a table's rows."""
         rows = []
         for name, answers in (("detection", self.detected), ("fuzzing", self.fuzzed)):
             low, high = answers.interval
