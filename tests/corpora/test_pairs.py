@@ -95,7 +95,7 @@ def test_bad_input():
         (lambda: load_pairs("greater"), "no task 'greater'; the closest is 'greater_than'"),
         (
             lambda: load_pairs("sums"),
-            "no task 'sums'; the closest is '.*' .of ioi, greater_than, agreement, docstring, induction, ",
+            "no task 'sums'; the closest is '.*' .of ioi, greater_than, agreement, doc",
         ),
         (lambda: load_pairs("ioi", split="test"), "no split 'test'; the closest is '.*' .of train, "),
         (lambda: load_pairs("ioi", n=0), "at least 1"),
