@@ -39,6 +39,7 @@ class ModelWorker:
         self.model, self.hooks = model, hooks
 
     def __call__(self, item: Item) -> Item:
+        """The activations by hook, of ``item["tokens"]`` and ``item["lengths"]``."""
         return forward(self.model, item["tokens"], self.hooks, lengths=item["lengths"]).kept
 
     def elsewhere(self) -> Callable[[], ModelWorker]:

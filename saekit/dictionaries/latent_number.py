@@ -21,6 +21,6 @@ def latent_number(latent: Any, d_sae: int) -> int:
     except TypeError:
         raise NoSuchLatent(f"a latent is a whole number in 0 … {d_sae - 1}, found {latent!r}.") from None
     if not 0 <= number < d_sae:
-        nearest = 0 if number < 0 else d_sae - 1
-        raise NoSuchLatent(f"latent {number} is not in 0 … {d_sae - 1}; the nearest is {nearest}.")
+        closest = 0 if number < 0 else d_sae - 1
+        raise NoSuchLatent(f"latent {number} is not in 0 … {d_sae - 1}; the closest is {closest}.")
     return number

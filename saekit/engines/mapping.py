@@ -16,7 +16,8 @@ Item = dict[str, Tensor]
 class Worker(Protocol):
     """What is done with each item: tensors by name in, tensors by name out."""
 
-    def __call__(self, item: Item) -> Item: ...
+    def __call__(self, item: Item) -> Item:
+        """What it makes of one item."""
 
     def elsewhere(self) -> Callable[[], Worker]:
         """What makes an equal worker in another process. Raises ValueError where none can be made there."""

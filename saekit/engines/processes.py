@@ -10,15 +10,17 @@ from torch import Tensor, distributed
 
 
 def count() -> int:
+    """How many there are."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def number() -> int:
-    """Of this process, from 0; the first one writes files and speaks."""
+    """Of this process, from 0."""
     return distributed.get_rank() if count() > 1 else 0
 
 
 def first() -> bool:
+    """Is this the one that writes files and speaks?"""
     return number() == 0
 
 
@@ -35,6 +37,7 @@ def mean(values: Tensor) -> Tensor:
 
 
 def smallest(tensor: Tensor) -> Tensor:
+    """The smallest over all processes, entry by entry, in place of this one's tensor."""
     return _reduced(tensor, lambda t: distributed.all_reduce(t, distributed.ReduceOp.MIN))
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from saekit.dictionaries import Dictionary
+from saekit.dictionaries.latent_number import latent_number
 from saekit.files.choices import checked
 from saekit.interventions.modes import DEFAULT_STRENGTH, MODES, OF_DIRECTIONS, OF_LATENTS
 from saekit.interventions.parts import CodesPart, DirectionsPart
@@ -155,9 +156,8 @@ class Edit:
         if self.latent is None:
             raise ValueError("an edit through a dictionary needs a latent.")
         for dictionary, latents in zip(self.dictionaries, self._latents(), strict=True):
-            wrong = [i for i in latents if not 0 <= i < dictionary.d_sae]
-            if wrong:
-                raise ValueError(f"latent {wrong[0]} is not in 0 … {dictionary.d_sae - 1}.")
+            for latent in latents:
+                latent_number(latent, dictionary.d_sae)
             twice = [i for i in latents if latents.count(i) > 1]
             if twice:
                 raise ValueError(f"latent {twice[0]} is named twice in one edit.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from saekit.dictionaries import Dictionary, check_model
+from saekit.dictionaries.latent_number import latent_number
 
 if TYPE_CHECKING:
     import pandas
@@ -46,12 +47,10 @@ def logit_lens(
     """The ``count`` tokens that each latent promotes and suppresses most.
 
     Meaningful where the dictionary writes the residual stream (or what is added to it). Raises ValueError for a
-    dictionary of another model or width, IndexError for a latent that is not there."""
+    dictionary of another model or width, NoSuchLatent for a latent that is not there."""
     check_model(dictionary, model)
-    wanted = [latents] if isinstance(latents, int) else list(latents)
-    for latent in wanted:
-        if not 0 <= latent < dictionary.d_sae:
-            raise IndexError(f"latent {latent} is not among the {dictionary.d_sae} of this dictionary.")
+    given = [latents] if isinstance(latents, int) else latents
+    wanted = [latent_number(latent, dictionary.d_sae) for latent in given]
     rows = dictionary.decoder_directions_at(site or dictionary.writes[0])
     unembedding = model.W_U
     if rows.shape[1] != len(unembedding):

@@ -93,7 +93,7 @@ def test_a_failing_worker_ends_in_a_message(model):
 
 
 def test_refused(model):
-    with pytest.raises(ValueError, match=r"engine cannot be 'dask'; the closest is 'local' \(of local, ray\)"):
+    with pytest.raises(ValueError, match=r"engine cannot be 'dask'; the closest is 'ray' \(of local, ray\)"):
         sk.activations.harvest(model, ["The cat."], SITES, engine="dask")
-    with pytest.raises(ValueError, match=r"engine cannot be 'dask'; the closest is 'local' \(of local, ray\)"):
+    with pytest.raises(ValueError, match=r"engine cannot be 'dask'; the closest is 'ray' \(of local, ray\)"):
         ActivationStore.build(model, ["The cat."], SITES, "nowhere", tokens=10, engine="dask")

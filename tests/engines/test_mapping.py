@@ -40,7 +40,7 @@ def test_an_engine_that_is_none() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64])
 def test_tensors_travel_with_their_dtype(dtype: torch.dtype) -> None:
-    x = torch.tensor([[1.5, -2.25], [3.0, 1e-3]]).to(dtype)
+    x = torch.tensor([[1.5, -2.25], [2**30 + 1, 1e-3]], dtype=torch.float64).to(dtype)
     found = _tensors(_arrays({"blocks.0:z": x}))["blocks.0:z"]
     assert found.dtype == dtype and torch.equal(found, x)
 

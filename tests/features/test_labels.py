@@ -67,8 +67,8 @@ def test_any_text_comes_back_equal(labels: Labels, tmp_path: Path, text: str) ->
 @pytest.mark.parametrize(
     ("latent", "more", "says"),
     [
-        (1000, {}, "latent 1000 is not in 0 … 999; the nearest is 999"),
-        (-1, {}, "latent -1 is not in 0 … 999; the nearest is 0"),
+        (1000, {}, "latent 1000 is not in 0 … 999; the closest is 999"),
+        (-1, {}, "latent -1 is not in 0 … 999; the closest is 0"),
         ("3", {}, "whole number in 0 … 999, found '3'"),
         (3, {"label": 5}, "label must be text, found 5"),
         (3, {"note": "a\ud800"}, "note has half a character .* position 1"),

@@ -214,7 +214,7 @@ def test_refusals(make, tmp_path, sae, tiny_gpt2, tiny_llama) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(ValueError, match="file is a file"):
         make(tmp_path / "file")
-    with pytest.raises(ValueError, match="engine is 'local' or 'ray'"):
+    with pytest.raises(ValueError, match=r"engine cannot be 'spark'; the closest is 'ray' \(of local, ray\)"):
         make(tmp_path / "e", engine="spark")
     with torch.no_grad():
         sae.encoder_bias[0] = torch.nan

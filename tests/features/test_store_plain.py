@@ -57,7 +57,7 @@ def test_what_is_written_takes_any_whole_number_too(store, latent: int, tmp_path
 @pytest.mark.parametrize("asked", [*ASKED, "set_label", "explain"])
 def test_another_number_is_the_same_error_everywhere(store, asked: str, wrong, tmp_path) -> None:
     more = {"explain": ["tokens(' a')"]}.get(asked, [])
-    says = r"^(latent -?\d+ is not in 0 … 19; the nearest is (0|19)|a latent is a whole number in 0 … 19, found .+)\.$"
+    says = r"^(latent -?\d+ is not in 0 … 19; the closest is (0|19)|a latent is a whole number in 0 … 19, found .+)\.$"
     with pytest.raises(NoSuchLatent, match=says):
         getattr(store, asked)(wrong, *more)
     with pytest.raises(NoSuchLatent, match=says):

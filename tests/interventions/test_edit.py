@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from saekit.dictionaries import TopK, Wiring
+from saekit.dictionaries.latent_number import NoSuchLatent
 from saekit.interventions import Edit, modes
 
 SITE = "blocks.0.hook_resid_post"
@@ -199,6 +200,11 @@ def test_the_default_strength(sae: Any) -> None:
 def test_refusals(sae: Any, keywords: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Edit(sae, **keywords)
+
+
+def test_a_latent_that_is_not_there_is_said_as_everywhere(sae: Any) -> None:
+    with pytest.raises(NoSuchLatent, match=r"^latent 3 is not in 0 … 2; the closest is 2\.$"):
+        Edit(sae, latent=3)
 
 
 @pytest.mark.parametrize(

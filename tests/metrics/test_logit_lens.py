@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import saekit as sk
+from saekit.dictionaries.latent_number import NoSuchLatent
 from saekit.metrics import logit_lens
 
 SITE = "blocks.1.hook_resid_post"
@@ -31,7 +32,7 @@ def test_by_hand(tiny_gpt2, dictionary):
 
 
 def test_refused(tiny_gpt2, dictionary):
-    with pytest.raises(IndexError, match="latent 20 is not among the 20"):
+    with pytest.raises(NoSuchLatent, match="latent 20 is not in 0 … 19; the closest is 19"):
         logit_lens(tiny_gpt2, dictionary, 20)
     narrow = sk.TopK(d_sae=4, k=1).build(sk.Wiring(SITE), {SITE: 8})
     with pytest.raises(ValueError, match="writes 8 values, the unembedding takes 16"):

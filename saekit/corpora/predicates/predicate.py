@@ -27,14 +27,19 @@ def folded(text: str) -> str:
 
 
 class Labelled(Protocol):
-    """Neighbouring tokens: the text of each, its labelled concepts, and whether it is counted."""
+    """Neighbouring tokens, such as a `Window`."""
 
     @property
-    def texts(self) -> Sequence[str]: ...
+    def texts(self) -> Sequence[str]:
+        """What each adds to the text."""
+
     @property
-    def concepts(self) -> Sequence[frozenset[str]]: ...
+    def concepts(self) -> Sequence[frozenset[str]]:
+        """The labelled concepts of each."""
+
     @property
-    def counted(self) -> Sequence[bool]: ...
+    def counted(self) -> Sequence[bool]:
+        """False at BOS and other tokens that are not counted."""
 
 
 class Predicate(ABC):
@@ -47,9 +52,12 @@ class Predicate(ABC):
     @abstractmethod
     def _fits(self, window: Labelled) -> Sequence[bool]: ...
 
-    @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """Plain values, which `from_json` reads."""
+        return self._plain()
+
+    @abstractmethod
+    def _plain(self) -> dict[str, Any]: ...
 
     def __and__(self, other: Predicate) -> Predicate:
         return And((self, other)) if isinstance(other, Predicate) else NotImplemented
@@ -73,7 +81,7 @@ class Concept(Predicate):
     def __str__(self) -> str:
         return f"concept({self.name if PLAIN_NAME.fullmatch(self.name) else repr(self.name)})"
 
-    def to_json(self) -> dict[str, Any]:
+    def _plain(self) -> dict[str, Any]:
         return {"concept": self.name}
 
 
@@ -98,7 +106,7 @@ class Tokens(Predicate):
     def __str__(self) -> str:
         return f"{'words' if self.fold else 'tokens'}({', '.join(map(repr, sorted(self.texts)))})"
 
-    def to_json(self) -> dict[str, Any]:
+    def _plain(self) -> dict[str, Any]:
         return {"words" if self.fold else "tokens": sorted(self.texts)}
 
 
@@ -126,7 +134,7 @@ class And(_Joined):
     def __str__(self) -> str:
         return " & ".join(f"({part})" if isinstance(part, Or) else str(part) for part in self.parts)
 
-    def to_json(self) -> dict[str, Any]:
+    def _plain(self) -> dict[str, Any]:
         return {"and": [part.to_json() for part in self.parts]}
 
 
@@ -139,7 +147,7 @@ class Or(_Joined):
     def __str__(self) -> str:
         return " | ".join(map(str, self.parts))
 
-    def to_json(self) -> dict[str, Any]:
+    def _plain(self) -> dict[str, Any]:
         return {"or": [part.to_json() for part in self.parts]}
 
 
@@ -155,7 +163,7 @@ class Not(Predicate):
     def __str__(self) -> str:
         return f"~({self.part})" if isinstance(self.part, _Joined) else f"~{self.part}"
 
-    def to_json(self) -> dict[str, Any]:
+    def _plain(self) -> dict[str, Any]:
         return {"not": self.part.to_json()}
 
 
@@ -171,7 +179,7 @@ class After(Predicate):
     def __str__(self) -> str:
         return f"after({self.part})"
 
-    def to_json(self) -> dict[str, Any]:
+    def _plain(self) -> dict[str, Any]:
         return {"after": self.part.to_json()}
 
 
@@ -187,7 +195,7 @@ class Before(Predicate):
     def __str__(self) -> str:
         return f"before({self.part})"
 
-    def to_json(self) -> dict[str, Any]:
+    def _plain(self) -> dict[str, Any]:
         return {"before": self.part.to_json()}
 
 

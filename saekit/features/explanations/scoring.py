@@ -21,7 +21,6 @@ from saekit.features.explanations.judge import Explanation, Judge, MarkedWindow,
 
 DEFINITION = (__doc__ or "").split("\n\n", 1)[-1].strip()
 ENOUGH = 50  # windows of a kind: with fewer the interval is wide
-Z = 1.959964  # 95 % of a normal distribution
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,7 @@ class Answers:
 
     @property
     def balanced_accuracy(self) -> float:
+        """(recall + specificity) / 2; 0.5 is chance."""
         return (self.recall + self.specificity) / 2
 
     @property
@@ -75,14 +75,16 @@ class ExplanationScore:
 
     @property
     def detection(self) -> float:
+        """Balanced accuracy on windows."""
         return self.detected.balanced_accuracy
 
     @property
     def fuzzing(self) -> float:
-        """NaN where no activating window has a silent token."""
+        """Balanced accuracy on marked tokens; NaN where no activating window has a silent token."""
         return self.fuzzed.balanced_accuracy
 
     def rows(self) -> list[dict[str, object]]:
+        """Both scores with their intervals and counts, as a table's rows."""
         rows = []
         for name, answers in (("detection", self.detected), ("fuzzing", self.fuzzed)):
             low, high = answers.interval
@@ -154,10 +156,10 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     """Wilson's 95 % interval of the share hits / n; NaN for n = 0."""
     if n == 0:
         return math.nan, math.nan
-    share, spread = hits / n, Z * Z / n
-    middle = (share + spread / 2) / (1 + spread)
-    half = math.sqrt(spread * share * (1 - share) + spread * spread / 4) / (1 + spread)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    from scipy.stats import binomtest  # here, since it is slow to load
+
+    found = binomtest(hits, n).proportion_ci(confidence_level=0.95, method="wilson")
+    return float(found.low), float(found.high)
 
 
 def _check(positives: Sequence[Window], negatives: Sequence[Window]) -> None:

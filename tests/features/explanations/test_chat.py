@@ -173,6 +173,15 @@ def test_what_stays_is_not(server, window):
     assert "secret" not in repr(judge_of(server, api_key="secret-key"))
 
 
+def test_nothing_of_this_machine_is_sent(server, window, monkeypatch):
+    """Without api_key there is no key, whatever is kept here for others; and a server of one's own needs no network."""
+    monkeypatch.setenv("HF_TOKEN", "hf_planted")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    server.reply = lambda messages: "[1]"
+    assert judge_of(server).detect("cats", [window("a")]) == [True]
+    assert "Authorization" not in server.headers[0] and "hf_planted" not in str(server.headers)
+
+
 @pytest.mark.parametrize(
     "body", ["<html>", "[]", "{}", '{"choices": []}', '{"choices": [{"message": {"content": null}}]}']
 )
