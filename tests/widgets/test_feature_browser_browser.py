@@ -51,6 +51,11 @@ def python(page: Any) -> FeatureBrowser:
     return page.widget
 
 
+def shown(page: Any) -> list[int]:
+    """The list, as Python gives it."""
+    return python(page).latents()["latent"].tolist()
+
+
 # -- drawing ----------------------------------------------------------------------------------------------------------
 
 
@@ -201,9 +206,9 @@ def test_tabs_draw_their_examples_and_the_cuts(opened) -> None:
 def test_list_shows_what_python_says(opened) -> None:
     page = opened(filter={"max": [5, None]}, sort=["density", True])
     numbers = [int(text) for text in texts(page, ".item .index")]
-    shown = python(page)._matching()
-    assert page.locator(".count [role=status]").inner_text() == f"{len(shown)} of 400"
-    assert set(numbers) <= set(shown) and numbers == sorted(numbers, key=shown.index)
+    listed = shown(page)
+    assert page.locator(".count [role=status]").inner_text() == f"{len(listed)} of 400"
+    assert set(numbers) <= set(listed) and numbers == sorted(numbers, key=listed.index)
 
 
 def test_search_filters_switches_and_sort(opened) -> None:
@@ -219,16 +224,16 @@ def test_search_filters_switches_and_sort(opened) -> None:
     assert texts(page, ".item .index") == [str(NASTY)] and python(page).filter == {"starred": True}
     page.get_by_role("button", name="Starred").click()
     page.get_by_role("button", name="Dead", exact=True).click()
-    assert set(texts(page, ".item .density")) == {"dead"}
+    assert set(texts(page, ".item .first")) == {"dead"}
     page.get_by_role("button", name="Dead", exact=True).click()
     page.locator("select[aria-label='best matched concept']").select_option("code.bracket")
     until(page, "model.get('filter').concept === 'code.bracket'")
     assert python(page).filter == {"concept": "code.bracket"}
     page.widget.filter = {}
     page.push()
-    page.locator(".heads .density button").click()
+    page.locator(".heads .first button").click()
     assert python(page).sort == ["density", True]
-    page.locator(".heads .density button").click()
+    page.locator(".heads .first button").click()
     assert python(page).sort == ["density", False]
     page.locator("select[aria-label='sorted by']").select_option("loss_effect")
     until(page, "model.get('sort')[0] === 'loss_effect'")
@@ -275,12 +280,12 @@ def test_a_new_score_is_listed_sorted_and_filtered(opened) -> None:
     assert texts(page, ".item .index")[:3] == ["24", "22", "20"]
     page.widget.filter = {"detection": [0.8, None]}
     page.push()
-    assert texts(page, ".item .index") == ["24", "22"] and page.widget._matching() == [24, 22]
+    assert texts(page, ".item .index") == ["24", "22"] and shown(page) == [24, 22]
     field = page.get_by_label("detection at least, number")  # opened, since it filters
     assert field.input_value() == ".80"
     field.fill("0.92")
     field.press("Enter")
-    assert python(page)._matching() == [24] and texts(page, ".item .index") == ["24"]
+    assert shown(page) == [24] and texts(page, ".item .index") == ["24"]
 
 
 def test_an_empty_list_says_why_and_offers_a_way_out(opened) -> None:
@@ -314,7 +319,7 @@ def test_choosing_goes_both_ways(opened) -> None:
 
 def test_keyboard(opened) -> None:
     page = opened()
-    order = python(page)._matching()
+    order = shown(page)
     page.locator(".examples .caption").click()
     page.keyboard.press("j")
     drawn(page, order[order.index(12) + 1])
@@ -654,7 +659,7 @@ def test_an_error_of_the_browser_is_drawn_and_told_to_python(host) -> None:
         "feature_browser", {"feature": 0, "filter": {}, "sort": ["max", True], "tab": "top", "starred": [], "error": ""}
     )
     assert [one["kind"] for one in page.evaluate("sent")] == ["listing"]
-    page.evaluate("fromPython.message({kind: 'listing', id: sent[0].id, columns: ['density'], d_sae: 3}, [1])")
+    page.evaluate("fromPython.message({kind: 'listing', id: sent[0].id, columns: [{name: 'density'}], d_sae: 3}, [1])")
     page.locator("[role=alert]", has_text="density has 2 entries for 3 latents").wait_for()
 
 

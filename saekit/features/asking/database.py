@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -34,19 +34,24 @@ class Database:
                 self._connection.execute(f"create view {name} as select * from read_parquet([{quoted}])")
 
     def frame(
-        self, query: str, parameters: Sequence[Any] = (), tables: dict[str, pandas.DataFrame] | None = None
+        self,
+        query: str,
+        parameters: Sequence[Any] = (),
+        tables: Mapping[str, Any] | None = None,
     ) -> pandas.DataFrame:
         """The answer as a frame; `tables` are further ones, by name."""
         with self._lock:
-            cursor = self._connection.cursor()
-            for name, table in (tables or {}).items():
-                cursor.register(name, table)
-            return cursor.execute(query, list(parameters)).df()
+            return self._asked(query, parameters, tables).df()
 
-    def columns(self, query: str, parameters: Sequence[Any] = ()) -> dict[str, np.ndarray]:
+    def columns(
+        self,
+        query: str,
+        parameters: Sequence[Any] = (),
+        tables: Mapping[str, Any] | None = None,
+    ) -> dict[str, np.ndarray]:
         """The answer as arrays; nulls of floats are nan."""
         with self._telling(), self._lock:
-            return _filled(self._connection.cursor().execute(query, list(parameters)).fetchnumpy())
+            return _filled(self._asked(query, parameters, tables).fetchnumpy())
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """The answer in Python's own types."""
@@ -67,6 +72,14 @@ class Database:
             cursor.register("wanted", pa.table({"place": places}))
             found = cursor.execute("select place, list(concept) from wanted join concepts using (place) group by place")
             return dict(found.fetchall())
+
+    def _asked(
+        self, query: str, parameters: Sequence[Any], tables: Mapping[str, Any] | None
+    ) -> duckdb.DuckDBPyConnection:
+        cursor = self._connection.cursor()
+        for name, table in (tables or {}).items():
+            cursor.register(name, table)
+        return cursor.execute(query, list(parameters))
 
     @cached_property
     def _tokens(self) -> TokenTable:

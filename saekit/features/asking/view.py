@@ -9,6 +9,7 @@ import numpy as np
 from saekit_widgets.protocols import Band, Example, FeatureView
 
 from saekit.features.asking.around import around, at, firings
+from saekit.features.asking.numbers import facts
 from saekit.features.asking.opened import OpenedStore
 from saekit.features.pieces import pieces
 from saekit.features.schema import INTERVALS, KINDS, QUANTILES
@@ -21,7 +22,8 @@ def feature_view(store: OpenedStore, latent: int) -> FeatureView:
     Raises NoSuchLatent for a latent that is not there, ValueError where the table of latents cannot be read."""
     row = store.row(latent)
     latent = row["latent"]
-    absent = _absent(store, row)
+    numbers, absent = facts(store, row), _absent(store, row)
+    absent |= {name: fact["more"] for name, fact in numbers.items() if fact["value"] is None and "more" in fact}
     try:
         shown = _examples(store, row)
     except ValueError as error:  # one file that cannot be read; what the others say is drawn
@@ -37,8 +39,7 @@ def feature_view(store: OpenedStore, latent: int) -> FeatureView:
         skewness=row["skewness"],
         kurtosis=row["kurtosis"],
         decoder_norm=row["decoder_norm"],
-        loss_effect=row["loss_effect"],
-        loss_tokens=row["loss_tokens"],
+        numbers=numbers,
         concepts=concepts(row),
         histogram=_histogram(row),
         logits=_logits(store, row),
@@ -172,12 +173,7 @@ def _absent(store: OpenedStore, row: dict[str, Any]) -> dict[str, str]:
     absent: dict[str, str] = {}
     if not row["firings"]:
         never = f"It never fired in {store.tokens:,} counted tokens."
-        absent |= {"histogram": never, "examples": never, "loss_effect": never}
-    elif row["loss_effect"] is None:
-        measured = store.manifest["settings"]["loss_examples"]
-        others = store.database.rows("select 1 from latents where loss_effect is not null limit 1")
-        why = "no firing drawn at random is followed by a token" if others else f"edits are not offered at {writes}"
-        absent["loss_effect"] = f"Not measured: {why if measured else 'the store was built without it'}."
+        absent |= {"histogram": never, "examples": never}
     if row["top_tokens"] is None:
         absent["logits"] = f"{writes} is not the residual stream and not added to it: no direct path to the logits."
     if not row["neighbours"]:
