@@ -267,6 +267,7 @@ class FeatureStore(OpenedStore):
     # -- for a browser (saekit_widgets.protocols.FeatureSource) ------------------------------------------------------
 
     def listing(self) -> Listing:
+        """What a browser needs of all latents at once."""
         return listing(self)
 
     def matching(self, filter: Mapping[str, Any], sort: Sequence[Any] | None = None) -> list[int]:
@@ -274,6 +275,7 @@ class FeatureStore(OpenedStore):
         return numbers.matching(self, filter, sort)
 
     def view(self, latent: int) -> FeatureView:
+        """Everything that a browser shows of one latent. Raises NoSuchLatent where there is none."""
         return feature_view(self, latent)
 
     def on_prompt(self, model: TransformerBridge, text: str) -> PromptView:
@@ -282,4 +284,5 @@ class FeatureStore(OpenedStore):
         return features_on(model, self.dictionary, text).view(self.strongest)
 
     def card(self, latent: int) -> str:
+        """The card of one latent as HTML."""
         return self.feature(latent).html

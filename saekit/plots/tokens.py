@@ -94,6 +94,7 @@ class TokensView:
 
     @property
     def html(self) -> str:
+        """What a notebook draws."""
         labels = self.labels or (None,) * len(self.tokens)
         pieces, since = [], 0
         for i, (token, value, label) in enumerate(zip(self.tokens, self.values, labels, strict=True)):
@@ -125,6 +126,7 @@ class Concordance:
 
     @property
     def html(self) -> str:
+        """What a notebook draws."""
         lines = [_line(*row, self.maximum, number) for row, number in zip(self.rows, self.numbers, strict=True)]
         listed = "".join(lines) or "<p>no examples</p>"
         return f'{_STYLE}<div class="saekit-tokens"><div role="list">{listed}</div></div>'

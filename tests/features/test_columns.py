@@ -155,7 +155,7 @@ def test_a_column_may_be_sql_and_what_it_gives_is_kept(store: FeatureStore, entr
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"name": "max"}, "has 'max' already: name the column otherwise, such as own_max"),
+        ({"name": "max"}, "has 'max' already: give the column another name, such as own_max"),
         ({"name": "firings"}, "has 'firings' already"),
         ({"name": "search"}, "has 'search' already"),
         ({"name": 'a" b'}, "a Python name such as 'entropy', found 'a\" b'"),
@@ -170,7 +170,7 @@ def test_what_a_column_cannot_be(entropy: Column, wrong: dict[str, Any], says: s
 
 def test_a_function_of_another_length_is_named(store: FeatureStore, entropy: Column) -> None:
     columns.register(Column("short", "It.", lambda store: np.zeros(7)))
-    with pytest.raises(ValueError, match=r"column 'short' gives \(7,\) numbers for 300 latents"):
+    with pytest.raises(ValueError, match=r"column 'short' gives \(7,\) numbers, the store has 300 latents"):
         store.listing()
 
 

@@ -148,7 +148,8 @@ class FeatureSource(Protocol):
     def check_model(self, model: Any) -> None:
         """Raises ValueError naming both when it was made on another model."""
 
-    def listing(self) -> Listing: ...
+    def listing(self) -> Listing:
+        """All features at once."""
 
     def matching(self, filter: Mapping[str, Any], sort: Sequence[Any]) -> Sequence[int]:
         """The latents that the list shows, in its order. filter and sort are checked ones."""
@@ -159,7 +160,8 @@ class FeatureSource(Protocol):
     def view(self, latent: int) -> FeatureView:
         """Raises ValueError with a sentence to show when it cannot be read."""
 
-    def on_prompt(self, model: Any, text: str) -> PromptView: ...
+    def on_prompt(self, model: Any, text: str) -> PromptView:
+        """Which features fire on a text. Raises ValueError with a sentence to show when it cannot be read."""
 
     def set_label(
         self, latent: int, *, label: str | None = None, star: bool | None = None, note: str | None = None

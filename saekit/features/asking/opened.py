@@ -81,6 +81,7 @@ class OpenedStore:
         return [row["bytes"] for row in self.database.rows("select bytes from vocabulary order by token")]
 
     def bytes_of(self, token: int) -> bytes:
+        """The bytes of a token id."""
         return self._vocabulary[token]
 
     def text_of(self, token: int) -> str:

@@ -52,6 +52,7 @@ def feature_view(store: OpenedStore, latent: int) -> FeatureView:
 
 
 def concepts(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The matched concepts in a row of the table latents, the best first, each with its numbers."""
     names = ("f1", "precision", "recall", "threshold", "share")
     columns = zip(*(row[f"concept_{name}"] or [] for name in names), strict=True)
     return [
@@ -61,6 +62,7 @@ def concepts(row: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def neighbours(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The neighbours of a row of the table latents: latent, cosine, phi."""
     columns = (row["neighbours"] or [], row["cosine"] or [], row["phi"] or [])
     return [{"latent": n, "cosine": cosine, "phi": phi} for n, cosine, phi in zip(*columns, strict=True)]
 

@@ -51,9 +51,11 @@ class LanguageModelJudge(ABC):
         """The model's answer to a conversation."""
 
     def detect(self, explanation: Explanation, windows: Sequence[Window]) -> list[bool]:
+        """Whether the latent fires in each window, as the explanation has it."""
         return self._judge(DETECT, explanation, [_text(window, ()) for window in windows])
 
     def fuzz(self, explanation: Explanation, marked: Sequence[MarkedWindow]) -> list[bool]:
+        """Whether the marks of each window are on the tokens that the explanation means."""
         return self._judge(FUZZ, explanation, [_text(one.window, one.marked) for one in marked])
 
     def _judge(self, question: str, explanation: Explanation, texts: list[str]) -> list[bool]:
@@ -117,6 +119,7 @@ class ChatJudge(LanguageModelJudge):
         self._api_key = api_key
 
     def ask(self, messages: list[Message]) -> str:
+        """The server's answer to a conversation."""
         body = json.dumps({"model": self.model, "messages": messages, "temperature": 0}).encode()
         request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"}, method="POST")
         if self._api_key:  # not carried along when the server sends us elsewhere

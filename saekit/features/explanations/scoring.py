@@ -45,6 +45,7 @@ class Answers:
 
     @property
     def balanced_accuracy(self) -> float:
+        """(recall + specificity) / 2: .5 for a guess."""
         return (self.recall + self.specificity) / 2
 
     @property
@@ -75,6 +76,7 @@ class ExplanationScore:
 
     @property
     def detection(self) -> float:
+        """Balanced accuracy of telling windows in which the latent fires."""
         return self.detected.balanced_accuracy
 
     @property
@@ -83,6 +85,7 @@ class ExplanationScore:
         return self.fuzzed.balanced_accuracy
 
     def rows(self) -> list[dict[str, object]]:
+        """A row each for detection and fuzzing."""
         rows = []
         for name, answers in (("detection", self.detected), ("fuzzing", self.fuzzed)):
             low, high = answers.interval

@@ -37,6 +37,7 @@ class Card:
 
     @property
     def html(self) -> str:
+        """What a notebook draws."""
         return feature_card(self.view, self.title, self.facts, self.label, self.names)
 
     def _repr_html_(self) -> str:
