@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_store import ABSENT, BROKEN, CONTEXT, DEAD, LINES, LONG, NASTY, PANELS, SIGNED, FakeStore
+from fake_store import ABOUT, ABSENT, BROKEN, CONTEXT, DEAD, LINES, LONG, NASTY, PANELS, SIGNED, FakeStore
 from saekit_widgets import FeatureBrowser
 
 
@@ -286,6 +286,29 @@ def test_a_new_score_is_listed_sorted_and_filtered(opened) -> None:
     field.fill("0.92")
     field.press("Enter")
     assert shown(page) == [24] and texts(page, ".item .index") == ["24"]
+
+
+def test_a_further_column_is_drawn_by_its_words_alone(opened, monkeypatch) -> None:
+    entropy = np.where(np.arange(400) % 2, np.nan, np.arange(400) / 10).astype("f4")
+    known, numbers = FakeStore.columns.fget, FakeStore.numbers
+    own = {"entropy": {"value": 1.2, "more": "Over 9 documents."}}
+    monkeypatch.setattr(FakeStore, "columns", property(lambda store: {**known(store), "entropy": entropy}))
+    monkeypatch.setattr(
+        FakeStore, "numbers", lambda store, latent, *, absent: numbers(store, latent, absent=absent) | own
+    )
+    words = ("entropy", "entropy", "H", "", "linear", "fixed", "bits", True)
+    monkeypatch.setattr("fake_store.ABOUT", [*ABOUT, words])
+    monkeypatch.setitem(PANELS, "entropy", ("Entropy", "Of its documents.", "store.latents().entropy"))
+    page = opened(filter={"entropy": [0.5, None]})
+    assert page.get_by_label("entropy at least, number").input_value() == "0.5"
+    assert "entropy 1.20 bits" in " ".join(texts(page, ".header .numbers div")).replace("\n", " ").replace("?", "")
+    page.get_by_role("button", name="what is Entropy?").click()
+    assert texts(page, ".popover")[0].split("\n")[0] == "Entropy" and "Over 9 documents." in texts(page, ".popover")[0]
+    page.locator("select[aria-label='sorted by']").select_option(label="by H")
+    until(page, "model.get('sort')[0] === 'entropy'")
+    assert texts(page, ".heads .last") == ["H ↓"] and texts(page, ".item .last")[0] == "39.80"
+    assert [int(text) for text in texts(page, ".item .index")] == shown(page)[: page.locator(".item").count()]
+    assert "by H" in page.locator("select[aria-label='sheet sorted by'] option").all_text_contents()
 
 
 def test_an_empty_list_says_why_and_offers_a_way_out(opened) -> None:
