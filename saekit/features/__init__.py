@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from saekit.features import columns
 from saekit.features.asking.windows import Window
+from saekit.features.columns import Column
 from saekit.features.explanations import (
     After,
     Before,
@@ -22,6 +24,7 @@ __all__ = [
     "After",
     "Before",
     "ChatJudge",
+    "Column",
     "Concept",
     "ExplanationScore",
     "FeatureMap",
@@ -32,6 +35,7 @@ __all__ = [
     "PromptFeatures",
     "Tokens",
     "Window",
+    "columns",
     "feature_map",
     "features_on",
 ]

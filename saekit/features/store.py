@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from saekit.dictionaries import Dictionary
 from saekit.features import schema
-from saekit.features.asking import held_out
+from saekit.features.asking import held_out, numbers
 from saekit.features.asking.answers import Answer, Examples
 from saekit.features.asking.definitions import KINDS, definitions
-from saekit.features.asking.listing import facts, listing, names
+from saekit.features.asking.hints import names
+from saekit.features.asking.listing import facts, listing
 from saekit.features.asking.opened import OpenedStore
 from saekit.features.asking.view import bin_edges, concepts, examples, feature_view, neighbours
 from saekit.features.asking.windows import Window
@@ -40,6 +41,7 @@ from saekit.features.showing.prompt import features_on
 from saekit.files.choices import checked
 
 if TYPE_CHECKING:
+    import pandas
     from saekit_widgets.protocols import FeatureView, Listing, PromptView
     from torch import Tensor
     from transformer_lens.model_bridge import TransformerBridge
@@ -127,6 +129,16 @@ class FeatureStore(OpenedStore):
             )
         return cls(folder, manifest)
 
+    # -- about all latents -------------------------------------------------------------------------------------------
+
+    def latents(self, filter: Mapping[str, Any] | None = None, sort: Sequence[Any] | None = None) -> pandas.DataFrame:
+        """A row a latent, by number: the table latents and every column (saekit.features.columns), with its label, star
+        and note where it has them; tokens as text.
+
+        filter, sort: as a FeatureBrowser's: those alone that its list shows, in its order; {} leaves out those that
+        never fire. Raises ValueError for what they cannot be, naming the nearest."""
+        return numbers.frame(self, filter, sort)
+
     # -- about one latent --------------------------------------------------------------------------------------------
 
     def feature(self, latent: int, model: TransformerBridge | None = None) -> Card:
@@ -179,7 +191,7 @@ class FeatureStore(OpenedStore):
     def concepts(self, latent: int) -> Answer:
         """The labelled concepts that it finds best: concept, f1, precision, recall, threshold, share. They are chosen
         and ordered on one half of the documents; the numbers are of the other."""
-        return Answer(self.number(latent), concepts(self.row(latent)), self._definition("concept"))
+        return Answer(self.number(latent), concepts(self.row(latent)), self._definition("f1"))
 
     def loss_effect(self, latent: int, model: TransformerBridge | None = None) -> Answer:
         """Nats that a firing saves, the mean over firings drawn at random; and how many these were. With the model it
@@ -279,9 +291,15 @@ class FeatureStore(OpenedStore):
     # -- for a browser (saekit_widgets.protocols.FeatureSource) ------------------------------------------------------
 
     def listing(self) -> Listing:
+        """What a browser needs of all latents at once."""
         return listing(self)
 
+    def matching(self, filter: Mapping[str, Any], sort: Sequence[Any] | None = None) -> list[int]:
+        """The numbers of the latents that a browser's list shows, in its order."""
+        return numbers.matching(self, filter, sort)
+
     def view(self, latent: int) -> FeatureView:
+        """Everything that a browser shows of one latent. Raises NoSuchLatent where there is none."""
         return feature_view(self, latent)
 
     def on_prompt(self, model: TransformerBridge, text: str) -> PromptView:
@@ -290,4 +308,5 @@ class FeatureStore(OpenedStore):
         return features_on(model, self.dictionary, text).view(self.strongest)
 
     def card(self, latent: int) -> str:
+        """The card of one latent as HTML."""
         return self.feature(latent).html

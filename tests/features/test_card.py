@@ -81,7 +81,9 @@ def test_histogram_bars_have_the_tokens_colours_and_log_heights(make_view: Calla
 
 
 def test_signed_codes_are_drawn_by_their_size(make_view: Callable[..., Any]) -> None:
-    view = make_view(minimum=-10.0, histogram={"edges": [-10.0, 0.0, 10.0], "counts": [3, 3]}, maximum=8.0)
+    numbers = {"max": {"value": 8.0, "low": -10.0}}
+    drawn = {"edges": [-10.0, 0.0, 10.0], "counts": [3, 3]}
+    view = make_view(minimum=-10.0, histogram=drawn, maximum=8.0, numbers=numbers)
     html = feature_card(view, "", "")
     assert re.findall(r'class="(plus|minus)"[^>]*opacity="([\d.]+)"', html) == [("minus", "0.550"), ("plus", "0.550")]
     assert "max 8 · min −10" in html
@@ -91,7 +93,8 @@ def test_signed_codes_are_drawn_by_their_size(make_view: Callable[..., Any]) -> 
 def test_a_dead_feature_is_said_in_words(make_view: Callable[..., Any]) -> None:
     empty = {"top": [], "random": [], "near": [], "interval": [], "quantile": []}
     view = make_view(
-        firings=0, density=0.0, maximum=0.0, mean=None, histogram=None, examples=empty, loss_effect=None, concepts=[],
+        firings=0, density=0.0, maximum=0.0, mean=None, histogram=None, examples=empty, concepts=[],
+        numbers={"density": {"value": 0.0}, "max": {"value": 0.0}, "f1": {"value": None}},
         next_alive=4219, absent={"histogram": "It never fires.", "examples": "It never fires."},
     )  # fmt: skip
     text = Parsed(feature_card(view, "stores/first", "facts")).text
@@ -108,7 +111,8 @@ def test_an_absent_panel_says_why(make_view: Callable[..., Any]) -> None:
         "neighbours": "Not measured.",
         "examples": "The examples' file is damaged.",
     }
-    view = make_view(histogram=None, logits=None, neighbours=[], examples={"top": []}, absent=absent, loss_effect=None)
+    view = make_view(histogram=None, logits=None, neighbours=[], examples={"top": []}, absent=absent)
+    view["numbers"]["loss_effect"] = {"value": None, "more": "Not measured."}
     text = Parsed(feature_card(view, "", "")).text
     for sentence in absent.values():
         assert sentence in text

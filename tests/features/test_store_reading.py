@@ -43,9 +43,10 @@ def test_listing(store) -> None:
 DEFINED = {
     "list": "15,000 counted tokens",
     "density": "15,000 counted tokens",
-    "maximum": "15,000 counted tokens",
-    "concept": "predicted where z > t",
+    "max": "15,000 counted tokens",
+    "f1": "predicted where z > t",
     "loss_effect": "up to 0 firings drawn at random",
+    "detection": "held-out windows",
     "examples": "Near misses",
     "histogram": "15,000 counted tokens",
     "logits": "At its maximum",

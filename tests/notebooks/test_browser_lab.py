@@ -148,7 +148,7 @@ def test_search_and_a_click_choose_a_feature(shown) -> None:
     page.keyboard.press("/")
     page.keyboard.type("to")
     until(shown, "browser.filter == {'search': 'to'}")
-    found = shown.ask("browser._matching()")
+    found = shown.ask("browser.latents().latent.tolist()")
     page.locator(".browser .count .dim", has_text=f"{len(found):,} of 2,048").wait_for()
     drawn = [int(text) for text in texts(shown, ".browser .item .index")]
     assert 3 < len(found) < 1900 and drawn == found[: len(drawn)]

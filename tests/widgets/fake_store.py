@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from saekit_widgets.protocols import Band, Example, FeatureView, Listing, PromptView
+import pandas
+from plain_list import passing
+from saekit_widgets.protocols import Band, ColumnWords, Example, Fact, FeatureView, Listing, PromptView
 
 DEAD, NASTY, ABSENT, BROKEN, SIGNED, LINES = 5, 7, 8, 9, 11, 16
 CONTEXT = 12  # tokens of a prompt
 LONG = "long " * 2000  # 10,000 characters
 PIECES = [" the", " little", " girl", " named", " Борис", " 🐻", ",", " who", "\n\n", "\t", "<script>alert(1)</script>"]
 PIECES += [" said", "\u202eevil\u202c", " café", "x\u200by", " 你好", "."]
+CONCEPTS = ["intro.name", "code.bracket", "syntax.question"]
 NAMES = ["a name is introduced", "past tense of a motion verb", "closing bracket of a call", "sharing with a friend"]
 PANELS = {
     "list": ("Feature list", "All latents of the dictionary.", "store.latents()"),
@@ -22,11 +26,35 @@ PANELS = {
     "neighbours": ("Neighbours", "cos: decoder rows. φ: firing together.", "store.neighbours({latent})"),
     "prompt": ("Your prompt", "Runs the model on your text.", "store.on_prompt(model, text)"),
     "density": ("Density", "Share of counted tokens with z ≠ 0.", "store.view({latent})"),
-    "maximum": ("Maximum", "The largest |z|; its range where codes have a sign.", "store.view({latent})"),
-    "concept": ("Matched concept", "The concept that it predicts best.", "store.concepts({latent})"),
+    "max": ("Maximum", "The largest |z|; its range where codes have a sign.", "store.view({latent})"),
+    "f1": ("Matched concept", "The concept that it predicts best.", "store.concepts({latent})"),
     "loss_effect": ("Loss effect", "Rise of cross-entropy when it is removed.", "store.loss_effect({latent})"),
     "explanations": ("Explanations", "Sentences, and how well they predict firing.", "store.explanations({latent})"),
 }
+ABOUT = [
+    # name, title, head, of, scale, format, unit, in_header
+    ("density", "density", "density", "", "log", "percent", "%", True),
+    ("max", "max", "max", "", "linear", "fixed", "", True),
+    ("f1", "concept F1", "F1", "concept", "linear", "share", "", True),
+    ("loss_effect", "loss effect", "loss effect", "", "linear", "signed", "nats", True),
+    ("detection", "detection", "detection", "", "linear", "share", "", False),
+]
+
+
+def column_of(
+    name: str, title: str, head: str, of: str, scale: str, format: str, unit: str, in_header: bool
+) -> ColumnWords:
+    return {
+        "name": name,
+        "title": title,
+        "head": head,
+        "of": of,
+        "scale": scale,
+        "format": format,
+        "unit": unit,
+        "filterable": True,
+        "in_header": in_header,
+    }
 
 
 class FakeStore:
@@ -61,25 +89,38 @@ class FakeStore:
         self.log = list(self.labels)  # every change of a label, the latent; its length is the version
         self.views = 0
 
-    def listing(self) -> Listing:
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        detection = np.array([self.scores.get(i, np.nan) for i in range(self.size)], "f4")
+        found = {"density": self.density, "max": self.strongest, "f1": self.f1, "loss_effect": self.effect}
+        return found | {"detection": detection}
+
+    @property
+    def hints(self) -> list[str]:
         hints = [" ".join("␣" + PIECES[(i * k) % 6].strip() for k in (1, 2, 3)) for i in range(self.size)]
         hints[1] = "␣dragon ␣egg\0\u202e ␣<i>"
+        return hints
+
+    def matching(self, filter: Mapping[str, Any], sort: Sequence[Any]) -> list[int]:
+        return passing(self.columns, self.density == 0, self.concept, CONCEPTS, self.hints, self.labels, filter, sort)
+
+    def latents(self, filter: Mapping[str, Any], sort: Sequence[Any]) -> pandas.DataFrame:
+        order = self.matching(filter, sort)
+        return pandas.DataFrame({"latent": order, **{name: values[order] for name, values in self.columns.items()}})
+
+    def listing(self) -> Listing:
         return {
             "title": self.title,
             "model": "micro",
             "site": "blocks.2.hook_resid_post",
             "facts": "TopK k = 32 · 500,000 tokens of microworld/train",
             "d_sae": self.size,
-            "columns": {
-                "density": self.density,
-                "max": self.strongest,
-                "f1": self.f1,
-                "loss_effect": self.effect,
-                "detection": np.array([self.scores.get(i, np.nan) for i in range(self.size)], "f4"),
-            },
+            "about": [column_of(*words) for words in ABOUT],
+            "columns": self.columns,
+            "dead": self.density == 0,
             "concept": self.concept,
-            "concepts": ["intro.name", "code.bracket", "syntax.question"],
-            "hints": hints,
+            "concepts": CONCEPTS,
+            "hints": self.hints,
             "labels": dict(self.labels),
             "definitions": {
                 name: dict(zip(("title", "text", "code"), text, strict=True)) for name, text in PANELS.items()
@@ -111,6 +152,18 @@ class FakeStore:
             "loss_effect": effects,
             "copies": 3 if at == 1 else 0,
         }
+
+    def numbers(self, latent: int, *, absent: bool) -> dict[str, Fact]:
+        low, dead = float(self.minimum[latent]), self.density[latent] == 0
+        most: Fact = {"value": float(self.maximum[latent])}
+        density: Fact = {"value": float(self.density[latent]), "more": "It fired on some tokens."}
+        if absent or dead:
+            f1: Fact = {"value": None}
+            effect: Fact = {"value": None, "more": "The store was built without loss_effect."}
+        else:
+            f1 = {"value": 0.83, "what": "intro.name", "more": "Precision .79, recall .88."}
+            effect = {"value": 0.117, "more": "Mean over 128 firings drawn at random."}
+        return {"density": density, "max": most | ({"low": low} if low < 0 else {}), "f1": f1, "loss_effect": effect}
 
     def view(self, latent: int) -> FeatureView:
         self.views += 1
@@ -163,8 +216,7 @@ class FakeStore:
             "skewness": float("nan") if dead else 0.9,
             "kurtosis": None if dead else 3.2,
             "decoder_norm": 1.0,
-            "loss_effect": None if absent or dead else 0.117,
-            "loss_tokens": 128,
+            "numbers": self.numbers(latent, absent=bool(absent)),
             "concepts": [
                 {
                     "concept": "intro.name",

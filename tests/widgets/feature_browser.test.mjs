@@ -13,17 +13,19 @@ import { ordered } from "../../widgets/src/feature_browser/prompt.js";
 import { around, positionOf, strength } from "../../widgets/src/feature_browser/tokens.js";
 import { fixed, parsed, percent, python, range, savedAt, share, signed } from "../../widgets/src/feature_browser/words.js";
 
+const column = (name, format, scale = "linear") => ({ name, title: name, head: name, of: "", scale, format, unit: "", filterable: true, in_header: true });
+const ABOUT = [column("density", "percent", "log"), column("max", "fixed"), column("f1", "share")];
 const view = (array) => new DataView(array.buffer);
 
 /** Six latents; 3 is dead, 2 has no F1. */
 function listing(more = {}) {
   const content = {
-    title: "t", model: "m", site: "s", facts: "f", d_sae: 6, columns: ["density", "max", "f1"], concepts: ["name", "bracket"], definitions: {}, off: {}, version: 3,
+    title: "t", model: "m", site: "s", facts: "f", d_sae: 6, columns: ABOUT, concepts: ["name", "bracket"], definitions: {}, off: {}, version: 3,
     labels: [{ latent: 1, label: "A Dragon egg", star: true }, { latent: 3, label: "", star: true }, { latent: 4, label: "sharing\u202e" }], ...more,
   };
   const columns = [[0.1, 0.001, 0.01, 0, 0.01, 0.02], [5, 3, 5, 0, 9, 1], [0.9, 0.5, NaN, 0, 0.2, 0.6]].map((values) => view(Float32Array.from(values)));
   const hints = new TextEncoder().encode(["␣big ␣tall", "␣x", "Борис 🐻", "", "␣y", "␣14"].join("\0"));
-  return decodeListing(content, [...columns, view(Int16Array.of(0, 1, -1, -1, 0, 1)), view(hints)]);
+  return decodeListing(content, [...columns, view(Int16Array.of(0, 1, -1, -1, 0, 1)), view(Uint8Array.of(0, 0, 0, 1, 0, 0)), view(hints)]);
 }
 const list = (filter, sort = ["latent", false], from = listing()) => [...matching(from, filter, sort)];
 
@@ -88,6 +90,7 @@ test("filters, alone and together", () => {
 
 test("a new score is sorted and filtered by", () => {
   const made = listing();
+  made.about = [...ABOUT, column("detection", "share")];
   made.columns.detection = Float32Array.of(NaN, 0.5, NaN, NaN, 0.9, NaN);
   assert.deepEqual([...sorted(made, "detection", true)].slice(0, 2), [4, 1]);
   made.columns.detection[5] = 0.95;
@@ -115,22 +118,23 @@ test("search sees a label that changed", () => {
 
 test("the axis of density is logarithmic, bins count the living", () => {
   const made = listing();
-  const density = axis(made, "density");
+  const density = axis(made, ABOUT[0]);
   assert.ok(Math.abs(density.place(0.01) - 0.5) < 1e-6 && Math.abs(density.value(0.5) - 0.01) < 1e-8);
   const skip = (latent) => latent === 3;
   assert.deepEqual([...binned(made.columns.density, (value) => density.place(value) + 1e-6, 4, skip)], [1, 0, 3, 1]);
-  const most = axis(made, "max");
+  const most = axis(made, ABOUT[1]);
   assert.deepEqual([most.low, most.high, most.value(0.5)], [0, 9, 4.5]);
   assert.deepEqual([...binned(made.columns.max, most.place, 3, skip)], [1, 3, 1]);
-  assert.equal(axis(made, "loss_effect"), null);
+  made.columns.max[0] = 0;
+  assert.deepEqual([axis(made, { ...ABOUT[1], scale: "log" }).low, axis(made, { ...ABOUT[1], scale: "log" }).place(0)], [1, -Infinity]);
   made.columns.f1.fill(NaN);
-  assert.equal(axis(made, "f1"), null);
+  assert.equal(axis(made, ABOUT[2]), null);
 });
 
 test("131,072 latents are filtered fast", () => {
   const size = 131_072;
   const values = Float32Array.from({ length: size }, (_, i) => ((i * 2654435761) % 1000) / 1000 + 1e-4);
-  const big = { ...listing(), size, columns: { density: values, max: values, f1: values }, concept: new Int16Array(size), hints: Array.from({ length: size }, (_, i) => `␣token${i % 977}`), labels: new Map() };
+  const big = { ...listing(), size, columns: { density: values, max: values, f1: values }, concept: new Int16Array(size), dead: new Uint8Array(size), hints: Array.from({ length: size }, (_, i) => `␣token${i % 977}`), labels: new Map() };
   const time = (filter) => {
     const began = performance.now();
     const found = matching(big, filter, ["max", true]).length;
@@ -174,15 +178,15 @@ test("numbers, times and Python as written here", () => {
   assert.deepEqual([0.83, -0.02, -0.004, 1, null].map(share), [".83", "−.02", ".00", "1.00", "–"]);
   assert.deepEqual([signed(2.314), signed(-0.1, 3), signed(NaN), fixed(-0.5), fixed(-10)], ["+2.31", "−0.100", "–", "−0.50", "−10.00"]);
   assert.deepEqual([0, 0.0048, 0.00035, 0.000004, 2e-7, 0.32].map(percent), ["0", "0.48", "0.035", "0.0004", "2e−5", "32.0"]);
-  assert.deepEqual([parsed("density", "0.5 %"), parsed("max", "−1,5"), parsed("max", ""), parsed("f1", "x")], [0.005, -1.5, null, null]);
-  assert.deepEqual([range("density", 0.0837), range("density", 8.7e-6), range("max", 3.14159), range("max", 16.2), range("f1", 0.5)], ["8.4", "0.0009", "3.1", "16", ".50"]);
+  assert.deepEqual([parsed("percent", "0.5 %"), parsed("fixed", "−1,5"), parsed("fixed", ""), parsed("share", "x")], [0.005, -1.5, null, null]);
+  assert.deepEqual([range("percent", 0.0837), range("percent", 8.7e-6), range("fixed", 3.14159), range("fixed", 16.2), range("share", 0.5)], ["8.4", "0.0009", "3.1", "16", ".50"]);
   const now = new Date(2026, 0, 2, 15, 0);
   assert.deepEqual([savedAt("2026-01-02T14:02:11", now), savedAt("2025-12-31T10:00:00", now), savedAt(undefined, now)], ["14:02", "2025-12-31", ""]);
   assert.equal(python({ dead: true, max: [1, null], search: 'a"b' }), '{"dead": True, "max": [1, None], "search": "a\\"b"}');
 });
 
 test("the call that opens a view names only what differs", () => {
-  const call = (state, hasModel) => callOf({ model: { get: (name) => state[name] }, listing: { hasModel }, latent: 7 });
+  const call = (state, hasModel) => callOf({ model: { get: (name) => state[name] }, listing: { hasModel, about: ABOUT }, latent: 7 });
   assert.equal(call({ filter: {}, sort: ["max", true], tab: "top" }, false), "sk.FeatureBrowser(store, feature=7)");
   assert.equal(call({ filter: { max: [1, null] }, sort: ["f1", false], tab: "near" }, true), 'sk.FeatureBrowser(store, model=model, feature=7, filter={"max": [1, None]}, sort=["f1", False], tab="near")');
 });

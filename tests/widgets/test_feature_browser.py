@@ -43,6 +43,11 @@ def ask(made: Any, kind: str, **content: Any) -> tuple[dict[str, Any], list[byte
     return answers[0]
 
 
+def shown(made: Any) -> list[int]:
+    """The list, as Python gives it."""
+    return made.latents()["latent"].tolist()
+
+
 def test_the_fake_store_satisfies_the_protocol(store) -> None:
     source: FeatureSource = store  # the type checker holds this line
     assert source.listing()["d_sae"] == 400
@@ -106,10 +111,12 @@ def test_on_select_hears_both_sides_until_it_ends(made) -> None:
 
 def test_listing_is_binary_and_complete(store, made) -> None:
     reply, buffers = ask(made, "listing")
-    assert reply["columns"] == ["density", "max", "f1", "loss_effect", "detection"] and reply["d_sae"] == 400
+    assert [one["name"] for one in reply["columns"]] == [*store.columns] and reply["d_sae"] == 400
+    assert reply["columns"] == store.listing()["about"]
     assert np.array_equal(np.frombuffer(buffers[1], "<f4"), store.strongest)
     assert np.array_equal(np.frombuffer(buffers[5], "<i2"), store.concept)
-    hints = buffers[6].decode().split("\0")
+    assert np.array_equal(np.frombuffer(buffers[6], "u1"), store.density == 0)
+    hints = buffers[7].decode().split("\0")
     assert len(hints) == 400 and hints[1].startswith("␣dragon ␣egg␀")  # a hint's own U+0000 separates nothing
     assert {"latent": SIGNED, "label": LONG, "star": False, "note": ""} in reply["labels"]
     assert reply["off"] == {} and reply["has_model"]
@@ -200,7 +207,7 @@ def test_a_signed_latent_is_listed_by_its_strongest(store, made) -> None:
     lowest, strongest = float(store.minimum[SIGNED]), float(store.strongest[SIGNED])
     assert strongest == -lowest > store.maximum[SIGNED]
     made.filter = {"max": [strongest - 0.001, strongest + 0.001]}
-    assert made._matching() == [SIGNED]
+    assert shown(made) == [SIGNED]
     store.minimum[SIGNED], store.strongest[SIGNED] = -99, 99
     assert FeatureBrowser(store).feature == SIGNED
 
@@ -208,11 +215,11 @@ def test_a_signed_latent_is_listed_by_its_strongest(store, made) -> None:
 def test_detection_filters_and_hears_of_new_scores(store, made) -> None:
     version = ask(made, "listing")[0]["version"]
     made.filter = {"detection": [0.6, None]}
-    assert made._matching() == []
+    assert shown(made) == []
     store.score(20, 0.7)
     store.score(22, 0.5)
     assert {one["latent"] for one in ask(made, "labels", since=version)[0]["labels"]} == {20, 22}
-    assert made._matching() == [20]
+    assert shown(made) == [20]
 
 
 def test_another_browser_on_the_store_is_heard(store, made) -> None:
@@ -227,23 +234,23 @@ def test_another_browser_on_the_store_is_heard(store, made) -> None:
 
 
 def test_the_list_in_python_is_the_list_that_is_drawn(store, made) -> None:
-    assert all(store.density[latent] for latent in made._matching()) and len(made._matching()) > 300
-    assert made._matching()[0] == int(np.argmax(store.strongest))
+    assert all(store.density[latent] for latent in shown(made)) and len(shown(made)) > 300
+    assert shown(made)[0] == int(np.argmax(store.strongest))
     made.filter = {"dead": True}
-    assert DEAD in made._matching() and not store.density[made._matching()].any()
+    assert DEAD in shown(made) and not store.density[shown(made)].any()
     made.filter = {"search": str(DEAD)}
-    assert DEAD in made._matching()
+    assert DEAD in shown(made)
     made.filter = {"starred": True}
-    assert made._matching() == [NASTY]
+    assert shown(made) == [NASTY]
     made.filter, made.sort = {"max": [5, None], "concept": "code.bracket", "search": "SHARING"}, ["latent", False]
-    found = made._matching()
+    found = shown(made)
     assert found == sorted(found) and found
     strong = [i for i in found if store.strongest[i] >= 5 and store.concept[i] == 1]
     assert strong == found and all("sharing" in store.labels[i]["label"] for i in found)
     made.filter = {"loss_effect": [-9, 9]}
-    assert np.isfinite(store.effect[made._matching()]).all()
+    assert np.isfinite(store.effect[shown(made)]).all()
     made.filter, made.sort = {}, ["loss_effect", False]
-    assert np.isnan(store.effect[made._matching()[-1]])
+    assert np.isnan(store.effect[shown(made)[-1]])
 
 
 def test_export_is_one_file_that_names_no_address(store, made, tmp_path) -> None:

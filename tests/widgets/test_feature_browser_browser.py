@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_store import ABSENT, BROKEN, CONTEXT, DEAD, LINES, LONG, NASTY, PANELS, SIGNED, FakeStore
+from fake_store import ABOUT, ABSENT, BROKEN, CONTEXT, DEAD, LINES, LONG, NASTY, PANELS, SIGNED, FakeStore
 from saekit_widgets import FeatureBrowser
 
 
@@ -49,6 +49,11 @@ def python(page: Any) -> FeatureBrowser:
     """The widget in Python, when it has heard all that the page said."""
     until(page, "busy === 0")
     return page.widget
+
+
+def shown(page: Any) -> list[int]:
+    """The list, as Python gives it."""
+    return python(page).latents()["latent"].tolist()
 
 
 # -- drawing ----------------------------------------------------------------------------------------------------------
@@ -201,9 +206,9 @@ def test_tabs_draw_their_examples_and_the_cuts(opened) -> None:
 def test_list_shows_what_python_says(opened) -> None:
     page = opened(filter={"max": [5, None]}, sort=["density", True])
     numbers = [int(text) for text in texts(page, ".item .index")]
-    shown = python(page)._matching()
-    assert page.locator(".count [role=status]").inner_text() == f"{len(shown)} of 400"
-    assert set(numbers) <= set(shown) and numbers == sorted(numbers, key=shown.index)
+    listed = shown(page)
+    assert page.locator(".count [role=status]").inner_text() == f"{len(listed)} of 400"
+    assert set(numbers) <= set(listed) and numbers == sorted(numbers, key=listed.index)
 
 
 def test_search_filters_switches_and_sort(opened) -> None:
@@ -219,16 +224,16 @@ def test_search_filters_switches_and_sort(opened) -> None:
     assert texts(page, ".item .index") == [str(NASTY)] and python(page).filter == {"starred": True}
     page.get_by_role("button", name="Starred").click()
     page.get_by_role("button", name="Dead", exact=True).click()
-    assert set(texts(page, ".item .density")) == {"dead"}
+    assert set(texts(page, ".item .first")) == {"dead"}
     page.get_by_role("button", name="Dead", exact=True).click()
     page.locator("select[aria-label='best matched concept']").select_option("code.bracket")
     until(page, "model.get('filter').concept === 'code.bracket'")
     assert python(page).filter == {"concept": "code.bracket"}
     page.widget.filter = {}
     page.push()
-    page.locator(".heads .density button").click()
+    page.locator(".heads .first button").click()
     assert python(page).sort == ["density", True]
-    page.locator(".heads .density button").click()
+    page.locator(".heads .first button").click()
     assert python(page).sort == ["density", False]
     page.locator("select[aria-label='sorted by']").select_option("loss_effect")
     until(page, "model.get('sort')[0] === 'loss_effect'")
@@ -275,12 +280,35 @@ def test_a_new_score_is_listed_sorted_and_filtered(opened) -> None:
     assert texts(page, ".item .index")[:3] == ["24", "22", "20"]
     page.widget.filter = {"detection": [0.8, None]}
     page.push()
-    assert texts(page, ".item .index") == ["24", "22"] and page.widget._matching() == [24, 22]
+    assert texts(page, ".item .index") == ["24", "22"] and shown(page) == [24, 22]
     field = page.get_by_label("detection at least, number")  # opened, since it filters
     assert field.input_value() == ".80"
     field.fill("0.92")
     field.press("Enter")
-    assert python(page)._matching() == [24] and texts(page, ".item .index") == ["24"]
+    assert shown(page) == [24] and texts(page, ".item .index") == ["24"]
+
+
+def test_a_further_column_is_drawn_by_its_words_alone(opened, monkeypatch) -> None:
+    entropy = np.where(np.arange(400) % 2, np.nan, np.arange(400) / 10).astype("f4")
+    known, numbers = FakeStore.columns.fget, FakeStore.numbers
+    own = {"entropy": {"value": 1.2, "more": "Over 9 documents."}}
+    monkeypatch.setattr(FakeStore, "columns", property(lambda store: {**known(store), "entropy": entropy}))
+    monkeypatch.setattr(
+        FakeStore, "numbers", lambda store, latent, *, absent: numbers(store, latent, absent=absent) | own
+    )
+    words = ("entropy", "entropy", "H", "", "linear", "fixed", "bits", True)
+    monkeypatch.setattr("fake_store.ABOUT", [*ABOUT, words])
+    monkeypatch.setitem(PANELS, "entropy", ("Entropy", "Of its documents.", "store.latents().entropy"))
+    page = opened(filter={"entropy": [0.5, None]})
+    assert page.get_by_label("entropy at least, number").input_value() == "0.5"
+    assert "entropy 1.20 bits" in " ".join(texts(page, ".header .numbers div")).replace("\n", " ").replace("?", "")
+    page.get_by_role("button", name="what is Entropy?").click()
+    assert texts(page, ".popover")[0].split("\n")[0] == "Entropy" and "Over 9 documents." in texts(page, ".popover")[0]
+    page.locator("select[aria-label='sorted by']").select_option(label="by H")
+    until(page, "model.get('sort')[0] === 'entropy'")
+    assert texts(page, ".heads .last") == ["H ↓"] and texts(page, ".item .last")[0] == "39.80"
+    assert [int(text) for text in texts(page, ".item .index")] == shown(page)[: page.locator(".item").count()]
+    assert "by H" in page.locator("select[aria-label='sheet sorted by'] option").all_text_contents()
 
 
 def test_an_empty_list_says_why_and_offers_a_way_out(opened) -> None:
@@ -314,7 +342,7 @@ def test_choosing_goes_both_ways(opened) -> None:
 
 def test_keyboard(opened) -> None:
     page = opened()
-    order = python(page)._matching()
+    order = shown(page)
     page.locator(".examples .caption").click()
     page.keyboard.press("j")
     drawn(page, order[order.index(12) + 1])
@@ -654,7 +682,7 @@ def test_an_error_of_the_browser_is_drawn_and_told_to_python(host) -> None:
         "feature_browser", {"feature": 0, "filter": {}, "sort": ["max", True], "tab": "top", "starred": [], "error": ""}
     )
     assert [one["kind"] for one in page.evaluate("sent")] == ["listing"]
-    page.evaluate("fromPython.message({kind: 'listing', id: sent[0].id, columns: ['density'], d_sae: 3}, [1])")
+    page.evaluate("fromPython.message({kind: 'listing', id: sent[0].id, columns: [{name: 'density'}], d_sae: 3}, [1])")
     page.locator("[role=alert]", has_text="density has 2 entries for 3 latents").wait_for()
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from written_store import write_store
 
 from saekit.features.asking.definitions import definitions
-from saekit.features.asking.listing import listing
 from saekit.features.pieces import Piece
 from saekit.features.showing.prompt import PromptFeatures
 
@@ -21,30 +20,20 @@ MANIFEST: dict[str, Any] = {
     "provenance": {"model": "micro", "corpus": None},
     "dictionary": {"configuration": {"method": "AbsTopK", "k": 8}, "reads": ["x"], "writes": ["x"]},
 }
-PANELS = ["list", "density", "maximum", "concept", "loss_effect", "examples", "histogram", "logits", "neighbours"]
-PANELS += ["prompt", "explanations"]
+PANELS = ["list", "density", "max", "f1", "loss_effect", "detection", "examples", "histogram", "logits"]
+PANELS += ["neighbours", "prompt", "explanations"]
 
 
-def test_a_signed_latent_is_listed_by_its_largest_size() -> None:
+def test_a_signed_latent_is_listed_by_its_largest_size(tmp_path) -> None:
     """Latents of −10 … 8, 0 … 9 and one that never fired."""
-    columns = {
-        "density": np.array([0.1, 0.1, 0.0]),
-        "most": np.array([8.0, 9.0, 0.0]),
-        "least": np.array([-10.0, 0.0, 0.0]),
-        "loss_effect": np.full(3, np.nan),
-        "f1": np.full(3, np.nan),
-        "concept": np.array(["", "", ""]),
-    }
-    store: Any = SimpleNamespace(
-        database=SimpleNamespace(columns=lambda query: columns, rows=lambda query: [{"peak_tokens": None}] * 3),
-        labels=SimpleNamespace(best_scores=lambda: {1: 0.5}, all=dict),
-        d_sae=3,
-        manifest=MANIFEST,
-        folder="stores/first",
-    )
-    made = listing(store)["columns"]
-    assert made["max"].tolist() == [10, 9, 0]
-    assert made["detection"][1] == 0.5 and np.isnan(made["detection"][[0, 2]]).all()
+    numbers = {"density": [0.1, 0.1, 0.0], "max_activation": [8.0, 9.0, 0.0], "min_activation": [-10.0, 0.0, 0.0]}
+    store = write_store(tmp_path, 3, numbers)
+    store.labels.add_explanation(1, "text", None, "you", 0.5, None)
+    made = store.listing()
+    assert made["columns"]["max"].tolist() == [10, 9, 0] and made["dead"].tolist() == [False, False, True]
+    detection = made["columns"]["detection"]
+    assert detection[1] == 0.5 and np.isnan(detection[[0, 2]]).all()
+    assert np.isnan(made["columns"]["f1"]).all() and np.isnan(made["columns"]["loss_effect"]).all()
 
 
 @pytest.mark.parametrize("panel", PANELS)
@@ -61,7 +50,7 @@ def test_every_panel_says_what_it_is_over_which_tokens_and_without_what(panel: s
 def test_signed_codes_neighbours_and_exclusions_are_defined() -> None:
     made = {panel: words["text"] for panel, words in definitions(MANIFEST).items()}
     assert "left out: 120 bos, 3 cut" in made["examples"] and "(0, strongest], by |z|" in made["examples"]
-    assert "max |z|" in made["maximum"] and "largest |z|" in made["list"]
+    assert "max |z|" in made["max"] and "largest |z|" in made["list"]
     assert "left out: the latent itself" in made["neighbours"] and "first 15,000 counted tokens" in made["neighbours"]
     long = definitions(MANIFEST | {"progress": {"counted": 10**8, "excluded": {}}})
     assert "first 1,048,576 counted tokens" in long["neighbours"]["text"]

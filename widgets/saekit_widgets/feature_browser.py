@@ -12,7 +12,7 @@ import anywidget
 import numpy as np
 import traitlets
 
-from saekit_widgets.filtering import SORTS, checked_filter, matching, unknown
+from saekit_widgets.filtering import checked_filter, checked_sort, unknown
 from saekit_widgets.packing import packed_view, plain
 from saekit_widgets.page import Answer, offline_page
 from saekit_widgets.protocols import FeatureSource
@@ -28,9 +28,10 @@ class FeatureBrowser(anywidget.AnyWidget):
 
     With a model, the reader can type a prompt and see which features fire on it. State can be read and set from Python:
     `feature` (the latent shown), `filter`, `sort`, `tab`, `starred` (kept in the store). `filter` is a dict with any of
-    density, max (of |z|), f1, loss_effect, detection: [low, high], where None leaves a side open; search, concept:
-    text; starred, dead: True or False. Dead features are listed only where something asks for them. `error` says what
-    went wrong in the browser. Raises ValueError for a model that is not the store's, naming both.
+    the store's columns by name (density, max …): [low, high], where None leaves a side open; search, concept: text;
+    starred, dead: True or False. Dead features are listed only where something asks for them. `latents()` is the list
+    that was filtered. `error` says what went wrong in the browser. Raises ValueError for a model that is not the
+    store's, naming both.
     """
 
     _esm = _STATIC / "feature_browser.js"
@@ -38,7 +39,7 @@ class FeatureBrowser(anywidget.AnyWidget):
     feature = traitlets.Int(0).tag(sync=True)
     filter = traitlets.Dict().tag(sync=True)
     starred = traitlets.List(traitlets.Int()).tag(sync=True)
-    sort = traitlets.List(["max", True]).tag(sync=True)
+    sort: Any = traitlets.List().tag(sync=True)
     tab = traitlets.Unicode("top").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
 
@@ -49,7 +50,7 @@ class FeatureBrowser(anywidget.AnyWidget):
         *,
         feature: int | None = None,
         filter: Mapping[str, Any] | None = None,
-        sort: Iterable[Any] = ("max", True),
+        sort: Iterable[Any] | None = None,
         tab: str = "top",
     ) -> None:
         # The checks of the traits below need these.
@@ -59,10 +60,12 @@ class FeatureBrowser(anywidget.AnyWidget):
         self._listing = store.listing()
         self._labels = {int(latent): entry for latent, entry in self._listing["labels"].items()}
         self._take_labels(0)
+        usual = self._listing["about"][1]["name"]
         if feature is None:
-            feature = _strongest(self._listing["columns"]["max"])
+            feature = _largest(self._listing["columns"][usual])
+        sort = [usual, True] if sort is None else list(sort)
         super().__init__(
-            feature=feature, filter=dict(filter or {}), starred=self._stars(), sort=list(sort), tab=tab, error=""
+            feature=feature, filter=dict(filter or {}), starred=self._stars(), sort=sort, tab=tab, error=""
         )
         self.on_msg(self._answer)
 
@@ -78,16 +81,12 @@ class FeatureBrowser(anywidget.AnyWidget):
 
     @traitlets.validate("filter")
     def _check_filter(self, proposal: Any) -> dict[str, Any]:
-        return checked_filter(proposal["value"], self._listing["concepts"])
+        ranges = [column["name"] for column in self._listing["about"] if column["filterable"]]
+        return checked_filter(proposal["value"], ranges, self._listing["concepts"])
 
     @traitlets.validate("sort")
     def _check_sort(self, proposal: Any) -> list[Any]:
-        value = list(proposal["value"])
-        if len(value) != 2 or not isinstance(value[1], bool):
-            raise ValueError(f'sort is [column, descending], as ["max", True]; it is not {value!r}.')
-        if value[0] not in SORTS:
-            raise ValueError(unknown("sort", value[0], SORTS))
-        return value
+        return checked_sort(proposal["value"], list(self._listing["columns"]))
 
     @traitlets.validate("tab")
     def _check_tab(self, proposal: Any) -> str:
@@ -116,6 +115,10 @@ class FeatureBrowser(anywidget.AnyWidget):
 
         self.observe(chosen, names="feature")
         return lambda: self.unobserve(chosen, names="feature")
+
+    def latents(self) -> Any:
+        """The list as it is filtered and sorted: a frame, a row a latent, with all that the store knows of them."""
+        return self._store.latents(self.filter, self.sort)
 
     # -- messages -----------------------------------------------------------------------------------------------------
 
@@ -159,7 +162,7 @@ class FeatureBrowser(anywidget.AnyWidget):
         head = {key: listing[key] for key in ("title", "model", "site", "facts", "d_sae", "concepts", "definitions")}
         reply = {
             **head,
-            "columns": list(listing["columns"]),
+            "columns": listing["about"],
             "labels": self._listed(self._labels),
             "version": self._version,
             "off": off,
@@ -168,7 +171,8 @@ class FeatureBrowser(anywidget.AnyWidget):
         columns = [np.ascontiguousarray(column, "<f4").tobytes() for column in listing["columns"].values()]
         hints = "\0".join(hint.replace("\0", "␀") for hint in listing["hints"])
         concept = np.ascontiguousarray(listing["concept"], "<i2").tobytes()
-        return reply, (*columns, concept, hints.encode("utf-8", "replace"))
+        dead = np.ascontiguousarray(listing["dead"], "u1").tobytes()
+        return reply, (*columns, concept, dead, hints.encode("utf-8", "replace"))
 
     def _send_feature(self, content: Mapping[str, Any]) -> Answer:
         latent = self._latent(content.get("latent"), "feature")
@@ -199,9 +203,10 @@ class FeatureBrowser(anywidget.AnyWidget):
         """Take in what anybody stored after the version `since`; the latents of which there is news."""
         self._version, changed = self._store.labels_since(since)
         self._labels.update(changed)
-        scores = {latent: entry["detection"] for latent, entry in changed.items() if "detection" in entry}
-        detection = self._listing["columns"]["detection"]
-        detection[list(scores)] = [math.nan if score is None else score for score in scores.values()]
+        for name, column in self._listing["columns"].items():
+            for latent, entry in changed.items():
+                if name in entry:
+                    column[latent] = math.nan if entry[name] is None else entry[name]
         return changed
 
     def _send_export(self, content: Mapping[str, Any]) -> Answer:
@@ -226,7 +231,7 @@ class FeatureBrowser(anywidget.AnyWidget):
             chosen = [
                 self.feature,
                 *self.starred,
-                *self._matching()[:EXPORTED],
+                *self._store.matching(self.filter, self.sort)[:EXPORTED],
             ]
         else:
             chosen = [self._latent(latent, "features") for latent in features]
@@ -252,9 +257,6 @@ class FeatureBrowser(anywidget.AnyWidget):
             answers=answers,
             refusals={"feature": f"Not in this file: it holds {count} of the {self._listing['d_sae']:,} listed."},
         )
-
-    def _matching(self) -> list[int]:
-        return matching(self._listing, self._labels, self.filter, self.sort)
 
     # -- helpers ------------------------------------------------------------------------------------------------------
 
@@ -300,6 +302,6 @@ class FeatureBrowser(anywidget.AnyWidget):
         return f"<FeatureBrowser: {listing['title']}, feature {self.feature} of {listing['d_sae']:,}>"
 
 
-def _strongest(maxima: np.ndarray) -> int:
-    finite = np.where(np.isfinite(maxima), maxima, -np.inf)
+def _largest(values: np.ndarray) -> int:
+    finite = np.where(np.isfinite(values), values, -np.inf)
     return int(np.argmax(finite)) if len(finite) else 0

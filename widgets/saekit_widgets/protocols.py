@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol, TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, NotRequired, Protocol, TypedDict
 
 import numpy as np
 
@@ -61,6 +61,31 @@ class Band(TypedDict):
     examples: list[Example]
 
 
+class ColumnWords(TypedDict):
+    """A number of each latent, as a list draws it."""
+
+    name: str  # in filters and sorting
+    title: str
+    head: str  # the title where room is short
+    of: str  # "concept" where it judges the matched concept, which is named beside it; else ""
+    scale: str  # of its filter: linear, log
+    format: str  # fixed, percent (of a share), share, signed
+    unit: str
+    filterable: bool
+    in_header: bool
+
+
+class Fact(TypedDict):
+    """A column's number of one latent."""
+
+    value: Number
+    low: NotRequired[float]  # where it is the upper end of a range: the lower one
+    what: NotRequired[str]  # what it judges
+    aside: NotRequired[str]  # said after it where there is room
+    more: NotRequired[str]  # a sentence for after the definition; where it was not measured, why
+    later: NotRequired[bool]  # True: not measured yet, and it will be where a model is at hand
+
+
 class FeatureView(TypedDict):
     """Everything that a browser shows of one feature; None where the store has no such thing, with `absent` saying why
     by the name of the panel."""
@@ -75,8 +100,7 @@ class FeatureView(TypedDict):
     skewness: Number
     kurtosis: Number
     decoder_norm: float
-    loss_effect: Number  # mean over `loss_tokens` firings drawn at random
-    loss_tokens: int
+    numbers: dict[str, Fact]  # by column, those of a feature's header
     concepts: list[dict[str, Any]]  # concept, f1, precision, recall, threshold, share; best first
     histogram: dict[str, Any] | None  # edges (bins + 1), counts (bins): of non-zero activations
     logits: dict[str, Any] | None  # top, bottom: [piece, value] pairs; edges, counts: over the vocabulary
@@ -95,13 +119,15 @@ class Listing(TypedDict):
     site: str
     facts: str  # "TopK k = 32 · 500,000 tokens of microworld/train"
     d_sae: int
-    columns: dict[str, np.ndarray]  # float32: density, max (of |z|), f1, loss_effect, detection; nan: not measured
+    about: list[ColumnWords]  # two at least, which stand in every row; the list is sorted by the second at first
+    columns: dict[str, np.ndarray]  # float32, in the order of `about`; nan: not measured
+    dead: np.ndarray  # bool: never fires
     concept: np.ndarray  # int16, index into `concepts` of the best match, −1 for none
     concepts: list[str]
     hints: list[str]  # for each latent its strongest tokens, spaces as ␣: shown where there is no label
     labels: dict[int, dict[str, Any]]  # latent → label, star, note, saved (ISO 8601, local time)
-    # What a "?" opens: list, examples, histogram, logits, neighbours, prompt, density, maximum, concept, loss_effect
-    # and explanations → title, text, code; "{latent}" in the code is the feature shown. What is missing has no "?".
+    # What a "?" opens: list, examples, histogram, logits, neighbours, prompt, explanations, each column by its name
+    # → title, text, code; "{latent}" in the code is the feature shown. What is missing has no "?".
     definitions: dict[str, dict[str, str]]
 
 
@@ -123,12 +149,20 @@ class FeatureSource(Protocol):
     def check_model(self, model: Any) -> None:
         """Raises ValueError naming both when it was made on another model."""
 
-    def listing(self) -> Listing: ...
+    def listing(self) -> Listing:
+        """All features at once."""
+
+    def matching(self, filter: Mapping[str, Any], sort: Sequence[Any]) -> Sequence[int]:
+        """The latents that the list shows, in its order. filter and sort are checked ones."""
+
+    def latents(self, filter: Mapping[str, Any], sort: Sequence[Any]) -> Any:
+        """The same as a frame, with all that is known of them."""
 
     def view(self, latent: int) -> FeatureView:
         """Raises ValueError with a sentence to show when it cannot be read."""
 
-    def on_prompt(self, model: Any, text: str) -> PromptView: ...
+    def on_prompt(self, model: Any, text: str) -> PromptView:
+        """Which features fire on a text. Raises ValueError with a sentence to show when it cannot be read."""
 
     def set_label(
         self, latent: int, *, label: str | None = None, star: bool | None = None, note: str | None = None
@@ -137,7 +171,7 @@ class FeatureSource(Protocol):
 
     def labels_since(self, version: int) -> tuple[int, dict[int, dict[str, Any]]]:
         """The labels' version now, and those changed after `version` (by anybody who has the store open). An entry may
-        have detection as well, the best score of the latent's explanations, which may be new."""
+        have a number by the name of its column as well, which is new; None: no longer measured."""
 
     def card(self, latent: int) -> str:
         """One feature as static HTML, for a notebook without a kernel."""

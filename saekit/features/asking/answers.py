@@ -22,6 +22,7 @@ class Answer:
     definition: str
 
     def frame(self) -> pandas.DataFrame:
+        """A row a row of the answer."""
         import pandas
 
         return pandas.DataFrame(self.rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,6 @@ from saekit.features.asking.token_table import TokenTable
 
 if TYPE_CHECKING:
     import pandas
-
 
 _STORED = {"latents": "stored_latents", "activations": "stored_activations"}
 _PLAIN = (
@@ -59,24 +58,32 @@ class Database:
                 self._connection.execute(statement)
 
     def frame(
-        self, query: str, parameters: Sequence[Any] = (), tables: dict[str, pandas.DataFrame] | None = None
+        self,
+        query: str,
+        parameters: Sequence[Any] = (),
+        tables: Mapping[str, Any] | None = None,
     ) -> pandas.DataFrame:
         """The answer as a frame; `tables` are further ones, by name."""
+        self._take_effects()
         with self._lock:
-            cursor = self._cursor()
-            for name, table in (tables or {}).items():
-                cursor.register(name, table)
-            return cursor.execute(query, list(parameters)).df()
+            return self._asked(query, parameters, tables).df()
 
-    def columns(self, query: str, parameters: Sequence[Any] = ()) -> dict[str, np.ndarray]:
+    def columns(
+        self,
+        query: str,
+        parameters: Sequence[Any] = (),
+        tables: Mapping[str, Any] | None = None,
+    ) -> dict[str, np.ndarray]:
         """The answer as arrays; nulls of floats are nan."""
+        self._take_effects()
         with self._telling(), self._lock:
-            return _filled(self._cursor().execute(query, list(parameters)).fetchnumpy())
+            return _filled(self._asked(query, parameters, tables).fetchnumpy())
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """The answer in Python's own types."""
+        self._take_effects()
         with self._telling(), self._lock:
-            found = self._cursor().execute(query, list(parameters))
+            found = self._asked(query, parameters, None)
             names = [column[0] for column in found.description]
             return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
@@ -93,18 +100,26 @@ class Database:
             found = cursor.execute("select place, list(concept) from wanted join concepts using (place) group by place")
             return dict(found.fetchall())
 
-    def _cursor(self) -> duckdb.DuckDBPyConnection:
-        """A cursor to which latents and activations show the loss effects that were measured up to now."""
-        state = self.effects.state()
-        cursor = self._connection.cursor()
-        if state != self._taken:
-            latents, firings = self.effects.tables()
-            cursor.register("measured", latents)
-            cursor.register("measured_firings", firings)
+    def _take_effects(self) -> None:
+        """Let latents and activations show the loss effects that were measured up to now, by whomever."""
+        with self._lock:
+            state = self.effects.state()
+            if state == self._taken:
+                return
+            cursor = self._connection.cursor()
+            for name, table in zip(("measured", "measured_firings"), self.effects.tables(), strict=True):
+                cursor.register(name, table)
             for statement in _WITH_EFFECTS:
                 cursor.execute(statement)
             self._taken = state
-        return cursor
+
+    def _asked(
+        self, query: str, parameters: Sequence[Any], tables: Mapping[str, Any] | None
+    ) -> duckdb.DuckDBPyConnection:
+        cursor = self._connection.cursor()
+        for name, table in (tables or {}).items():
+            cursor.register(name, table)
+        return cursor.execute(query, list(parameters))
 
     @cached_property
     def _tokens(self) -> TokenTable:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from saekit.features.columns import all_columns
 from saekit.features.schema import BINS, COACTIVE_TOKENS, NEAR_TOKENS, SAME_AFTER, SAME_BEFORE
-from saekit.metrics.concepts import MINIMUM
 
 KINDS = {
     "top": f"Top: strongest first, one a document; the same text (from {SAME_BEFORE} tokens before the peak to "
@@ -28,7 +28,6 @@ def definitions(manifest: dict[str, Any]) -> dict[str, dict[str, str]]:
     excluded = manifest["progress"]["excluded"]
     left_out = ", ".join(f"{count:,} {why}" for why, count in excluded.items() if count) or "nothing"
     over = f"Over {counted:,} counted tokens; left out: {left_out}."
-    settings = manifest["settings"]
     output = manifest.get("output_path")
     texts = {
         "list": (
@@ -38,29 +37,7 @@ def definitions(manifest: dict[str, Any]) -> dict[str, dict[str, str]]:
             f"are left out until asked for. {over}",
             "store.latents()",
         ),
-        "density": ("Density", f"Share of counted tokens with z ≠ 0. {over}", "store.latents().density"),
-        "maximum": (
-            "Max",
-            "Its strongest activation, max |z|; of codes with a sign its range, from lowest to highest z. List, "
-            f"filter and colours go by max |z|. {over}",
-            'store.latents()[["min_activation", "max_activation"]]',
-        ),
-        "concept": (
-            "Concept",
-            "The labelled concept that it finds best, at token level: predicted where z > t. The concept and t (tenths "
-            "of its maximum) were chosen on every second document, F1, precision and recall are of the others; the "
-            f"share is of all its firings there, whatever t. Concepts of fewer than {MINIMUM} tokens are left out. "
-            f"{over}",
-            "store.concepts({latent})",
-        ),
-        "loss_effect": (
-            "Loss effect",
-            "Nats that a firing saves: loss of the next token without the latent minus loss with it, the latent "
-            "removed from every counted token of the row and the model run on. Mean over up to "
-            f"{settings['loss_examples']} firings drawn at random; the underline of a token is its own. A firing at "
-            f"the end of a row has no next token and is left out. {over}",
-            "store.loss_effect({latent})",
-        ),
+        **_of_columns(manifest, over),
         "examples": (
             "Examples",
             f"{' '.join(KINDS.values())} Background: |z| as a share of the strongest. {over}",
@@ -105,3 +82,13 @@ def definitions(manifest: dict[str, Any]) -> dict[str, dict[str, str]]:
         ),
     }
     return {name: dict(zip(("title", "text", "code"), words, strict=True)) for name, words in texts.items()}
+
+
+def _of_columns(manifest: dict[str, Any], over: str) -> dict[str, tuple[str, str, str]]:
+    found = {}
+    for column in all_columns():
+        said = column.definition if isinstance(column.definition, str) else column.definition(manifest)
+        title = column.words["title"]
+        code = column.code or f"store.latents().{column.name}"
+        found[column.name] = (title[0].upper() + title[1:], said.replace("{over}", over), code)
+    return found

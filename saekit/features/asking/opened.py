@@ -30,6 +30,7 @@ class OpenedStore:
         self.labels = Labels(folder / "labels.sqlite", self.d_sae, manifest["dictionary"]["fingerprint"])
         self.tokens: int = manifest["progress"]["counted"]
         self.database = Database(folder)
+        self.made: dict[Any, np.ndarray] = {}  # what the functions of columns gave, by column
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.folder}: {self.d_sae:,} latents, {self.tokens:,} tokens>"
@@ -62,19 +63,6 @@ class OpenedStore:
         parameters = [value.item() if isinstance(value, np.generic) else value for value in parameters]
         return self.database.frame(query, parameters, {"labels": self.labels.frame()})
 
-    def latents(self) -> pandas.DataFrame:
-        """A row a latent, with its label, star and note where it has them; tokens as text."""
-        import pandas
-
-        frame = self.sql(
-            "select latents.*, labels.label, coalesce(labels.star, false) as star, labels.note "
-            "from latents left join labels using (latent) order by latent"
-        )
-        for column in ("peak_tokens", "top_tokens", "bottom_tokens"):
-            texts = [[self.text_of(int(i)) for i in ids] if np.iterable(ids) else None for ids in frame[column]]
-            frame[column] = pandas.Series(texts, dtype=object)
-        return frame
-
     def row(self, latent: int) -> dict[str, Any]:
         """The row of one latent in the table latents. Raises NoSuchLatent where there is none."""
         return self.database.rows("select * from latents where latent = ?", [self.number(latent)])[0]
@@ -106,6 +94,7 @@ class OpenedStore:
         return [row["bytes"] for row in self.database.rows("select bytes from vocabulary order by token")]
 
     def bytes_of(self, token: int) -> bytes:
+        """The bytes of a token id."""
         return self._vocabulary[token]
 
     def text_of(self, token: int) -> str:

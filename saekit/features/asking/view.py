@@ -9,6 +9,7 @@ import numpy as np
 from saekit_widgets.protocols import Band, Example, FeatureView
 
 from saekit.features.asking.around import around, at, firings
+from saekit.features.asking.numbers import facts
 from saekit.features.asking.opened import OpenedStore
 from saekit.features.pieces import pieces
 from saekit.features.schema import INTERVALS, KINDS, QUANTILES
@@ -21,7 +22,8 @@ def feature_view(store: OpenedStore, latent: int) -> FeatureView:
     Raises NoSuchLatent for a latent that is not there, ValueError where the table of latents cannot be read."""
     row = store.row(latent)
     latent = row["latent"]
-    absent = _absent(store, row)
+    numbers, absent = facts(store, row), _absent(store, row)
+    absent |= {name: fact["more"] for name, fact in numbers.items() if fact["value"] is None and "more" in fact}
     try:
         shown = _examples(store, row)
     except ValueError as error:  # one file that cannot be read; what the others say is drawn
@@ -37,8 +39,7 @@ def feature_view(store: OpenedStore, latent: int) -> FeatureView:
         skewness=row["skewness"],
         kurtosis=row["kurtosis"],
         decoder_norm=row["decoder_norm"],
-        loss_effect=row["loss_effect"],
-        loss_tokens=row["loss_tokens"],
+        numbers=numbers,
         concepts=concepts(row),
         histogram=_histogram(row),
         logits=_logits(store, row),
@@ -51,6 +52,7 @@ def feature_view(store: OpenedStore, latent: int) -> FeatureView:
 
 
 def concepts(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The matched concepts in a row of the table latents, the best first, each with its numbers."""
     names = ("f1", "precision", "recall", "threshold", "share")
     columns = zip(*(row[f"concept_{name}"] or [] for name in names), strict=True)
     return [
@@ -60,6 +62,7 @@ def concepts(row: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def neighbours(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The neighbours of a row of the table latents: latent, cosine, phi."""
     columns = (row["neighbours"] or [], row["cosine"] or [], row["phi"] or [])
     return [{"latent": n, "cosine": cosine, "phi": phi} for n, cosine, phi in zip(*columns, strict=True)]
 
@@ -172,9 +175,7 @@ def _absent(store: OpenedStore, row: dict[str, Any]) -> dict[str, str]:
     absent: dict[str, str] = {}
     if not row["firings"]:
         never = f"It never fired in {store.tokens:,} counted tokens."
-        absent |= {"histogram": never, "examples": never, "loss_effect": never}
-    elif row["loss_effect"] is None:
-        absent["loss_effect"] = f"Not measured{_why(store, row, writes)}."
+        absent |= {"histogram": never, "examples": never}
     if row["top_tokens"] is None:
         absent["logits"] = f"{writes} is not the residual stream and not added to it: no direct path to the logits."
     if not row["neighbours"]:
@@ -186,18 +187,3 @@ def _absent(store: OpenedStore, row: dict[str, Any]) -> dict[str, str]:
     if any(Site(site).kind == "attn.hook_z" for site in store.manifest["dictionary"]["reads"]):
         absent["sources"] = "Which earlier tokens an attention latent reads from is not shown yet."
     return absent
-
-
-def _why(store: FeatureStore, row: dict[str, Any], writes: str) -> str:
-    """Why a latent that fires has no loss effect."""
-    if store.measurable(row):
-        return (
-            " yet: a browser with the model does it when the feature is opened, as does "
-            f"store.loss_effect({row['latent']}, model)"
-        )
-    if not store.manifest["settings"]["loss_examples"]:
-        return ": the store was built with loss_examples=0"
-    others = store.database.rows("select 1 from latents where loss_effect is not null limit 1")
-    if others or store.was_measured(row["latent"]):
-        return ": no firing drawn at random is followed by a token"
-    return f": edits are not offered at {writes}"

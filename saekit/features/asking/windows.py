@@ -27,4 +27,5 @@ class Window:
 
     @property
     def fires(self) -> bool:
+        """Whether the latent fires on any of them."""
         return any(self.values)

@@ -47,10 +47,12 @@ class PredicateJudge:
     """
 
     def detect(self, explanation: Explanation, windows: Sequence[Window]) -> list[bool]:
+        """Whether the latent fires in each window, as the explanation has it."""
         predicate = self.predicate(explanation, windows)
         return [any(predicate.holds(window)) for window in windows]
 
     def fuzz(self, explanation: Explanation, marked: Sequence[MarkedWindow]) -> list[bool]:
+        """Whether the marks of each window are on the tokens that the explanation means."""
         predicate = self.predicate(explanation, [one.window for one in marked])
         answers = []
         for one in marked:

@@ -28,6 +28,7 @@ class LocalJudge(LanguageModelJudge):
         self._loaded: tuple[Any, Any] | None = None
 
     def ask(self, messages: list[Message]) -> str:
+        """The model's answer to a conversation."""
         import torch
 
         model, tokenizer = self._load()

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from saekit.features.columns import all_columns
 from saekit.features.showing.card_style import STYLE
 from saekit.plots.tokens import concordance, shown
 
@@ -35,6 +37,7 @@ class Card:
 
     @property
     def html(self) -> str:
+        """What a notebook draws."""
         return feature_card(self.view, self.title, self.facts, self.label, self.names)
 
     def _repr_html_(self) -> str:
@@ -68,16 +71,19 @@ def feature_card(
 
 def _summary(view: FeatureView) -> str:
     """The feature in one line."""
-    said = ["alive" if view["firings"] else "dead: it never fires"]
-    if view["firings"]:
-        said += [f"density {_percent(view['density'])} %", f"max {_number(view['maximum'])}"]
-        if view["minimum"] < 0:
-            said.append(f"min {_number(view['minimum'])}")
-    if view["concepts"]:
-        best = view["concepts"][0]
-        said.append(f"concept {shown(str(best['concept']))} F1 {best['f1']:.2f}, {best['share']:.0%} of its firings")
-    if view["loss_effect"] is not None:
-        said.append(f"loss effect {_signed(view['loss_effect'], 3)} nats")
+    if not view["firings"]:
+        return "dead: it never fires"
+    said = ["alive"]
+    for column in all_columns():
+        fact, words = view["numbers"].get(column.name), column.words
+        if fact is None or fact["value"] is None:
+            continue
+        what = f"{words['of']} {shown(fact['what'])} {words['head']}" if "what" in fact else words["title"]
+        unit = f" {words['unit']}" if words["unit"] else ""
+        write = _WRITE[words["format"]]
+        said.append(f"{what} {write(fact['value'])}{unit}" + (f", {fact['aside']}" if "aside" in fact else ""))
+        if "low" in fact:
+            said.append(f"min {write(fact['low'])}{unit}")
     return " · ".join(said)
 
 
@@ -208,3 +214,11 @@ def _signed(value: Any, digits: int = 2, *, plus: bool = True) -> str:
     if value is None:
         return "–"
     return f"{value:{'+' if plus else ''}z.{digits}f}".replace("-", "−")
+
+
+_WRITE: dict[str, Callable[[float], str]] = {
+    "fixed": _number,
+    "percent": _percent,
+    "share": "{:.2f}".format,
+    "signed": partial(_signed, digits=3),
+}

@@ -36,7 +36,8 @@ class Browser(Protocol):
 
     feature: int
 
-    def on_select(self, callback: Callable[[int], Any]) -> Callable[[], None]: ...
+    def on_select(self, callback: Callable[[int], Any]) -> Callable[[], None]:
+        """Call it whenever another feature is chosen; returns a function that ends it."""
 
 
 def feature_map(
@@ -112,6 +113,7 @@ class FeatureMap:
 
     @property
     def selected(self) -> list[int]:
+        """The latents chosen; can be set."""
         rows = self._scatter.widget.selection
         return [] if rows is None else [int(self.positions["latent"].iloc[int(row)]) for row in rows]
 

@@ -19,13 +19,15 @@ export function edits(app, { changed, scored, say }) {
   function take(entries) {
     const fresh = entries.filter(({ latent }) => !waiting.has(latent));
     const news = [];
-    for (const { detection, ...entry } of fresh) {
+    for (const entry of fresh) {
       put(entry.latent, entry);
-      if (detection === undefined) continue; // as another view of this browser tells it
-      app.listing.columns.detection[entry.latent] = detection ?? NaN;
-      news.push(entry.latent);
+      for (const { name } of app.listing.about) {
+        if (entry[name] === undefined) continue; // as another view of this browser tells it
+        app.listing.columns[name][entry.latent] = entry[name] ?? NaN;
+        reorder(app.listing, name);
+        news.push(entry.latent);
+      }
     }
-    reorder(app.listing, "detection");
     if (news.length) scored(news);
     if (fresh.length) changed(fresh.map(({ latent }) => latent));
   }

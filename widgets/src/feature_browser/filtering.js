@@ -5,8 +5,6 @@ import { isDead } from "./listing.js";
 /** @typedef {import("./listing.js").Listing} Listing
  *  @typedef {Record<string, any>} Filter */
 
-export const RANGES = ["density", "max", "f1", "loss_effect", "detection"];
-
 /** @type {WeakMap<Listing, Map<string, Uint32Array>>} */ const orders = new WeakMap();
 /** @type {WeakMap<Listing, {hints: string, starts: Uint32Array, labels: Map<number, string>}>} */ const texts =
   new WeakMap();
@@ -111,7 +109,8 @@ export function matching(listing, filter, [column, descending]) {
   const number = /^\d+$/.test(words) ? Number(words) : -1;
   const concept =
     filter.concept && listing.concepts.includes(filter.concept) ? listing.concepts.indexOf(filter.concept) : NaN;
-  const ranges = RANGES.filter((name) => filter[name] && listing.columns[name]).map((name) => ({
+  const filtering = listing.about.filter(({ name }) => filter[name]);
+  const ranges = filtering.map(({ name }) => ({
     values: listing.columns[name],
     low: filter[name][0] ?? -Infinity,
     high: filter[name][1] ?? Infinity,
@@ -145,17 +144,16 @@ export function binned(values, place, bins, skip) {
 }
 
 /**
- * The axis of a filter: density is drawn on a log scale, the others as they are. Null where nothing was measured.
- * @param {Listing} listing @param {string} name
+ * The axis of a filter, as it is or on a log scale. Null where nothing was measured.
+ * @param {Listing} listing @param {import("./listing.js").Column} column
  * @returns {{low: number, high: number, place: (value: number) => number, value: (place: number) => number} | null}
  */
-export function axis(listing, name) {
+export function axis(listing, { name, scale }) {
   const values = listing.columns[name];
-  if (!values) return null;
-  const log = name === "density";
+  const log = scale === "log";
   let [low, high] = [Infinity, -Infinity];
   for (let i = 0; i < values.length; i++) {
-    if (!Number.isFinite(values[i]) || isDead(listing, i)) continue;
+    if (!Number.isFinite(values[i]) || (log && values[i] <= 0) || isDead(listing, i)) continue;
     if (values[i] < low) low = values[i];
     if (values[i] > high) high = values[i];
   }

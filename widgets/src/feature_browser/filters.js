@@ -3,26 +3,20 @@
 import { button } from "../shared/controls.js";
 import { element, fill, plain } from "../shared/dom.js";
 import { question } from "./definitions.js";
-import { RANGES, matching, nearestLabel } from "./filtering.js";
-import { SORTS } from "./list.js";
+import { matching, nearestLabel } from "./filtering.js";
 import { rangeFilter } from "./ranges.js";
 import { nameOf } from "./listing.js";
-import { whole } from "./words.js";
+import { titled, whole } from "./words.js";
 
-const NAMES = /** @type {Record<string, string>} */ ({
-  density: "density %",
-  max: "max",
-  f1: "concept F1",
-  loss_effect: "loss effect",
-  detection: "detection",
-});
-const USUAL = ["density", "max"]; // always seen, the others on demand
+const USUAL = 2; // columns whose filters are always seen, the others on demand
 const TYPING = 60; // ms of rest before a keystroke of search is followed
 
 /** @param {import("./app.js").App} app */
 export function filters(app) {
   const { listing } = app;
   const now = () => app.model.get("filter") ?? {};
+  const isUsual = (/** @type {string} */ name) => listing.about.slice(0, USUAL).some((column) => column.name === name);
+  const titleOf = (/** @type {string} */ name) => listing.about.find((column) => column.name === name)?.title ?? name;
   let timer = 0;
   const search = element("input.field", {
     type: "search",
@@ -60,11 +54,14 @@ export function filters(app) {
 
   /** The histograms, of what is measured now. */
   function measure() {
-    ranges = RANGES.map((name) => ({
-      name,
-      made: rangeFilter(listing, name, NAMES[name], (range) => app.filter({ [name]: range })),
-    })).filter((one) => one.made);
-    const rare = ranges.filter(({ name }) => !USUAL.includes(name));
+    const made = listing.about.filter(({ filterable }) => filterable);
+    ranges = made
+      .map((column) => ({
+        name: column.name,
+        made: rangeFilter(listing, column, titled(column), (range) => app.filter({ [column.name]: range })),
+      }))
+      .filter((one) => one.made);
+    const rare = ranges.filter(({ name }) => !isUsual(name));
     fill(
       pair,
       ranges.filter((one) => !rare.includes(one)).map(({ made }) => made?.node),
@@ -74,7 +71,7 @@ export function filters(app) {
       rare.map(({ made }) => made?.node),
     );
     opener.hidden = !rare.length;
-    opener.title = `filter by ${rare.map(({ name }) => NAMES[name]).join(", ")}`;
+    opener.title = `filter by ${rare.map(({ name }) => titleOf(name)).join(", ")}`;
   }
 
   /** @param {boolean} on */
@@ -131,10 +128,7 @@ export function filters(app) {
         plain(
           "p.dim",
           ways
-            .map(
-              ({ key, left }) =>
-                `Without ${said[key] ?? `the range of ${NAMES[key].replace(" %", "")}`}: ${whole(left)}. `,
-            )
+            .map(({ key, left }) => `Without ${said[key] ?? `the range of ${titleOf(key)}`}: ${whole(left)}. `)
             .join(""),
         ),
       plain(
@@ -162,20 +156,16 @@ export function filters(app) {
       const filter = now();
       if (search.value !== (filter.search ?? "") && !search.matches(":focus")) search.value = filter.search ?? "";
       for (const { name, made } of ranges) made?.show(filter[name]);
-      if (Object.keys(filter).some((name) => RANGES.includes(name) && !USUAL.includes(name))) open(true);
+      if (ranges.some(({ name }) => filter[name] && !isUsual(name))) open(true);
       concept.value = filter.concept ?? "";
       starred.ariaPressed = String(Boolean(filter.starred));
       dead.ariaPressed = String(Boolean(filter.dead));
       fill(
         sort,
-        Object.entries(SORTS)
-          .filter(
-            ([name]) =>
-              name === "latent" || listing.columns[name]?.some((/** @type {number} */ value) => !Number.isNaN(value)),
-          )
-          .map(([name, title]) =>
-            element("option", { value: name }, `by ${name === "latent" ? "number" : title.replace(" %", "")}`),
-          ),
+        element("option", { value: "latent" }, "by number"),
+        listing.about
+          .filter(({ name }) => listing.columns[name].some((value) => !Number.isNaN(value)))
+          .map(({ name, head }) => element("option", { value: name }, `by ${head}`)),
       );
       sort.value = app.model.get("sort")[0];
       fill(count, whole(app.shown.length), plain("span.total", ` of ${whole(listing.size)}`));

@@ -5,7 +5,7 @@ import { element, fill, plain } from "../shared/dom.js";
 import { visible } from "../shared/tokens.js";
 import { question } from "./definitions.js";
 import { isDead } from "./listing.js";
-import { fixed, percent, savedAt, share, signed, whole } from "./words.js";
+import { WRITE, savedAt, share } from "./words.js";
 
 /** @param {import("./app.js").App} app */
 export function header(app) {
@@ -13,7 +13,7 @@ export function header(app) {
   const star = iconButton("star", "star (s)", () =>
     app.edit(app.latent, { star: !listing.labels.get(app.latent)?.star }),
   );
-  const number = element("span.number");
+  const index = element("span.number");
   const label = element("input.label", {
     type: "text",
     placeholder: "no label yet",
@@ -40,7 +40,7 @@ export function header(app) {
       plain(
         "div.row.title",
         star,
-        number,
+        index,
         label,
         saved,
         iconButton("up", "previous feature (k)", () => app.step(-1)),
@@ -99,49 +99,31 @@ export function header(app) {
   /** @param {string} name @param {import("../shared/dom.js").Child | import("../shared/dom.js").Child[]} value @param {Node | null} [after] */
   const fact = (name, value, after) => plain("div", name && plain("dt", name), plain("dd", value), after);
 
-  function facts() {
+  /** A column's number: of the view, or while that is on its way of the list. @param {import("./listing.js").Column} column */
+  function number(column) {
     const { view, latent } = app;
-    const dead = isDead(listing, latent);
-    const { density, max, f1 } = listing.columns;
-    const best =
-      view?.concepts?.[0] ??
-      (listing.concept[latent] >= 0 && { concept: listing.concepts[listing.concept[latent]], f1: f1?.[latent] });
-    const effect = view ? view.loss_effect : listing.columns.loss_effect?.[latent];
-    const measured = effect !== null && effect !== undefined && !Number.isNaN(effect);
-    const why = () =>
-      view?.absent?.loss_effect ??
-      (view?.loss_tokens ? `Mean over ${whole(view.loss_tokens)} firings drawn at random.` : undefined);
-    const strongest = question(app, "maximum");
-    return [
-      fact("", [element(`span.dot${dead ? ".empty" : ""}`), dead ? "dead" : "alive"]),
-      fact(
-        "density",
-        [dead ? "0" : percent(density[latent]), " %"],
-        question(app, "density", () => view && `It fired on ${whole(view.firings)} tokens.`),
-      ),
-      !dead &&
-        (view?.minimum < 0
-          ? fact("range", `${fixed(view.minimum)} – ${fixed(view.maximum)}`, strongest)
-          : fact("max", fixed(max[latent]), strongest)),
-      !dead &&
-        best &&
-        fact(
-          "concept",
-          [
-            element("span.mono.concept", { title: visible(best.concept) }, visible(best.concept)),
-            " F1 ",
-            share(best.f1),
-          ],
-          question(app, "concept", () =>
-            best.precision !== undefined
-              ? `Precision ${share(best.precision)}, recall ${share(best.recall)}, threshold ${fixed(best.threshold)}. ${share(best.share)} of all its firings lie in it.`
-              : undefined,
-          ),
-        ),
-      !dead &&
-        (measured || view?.absent?.loss_effect) &&
-        fact("loss effect", [measured ? `${signed(effect, 3)} nats` : "–"], question(app, "loss_effect", why)),
-    ];
+    const { name, head, unit, of } = column;
+    const listed = { value: listing.columns[name][latent], what: of && listing.concepts[listing.concept[latent]] };
+    const { value, low, what, more } = view ? (view.numbers[name] ?? {}) : listed;
+    const measured = Number.isFinite(value);
+    if (!measured && !more) return null;
+    const write = WRITE[column.format];
+    return fact(
+      what ? of : low !== undefined ? "range" : column.title,
+      [
+        what && element("span.mono.concept", { title: visible(what) }, visible(what)),
+        what && ` ${head} `,
+        low !== undefined && `${write(low)} – `,
+        measured ? write(value) + (unit && ` ${unit}`) : "–",
+      ],
+      question(app, name, () => more),
+    );
+  }
+
+  function facts() {
+    const dead = isDead(listing, app.latent);
+    const columns = listing.about.filter((column, i) => column.in_header && (!dead || !i)); // of a dead one the first
+    return [fact("", [element(`span.dot${dead ? ".empty" : ""}`), dead ? "dead" : "alive"]), ...columns.map(number)];
   }
 
   return {
@@ -159,7 +141,7 @@ export function header(app) {
       write();
       fill(star, icon("star", Boolean(own.star)));
       star.ariaPressed = String(Boolean(own.star));
-      number.textContent = String(app.latent);
+      index.textContent = String(app.latent);
       saved.textContent = app.pending(app.latent)
         ? "not saved yet"
         : own.saved && (own.label || own.note || own.star)

@@ -3,9 +3,10 @@
 
 import { popover } from "../shared/controls.js";
 import controls from "../shared/controls.css";
-import { element, fill, isDark, plain, shadow, watchTheme } from "../shared/dom.js";
+import { element, fill, plain } from "../shared/dom.js";
 import { messenger } from "../shared/messages.js";
 import theme from "../shared/theme.css";
+import { widget } from "../shared/widget.js";
 import { bar } from "./bar.js";
 import { detail } from "./detail.js";
 import { edits } from "./edits.js";
@@ -21,14 +22,11 @@ import style from "./style.css";
 
 /** @param {{model: import("../shared/messages.js").Model, el: HTMLElement}} context */
 function render({ model, el }) {
-  const ending = new AbortController();
-  const { signal } = ending;
-  // JupyterLab would take the keys of this widget for its own commands.
-  const host = element("div", { "data-lm-suppress-shortcuts": "true" });
-  const root = shadow(host, theme, controls, style);
   const frame = element("section.sk.browser", { label: "feature browser", tabindex: -1 });
-  root.append(frame);
-  el.append(host);
+  // JupyterLab would take the keys of this widget for its own commands.
+  const unheard = { "data-lm-suppress-shortcuts": "true" };
+  const say = (/** @type {unknown} */ error) => top.say(`The browser could not draw: ${error}`);
+  const { host, signal, fail, guarded, begin } = widget({ model, el }, frame, [theme, controls, style], say, unheard);
 
   const app = /** @type {App} */ ({
     frame,
@@ -77,25 +75,6 @@ function render({ model, el }) {
   /** @type {ReturnType<typeof detail>} */ let chosen;
   /** @type {ReturnType<typeof edits>} */ let store;
   const views = features(app);
-
-  /** @param {unknown} error */
-  function fail(error) {
-    console.warn(error);
-    top.say(`The browser could not draw: ${error}`);
-    app.set("error", String(error));
-  }
-
-  /** Errors are drawn here and told to Python; a view never dies silently. @template {any[]} A @param {(...args: A) => unknown} work */
-  function guarded(work) {
-    return (/** @type {A} */ ...args) => {
-      try {
-        const done = work(...args);
-        if (done instanceof Promise) done.catch(fail);
-      } catch (error) {
-        fail(error);
-      }
-    };
-  }
 
   async function load() {
     const { content, buffers } = await app.messages.ask("listing");
@@ -209,21 +188,6 @@ function render({ model, el }) {
     }, 50);
   }
 
-  const look = guarded(() => {
-    frame.toggleAttribute("data-dark", isDark(frame));
-    rows?.reveal();
-  });
-  const changes = /** @type {[string, () => void][]} */ ([
-    ["change:feature", guarded(open)],
-    ["change:filter", guarded(sift)],
-    ["change:sort", guarded(sift)],
-    ["change:tab", guarded(() => chosen?.drawTab())],
-  ]);
-  for (const [event, call] of changes) model.on(event, call);
-  // The element is attached and sized only later, and the theme may change: both draw again.
-  const resized = new ResizeObserver(look);
-  resized.observe(frame);
-  watchTheme(look, signal);
   load().catch((error) => {
     if (signal.aborted) return;
     fill(
@@ -238,12 +202,15 @@ function render({ model, el }) {
     fill(left);
   });
 
-  return () => {
-    ending.abort();
-    resized.disconnect();
-    for (const [event, call] of changes) model.off(event, call);
-    host.remove();
-  };
+  return begin(
+    () => rows?.reveal(),
+    [
+      ["change:feature", open],
+      ["change:filter", sift],
+      ["change:sort", sift],
+      ["change:tab", () => chosen?.drawTab()],
+    ],
+  );
 }
 
 export default { render };

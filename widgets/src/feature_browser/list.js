@@ -4,31 +4,16 @@ import { icon } from "../shared/controls.js";
 import { element, fill, plain } from "../shared/dom.js";
 import { axis } from "./filtering.js";
 import { isDead, nameOf } from "./listing.js";
-import { fixed, percent, share, signed } from "./words.js";
+import { WRITE, titled } from "./words.js";
 
 const TALL = 38; // rows of two lines, in a narrow widget
 const LOW = 24;
 const AROUND = 6; // rows drawn beyond what is in sight, each way
 
-/** Columns that the list can be sorted by, with their titles. */
-export const SORTS = /** @type {Record<string, string>} */ ({
-  latent: "#",
-  density: "density %",
-  max: "max",
-  f1: "F1",
-  loss_effect: "loss effect",
-  detection: "detection",
-});
-const WRITE = /** @type {Record<string, (value: number) => string>} */ ({
-  max: (value) => fixed(value),
-  f1: share,
-  loss_effect: (value) => signed(value, 3),
-  detection: share,
-});
-
 /** @param {import("./app.js").App} app */
 export function list(app) {
-  const scale = axis(app.listing, "density");
+  const [first, second] = app.listing.about;
+  const scale = axis(app.listing, first);
   const pad = element("div.pad", { role: "presentation" });
   const sight = element(
     "div.sight",
@@ -41,27 +26,27 @@ export function list(app) {
   const height = () => (app.frame.clientWidth && app.frame.clientWidth < 760 ? TALL : LOW);
   const sort = () => /** @type {[string, boolean]} */ (app.model.get("sort"));
   /** The last column shows what the list is sorted by, where that is not in the row anyway. */
-  const last = () => (sort()[0] in WRITE ? sort()[0] : "max");
+  const last = () => app.listing.about.find(({ name }) => name !== first.name && name === sort()[0]) ?? second;
 
   function drawHeads() {
     const [column, descending] = sort();
-    const head = (/** @type {string} */ name, /** @type {string} */ kind) =>
+    const head = (/** @type {string} */ name, /** @type {string} */ title, /** @type {string} */ kind) =>
       element(
         `div.${kind}`,
         { role: "columnheader", "aria-sort": name !== column ? "none" : descending ? "descending" : "ascending" },
         element(
           "button",
           { onclick: () => app.set("sort", [name, name === column ? !descending : name !== "latent"]) },
-          SORTS[name] + (name === column ? (descending ? " ↓" : " ↑") : ""),
+          title + (name === column ? (descending ? " ↓" : " ↑") : ""),
         ),
       );
     fill(
       heads,
       element("div"),
-      head("latent", "index"),
+      head("latent", "#", "index"),
       element("div.name", { role: "columnheader" }, "label"),
-      head("density", "density"),
-      head(last(), "last"),
+      head(first.name, titled(first, "head"), "first"),
+      head(last().name, titled(last(), "head"), "last"),
     );
   }
 
@@ -74,7 +59,7 @@ export function list(app) {
     const text = whole.slice(0, 300);
     const cell = (/** @type {string} */ name, /** @type {import("../shared/dom.js").Child[]} */ ...children) =>
       element(name, { role: "gridcell" }, ...children);
-    const density = listing.columns.density[latent];
+    const value = listing.columns[first.name][latent];
     const starred = Boolean(listing.labels.get(latent)?.star);
     const chosen = latent === app.latent;
     return element(
@@ -92,11 +77,11 @@ export function list(app) {
       cell("span.index.mono.dim", latent),
       element(`span.name.cut${own ? ".strong" : dead ? ".dim" : ".mono.dim"}`, { role: "gridcell", title: text }, text),
       cell(
-        "span.density",
-        dead ? "dead" : percent(density),
-        !dead && scale && element("i", { style: `--w:${(4 + 96 * scale.place(density)).toFixed(1)}%` }),
+        "span.first",
+        dead ? "dead" : WRITE[first.format](value),
+        !dead && scale && element("i", { style: `--w:${(4 + 96 * scale.place(value)).toFixed(1)}%` }),
       ),
-      cell("span.last", dead && last() === "max" ? "–" : WRITE[last()](listing.columns[last()]?.[latent] ?? NaN)),
+      cell("span.last", dead && last() === second ? "–" : WRITE[last().format](listing.columns[last().name][latent])),
     );
   }
 

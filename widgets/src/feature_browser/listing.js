@@ -4,11 +4,19 @@ import { bytes, float32, int16 } from "../shared/buffers.js";
 import { visible } from "../shared/tokens.js";
 
 /**
- * @typedef {{label?: string, star?: boolean, note?: string, saved?: string}} Label
+ * @typedef {object} Column  a number of each latent
+ * @property {string} name @property {string} title @property {string} head  the title where room is short
+ * @property {string} of  "concept" where it judges the matched concept
+ * @property {string} scale @property {string} format @property {string} unit
+ * @property {boolean} filterable @property {boolean} in_header
+ *
+ * @typedef {{label?: string, star?: boolean, note?: string, saved?: string, [column: string]: any}} Label
  * @typedef {object} Listing
  * @property {string} title @property {string} model @property {string} site @property {string} facts
  * @property {number} size  latents of the dictionary
+ * @property {Column[]} about  the columns; the first two stand in every row
  * @property {Record<string, Float32Array>} columns
+ * @property {Uint8Array} dead  1: never fires
  * @property {Int16Array} concept @property {string[]} concepts
  * @property {string[]} hints
  * @property {Map<number, Label>} labels
@@ -21,13 +29,13 @@ import { visible } from "../shared/tokens.js";
 /** @param {any} content @param {DataView[]} buffers @returns {Listing} */
 export function decodeListing(content, buffers) {
   /** @type {Record<string, Float32Array>} */ const columns = {};
-  content.columns.forEach((/** @type {string} */ name, /** @type {number} */ i) => {
+  content.columns.forEach((/** @type {Column} */ { name }, /** @type {number} */ i) => {
     columns[name] = float32(buffers[i]);
     if (columns[name].length !== content.d_sae)
       throw new Error(`${name} has ${columns[name].length} entries for ${content.d_sae} latents`);
   });
   const rest = content.columns.length;
-  const hints = new TextDecoder().decode(bytes(buffers[rest + 1])).split("\0");
+  const hints = new TextDecoder().decode(bytes(buffers[rest + 2])).split("\0");
   if (hints.length !== content.d_sae && content.d_sae)
     throw new Error(`${hints.length} hints for ${content.d_sae} latents`);
   const { title, model, site, facts, concepts, definitions, version, off, has_model: hasModel } = content;
@@ -38,8 +46,10 @@ export function decodeListing(content, buffers) {
     site,
     facts,
     size: content.d_sae,
+    about: content.columns,
     columns,
     concept: int16(buffers[rest]),
+    dead: bytes(buffers[rest + 1]),
     concepts,
     hints,
     labels,
@@ -51,7 +61,7 @@ export function decodeListing(content, buffers) {
 }
 
 /** @param {Listing} listing @param {number} latent */
-export const isDead = (listing, latent) => listing.columns.density[latent] === 0;
+export const isDead = (listing, latent) => listing.dead[latent] === 1;
 
 /**
  * What a latent is called, and whether a person said so; its strongest tokens stand in for a label.

@@ -11,11 +11,6 @@ import { counted, fixed } from "./words.js";
 const REST = 500; // ms without a keystroke before the model runs
 const PATIENCE = 20000;
 const ROWS = 24; // features listed beside the chosen one
-const ORDERS = /** @type {Record<string, string>} */ ({
-  "": "strongest first",
-  density: "rarest first",
-  loss_effect: "by loss effect",
-});
 
 /**
  * Rows of the score sheet: the chosen feature first, then the others in order.
@@ -69,7 +64,10 @@ export function prompt(app) {
         draw();
       },
     },
-    Object.entries(ORDERS).map(([value, words]) => element("option", { value }, words)),
+    element("option", { value: "" }, "strongest first"),
+    app.listing.about.map(({ name, head, scale }) =>
+      element("option", { value: name }, scale === "log" ? `lowest ${head} first` : `by ${head}`),
+    ),
   );
   let timer = 0;
   let running = ""; // the text that the kernel has now
@@ -77,8 +75,9 @@ export function prompt(app) {
 
   /** What was not measured comes last. @param {number} latent */
   function rank(latent) {
-    const value = app.listing.columns[order.value]?.[latent] ?? NaN;
-    return Number.isNaN(value) ? Infinity : order.value === "density" ? value : -value;
+    const { name, scale } = app.listing.about[order.selectedIndex - 1];
+    const value = app.listing.columns[name][latent];
+    return Number.isNaN(value) ? Infinity : scale === "log" ? value : -value;
   }
 
   async function run() {

@@ -9,15 +9,15 @@ const BINS = 40;
 const STEPS = 200;
 
 /**
- * @param {import("./listing.js").Listing} listing @param {string} name @param {string} label
+ * @param {import("./listing.js").Listing} listing @param {import("./listing.js").Column} column @param {string} label
  * @param {(range: [number | null, number | null] | undefined) => void} changed
  * @returns {{node: HTMLElement, show: (range: [number | null, number | null] | undefined) => void} | null}  null: nothing was measured
  */
-export function rangeFilter(listing, name, label, changed) {
-  const scale = axis(listing, name);
+export function rangeFilter(listing, column, label, changed) {
+  const scale = axis(listing, column);
   if (!scale) return null;
   const { low: lowest, high: highest, place, value } = scale;
-  const counts = binned(listing.columns[name], place, BINS, (latent) => isDead(listing, latent));
+  const counts = binned(listing.columns[column.name], place, BINS, (latent) => isDead(listing, latent));
   const most = Math.max(...counts, 1);
   const bars = [...counts].map((count, i) => {
     const height = count ? Math.max(1, (20 * count) / most) : 0;
@@ -72,7 +72,7 @@ export function rangeFilter(listing, name, label, changed) {
 
   /** @param {number} side */
   function typed(side) {
-    now[side] = parsed(name, fields[side].value);
+    now[side] = parsed(column.format, fields[side].value);
     const [low, high] = now;
     if (low !== null && high !== null && low > high) now[1 - side] = now[side];
     draw();
@@ -86,7 +86,7 @@ export function rangeFilter(listing, name, label, changed) {
       bar.setAttribute("class", middle >= from && middle <= to ? "in" : "out");
     });
     [now[0] ?? lowest, now[1] ?? highest].forEach((end, i) => {
-      fields[i].value = words(name, end);
+      fields[i].value = words(column.format, end);
       fields[i].style.width = `${fields[i].value.length + 0.6}ch`;
       handles[i].value = Math.round(STEPS * Math.min(1, Math.max(0, place(end))));
       handles[i].setAttribute("aria-valuetext", fields[i].value);

@@ -22,26 +22,38 @@ export function share(value) {
   return fixed(value).replace(/^(−?)0\./, "$1.");
 }
 
-/** A density in per cent with as many digits as it needs. @param {number} value */
+/** A share in per cent with as many digits as it needs. @param {number} value */
 export function percent(value) {
   const of = 100 * value;
+  if (Number.isNaN(of)) return "–";
   if (of === 0) return "0";
   if (of < 0.0001) return of.toExponential(0).replace("-", MINUS);
   return of.toFixed(of < 0.001 ? 4 : of < 0.1 ? 3 : of < 10 ? 2 : 1);
 }
 
-/** One end of a filter, in the unit that its label names. @param {string} name @param {number} value */
-export function range(name, value) {
-  if (name === "density")
+/** A column's number, by its format. */
+export const WRITE = /** @type {Record<string, (value: number) => string>} */ ({
+  fixed: (value) => fixed(value),
+  percent,
+  share,
+  signed: (value) => signed(value, 3),
+});
+
+/** A column's title over its numbers. @param {import("./listing.js").Column} column @param {"title" | "head"} [which] */
+export const titled = (column, which = "title") => column[which] + (column.unit === "%" ? " %" : "");
+
+/** One end of a filter, in the unit that its label names. @param {string} format @param {number} value */
+export function range(format, value) {
+  if (format === "percent")
     return value < 1e-6 ? percent(value) : String(Number((100 * value).toPrecision(value < 1e-5 ? 1 : 2)));
-  return name === "max" ? (Math.abs(value) < 10 ? fixed(value, 1) : fixed(value, 0)) : share(value);
+  return format === "fixed" ? (Math.abs(value) < 10 ? fixed(value, 1) : fixed(value, 0)) : share(value);
 }
 
-/** What was typed into it; null for nothing or no number. @param {string} name @param {string} text */
-export function parsed(name, text) {
+/** What was typed into it; null for nothing or no number. @param {string} format @param {string} text */
+export function parsed(format, text) {
   const value = Number.parseFloat(text.replace(MINUS, "-").replace("%", "").replace(",", ".").trim());
   if (!Number.isFinite(value)) return null;
-  return name === "density" ? value / 100 : value;
+  return format === "percent" ? value / 100 : value;
 }
 
 /** When something was saved: 14:02 today, else the day. @param {string | undefined} saved @param {Date} [now] */

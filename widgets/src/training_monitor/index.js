@@ -5,9 +5,10 @@
 // the thread that last wrote to it, which is the one that trains). The notebook's own stop button interrupts it.
 
 import { columns, float64 } from "../shared/buffers.js";
-import { element, isDark, plain, shadow, watchTheme } from "../shared/dom.js";
+import { element, plain } from "../shared/dom.js";
 import { compact, duration, number } from "../shared/numbers.js";
 import theme from "../shared/theme.css";
+import { widget } from "../shared/widget.js";
 import { curve } from "./curve.js";
 import style from "./style.css";
 
@@ -19,11 +20,6 @@ const NAMES = { l0: "L0", ce_recovered: "loss recovered" };
 
 /** @param {{model: import("../shared/messages.js").Model, el: HTMLElement}} context */
 function render({ model, el }) {
-  const ending = new AbortController();
-  const { signal } = ending;
-  const host = element("div");
-  const root = shadow(host, theme, style);
-
   const title = element("b");
   const facts = element("span.facts");
   const hint = plain("span.hint", "■ in the toolbar stops it");
@@ -33,41 +29,31 @@ function render({ model, el }) {
     { role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100", label: "training" },
     fill,
   );
-  const curves = CURVES.map(([name, label]) => curve(name, label, signal));
   const numbers = element("dl.numbers");
   const spoken = element("div.hidden", { "aria-live": "polite" });
   const message = element("div.message", { hidden: "", role: "alert" });
+  const panels = element("div.panels");
   const box = element(
     "section.sk",
     { label: "training monitor" },
     plain("div.bar", title, facts, hint),
     progress,
-    plain("div.panels", ...curves.map((one) => one.panel)),
+    panels,
     numbers,
     message,
     spoken,
   );
-  root.append(box);
-  el.append(host);
+  const { signal, guarded, begin } = widget({ model, el }, box, [theme, style], (error) => {
+    message.textContent = `The monitor could not draw: ${error}`;
+    message.hidden = false;
+  });
+  const curves = CURVES.map(([name, label]) => curve(name, label, signal));
+  panels.append(...curves.map((one) => one.panel));
 
   let asked = 0; // id of the latest question
   let saidTenth = -1;
 
-  /** Errors are drawn here and told to Python; a view never dies silently. @param {(...args: any[]) => void} work */
-  const guarded =
-    (work) =>
-    (/** @type {any[]} */ ...args) => {
-      try {
-        work(...args);
-      } catch (error) {
-        message.textContent = `The monitor could not draw: ${error}`;
-        message.hidden = false;
-        model.set("error", String(error));
-        model.save_changes();
-      }
-    };
-
-  const drawState = guarded(() => {
+  function drawState() {
     const [tokens, total, finished] = [model.get("tokens"), model.get("total_tokens"), model.get("finished")];
     const [rate, seconds, metrics] = [model.get("tokens_per_second"), model.get("seconds"), model.get("metrics")];
     const share = total > 0 ? Math.min(tokens / total, 1) : 0;
@@ -95,41 +81,30 @@ function render({ model, el }) {
     const tenth = finished ? 11 : Math.floor(10 * share); // a screen reader hears ten words a run, not ten a second
     if (tenth !== saidTenth) spoken.textContent = `${title.textContent}: ${parts.join(", ")}`;
     saidTenth = tenth;
-  });
+  }
 
-  const drawAll = guarded(() => {
-    box.toggleAttribute("data-dark", isDark(box));
-    for (const one of curves) one.draw();
-  });
-
-  const receive = guarded((content, buffers) => {
+  /** @param {any} content @param {DataView[]} buffers */
+  function receive(content, buffers) {
     if (content.id !== undefined && content.id !== asked) return; // the answer to an older question, or to another view
     if (content.kind === "error") throw new Error(content.message);
     if (content.kind !== "history") return;
     const [tokens, ...values] = columns(float64(buffers[0]), 1 + CURVES.length);
     curves.forEach((one, i) => one.show(tokens, values[i], model.get("total_tokens")));
     drawState();
-  });
+  }
 
   const ask = () => model.send({ kind: "history", id: (asked = Math.floor(Math.random() * 2 ** 48)) });
 
   const traits = ["tokens", "total_tokens", "seconds", "tokens_per_second", "metrics", "finished"];
-  for (const name of traits) model.on(`change:${name}`, drawState);
-  model.on("msg:custom", receive);
-  // The element is attached and sized only later, and the theme may change: both redraw.
-  const resized = new ResizeObserver(drawAll);
-  resized.observe(box);
-  watchTheme(drawAll, signal);
-  drawState();
+  guarded(drawState)();
   ask();
-
-  return () => {
-    ending.abort();
-    resized.disconnect();
-    for (const name of traits) model.off(`change:${name}`, drawState);
-    model.off("msg:custom", receive);
-    host.remove();
-  };
+  return begin(
+    () => curves.forEach((one) => one.draw()),
+    [
+      ...traits.map((name) => /** @type {[string, () => void]} */ ([`change:${name}`, drawState])),
+      ["msg:custom", receive],
+    ],
+  );
 }
 
 export default { render };

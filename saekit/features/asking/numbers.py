@@ -1,0 +1,158 @@
+"""The columns of all latents, or of those that a filter lets pass, in order: one question to DuckDB.
+
+The browser's page filters by itself, with the same rules (widgets/src/feature_browser/filtering.js): numbers are
+float32, what was not measured passes no range and is sorted last, ties go by number.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from saekit_widgets.filtering import checked_filter, checked_sort, searchable
+from saekit_widgets.protocols import Fact
+
+from saekit.features.asking.hints import hints
+from saekit.features.asking.opened import OpenedStore
+from saekit.features.columns import Column, all_columns
+
+if TYPE_CHECKING:
+    import pandas
+
+Tables = dict[str, pa.Table]
+
+
+def numbers(store: OpenedStore) -> tuple[str, Tables]:
+    """The question for latent, dead, best (concept) and every column, null where it was not measured, a row a latent;
+    and the tables that it needs beside the store's."""
+    columns = all_columns()
+    made: dict[str, Any] = {"latent": np.arange(store.d_sae, dtype=np.int32)}
+    made |= {column.name: values_of(store, column) for column in columns if not isinstance(column.values, str)}
+    parts = [f"nullif(({_expression(column)})::float, 'nan'::float) as \"{column.name}\"" for column in columns]
+    query = (
+        f"select latents.latent, firings = 0 as dead, coalesce(concept[1], '') as best, {', '.join(parts)} "
+        "from latents join made using (latent)"
+    )
+    return query, {"made": pa.table(made)}
+
+
+def values_of(store: OpenedStore, column: Column) -> np.ndarray:
+    """What a column's function gives; it is called once for a store, unless its values change."""
+    assert not isinstance(column.values, str)
+    if column.changes or column not in store.made:
+        values = np.asarray(column.values(store), dtype=np.float32)
+        if values.shape != (store.d_sae,):
+            raise ValueError(
+                f"column {column.name!r} gives {values.shape} numbers, the store has {store.d_sae} latents."
+            )
+        store.made[column] = values
+    return store.made[column]
+
+
+def facts(store: OpenedStore, row: dict[str, Any]) -> dict[str, Fact]:
+    """The columns of one latent that stand in its header and on its card, by name."""
+    found = {}
+    for column in all_columns():
+        if not column.in_header:
+            continue
+        if column.fact is not None:
+            found[column.name] = column.fact(store, row)
+        elif isinstance(column.values, str):
+            query = f"select ({column.values})::float as value from latents where latent = ?"
+            found[column.name] = _measured(store.database.rows(query, [row["latent"]])[0]["value"])
+        else:
+            found[column.name] = _measured(float(values_of(store, column)[row["latent"]]))
+    return found
+
+
+def matching(store: OpenedStore, filter: Mapping[str, Any], sort: Sequence[Any] | None = None) -> list[int]:
+    """The latents that pass, in order; see FeatureBrowser for what filter and sort may be."""
+    columns = all_columns()
+    names = [column.name for column in columns]
+    query = "select distinct concept[1] as name from latents where name is not null order by name"
+    concepts = [row["name"] for row in store.database.rows(query)]
+    filter = checked_filter(filter, [column.name for column in columns if column.filterable], concepts)
+    column, descending = checked_sort(sort or [names[1], True], names)
+    query, tables = numbers(store)
+    conditions, values = _conditions(filter)
+    source = "numbers"
+    if "search" in filter or "starred" in filter:
+        source, tables["said"] = "numbers join said using (latent)", _said(store)
+    asked = (
+        f"with numbers as ({query}) select latent from {source} where {' and '.join(conditions)} "
+        f'order by "{column}"{" desc" if descending else ""} nulls last, latent'
+    )
+    return store.database.columns(asked, values, tables)["latent"].tolist()
+
+
+def frame(
+    store: OpenedStore, filter: Mapping[str, Any] | None = None, sort: Sequence[Any] | None = None
+) -> pandas.DataFrame:
+    """A row a latent: the table latents, every column that it lacks, label, star and note; tokens as text."""
+    import pandas
+
+    order = None if filter is None and sort is None else matching(store, filter or {}, sort)
+    query, tables = numbers(store)
+    known = store.database.columns("select * from latents limit 0")
+    others = [f'numbers."{column.name}"' for column in all_columns() if column.name not in known]
+    found = store.database.frame(
+        f"with numbers as ({query}) select latents.*, {', '.join(others)}, labels.label, "
+        "coalesce(labels.star, false) as star, labels.note from latents join numbers using (latent) "
+        "left join labels using (latent) order by latent",
+        tables={"labels": store.labels.frame(), **tables},
+    )
+    if order is not None:
+        found = found.iloc[order].reset_index(drop=True)
+    for column in ("peak_tokens", "top_tokens", "bottom_tokens"):
+        texts = [[store.text_of(int(i)) for i in ids] if np.iterable(ids) else None for ids in found[column]]
+        found[column] = pandas.Series(texts, dtype=object)
+    return found
+
+
+def _expression(column: Column) -> str:
+    return column.values if isinstance(column.values, str) else f'made."{column.name}"'
+
+
+def _measured(value: float | None) -> Fact:
+    return Fact(value=None if value is None or np.isnan(value) else value)
+
+
+def _conditions(filter: Mapping[str, Any]) -> tuple[list[str], list[Any]]:
+    """Of a checked filter. Latents that never fire only where something asks for them: the switch, a star, their own
+    number."""
+    words = searchable(filter.get("search", "")).strip()
+    conditions, values = ["true"], []
+    if filter.get("dead"):
+        conditions.append("dead")
+    elif not filter.get("starred"):
+        conditions.append("(not dead or latent::varchar = ?)")
+        values.append(str(int(words)) if re.fullmatch("[0-9]+", words) else "")
+    if filter.get("starred"):
+        conditions.append("star")
+    if words:
+        conditions.append("contains(text, ?)")
+        values.append(words)
+    if "concept" in filter:
+        conditions.append("best = ?")
+        values.append(filter["concept"])
+    for name, given in filter.items():
+        for sign, side in zip((">=", "<="), given, strict=True) if isinstance(given, list) else ():
+            if side is not None:
+                conditions.append(f'"{name}"::double {sign} ?::double')
+                values.append(side)
+            else:
+                conditions.append(f'"{name}" is not null')
+    return conditions, values
+
+
+def _said(store: OpenedStore) -> pa.Table:
+    """text: what search looks at, of every latent; star."""
+    labels = store.labels.all()
+    nothing: dict[str, Any] = {}
+    rows = [(i, hint, labels.get(i, nothing)) for i, hint in enumerate(hints(store))]
+    texts = ["\0".join([searchable(hint), searchable(own.get("label", "")), str(i)]) for i, hint, own in rows]
+    stars = [bool(own.get("star")) for *_, own in rows]
+    return pa.table({"latent": np.arange(store.d_sae, dtype=np.int32), "text": texts, "star": stars})
