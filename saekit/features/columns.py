@@ -157,11 +157,13 @@ def _why_not(store: Opened, row: dict[str, Any]) -> str:
 
 
 def _loss_effect_definition(manifest: Manifest) -> str:
+    later = " It is measured when a feature is opened with the model at hand: list and filter know it of those."
+    later = later if manifest["settings"].get("loss_effects") == "opened" else ""
     return (
         "Nats that a firing saves: loss of the next token without the latent minus loss with it, the latent removed "
         f"from every counted token of the row and the model run on. Mean over up to "
         f"{manifest['settings']['loss_examples']} firings drawn at random; the underline of a token is its own. A "
-        "firing at the end of a row has no next token and is left out. {over}"
+        f"firing at the end of a row has no next token and is left out.{later} {{over}}"
     )
 
 

@@ -302,6 +302,10 @@ class FeatureStore(OpenedStore):
         """Everything that a browser shows of one latent. Raises NoSuchLatent where there is none."""
         return feature_view(self, latent)
 
+    def measured(self, model: TransformerBridge, latent: int) -> dict[str, float | None]:
+        """The loss effect of a latent, measured now and kept where it waited for the model."""
+        return {"loss_effect": self.loss_effect(latent, model).rows[0]["loss_effect"]}
+
     def on_prompt(self, model: TransformerBridge, text: str) -> PromptView:
         """Which latents fire on a prompt; strengths are relative to the store's maxima."""
         self.check_model(model)

@@ -64,6 +64,26 @@ def test_what_is_measured_later_is_what_building_measures(pair, tiny_gpt2) -> No
         assert again.view(latent)["absent"] == whole.view(latent)["absent"]
 
 
+def test_a_browser_measures_what_it_opens(tiny_gpt2, tmp_path: Path, one_thread) -> None:
+    store = sk.FeatureStore.build(tiny_gpt2, dictionary("resid"), TEXTS, tmp_path / "s", **SETTINGS)
+    latent = int(store.latents().firings.idxmax())
+    browser = sk.FeatureBrowser(store, model=tiny_gpt2)
+    fact = store.view(latent)["numbers"]["loss_effect"]
+    assert fact["later"] and "Not measured yet" in fact["more"]
+    sent = []
+    browser.send = lambda content, buffers=None: sent.append(content)
+    browser._answer(None, {"kind": "measure", "latent": latent, "id": 1}, [])
+    told, answer = sent
+    effect = store.loss_effect(latent).rows[0]["loss_effect"]
+    assert answer == {"kind": "measure", "latent": latent, "id": 1} and told["labels"][0]["loss_effect"] == effect
+    assert store.view(latent)["numbers"]["loss_effect"]["value"] == effect
+    assert browser._listing["columns"]["loss_effect"][latent] == np.float32(effect)
+    low = effect - 1e-6
+    assert browser.latents().set_index("latent").loss_effect.notna().sum() == 1
+    browser.filter = {"loss_effect": [low, None]}
+    assert browser.latents().latent.tolist() == [latent]
+
+
 def test_the_tables_keep_their_order(pair, tiny_gpt2) -> None:
     _, opened = pair
     opened.measure_loss_effects(tiny_gpt2, [1, 7])

@@ -88,6 +88,7 @@ class FakeStore:
         self.labels[LINES] = {"label": "a\nb", "star": False, "note": "x\r\ny"}
         self.log = list(self.labels)  # every change of a label, the latent; its length is the version
         self.views = 0
+        self.waits: set[int] = set()  # for the model, with their loss effects
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
@@ -163,6 +164,8 @@ class FakeStore:
         else:
             f1 = {"value": 0.83, "what": "intro.name", "more": "Precision .79, recall .88."}
             effect = {"value": 0.117, "more": "Mean over 128 firings drawn at random."}
+        if latent in self.waits:
+            effect = {"value": None, "more": "Not measured yet.", "later": True}
         return {"density": density, "max": most | ({"low": low} if low < 0 else {}), "f1": f1, "loss_effect": effect}
 
     def view(self, latent: int) -> FeatureView:
@@ -274,6 +277,12 @@ class FakeStore:
             "next_alive": latent + 1 if dead else None,
             "absent": absent,
         }
+
+    def measured(self, model: Any, latent: int) -> dict[str, float | None]:
+        if latent == NASTY:
+            raise ValueError("the model is out of memory")
+        self.waits.discard(latent)
+        return {"loss_effect": 0.117}
 
     def on_prompt(self, model: Any, text: str) -> PromptView:
         self.check_model(model)

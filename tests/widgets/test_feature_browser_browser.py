@@ -288,6 +288,37 @@ def test_a_new_score_is_listed_sorted_and_filtered(opened) -> None:
     assert shown(page) == [24] and texts(page, ".item .index") == ["24"]
 
 
+def test_what_waits_for_the_model_is_measured_when_a_feature_is_opened(opened) -> None:
+    page = opened(sort=["loss_effect", True])
+    page.store.waits = {12, 20, NASTY}
+    page.store.effect[[12, 20]] = page.widget._listing["columns"]["loss_effect"][[12, 20]] = np.nan
+    page.evaluate("sent.length = 0")
+    page.widget.feature = 20
+    page.push()
+    drawn(page, 20)
+    page.locator(".header .numbers", has_text="+0.117 nats").wait_for()
+    kinds = [content["kind"] for content in page.evaluate("sent") if content.get("latent") == 20]
+    assert kinds == ["feature", "measure", "feature"], "measured once, then read again"
+    assert page.widget._listing["columns"]["loss_effect"][20] == np.float32(0.117)
+    page.locator("#f20 .last", has_text="+0.117").wait_for()  # the list, which is sorted by it
+    page.widget.feature = NASTY
+    page.push()
+    page.locator(".line", has_text="the model is out of memory").wait_for()
+    assert "–" in page.locator(".header .numbers").inner_text()
+
+
+def test_without_a_model_what_waits_for_it_is_said(opened) -> None:
+    page = opened(model=None)
+    page.store.waits = {20}
+    page.widget.feature = 20
+    page.push()
+    drawn(page, 20)
+    page.get_by_role("button", name="what is Loss effect?").click()
+    assert "Not measured yet." in texts(page, ".popover")[0]
+    page.wait_for_timeout(200)  # longer than a measurement waits to be asked for
+    assert all(content["kind"] != "measure" for content in page.evaluate("sent"))
+
+
 def test_a_further_column_is_drawn_by_its_words_alone(opened, monkeypatch) -> None:
     entropy = np.where(np.arange(400) % 2, np.nan, np.arange(400) / 10).astype("f4")
     known, numbers = FakeStore.columns.fget, FakeStore.numbers

@@ -132,6 +132,7 @@ class FeatureBrowser(anywidget.AnyWidget):
         work = {
             "listing": self._send_listing,
             "feature": self._send_feature,
+            "measure": self._send_measured,
             "prompt": self._send_prompt,
             "label": self._send_label,
             "labels": self._send_labels,
@@ -178,6 +179,17 @@ class FeatureBrowser(anywidget.AnyWidget):
         latent = self._latent(content.get("latent"), "feature")
         view, numbers = packed_view(self._store.view(latent))
         return {"latent": latent, "view": view}, (numbers,)
+
+    def _send_measured(self, content: Mapping[str, Any]) -> Answer:
+        """Measure what waits for the model; every view hears of the numbers, and takes the feature anew."""
+        if self._model is None:
+            raise ValueError("Measuring needs the model: pass model=… to FeatureBrowser.")
+        latent = self._latent(content.get("latent"), "feature")
+        measured = self._store.measured(self._model, latent)
+        for name, value in measured.items():
+            self._listing["columns"][name][latent] = math.nan if value is None else value
+        self.send({"kind": "labels", "labels": [{"latent": latent, **plain(self._labels.get(latent, {})), **measured}]})
+        return {"latent": latent}, ()
 
     def _send_prompt(self, content: Mapping[str, Any]) -> Answer:
         if self._model is None:

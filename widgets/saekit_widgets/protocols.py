@@ -161,6 +161,10 @@ class FeatureSource(Protocol):
     def view(self, latent: int) -> FeatureView:
         """Raises ValueError with a sentence to show when it cannot be read."""
 
+    def measured(self, model: Any, latent: int) -> Mapping[str, Number]:
+        """Measure what of a feature waits for the model, and keep it: its numbers, by the names of their columns.
+        Raises ValueError with a sentence to show."""
+
     def on_prompt(self, model: Any, text: str) -> PromptView:
         """Which features fire on a text. Raises ValueError with a sentence to show when it cannot be read."""
 

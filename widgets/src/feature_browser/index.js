@@ -185,6 +185,9 @@ function render({ model, el }) {
       news();
       const at = app.shown.indexOf(latent);
       if (at >= 0) views.ahead(app.shown[at + 1], app.shown[at - 1]); // j and k
+      const waits = Object.values(app.view.numbers).some(({ later }) => later);
+      if (waits && app.listing.hasModel)
+        app.messages.ask("measure", { latent }).catch(({ message }) => top.say(message));
     }, 50);
   }
 
