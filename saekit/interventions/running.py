@@ -64,7 +64,7 @@ class Step:
         return self.part.standing is not None and self.part.standing.ahead
 
     def forget(self) -> None:
-        """What was read and coded in the last pass."""
+        """Drop what was read and coded in the last pass."""
         self.x.clear()
         self.codes.clear()
 

@@ -68,7 +68,8 @@ class Source:
         return site if isinstance(site, Wiring) else Wiring(site)
 
     def tokens(self, tokens: int | None) -> int:
-        """How many tokens to train on: as given, else one pass. Raises ValueError where text has no number."""
+        """How many tokens to train on: as given, else one pass. Raises ValueError where a corpus is read and none is
+        given."""
         if tokens is not None:
             return tokens
         if self.reads_text:
