@@ -12,7 +12,8 @@ import pytest
 import torch
 
 import saekit as sk
-from saekit.models import safely
+from saekit.files import NotWritten, write_atomically
+from saekit.files.checkpoints import read_tensors
 from saekit.training import session
 
 BATCH, STEPS = 64, 24
@@ -75,7 +76,7 @@ def test_a_checkpoint_that_does_not_fit(train, tmp_path, monkeypatch, step):
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"config.json", "metrics.jsonl"} | ({"checkpoint.safetensors"} if step > 1 else set())
     if step > 1:
-        assert safely.read_tensors(tmp_path / "checkpoint.safetensors")[1]["step"] == step - 1
+        assert read_tensors(tmp_path / "checkpoint.safetensors")[1]["step"] == step - 1
     assert equal(train(out=tmp_path, callback=quiet), whole)
 
 
@@ -118,8 +119,6 @@ def test_the_systems_own_words(tmp_path):
         path.write_text("half")
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(
-        safely.NotWritten, match=r"a\.json could not be written \(No space left on device\): what it held"
-    ):
-        safely.write_atomically(file, full)
+    with pytest.raises(NotWritten, match=r"a\.json could not be written \(No space left on device\): what it held"):
+        write_atomically(file, full)
     assert file.read_text() == "before" and [path.name for path in tmp_path.iterdir()] == ["a.json"]
