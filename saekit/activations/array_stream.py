@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Num
+from jaxtyping import Num, Shaped
 from torch import Tensor
 
 from saekit.activations.finite import check_finite
@@ -25,7 +25,7 @@ class ArrayStream:
         batch_size: int,
         seed: int = 0,
         state: StreamState | None = None,
-        labels: Num[Tensor, "n concepts"] | None = None,
+        labels: Shaped[Tensor, "n ..."] | None = None,
     ) -> None:
         self.arrays = {site: torch.as_tensor(a) for site, a in (x if isinstance(x, Mapping) else {"x": x}).items()}
         if not self.arrays:
