@@ -10,7 +10,7 @@ from typing import Any
 from saekit.features.building.choosing import SAME_AFTER, SAME_BEFORE
 from saekit.features.building.neighbours import COACTIVE_TOKENS
 from saekit.features.building.reading import NEAR_TOKENS
-from saekit.metrics.concepts import MINIMUM
+from saekit.metrics.labelled import MINIMUM
 
 KINDS = {
     "top": f"Top: strongest first, one a document; the same text (from {SAME_BEFORE} tokens before the peak to "
