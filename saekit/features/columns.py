@@ -18,7 +18,7 @@ from jaxtyping import Float
 from saekit_widgets.protocols import ColumnWords, Fact
 
 from saekit.features import schema
-from saekit.metrics.concepts import MINIMUM
+from saekit.metrics.labelled import MINIMUM
 
 if TYPE_CHECKING:
     from saekit.features.asking.database import Database

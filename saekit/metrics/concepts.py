@@ -8,28 +8,30 @@ is one token is no feat.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from saekit_kernels import SparseCodes
 from torch import Tensor
 
-from saekit.activations import Activations, concept_masks, harvest
-from saekit.corpora import Corpus, Document
-from saekit.dictionaries import Dictionary, check_model
+from saekit.corpora import Corpus
+from saekit.dictionaries import Dictionary
+from saekit.dictionaries.coded import Coded
+from saekit.metrics.labelled import LEVELS, MINIMUM, Labelled
+from saekit.metrics.metric import Metric, Number
+from saekit.metrics.running import run
+from saekit.metrics.spilled import Spilled
 
 if TYPE_CHECKING:
     import pandas
     from transformer_lens.model_bridge import TransformerBridge
 
 DEFINITION = (__doc__ or "").split("\n\n", 1)[-1].strip()
-LEVELS = 10
-MINIMUM = 50
-AT_ONCE = 2**16
+CELLS_AT_ONCE = 2**20  # halves × latents × levels × concepts
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class ConceptMatch:
     definition: str = DEFINITION
 
     def frame(self) -> pandas.DataFrame:
+        """The rows as a frame."""
         import pandas
 
         columns = ["concept", "latent", "threshold", "precision", "recall", "f1", "token_f1", "positives"]
@@ -47,14 +50,94 @@ class ConceptMatch:
 
     @property
     def best(self) -> dict[str, Any]:
+        """The row with the highest F1. Raises ValueError where there is none."""
         if not self.rows:
             raise ValueError(f"no concept had {MINIMUM} positive tokens.")
         return self.rows[0]
+
+    @property
+    def numbers(self) -> list[Number]:
+        """F1 of the best concept, where there is one."""
+        if not self.rows:
+            return []
+        definition = f"F1 of latent {self.best['latent']} on held-back documents"
+        return [Number(f"best concept, {self.best['concept']}", self.best["f1"], definition)]
 
     def _repr_html_(self) -> str:
         from saekit.plots import html_table
 
         return html_table(self.rows, caption=self.definition)
+
+
+class Concepts(Metric):
+    """Keeps what fires in a temporary file and the labels in memory (some bytes a token), and matches at the end."""
+
+    names: Sequence[str] = ()
+    firings: Spilled | None = None
+
+    def begin(self, model: TransformerBridge, dictionary: Dictionary, concepts: Sequence[str]) -> None:
+        """Nothing is kept where there are no labels."""
+        self.start(dictionary.d_sae, concepts)
+
+    def start(self, latents: int, concepts: Sequence[str]) -> None:
+        """Begin anew, with so many latents and concepts of these names."""
+        self.close()
+        self.names, self.counted = list(concepts), 0
+        self.firings = Spilled(latents) if self.names else None
+        self.columns: dict[str, list[np.ndarray]] = {
+            name: [] for name in ("chooses", "label_place", "label_concept", "tokens")
+        }
+
+    def update(self, batch: Coded) -> None:
+        """The next tokens, where they have labels."""
+        if self.firings is not None:
+            beside = batch.beside
+            self.add(batch.codes, beside["labels"], beside["chooses"], beside["tokens"])
+
+    def add(
+        self,
+        codes: SparseCodes,
+        labels: Bool[Tensor, "n concepts"],
+        chooses: Bool[Tensor, " n"],
+        tokens: Int[Tensor, " n"] | None,
+    ) -> None:
+        """n more tokens: their codes, labels, whether their documents are in the half that chooses, and ids."""
+        assert self.firings is not None  # there are concepts
+        fires = codes.values.detach() > 0
+        latent, row, value = codes.indices[fires], codes.rows[fires], codes.values.detach()[fires]
+        self.firings.add(latent.cpu().numpy(), row.cpu().numpy() + self.counted, value.float().cpu().numpy())
+        place, concept = labels.cpu().nonzero(as_tuple=True)
+        self.columns["label_place"].append((place + self.counted).int().numpy())
+        self.columns["label_concept"].append(concept.short().numpy())
+        self.columns["chooses"].append(chooses.cpu().numpy())
+        if tokens is not None:
+            self.columns["tokens"].append(tokens.int().cpu().numpy())
+        self.counted += len(chooses)
+
+    def result(self) -> ConceptMatch | None:
+        """None where the corpus has no labels."""
+        if self.firings is None:
+            return None
+        columns = {name: np.concatenate(parts) for name, parts in self.columns.items() if parts}
+        labelled = Labelled([columns], len(self.names))
+        if not len(labelled.kept):
+            return ConceptMatch([])
+        best = _best(self.firings, labelled)
+        tokens = columns.get("tokens")
+        token_f1 = [float("nan")] * len(best) if tokens is None else _token_f1(tokens, columns, labelled)
+        found = []
+        for c, row, of_token in zip(labelled.kept, best, token_f1, strict=True):
+            positives = int(labelled.totals[:, c].sum())
+            found.append(
+                {"concept": self.names[int(c)]} | row | {"token_f1": round(of_token, 4), "positives": positives}
+            )
+        return ConceptMatch(sorted(found, key=lambda row: -row["f1"]))
+
+    def close(self) -> None:
+        """The temporary file is gone."""
+        if self.firings is not None:
+            self.firings.close()
+            self.firings = None
 
 
 @torch.no_grad()
@@ -65,109 +148,60 @@ def concept_match(
     tokens: Int[Tensor, " n"] | None = None,
 ) -> ConceptMatch:
     """Match latents to concepts over n tokens; ``documents`` is the document of each token (even ones choose)."""
-    names = [name for name, label in labels.items() if int(label.sum()) >= MINIMUM]
-    if not names:
+    if not labels:
         return ConceptMatch([])
-    codes = codes.to("cpu", torch.float64)
-    positive = torch.stack([labels[name] for name in names], dim=1).float()
-    choosing, rows = documents % 2 == 0, codes.rows
-    maximum = _maximum(codes, choosing[rows])
-    level = torch.full_like(rows, -1)  # the highest step with z > maximum · step / LEVELS; -1 where z ≤ 0
-    for step in range(LEVELS):
-        level += codes.values > (maximum * step / LEVELS)[codes.indices.long()]
-    by_half = []
-    for half in (choosing, ~choosing):
-        kept = (level >= 0) & half[rows]
-        by_half.append(_counts(codes.indices[kept].long(), level[kept], rows[kept], positive, codes.d_sae))
-    totals = [positive[half].sum(0) for half in (choosing, ~choosing)]
-    chosen = _scores(*by_half[0], totals[0])[2].flatten(0, 1).argmax(0)  # [C], an index of (latent, level)
-    precision, recall, f1 = (s.flatten(0, 1).gather(0, chosen[None])[0] for s in _scores(*by_half[1], totals[1]))
-    token_f1 = _token_f1(tokens, positive, choosing) if tokens is not None else [float("nan")] * len(names)
-    found = []
-    for c, name in enumerate(names):
-        latent, step = divmod(int(chosen[c]), LEVELS)
-        found.append(
-            {
-                "concept": name,
-                "latent": latent,
-                "threshold": float(maximum[latent] * step / LEVELS),
-                "precision": round(float(precision[c]), 4),
-                "recall": round(float(recall[c]), 4),
-                "f1": round(float(f1[c]), 4),
-                "token_f1": round(token_f1[c], 4),
-                "positives": int(positive[:, c].sum()),
-            }
-        )
-    return ConceptMatch(sorted(found, key=lambda row: -row["f1"]))
+    metric = Concepts()
+    try:
+        metric.start(codes.d_sae, list(labels))
+        metric.add(codes, torch.stack([labels[name] for name in labels], 1), documents % 2 == 0, tokens)
+        return metric.result() or ConceptMatch([])
+    finally:
+        metric.close()
 
 
 def match_concepts(
     model: TransformerBridge, dictionary: Dictionary, corpus: Corpus, tokens: int | None = None
 ) -> ConceptMatch:
     """Concept match of a dictionary on a labelled corpus; give ``tokens`` for an endless one."""
-    check_model(dictionary, model)
-    acts = harvest(model, corpus, dictionary.reads, tokens=tokens)
-    return match_codes(encode(dictionary, acts), acts, corpus)
+    _, (found,) = run(model, dictionary, corpus, tokens, [Concepts()])
+    return found if isinstance(found, ConceptMatch) else ConceptMatch([])
 
 
-def match_codes(codes: SparseCodes, acts: Activations, corpus: Corpus | Sequence[Document]) -> ConceptMatch:
-    """Concept match of the codes of a corpus's counted tokens; every second document of a kind chooses."""
-    last = int(acts.rows.documents.max()) if len(acts.rows) else -1
-    documents = [document for document, _ in zip(corpus, range(last + 1), strict=False)]
-    labels = {concept: mask[acts.mask] for concept, mask in concept_masks(acts.rows, documents).items()}
-    numbers = torch.tensor(_numbers_in_kind(documents))[acts.rows.documents]
-    where = numbers[:, None].expand_as(acts.mask)[acts.mask]
-    return concept_match(codes, labels, where, acts.tokens[acts.mask])
+def _best(firings: Spilled, labelled: Labelled) -> list[dict[str, Any]]:
+    """For each concept kept: the latent and threshold with the highest F1 in the choosing half, the first of equals,
+    and their numbers in the judging half."""
+    each = np.arange(len(labelled.kept))
+    highest = np.full(len(each), -1.0)
+    found: list[dict[str, Any]] = [{} for _ in each]
+    for first, last, latent, place, value in firings.parts(max(1, CELLS_AT_ONCE // (2 * LEVELS * len(each)))):
+        scores = labelled.scores(last - first, latent - first, place, value)
+        flat = scores.choosing.reshape(-1, len(each))
+        at = flat.argmax(0)
+        better = flat[at, each] > highest
+        highest = np.maximum(highest, flat[at, each])
+        for c in each[better]:
+            i, level = divmod(int(at[c]), LEVELS)
+            found[c] = {
+                "latent": first + i,
+                "threshold": float(scores.largest[i] * level / LEVELS),
+                "precision": round(float(scores.precision[i, level, c]), 4),
+                "recall": round(float(scores.recall[i, level, c]), 4),
+                "f1": round(float(scores.f1[i, level, c]), 4),
+            }
+    return found
 
 
-@torch.no_grad()
-def encode(dictionary: Dictionary, acts: Activations) -> SparseCodes:
-    """Codes of the counted tokens, a few thousand at a time: [token, d_sae] before the selection is large."""
-    flat, parts = {site: acts.flat(site) for site in dictionary.reads}, []
-    for start in range(0, int(acts.mask.sum()), 4096):
-        part = {site: h[start : start + 4096].to(dictionary.latent_max) for site, h in flat.items()}
-        parts.append(dictionary.encode(part).to("cpu"))
-    return SparseCodes.cat(parts)
-
-
-def _numbers_in_kind(documents: Sequence[Document]) -> list[int]:
-    """The number of each document among those of its kind: kinds may take turns, and each must lie in both halves."""
-    seen: Counter[str] = Counter()
-    numbers = []
-    for document in documents:
-        numbers.append(seen[document.kind])
-        seen[document.kind] += 1
-    return numbers
-
-
-def _maximum(codes: SparseCodes, kept: Tensor) -> Tensor:
-    zeros = codes.values.new_zeros(codes.d_sae)
-    return zeros.scatter_reduce_(0, codes.indices[kept].long(), codes.values[kept], "amax")
-
-
-def _counts(index: Tensor, level: Tensor, rows: Tensor, positive: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Hits [size, level, concept] and firings [size, level, 1] at or above each level."""
-    cell = index * LEVELS + level
-    hits = positive.new_zeros(size * LEVELS, positive.shape[1])
-    for some, where in zip(cell.split(AT_ONCE), rows.split(AT_ONCE), strict=True):  # [entries, concept] is large
-        hits.index_add_(0, some, positive[where])
-    fired = torch.bincount(cell, minlength=size * LEVELS).float().view(size, LEVELS, 1)
-    hits = hits.view(size, LEVELS, -1)
-    return hits.flip(1).cumsum(1).flip(1), fired.flip(1).cumsum(1).flip(1)
-
-
-def _scores(hits: Tensor, fired: Tensor, total: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    precision = hits / fired.clamp_min(1)
-    recall = hits / total.clamp_min(1)
-    return precision, recall, 2 * hits / (fired + total).clamp_min(1)
-
-
-def _token_f1(tokens: Tensor, positive: Tensor, choosing: Tensor) -> list[float]:
-    size = int(tokens.max()) + 1
-    scores = []
-    for half in (choosing, ~choosing):
-        hits = positive.new_zeros(size, positive.shape[1]).index_add_(0, tokens[half], positive[half])
-        fired = torch.bincount(tokens[half], minlength=size).float()[:, None]
-        scores.append(2 * hits / (fired + positive[half].sum(0)).clamp_min(1))
-    best = scores[0].argmax(0)
-    return [float(scores[1][token, c]) for c, token in enumerate(best.tolist())]
+def _token_f1(tokens: Int[np.ndarray, " n"], columns: Mapping[str, np.ndarray], labelled: Labelled) -> list[float]:
+    """F1 in the judging half of the token that is best in the choosing half, for each concept kept."""
+    seen = np.union1d(tokens, [0])  # token 0 is chosen where no token has a score
+    index, chooses = np.searchsorted(seen, tokens), columns["chooses"]
+    fired = [np.bincount(index[chooses == half], minlength=len(seen)) for half in (False, True)]
+    found = []
+    for c in labelled.kept:
+        places = columns["label_place"][columns["label_concept"] == c]
+        f1: list[Float[np.ndarray, " seen"]] = []
+        for half in (0, 1):
+            hits = np.bincount(index[places[chooses[places] == half]], minlength=len(seen))
+            f1.append(2 * hits / np.maximum(fired[half] + labelled.totals[half, c], 1))
+        found.append(float(f1[0][f1[1].argmax()]))
+    return found

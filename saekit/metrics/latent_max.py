@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from saekit.activations import harvest
 from saekit.corpora import Corpus
 from saekit.dictionaries import Dictionary
+from saekit.dictionaries.coded import coded
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
-
-TOKENS_AT_ONCE = 4096
 
 
 @torch.no_grad()
@@ -43,9 +42,7 @@ def measure_latent_max(
     maximum = torch.zeros_like(dictionary.latent_max)
     parts = [{site: h} for site, h in x.items()] if dictionary.wiring.each else [x]
     for part in parts:
-        for start in range(0, len(next(iter(part.values()))), TOKENS_AT_ONCE):
-            some = dictionary.take({site: h[start : start + TOKENS_AT_ONCE] for site, h in part.items()})
-            codes = dictionary.encode(some)
+        for codes in (batch.codes for batch in coded(dictionary, [part])):
             maximum.scatter_reduce_(0, codes.indices.long(), codes.values.abs().to(maximum), "amax")
     dictionary.latent_max.copy_(maximum)
     dictionary.provenance = replace(dictionary.provenance, latent_max=where)

@@ -26,6 +26,7 @@ class LogitLens:
     definition: str = DEFINITION
 
     def frame(self) -> pandas.DataFrame:
+        """The rows as a frame."""
         import pandas
 
         return pandas.DataFrame(self.rows, columns=["latent", "side", "rank", "token", "logit"])

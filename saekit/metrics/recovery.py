@@ -8,17 +8,19 @@ counted tokens of the token that follows, where one does.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from saekit.activations import TokenRows
 from saekit.dictionaries import Dictionary
 from saekit.files.choices import checked
 from saekit.interventions.standing import Standing
+from saekit.metrics.metric import Number, RowMetric
 from saekit.models import ROWS_AT_ONCE, Change, Passed, check_edit_site, forward, joined, put
 
 if TYPE_CHECKING:
@@ -46,14 +48,109 @@ class Recovered:
 
     @property
     def kl_recovered(self) -> float:
+        """1 where the predictions stay the same, 0 where splicing changes them as much as ablation does."""
         return _share(self.kl_ablated - self.kl_spliced, self.kl_ablated)
 
     @property
     def definition(self) -> str:
+        """The equation, the ablation and how many predictions."""
         return (
             f"(ablated − spliced) / (ablated − clean), {self.ablation} ablation at counted tokens, {self.tokens:,} "
             "predictions made there"
         )
+
+    @property
+    def numbers(self) -> list[Number]:
+        """CE recovered and KL recovered."""
+        kl = "1 − KL(clean ‖ spliced) / KL(clean ‖ ablated), there"
+        return [
+            Number("CE recovered", self.ce_recovered, self.definition),
+            Number("KL recovered", self.kl_recovered, kl),
+        ]
+
+
+class Recovery(RowMetric):
+    """Runs the model spliced and ablated over the first rows, as few as make ``tokens`` predictions; None: over all.
+
+    Mean ablation runs after the last row, when the mean is known: then those rows are run clean once more.
+    Raises ValueError for an unknown ablation.
+    """
+
+    def __init__(self, ablation: str = "zero", tokens: int | None = None) -> None:
+        """ablation: "zero" or "mean"."""
+        self.ablation, self.tokens = checked("ablation", ablation, ABLATIONS), tokens
+
+    def begin(self, model: TransformerBridge, dictionary: Dictionary, concepts: Sequence[str] = ()) -> None:
+        """Raises ValueError for a site where the model cannot be spliced."""
+        for site in dictionary.writes:
+            check_edit_site(model, site)
+        self.model, self.standing = model, Standing(dictionary)
+        self.predictions, self.counted = 0, 0
+        self.sums = torch.zeros(5, dtype=torch.float64)
+        self.totals: dict[str, Tensor] = {}
+        self.waiting: list[TokenRows] = []
+
+    def wanted(self, rows: TokenRows) -> Bool[Tensor, "row position"]:
+        """The predictions of the rows that are still needed."""
+        where = rows.predicts
+        where[self._needed(rows) :] = False
+        return where
+
+    def read(self, rows: TokenRows, clean: Passed) -> None:
+        """Splice and ablate at once where nothing must be known of later rows."""
+        needed = self._needed(rows)
+        rows = rows.split(needed)[0]
+        clean = Passed({site: h[:needed] for site, h in clean.kept.items()}, clean.logits)
+        self.predictions += int(rows.predicts.sum())
+        if self.ablation == "zero":
+            self.sums += self._sums(rows, clean, {})
+            return
+        self.waiting.append(rows)
+        self.counted += int(rows.mask.sum())
+        for site in self.standing.writes:
+            total = joined(clean.kept[site], site).cpu()[rows.mask].double().sum(0)
+            self.totals[site] = self.totals[site] + total if site in self.totals else total
+
+    def result(self) -> Recovered:
+        """Means over the predictions. Raises ValueError where there was none."""
+        if not self.predictions:
+            raise ValueError("no counted token is followed by another: there is no prediction to judge.")
+        mean = {site: total / self.counted for site, total in self.totals.items()}
+        sites = [*dict.fromkeys([*self.standing.reads, *self.standing.writes])]
+        for rows in self.waiting:
+            self.sums += self._sums(rows, forward(self.model, rows.tokens, sites, logits=rows.predicts), mean)
+        self.waiting = []
+        ce_clean, ce_spliced, ce_ablated, kl_spliced, kl_ablated = (self.sums / self.predictions).tolist()
+        return Recovered(ce_clean, ce_spliced, ce_ablated, kl_spliced, kl_ablated, self.predictions, self.ablation)
+
+    def _needed(self, rows: TokenRows) -> int:
+        """How many of the rows that come next make the predictions that are still wanted."""
+        if self.tokens is None:
+            return len(rows)
+        counts = rows.predicts.sum(1)
+        return int((self.predictions + counts.cumsum(0) - counts < self.tokens).sum())
+
+    def _sums(self, rows: TokenRows, clean: Passed, mean: dict[str, Tensor]) -> Float[Tensor, " 5"]:
+        """Summed over the predictions of these rows: CE clean, spliced, ablated, KL spliced, ablated."""
+        tokens, mask, predicts, standing = rows.tokens, rows.mask, rows.predicts, self.standing
+        x = {site: joined(clean.kept[site], site)[mask.to(clean.kept[site].device)] for site in standing.reads}
+        codes = standing.encode(x)
+        passes = [clean]
+        for ablated in (False, True):
+            changes: dict[str, Change] = {}
+            for site in standing.writes:
+                value = mean.get(site, torch.zeros(())) if ablated else _placed(standing.decode(codes, x, site), mask)
+                changes[site] = put(value, mask)
+            arrived: dict[str, Tensor | Change] = {**changes}
+            if len(changes) == 1:  # it is known what arrives there, so that what comes before need not be run
+                arrived = {site: change(clean.kept[site], clean.kept) for site, change in changes.items()}
+            passes.append(forward(self.model, tokens, replace=arrived, logits=predicts))
+        log_p, log_q, log_r = (_log_softmax(passed) for passed in passes)
+        target = tokens.roll(-1, 1)[predicts].to(log_p.device)[:, None]
+        p = log_p.exp()
+        numbers = [-each.gather(1, target).cpu().double().sum() for each in (log_p, log_q, log_r)]
+        numbers += [(p * (log_p - each)).sum(1).cpu().double().sum() for each in (log_q, log_r)]
+        return torch.stack(numbers)
 
 
 @torch.no_grad()
@@ -64,66 +161,20 @@ def recovered(
 
     Raises ValueError for an unknown ablation, a site where the model cannot be spliced, and rows without a prediction.
     """
-    checked("ablation", ablation, ABLATIONS)
-    for site in dictionary.writes:
-        check_edit_site(model, site)
-    predicts = rows.predicts
-    if tokens is not None:
-        enough = int((predicts.sum(1).cumsum(0) < tokens).sum()) + 1
-        rows_used = min(enough, len(predicts))
-    else:
-        rows_used = len(predicts)
-    if not predicts[:rows_used].any():
-        raise ValueError("no counted token is followed by another: there is no prediction to judge.")
-    mean = _means(model, dictionary, rows, rows_used) if ablation == "mean" else {}
-    sums = torch.zeros(5, dtype=torch.float64)
-    for start in range(0, rows_used, ROWS_AT_ONCE):
-        part = slice(start, min(start + ROWS_AT_ONCE, rows_used))
-        sums += _sums(model, dictionary, rows.tokens[part], rows.mask[part], predicts[part], mean)
-    total = int(predicts[:rows_used].sum())
-    ce_clean, ce_spliced, ce_ablated, kl_spliced, kl_ablated = (sums / total).tolist()
-    return Recovered(ce_clean, ce_spliced, ce_ablated, kl_spliced, kl_ablated, total, ablation)
+    metric = Recovery(ablation, tokens)
+    metric.begin(model, dictionary)
+    sites = [*dict.fromkeys([*dictionary.reads, *dictionary.writes])]
+    for part in rows.split(ROWS_AT_ONCE):
+        if (where := metric.wanted(part)).any():
+            metric.read(part, forward(model, part.tokens, sites, logits=where))
+    return metric.result()
 
 
-def _means(model: TransformerBridge, dictionary: Dictionary, rows: TokenRows, used: int) -> dict[str, Tensor]:
-    totals: dict[str, Tensor] = {}
-    for start in range(0, used, ROWS_AT_ONCE):
-        part = slice(start, min(start + ROWS_AT_ONCE, used))
-        for site, h in forward(model, rows.tokens[part], dictionary.writes).kept.items():
-            total = joined(h, site).cpu()[rows.mask[part]].double().sum(0)
-            totals[site] = totals[site] + total if site in totals else total
-    return {site: total / int(rows.mask[:used].sum()) for site, total in totals.items()}
-
-
-def _sums(
-    model: TransformerBridge,
-    dictionary: Dictionary,
-    tokens: Int[Tensor, "row position"],
-    mask: Bool[Tensor, "row position"],
-    predicts: Bool[Tensor, "row position"],
-    mean: dict[str, Tensor],
-) -> Float[Tensor, " 5"]:
-    """Summed over the predictions of these rows: CE clean, spliced, ablated, KL spliced, ablated."""
-    standing = Standing(dictionary)
-    clean = forward(model, tokens, [*standing.reads, *standing.writes], logits=predicts)
-    x = {site: joined(clean.kept[site], site) for site in standing.reads}
-    codes = standing.encode(x)
-    x_hat = {site: standing.decode(codes, x, site) for site in standing.writes}
-    ablated = {site: mean.get(site, torch.zeros(())) for site in standing.writes}
-    passes = [clean]
-    for values in (x_hat, ablated):
-        replace: dict[str, Tensor | Change] = {}
-        for site, value in values.items():
-            change = put(value, mask)
-            # Of a single site it is known what arrives, so that what comes before need not be run.
-            replace[site] = change(clean.kept[site], clean.kept) if len(values) == 1 else change
-        passes.append(forward(model, tokens, replace=replace, logits=predicts))
-    log_p, log_q, log_r = (_log_softmax(passed) for passed in passes)
-    target = tokens.roll(-1, 1)[predicts].to(log_p.device)[:, None]
-    p = log_p.exp()
-    numbers = [-each.gather(1, target).cpu().double().sum() for each in (log_p, log_q, log_r)]
-    numbers += [(p * (log_p - each)).sum(1).cpu().double().sum() for each in (log_q, log_r)]
-    return torch.stack(numbers)
+def _placed(x_hat: Float[Tensor, "n d"], mask: Bool[Tensor, "row position"]) -> Float[Tensor, "row position d"]:
+    """At the tokens it was made of; 0 elsewhere."""
+    placed = x_hat.new_zeros(*mask.shape, x_hat.shape[-1])
+    placed[mask.to(placed.device)] = x_hat
+    return placed
 
 
 def _log_softmax(passed: Passed) -> Float[Tensor, "prediction d_vocab"]:

@@ -2,10 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 import torch
 from jaxtyping import Float
 from saekit_kernels import SparseCodes
 from torch import Tensor
+
+from saekit.dictionaries import Dictionary
+from saekit.dictionaries.coded import Coded
+from saekit.metrics.metric import Metric, Number
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+
+@dataclass(frozen=True, eq=False)
+class Sparse:
+    """How sparse codes are: l0, density [d_sae] and the share of dead latents."""
+
+    l0: float
+    density: Float[Tensor, " d_sae"]
+
+    @property
+    def dead(self) -> float:
+        """Share of latents that never fire."""
+        return float((self.density == 0).double().mean())
+
+    @property
+    def numbers(self) -> list[Number]:
+        """L0 and dead."""
+        return [
+            Number("L0", self.l0, "mean number of latents with z ≠ 0 a counted token", digits=2),
+            Number("dead", self.dead, "share of latents with z ≠ 0 on none of the counted tokens"),
+        ]
+
+
+class Sparsity(Metric):
+    """Counts the firings of each latent."""
+
+    def begin(self, model: TransformerBridge, dictionary: Dictionary, concepts: Sequence[str]) -> None:
+        """No latent has fired yet."""
+        self.fired, self.n = torch.zeros(dictionary.d_sae, dtype=torch.int64), 0
+
+    def update(self, batch: Coded) -> None:
+        """Count what fires."""
+        codes = batch.codes
+        self.fired += torch.bincount(codes.indices[codes.values != 0].long(), minlength=codes.d_sae).cpu()
+        self.n += len(codes)
+
+    def result(self) -> Sparse:
+        """Of all tokens so far."""
+        return Sparse(int(self.fired.sum()) / self.n, self.fired.double() / self.n)
 
 
 def l0(codes: SparseCodes) -> float:

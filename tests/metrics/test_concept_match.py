@@ -15,7 +15,7 @@ import torch
 from saekit_kernels import SparseCodes, top_k
 
 from saekit.metrics import concept_match
-from saekit.metrics.concepts import MINIMUM
+from saekit.metrics.labelled import MINIMUM
 
 
 def score(predicted: list[bool], positive: list[bool]) -> tuple[float, float, Fraction]:

@@ -24,7 +24,7 @@ def in_fractions(x: list[list[int]], x_hat: list[list[int]]) -> Fraction:
 def streamed(x: torch.Tensor, x_hat: torch.Tensor, sizes: list[int]) -> float:
     measure = ExplainedVariance()
     for part, hat in zip(x.split(sizes), x_hat.split(sizes), strict=True):
-        measure.update(part, hat)
+        measure.add(part, hat)
     return measure.value
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from saekit.features.building.chunks import Readings
 from saekit.features.building.statistics import Firings
-from saekit.metrics.concepts import LEVELS, MINIMUM
+from saekit.metrics.labelled import LEVELS, Labelled
 
 MOST = 3  # concepts a latent
 
@@ -36,30 +36,14 @@ class Concepts:
     """The labels of all tokens; they stay on the disk, sorted by place in each chunk."""
 
     def __init__(self, readings: Readings, names: int) -> None:
-        self.names = names
-        self.totals = np.zeros((2, names), np.int64)  # [half, concept]: positive tokens
-        for chunk in readings.chunks:
-            half = chunk["chooses"][chunk["label_place"]].astype(np.int64)
-            cell = half * names + chunk["label_concept"]
-            self.totals += np.bincount(cell, minlength=2 * names).reshape(2, names)
-        self.readings = readings
-        self.kept = np.flatnonzero(self.totals.sum(0) >= MINIMUM)
+        """names: how many concepts there are."""
+        self.labelled = Labelled(readings.chunks, names)
 
     def match(self, firings: Firings) -> Matches:
-        f = firings
-        chooses = self.readings.take("chooses", f.place).astype(bool)
-        largest = np.zeros(f.latents, np.float64)
-        np.maximum.at(largest, f.latent[chooses], f.value[chooses].astype(np.float64))
-        level = np.full(len(f.latent), -1)
-        for tenth in range(LEVELS):
-            level += f.value > (largest * tenth / LEVELS)[f.latent]
-        level = np.where(f.value > 0, level, -1)
-        hits, fired = self._counts(f, level, chooses)
-        (_, _, choosing), (precision, recall, judged) = (
-            _scores(hits[half], fired[half], self.totals[half][self.kept]) for half in (1, 0)
-        )
-        best_level = choosing.argmax(1)  # [latent, concept]
-        score = np.take_along_axis(choosing, best_level[:, None], 1)[:, 0]
+        """The best concepts of each latent, chosen in one half and judged in the other."""
+        scores = self.labelled.scores(firings.latents, firings.latent, firings.place, firings.value)
+        best_level = scores.choosing.argmax(1)  # [latent, concept]
+        score = np.take_along_axis(scores.choosing, best_level[:, None], 1)[:, 0]
         order = np.argsort(-score, axis=1, kind="stable")[:, :MOST]
 
         def at(values: np.ndarray) -> np.ndarray:
@@ -68,35 +52,12 @@ class Concepts:
 
         found = np.take_along_axis(score, order, 1) > 0
         step = np.take_along_axis(best_level, order, 1)
-        concept = np.where(found, self.kept[order] if len(self.kept) else order, -1)
-        share = np.take_along_axis(precision[:, 0], order, 1)
-        return Matches(concept, at(judged), at(precision), at(recall), largest[:, None] * step / LEVELS, share)
-
-    def _counts(self, f: Firings, level: np.ndarray, chooses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """hits [half, latent, level, concept] and firings [half, latent, level, 1] at or above each level."""
-        width = len(self.kept)
-        column = np.full(self.names, -1)
-        column[self.kept] = np.arange(width)
-        hits = np.zeros(2 * f.latents * LEVELS * width, np.int64)
-        fires = level >= 0
-        cell = (chooses * f.latents + f.latent) * LEVELS + level
-        fired = np.bincount(cell[fires], minlength=2 * f.latents * LEVELS).reshape(2, f.latents, LEVELS, 1)
-        which = np.searchsorted(self.readings.bases, f.place, side="right") - 1
-        for c, chunk in enumerate(self.readings.chunks):
-            here = np.flatnonzero(fires & (which == c))
-            place, labels = (f.place[here] - self.readings.bases[c]).astype(np.int32), chunk["label_concept"]
-            begin = np.searchsorted(chunk["label_place"], place)
-            count = np.searchsorted(chunk["label_place"], place, side="right") - begin
-            of = np.repeat(np.arange(len(here)), count)
-            each = np.arange(len(of)) - np.repeat(np.cumsum(count) - count, count)
-            name = column[labels[begin[of] + each]]
-            kept = name >= 0
-            hits += np.bincount(cell[here][of][kept] * width + name[kept], minlength=len(hits))
-        shaped = hits.reshape(2, f.latents, LEVELS, width)
-        return shaped[:, :, ::-1].cumsum(2)[:, :, ::-1], fired[:, :, ::-1].cumsum(2)[:, :, ::-1]
-
-
-def _scores(hits: np.ndarray, fired: np.ndarray, total: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    precision = hits / np.maximum(fired, 1)
-    recall = hits / np.maximum(total, 1)
-    return precision, recall, 2 * hits / np.maximum(fired + total, 1)
+        kept = self.labelled.kept
+        return Matches(
+            concept=np.where(found, kept[order] if len(kept) else order, -1),
+            f1=at(scores.f1),
+            precision=at(scores.precision),
+            recall=at(scores.recall),
+            threshold=scores.largest[:, None] * step / LEVELS,
+            share=np.take_along_axis(scores.precision[:, 0], order, 1),
+        )

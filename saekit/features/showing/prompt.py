@@ -13,9 +13,9 @@ from saekit_kernels import SparseCodes
 
 from saekit.activations import harvest
 from saekit.dictionaries import Dictionary, check_model
+from saekit.dictionaries.coded import coded
 from saekit.features.pieces import Piece, pieces, token_bytes
 from saekit.features.showing.score_sheet import score_sheet
-from saekit.metrics.concepts import encode
 
 if TYPE_CHECKING:
     import pandas
@@ -126,7 +126,8 @@ def features_on(model: TransformerBridge, sae: Dictionary, prompt: str) -> Promp
             f"{cut} tokens of the prompt lie beyond the model's context of {model.cfg.n_ctx} and were cut off.",
             stacklevel=2,
         )
-    latents, values = _dense(encode(sae, acts), counted)
+    batches = coded(sae, [{site: acts.flat(site) for site in sae.reads}])
+    latents, values = _dense(SparseCodes.cat([batch.codes.to("cpu") for batch in batches]), counted)
     maxima = sae.latent_max.detach().float().cpu().numpy()[latents]
     order = _strongest_first(np.abs(values).max(1, initial=0), maxima, latents)
     return PromptFeatures(

@@ -1,0 +1,81 @@
+"""The protocol of metrics: what evaluate asks of one, and what a metric says of its numbers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from jaxtyping import Bool
+from torch import Tensor
+
+from saekit.activations import TokenRows
+from saekit.dictionaries import Dictionary
+from saekit.dictionaries.coded import Coded
+from saekit.models import Passed
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number and how it is defined. digits: decimal places that are shown."""
+
+    name: str
+    value: float
+    definition: str
+    digits: int = 4
+
+
+@runtime_checkable
+class Result(Protocol):
+    """A named result of a metric that has several numbers, or more than numbers."""
+
+    @property
+    def numbers(self) -> Sequence[Number]:
+        """What a report shows of it."""
+
+
+class Metric(ABC):
+    """Something measured of a dictionary on a corpus: ``begin``, then ``update`` for each batch, then ``result``."""
+
+    def begin(self, model: TransformerBridge, dictionary: Dictionary, concepts: Sequence[str]) -> None:
+        """Before the first batch: what is measured, and the names of the labels. Begins anew where it was used before.
+        Raises ValueError where the metric cannot be measured here."""
+        return None
+
+    @abstractmethod
+    def update(self, batch: Coded) -> None:
+        """Look at the next tokens, in the order of the text.
+
+        batch.x, batch.codes, batch.target, batch.x_hat: activations by site, codes, and reconstruction of n tokens.
+        batch.beside: "tokens" [n], ids; "chooses" [n], True where the document lies in the half that chooses (every
+        second one of a kind) and False where it lies in the half that judges; "labels" [n, concepts], True inside a
+        span of the concept.
+        """
+
+    @abstractmethod
+    def result(self) -> Number | Result | None:
+        """The number, or a named result that has ``numbers``; None where there was nothing to measure."""
+
+    def close(self) -> None:
+        """After everything, an interruption too: let go of what is held outside memory."""
+        return None
+
+
+class RowMetric(Metric):
+    """A metric of the model's predictions: it looks at whole rows of text, and may run the model on them again."""
+
+    @abstractmethod
+    def wanted(self, rows: TokenRows) -> Bool[Tensor, "row position"]:
+        """Where in the rows that come next it wants the clean logits."""
+
+    @abstractmethod
+    def read(self, rows: TokenRows, clean: Passed) -> None:
+        """The clean pass over rows: activations at the sites read and written, and the logits [n, d_vocab] where they
+        were wanted. Not called for rows where none were."""
+
+    def update(self, batch: Coded) -> None:
+        """Rows are all it needs."""

@@ -1,0 +1,144 @@
+"""The text of an evaluation: each document drawn and tokenised once, in rows for the model, with what is known of each
+token."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from saekit.activations import TokenRows, concept_masks, tokenize
+from saekit.corpora import Corpus, Document, load_corpus
+from saekit.models import ROWS_AT_ONCE, describe_model
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+DOCUMENTS_AT_ONCE = 64
+MULTIPLE = 16
+"""Rows are padded to a multiple of so many tokens: the last bits of a matrix product depend on its shape, so an
+activation would depend on the rows beside it."""
+PADDING = {"positions": -1}
+ROWS = ("tokens", "mask", "documents", "positions")
+
+
+class Reading:
+    """Rows of a source, ROWS_AT_ONCE at a time. Once they are read: ``counted`` tokens, and how many were ``excluded``.
+
+    concepts: names of the labels. Raises ValueError for an endless corpus without ``tokens``, and when there is no
+    token to count.
+    """
+
+    def __init__(
+        self, model: TransformerBridge, source: Corpus | Sequence[str] | Tensor, tokens: int | None = None
+    ) -> None:
+        """source: as ``evaluate`` takes it; tokens: read so many counted ones."""
+        if tokens is not None and tokens < 1:
+            raise ValueError(f"tokens must be at least 1, found {tokens}.")
+        self.model, self.tokens = model, tokens
+        self.source = source if isinstance(source, Corpus | Tensor) else load_corpus(source)
+        self.concepts: tuple[str, ...] = ()
+        self.provenance: dict[str, Any] = describe_model(model)
+        if isinstance(self.source, Corpus):
+            if self.source.endless and tokens is None:
+                raise ValueError(
+                    f"corpus {self.source.name!r} has no end: say how many tokens, for example tokens=100_000."
+                )
+            self.concepts = tuple(self.source.concepts)
+            self.provenance |= {"corpus": self.source.provenance}
+        self.counted = 0
+        self.excluded = {"bos": 0, "special": 0, "cut": 0}
+
+    def __iter__(self) -> Iterator[tuple[TokenRows, dict[str, Tensor]]]:
+        """Rows, and beside them columns of their tokens, [row, position, …]: "tokens", "chooses", "labels"."""
+        waiting: list[dict[str, Tensor]] = []
+        for columns in self._tokenised():
+            waiting.append(columns)
+            ready = sum(len(part["tokens"]) for part in waiting) // ROWS_AT_ONCE * ROWS_AT_ONCE
+            if ready:
+                joined = _joined(waiting)
+                for start in range(0, ready, ROWS_AT_ONCE):
+                    yield self._rows({name: h[start : start + ROWS_AT_ONCE] for name, h in joined.items()})
+                waiting = [{name: h[ready:] for name, h in joined.items()}]
+        if not self.counted:
+            raise ValueError("there is no token to count: the corpus is empty or everything in it is excluded.")
+        last = _joined(waiting)
+        if len(last["tokens"]):
+            yield self._rows(last)
+
+    def _rows(self, columns: dict[str, Tensor]) -> tuple[TokenRows, dict[str, Tensor]]:
+        """Rows as wide as their longest needs."""
+        if not isinstance(self.source, Tensor):
+            used = (columns["positions"] >= 0).any(0).nonzero()
+            longest = int(used[-1]) + 1 if len(used) else 1
+            columns = _widened(columns, min(rounded(longest), self.model.cfg.n_ctx))
+        tokens, mask, documents, positions = (columns[name] for name in ROWS)
+        rows = TokenRows(tokens, mask, documents, positions, None, {})
+        chooses = columns["chooses"][:, None].expand_as(rows.tokens)
+        return rows, {"tokens": rows.tokens, "chooses": chooses, "labels": columns["labels"]}
+
+    def _tokenised(self) -> Iterator[dict[str, Tensor]]:
+        documents = 0
+        kinds: Counter[str] = Counter()  # kinds may take turns, and each must lie in both halves
+        for some in self._documents():
+            left = None if self.tokens is None else self.tokens - self.counted
+            texts = some if isinstance(some, Tensor) else [document.text for document in some]
+            rows = tokenize(self.model, texts)
+            if left is not None and int(rows.mask.sum()) >= left:
+                rows = rows.first(left)
+            halves = []
+            for kind in ["text"] * len(some) if isinstance(some, Tensor) else [document.kind for document in some]:
+                halves.append(kinds[kind] % 2 == 0)
+                kinds[kind] += 1
+            columns = {name: getattr(rows, name) for name in ROWS}
+            columns["chooses"] = torch.tensor(halves, dtype=torch.bool)[rows.documents]
+            columns["documents"] = rows.documents + documents
+            columns["labels"] = self._labels(rows, some)
+            documents += len(some)
+            self.counted += int(rows.mask.sum())
+            for reason, count in rows.excluded.items():
+                self.excluded[reason] += count
+            yield columns
+            if self.counted == self.tokens:
+                return
+
+    def _documents(self) -> Iterator[list[Document] | Tensor]:
+        if isinstance(self.source, Tensor):
+            yield self.source
+            return
+        documents = iter(self.source)
+        while some := list(itertools.islice(documents, DOCUMENTS_AT_ONCE)):
+            yield some
+
+    def _labels(self, rows: TokenRows, documents: list[Document] | Tensor) -> Tensor:
+        """[row, position, concepts]"""
+        if not self.concepts or isinstance(documents, Tensor):
+            return torch.zeros(*rows.tokens.shape, 0, dtype=torch.bool)
+        masks, none = concept_masks(rows, documents), torch.zeros_like(rows.mask)
+        return torch.stack([masks.get(name, none) for name in self.concepts], -1)
+
+
+def rounded(lengths: Any) -> Any:
+    """The next multiple of MULTIPLE."""
+    return (lengths + MULTIPLE - 1) // MULTIPLE * MULTIPLE
+
+
+def _widened(columns: dict[str, Tensor], width: int) -> dict[str, Tensor]:
+    """Columns of rows, padded or (of padding) cut to a width."""
+
+    def padded(name: str, h: Tensor) -> Tensor:
+        more = (0, 0) * (h.ndim - 2) + (0, width - h.shape[1])
+        return F.pad(h, more, value=PADDING.get(name, 0))
+
+    return {name: padded(name, h) if h.ndim > 1 else h for name, h in columns.items()}
+
+
+def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    width = max(part["tokens"].shape[1] for part in parts)
+    widened = [_widened(part, width) for part in parts]
+    return {name: torch.cat([part[name] for part in widened]) for name in parts[0]}

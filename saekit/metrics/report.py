@@ -1,0 +1,123 @@
+"""Report: the numbers of a dictionary on a corpus, each with its definition, under a header that reproduces them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from saekit.metrics.concepts import ConceptMatch
+from saekit.metrics.metric import Number, Result
+from saekit.metrics.recovery import Recovered
+from saekit.metrics.sparsity import Sparse
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Numbers of a dictionary on counted tokens of a corpus; print it for a text that can be sent to others.
+
+    results:   what each metric gave, in their order; ``numbers`` are all of theirs.
+    recovered: the model's predictions with the reconstruction in place; None where it cannot be edited at the site.
+    concepts:  None where the corpus has no labels.
+    tokens:    counted tokens. excluded: how many were left out, by reason. header: what reproduces the numbers.
+    """
+
+    results: Sequence[Number | Result]
+    sparse: Sparse
+    recovered: Recovered | None
+    concepts: ConceptMatch | None
+    tokens: int
+    excluded: Mapping[str, int]
+    header: Mapping[str, Any]
+
+    @property
+    def numbers(self) -> list[Number]:
+        """Every number, in the order of the metrics."""
+        each = ([result] if isinstance(result, Number) else result.numbers for result in self.results)
+        return [number for numbers in each for number in numbers]
+
+    def __getitem__(self, name: str) -> float:
+        """A number by its name. Raises KeyError naming those that there are."""
+        for number in self.numbers:
+            if number.name == name:
+                return number.value
+        raise KeyError(f"the report has no {name!r}; it has {', '.join(number.name for number in self.numbers)}.")
+
+    @property
+    def explained_variance(self) -> float:
+        """Share of the activations' spread that the reconstruction keeps."""
+        return self["explained variance"]
+
+    @property
+    def l0(self) -> float:
+        """Mean number of latents that fire on a token."""
+        return self.sparse.l0
+
+    @property
+    def dead(self) -> float:
+        """Share of latents that never fire here."""
+        return self.sparse.dead
+
+    @property
+    def density(self) -> Float[Tensor, " d_sae"]:
+        """Share of tokens on which each latent fires."""
+        return self.sparse.density
+
+    @property
+    def shrinkage(self) -> float:
+        """How much smaller reconstructions are than activations; 1 where they are not."""
+        return self["shrinkage"]
+
+    @property
+    def ce_recovered(self) -> float:
+        """NaN where the model cannot be edited at the site."""
+        return float("nan") if self.recovered is None else self.recovered.ce_recovered
+
+    @property
+    def kl_recovered(self) -> float:
+        """NaN where the model cannot be edited at the site."""
+        return float("nan") if self.recovered is None else self.recovered.kl_recovered
+
+    def rows(self) -> list[dict[str, object]]:
+        """name, value, definition of each number."""
+        tokens = Number("tokens", self.tokens, f"counted tokens; left out: {self.excluded}")
+        return [
+            {"name": number.name, "value": _shown(number), "definition": number.definition}
+            for number in [*self.numbers, tokens]
+        ]
+
+    def frame(self) -> pandas.DataFrame:
+        """A row a number: name, value, definition."""
+        import pandas
+
+        return pandas.DataFrame(self.rows())
+
+    def lines(self) -> list[str]:
+        """The header, a line an entry."""
+        return [f"{name}: {value}" for name, value in self.header.items()]
+
+    def text(self) -> str:
+        """The header and the numbers, as plain text."""
+        rows = [(str(row["name"]), str(row["value"]), str(row["definition"])) for row in self.rows()]
+        wide, high = (max(len(row[column]) for row in rows) for column in (0, 1))
+        numbers = [f"{name:<{wide}}  {value:>{high}}  {definition}" for name, value, definition in rows]
+        return "\n".join(["Report", *self.lines(), "", *numbers])
+
+    def __str__(self) -> str:
+        """The same as ``text``."""
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        from saekit.plots import html_table
+
+        return html_table(self.rows(), caption="Report", header="\n".join(self.lines()))
+
+
+def _shown(number: Number) -> float:
+    return round(number.value, number.digits) if isinstance(number.value, float) else number.value

@@ -1,0 +1,73 @@
+"""run: metrics of a dictionary on a corpus, all in one pass of the text through the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from saekit.activations.finite import check_finite
+from saekit.corpora import Corpus
+from saekit.dictionaries import Dictionary, check_model, check_one_site
+from saekit.dictionaries.coded import coded
+from saekit.metrics.metric import Metric, Number, Result, RowMetric
+from saekit.metrics.reading import Reading, rounded
+from saekit.models import Passed, check_site, forward, joined
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+
+@torch.no_grad()
+def run(
+    model: TransformerBridge,
+    dictionary: Dictionary,
+    source: Corpus | Sequence[str] | Tensor,
+    tokens: int | None,
+    metrics: Sequence[Metric],
+) -> tuple[Reading, list[Number | Result | None]]:
+    """What was read, and the result of each metric; in memory are a few thousand tokens at a time.
+
+    Raises ValueError for a dictionary of another model (naming both hashes), an empty corpus, an endless one without
+    ``tokens``, and NaN or infinite activations (naming the batch).
+    """
+    check_model(dictionary, model)
+    check_one_site(dictionary)
+    for site in dictionary.reads + dictionary.writes:
+        check_site(model, site)
+    reading = Reading(model, source, tokens)
+    try:
+        for metric in metrics:
+            metric.begin(model, dictionary, reading.concepts)
+        for batch in coded(dictionary, _activations(model, dictionary, reading, metrics)):
+            for metric in metrics:
+                metric.update(batch)
+        return reading, [metric.result() for metric in metrics]
+    finally:
+        for metric in metrics:
+            metric.close()
+
+
+def _activations(
+    model: TransformerBridge, dictionary: Dictionary, reading: Reading, metrics: Sequence[Metric]
+) -> Iterator[dict[str, Tensor]]:
+    """Activations of counted tokens by site, [n, d], and the columns beside them; metrics of rows look on."""
+    sites = [*dict.fromkeys(dictionary.reads + dictionary.writes)]
+    for number, (rows, columns) in enumerate(reading):
+        asked = [(metric, metric.wanted(rows)) for metric in metrics if isinstance(metric, RowMetric)]
+        asked = [(metric, where) for metric, where in asked if where.any()]
+        everywhere = torch.stack([where for _, where in asked]).any(0) if asked else False
+        lengths = rounded(rows.lengths).clamp_max(rows.tokens.shape[1])
+        clean = forward(model, rows.tokens, sites, logits=everywhere, lengths=lengths)
+        for site, h in clean.kept.items():
+            check_finite(h, site, number)
+        x = {site: joined(h, site)[rows.mask.to(h.device)].to("cpu") for site, h in clean.kept.items()}
+        if not number:
+            dictionary.join_reads(x), dictionary.join_writes(x)  # names the site whose width is wrong
+        for metric, where in asked:
+            assert clean.logits is not None and isinstance(everywhere, Tensor)
+            own = where[everywhere].to(clean.logits.device)
+            metric.read(rows, Passed(clean.kept, clean.logits if own.all() else clean.logits[own]))
+        yield x | {name: column[rows.mask] for name, column in columns.items()}
