@@ -38,11 +38,16 @@ class Firings(Protocol):
     """Firings sorted by latent, then place."""
 
     @property
-    def latent(self) -> np.ndarray: ...
+    def latent(self) -> np.ndarray:
+        """Numbered from 0 among those that are measured together."""
+
     @property
-    def place(self) -> np.ndarray: ...
+    def place(self) -> np.ndarray:
+        """Of the token."""
+
     @property
-    def value(self) -> np.ndarray: ...
+    def value(self) -> np.ndarray:
+        """z."""
 
 
 def loss_effects(

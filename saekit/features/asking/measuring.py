@@ -50,9 +50,11 @@ class StoredRows:
 
     @property
     def places(self) -> int:
+        """One more than the last place that is known."""
         return int(self.columns["place"][-1]) + 1
 
     def take(self, name: str, places: np.ndarray) -> np.ndarray:
+        """A column at some of the places that were asked for."""
         return self.columns[name][np.searchsorted(self.columns["place"], places)]
 
 

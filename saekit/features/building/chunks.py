@@ -16,6 +16,7 @@ from saekit.files import write_atomically
 
 
 def write_chunk(folder: Path, number: int, tensors: dict[str, Tensor]) -> str:
+    """Write a chunk whole or not at all; returns the name of its file."""
     file = f"chunk-{number:05d}.safetensors"
     write_atomically(folder / file, lambda path: save_file({name: t.contiguous() for name, t in tensors.items()}, path))
     return file
@@ -34,6 +35,7 @@ class Readings:
 
     @property
     def places(self) -> int:
+        """Tokens that were read, those that are not counted too."""
         return int(self.bases[-1])
 
     @property

@@ -87,6 +87,7 @@ class NearMisses:
         self.places[latents, where] = at[latents]
 
     def tensors(self) -> dict[str, Tensor]:
+        """What a chunk keeps: near_value and near_place [d_sae, MOST], weakest [d_sae]."""
         self._close()
         return {"near_value": self.values, "near_place": self.places.int(), "weakest": self.weakest}
 

@@ -60,6 +60,7 @@ class OutputPath:
 
     @torch.no_grad()
     def __call__(self, directions: Float[Tensor, "n d_model"]) -> Float[Tensor, "n d_vocab"]:
+        """The logits that each direction adds, a unit of activation."""
         model = self.model
         d = directions.to(device=model.cfg.device, dtype=torch.float32)[None]
         norm = getattr(model, "ln_final", None)
@@ -73,6 +74,7 @@ class OutputPath:
 
     @property
     def definition(self) -> str:
+        """What is measured, in words, with the scale."""
         return (
             "decoder row × activation through the final norm (its weights folded in, its scale held at "
             f"{self.scale:.4g}, the mean over tokens of the corpus) and the unembedding; no later layer, no soft cap"

@@ -47,6 +47,7 @@ class Firings:
 
     @classmethod
     def of(cls, latents: int, latent: np.ndarray, place: np.ndarray, value: np.ndarray) -> Firings:
+        """From entries sorted by latent, then place."""
         starts = np.concatenate([[0], np.cumsum(np.bincount(latent, minlength=latents))])
         by_value = torch.sort(torch.from_numpy(np.abs(value)), stable=True).indices
         order = by_value[torch.sort(torch.from_numpy(latent)[by_value], stable=True).indices].numpy()
@@ -56,10 +57,12 @@ class Firings:
 
     @property
     def strength(self) -> np.ndarray:
+        """|z| of each firing."""
         return np.abs(self.value)
 
     @property
     def counts(self) -> np.ndarray:
+        """Firings of each latent."""
         return np.diff(self.starts)
 
     @property

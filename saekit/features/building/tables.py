@@ -38,6 +38,7 @@ def table(name: str, values: dict[str, Any]) -> pa.Table:
 
 
 def write_table(folder: Path, name: str, number: int, part: pa.Table) -> None:
+    """Write a part of a table as NAME/part-NUMBER.parquet."""
     options: dict[str, Any] = {}
     if name == "activations":  # places ascend within a latent; the bytes of floats compress better apart
         floats = dict.fromkeys(("value", "logit_effect", "loss_effect"), "BYTE_STREAM_SPLIT")
