@@ -20,7 +20,7 @@ from saekit.metrics.running import run
 from saekit.metrics.scale import Shrinkage
 from saekit.metrics.sparsity import Sparse, Sparsity
 from saekit.metrics.variance import ExplainedVariance
-from saekit.models import check_edit_site
+from saekit.models import can_be_edited
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -51,7 +51,8 @@ def evaluate(
     check_model(dictionary, model)
     check_one_site(dictionary)
     sparsity, concepts = Sparsity(), Concepts()
-    recovery = [Recovery(ablation, ce_tokens)] if _editable(model, dictionary) else []
+    editable = all(can_be_edited(model, site) for site in dictionary.writes)
+    recovery = [Recovery(ablation, ce_tokens)] if editable else []
     own = [_made(metric) for metric in metrics]
     every: list[Metric] = [ExplainedVariance(), sparsity, Shrinkage(), *recovery, concepts, *own]
     reading, results = run(model, dictionary, corpus, tokens, every)
@@ -73,15 +74,6 @@ def _made(metric: Metric | type[Metric]) -> Metric:
     if not isinstance(made, Metric):
         raise TypeError(f"metrics are saekit.metrics.Metric, objects or classes, found {made!r}.")
     return made
-
-
-def _editable(model: TransformerBridge, dictionary: Dictionary) -> bool:
-    try:
-        for site in dictionary.writes:
-            check_edit_site(model, site)
-    except ValueError:
-        return False
-    return True
 
 
 def _header(dictionary: Dictionary, reading: Reading) -> dict[str, Any]:
