@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import warnings
 
 import pytest
 import torch
 
 import saekit as sk
+from saekit.training import loop
 
 SITE = "blocks.1.hook_resid_post"
 train = functools.partial(sk.train, batch_size=64, tokens=64 * 30, lr=1e-2, callback=lambda progress: None)
@@ -19,10 +21,15 @@ def x():
     return torch.randn(700, 16, generator=torch.Generator().manual_seed(0))
 
 
-def test_fewer_latents_than_dimensions_are_said_once(x):
+def test_fewer_latents_than_dimensions_are_said_once(x, monkeypatch):
+    """At the line that calls train, as a caller sees it: without what checks shapes in tests between the two."""
+    monkeypatch.setattr(loop, "_warn_of_narrow", inspect.unwrap(loop._warn_of_narrow))
+    monkeypatch.setattr(sk, "train", inspect.unwrap(sk.train))
     message = r"d_sae = 4 is less than the width of 'x', 16: .*here 64 or more"
     with pytest.warns(UserWarning, match=message) as said:
-        run = train(x, None, [sk.TopK(d_sae=8, k=2), sk.TopK(d_sae=4, k=2), sk.TopK(d_sae=40, k=2)])
+        run = sk.train(
+            x, None, [sk.TopK(d_sae=8, k=2), sk.TopK(d_sae=4, k=2), sk.TopK(d_sae=40, k=2)], **train.keywords
+        )
     assert len(said) == 1 and said[0].filename == __file__ and run.finished
     assert run.dictionaries[1].decoder_directions.shape == (4, 16)
 
