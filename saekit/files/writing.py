@@ -9,8 +9,6 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 _ROOM = re.compile(r"\..+\.(json|jsonl|safetensors|parquet)\.[0-9]+", re.DOTALL)
 """What write_atomically calls its temporary folders: a dot, the file's name, the number of the process."""
 
@@ -39,10 +37,16 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         os.replace(temporary, path)
     except NotWritten:
         raise
-    except (OSError, SafetensorError) as error:
+    except (OSError, _safetensors_error()) as error:
         raise NotWritten(path, _cause(error)) from error
     finally:
         shutil.rmtree(room, ignore_errors=True)
+
+
+def _safetensors_error() -> type[Exception]:
+    from safetensors import SafetensorError  # here, so that corpora need the standard library alone
+
+    return SafetensorError
 
 
 def _cause(error: Exception) -> str:

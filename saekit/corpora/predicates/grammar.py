@@ -114,7 +114,10 @@ class _Parser:
             name = self.value
             self.at += 1
         if known is not None and not any(within(concept, name) for concept in known):
-            raise ValueError(f"at character {place}: {unknown('there is no concept', name, sorted(known))}")
+            none = f"there is no concept {name!r}; the corpus has no labels."
+            raise ValueError(
+                f"at character {place}: {unknown('there is no concept', name, sorted(known)) if known else none}"
+            )
         return name
 
     def quoted(self) -> str:

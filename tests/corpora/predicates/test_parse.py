@@ -100,5 +100,5 @@ def test_unknown_concepts_are_refused_where_the_known_are_given():
         ValueError, match=r"at character 9: there is no concept 'entity.persn'; the closest is 'entity.person'"
     ):
         parse("concept(entity.persn)", known)
-    with pytest.raises(ValueError, match="there is no concept 'entity'; there is none"):
+    with pytest.raises(ValueError, match="there is no concept 'entity'; the corpus has no labels"):
         parse("concept(entity)", [])
