@@ -12,7 +12,7 @@ from saekit.corpora import Corpus
 from saekit.dictionaries import Dictionary, check_model, check_one_site
 from saekit.dictionaries.provenance import installed_versions
 from saekit.metrics.concepts import ConceptMatch, Concepts
-from saekit.metrics.metric import Metric
+from saekit.metrics.metric import Metric, Number
 from saekit.metrics.reading import Reading
 from saekit.metrics.recovery import Recovered, Recovery
 from saekit.metrics.report import Report
@@ -57,6 +57,8 @@ def evaluate(
     every: list[Metric] = [ExplainedVariance(), sparsity, Shrinkage(), *recovery, concepts, *own]
     reading, results = run(model, dictionary, corpus, tokens, every)
     found = dict(zip(map(type, every[: len(every) - len(own)]), results, strict=False))
+    counted = Number("tokens", reading.counted, f"counted tokens; left out: {reading.excluded}")
+    results.insert(every.index(concepts), counted)
     return Report(
         results=[result for result in results if result is not None],
         sparse=cast("Sparse", found[Sparsity]),

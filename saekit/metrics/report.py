@@ -86,10 +86,8 @@ class Report:
 
     def rows(self) -> list[dict[str, object]]:
         """name, value, definition of each number."""
-        tokens = Number("tokens", self.tokens, f"counted tokens; left out: {self.excluded}")
         return [
-            {"name": number.name, "value": _shown(number), "definition": number.definition}
-            for number in [*self.numbers, tokens]
+            {"name": number.name, "value": _shown(number), "definition": number.definition} for number in self.numbers
         ]
 
     def frame(self) -> pandas.DataFrame:
