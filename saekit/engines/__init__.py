@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
-from saekit.engines.mapping import ENGINES, Item, Worker, check_engine, mapped
+from saekit.engines.mapping import ENGINES, check_engine, mapped
+from saekit.engines.worker import Item, Worker
 
 __all__ = ["ENGINES", "Item", "Worker", "check_engine", "mapped"]

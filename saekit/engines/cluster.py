@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from saekit.engines.mapping import Item, Worker
+from saekit.engines.worker import Item, Worker
 
 FAILED = "the worker's error: "
 

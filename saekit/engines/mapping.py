@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
 
-from torch import Tensor
-
+from saekit.engines.worker import Item, Worker
 from saekit.files.choices import checked
 
 ENGINES = ("local", "ray")
-Item = dict[str, Tensor]
-
-
-class Worker(Protocol):
-    """What is done with each item: tensors by name in, tensors by name out."""
-
-    def __call__(self, item: Item) -> Item:
-        """What it makes of one item."""
-
-    def elsewhere(self) -> Callable[[], Worker]:
-        """What makes an equal worker in another process. Raises ValueError where none can be made there."""
 
 
 def check_engine(engine: str) -> str:

@@ -39,7 +39,8 @@ class Report:
     @property
     def numbers(self) -> list[Number]:
         """Every number, in the order of the metrics."""
-        each = ([result] if isinstance(result, Number) else result.numbers for result in self.results)
+        # Not by class: after a reload, which is what %autoreload does, there are two of them.
+        each = (getattr(result, "numbers", [result]) for result in self.results)
         return [number for numbers in each for number in numbers]
 
     def __getitem__(self, name: str) -> float:

@@ -4,10 +4,13 @@ from outside the package, each in one place, and everything that shows such thin
 from __future__ import annotations
 
 import importlib
+import runpy
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -125,13 +128,28 @@ def check_doubled(answer: int) -> None:
 
 
 def test_a_notebook_and_its_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    """The checks of a file more are there; tests/notebooks/test_run.py runs a notebook more."""
-    (tmp_path / "own.py").write_text(CHECKS, encoding="utf-8")
-    with monkeypatch.context() as patch:
-        patch.setattr(checks, "__path__", [*checks.__path__, str(tmp_path)])
-        again = importlib.reload(checks)
-        assert {"check_doubled", "check_f1"} <= set(again.__all__)
-        again.check_doubled(42)
-        assert capsys.readouterr().out == "Right.\n"
-    with pytest.raises(AttributeError, match="it has check_better"):
-        importlib.reload(checks).check_tripled  # noqa: B018
+    """The checks of one more file are found, and the runner runs one more notebook that uses them."""
+    shutil.copytree(Path(checks.__file__).parent, tmp_path / "own_checks", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "own_checks" / "own.py").write_text(CHECKS, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = importlib.import_module("own_checks")
+    assert {"check_doubled", *checks.__all__} == set(found.__all__)
+    found.check_doubled(41)
+    assert capsys.readouterr().out == "41 is not twice 21.\n"
+    with pytest.raises(AttributeError, match="has no 'check_tripled'; it has check_better"):
+        getattr(checks, "check_tripled")  # noqa: B009
+
+    (tmp_path / "notebooks").mkdir()
+    cells = [
+        nbformat.v4.new_code_cell("number = 21", metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell(f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nimport own_checks"),
+        nbformat.v4.new_code_cell("own_checks.check_doubled(2 * number)"),
+    ]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), tmp_path / "notebooks" / "99_own.ipynb")
+    runner = runpy.run_path(str(Path(__file__).parents[2] / "notebooks" / "run.py"))
+    main = runner["main"]
+    main.__globals__.update(HERE=tmp_path / "notebooks", BUILD=tmp_path / "build")
+    assert main(["curriculum"]) == 0
+    assert "1 of 1 notebooks ran" in capsys.readouterr().out
+    assert "Right." in (tmp_path / "build" / "99_own.html").read_text(encoding="utf-8")
