@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from plain_list import passing
 from saekit_widgets import FeatureBrowser
-from written_store import random_store
+from written_store import random_store, write_store
 
 from saekit.features import Column, FeatureStore, columns
 
@@ -175,9 +175,11 @@ def test_a_function_of_another_length_is_named(store: FeatureStore, entropy: Col
 
 
 def test_131_072_latents_are_filtered_fast(tmp_path: Path) -> None:
-    store = random_store(tmp_path / "large", 131_072)
+    size, rng = 131_072, np.random.default_rng(0)
+    numbers = {"density": rng.random(size), "max_activation": 9 * rng.random(size), "loss_effect": rng.random(size)}
+    store = write_store(tmp_path / "large", size, numbers)
     store.matching({}, ["max", True])
-    began = time.perf_counter()
-    found = store.matching({"max": [3, None], "f1": [0.5, None]}, ["loss_effect", True])
-    seconds = time.perf_counter() - began
+    began = time.process_time()  # of all threads: what others do on the machine does not count
+    found = store.matching({"max": [3, None], "density": [0.5, None]}, ["loss_effect", True])
+    seconds = time.process_time() - began
     assert len(found) > 1000 and seconds < 3 * 0.5, f"{seconds:.2f} s"
