@@ -195,32 +195,28 @@ def stacked_concept_masks(
     """The concepts and masks of ``concept_masks``."""
     if rows.spans is None:
         raise ValueError("rows made from a token tensor have no characters, so spans of text cannot be found in them.")
-    found = [
-        (span.concept, r, *_without_leading_space(documents[d].text, span))
-        for r, d in enumerate(rows.documents.tolist())
-        for span in documents[d].spans
-    ]
-    concepts = sorted({concept for concept, *_ in found})
+    found = [(r, documents[d].text, span) for r, d in enumerate(rows.documents.tolist()) for span in documents[d].spans]
+    concepts = sorted({span.concept for _, _, span in found})
     number = {concept: i for i, concept in enumerate(concepts)}
     masks = torch.zeros(len(concepts) * len(rows), rows.tokens.shape[1], dtype=torch.int32)
     if found:
-        names, of_row, starts, ends = zip(*found, strict=True)
-        row, start, end = torch.tensor(of_row), torch.tensor(starts)[:, None], torch.tensor(ends)[:, None]
+        ends = [_within(text, span) for _, text, span in found]
+        row, (start, end) = torch.tensor([r for r, _, _ in found]), torch.tensor(ends).T[..., None]
         shared = (rows.spans[row, :, 0] < end) & (rows.spans[row, :, 1] > start)
-        cell = torch.tensor([number[name] for name in names]) * len(rows) + row
+        cell = torch.tensor([number[span.concept] for _, _, span in found]) * len(rows) + row
         masks.index_add_(0, cell, shared.int())
     shape = (len(concepts), *rows.tokens.shape)
     return concepts, masks.view(shape).bool() & (rows.positions >= 0)
 
 
-def _without_leading_space(text: str, span: Span) -> tuple[int, int]:
-    """The characters of a span that count: none of an empty one, which lies in no token."""
-    start = span.start
-    if start >= span.end:
+def _within(text: str, span: Span) -> tuple[int, int]:
+    """The characters of a span that count: not a leading space, and none of an empty one, which lies in no token."""
+    start, end = span.start, span.end
+    if start >= end:
         return len(text) + 1, -1
-    if text[start].isspace() and text[start : span.end].strip():  # a leading space is no part of a word
-        start += len(text[start : span.end]) - len(text[start : span.end].lstrip())
-    return start, span.end
+    if text[start].isspace() and (word := text[start:end].lstrip()):
+        return end - len(word), end
+    return start, end
 
 
 def concept_mask(rows: TokenRows, documents: Sequence[Document], concept: str) -> Bool[Tensor, "row position"]:
