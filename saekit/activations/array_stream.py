@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Num, Shaped
 from torch import Tensor
@@ -25,7 +26,7 @@ class ArrayStream:
         batch_size: int,
         seed: int = 0,
         state: StreamState | None = None,
-        labels: Shaped[Tensor, "n ..."] | None = None,
+        labels: Shaped[Tensor, "n ..."] | Shaped[np.ndarray, "n ..."] | None = None,
     ) -> None:
         self.arrays = {site: torch.as_tensor(a) for site, a in (x if isinstance(x, Mapping) else {"x": x}).items()}
         if not self.arrays:

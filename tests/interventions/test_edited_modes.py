@@ -207,7 +207,9 @@ def test_a_store_of_a_dictionary_at_heads(gpt2: Any, tmp_path: Any) -> None:
     torch.manual_seed(0)
     sae = sk.TopK(d_sae=12, k=3).build(sk.Wiring(site), {site: 16})
     texts = ["the cat sat on the mat and", "he is in the dog house", "a man is on the bed"]
-    store = sk.FeatureStore.build(gpt2.model, sae, texts, tmp_path / "s", top=3, random=3, per_band=1)
+    store = sk.FeatureStore.build(
+        gpt2.model, sae, texts, tmp_path / "s", top=3, random=3, per_band=1, loss_effects="all"
+    )
     fired = store.sql("select * from activations where loss_effect is not null")
     tokens = store.sql("select * from tokens order by place")
     assert len(fired) > 10

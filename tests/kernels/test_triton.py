@@ -48,6 +48,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS)
 def test_interpreted(check: str, outcomes: dict[str, list[str]]) -> None:
     assert check in outcomes, f"{check} was not run: {sorted(outcomes)}"

@@ -186,7 +186,7 @@ def test_ctrl_c_stops_the_kernel_too(write_notebook, tmp_path) -> None:
     process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     _wait(lambda: mark.exists() and mark.read_text(), 60)
     os.killpg(process.pid, signal.SIGINT)
-    process.wait(timeout=30)
+    process.communicate(timeout=30)
     assert process.returncode not in (0, None)
     _wait(lambda: not _alive(int(mark.read_text())), 20)
 
@@ -209,7 +209,8 @@ def test_lab_copes_with_a_taken_port_and_ends_at_ctrl_c(run, tmp_path) -> None:
         assert "/lab/tree/notebooks/00_start_here.ipynb?token=" in url
         assert f":{taken.getsockname()[1]}/" not in url
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 0
+        process.communicate(timeout=30)
+        assert process.returncode == 0
         port = int(url.split(":")[2].split("/")[0])
         assert not run._answers(port)
     finally:

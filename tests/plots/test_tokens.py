@@ -84,7 +84,7 @@ def test_joiners_stay_inside_emoji_and_words_and_are_shown_alone() -> None:
 def test_the_browser_hides_the_same_characters() -> None:
     script = (Path(__file__).parents[2] / "widgets/src/shared/tokens.js").read_text(encoding="utf-8")
     hidden, joiners = (
-        re.compile(re.search(rf"const {name} = /(\[.*\])/", script)[1])  # type: ignore[index]
+        re.compile(re.search(rf"const {name} =\s+/(\[.*\])/", script)[1])  # type: ignore[index]
         for name in ("HIDDEN", "JOINERS")
     )
     for c in map(chr, [*range(0xD800), *range(0xE000, 0x30000)]):
