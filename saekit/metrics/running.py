@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from tqdm.std import tqdm
 
 from saekit.activations.finite import check_finite
 from saekit.corpora import Corpus
@@ -41,9 +43,13 @@ def run(
     try:
         for metric in metrics:
             metric.begin(model, dictionary, reading.concepts)
-        for batch in coded(dictionary, _activations(model, dictionary, reading, metrics)):
-            for metric in metrics:
-                metric.update(batch)
+        with tqdm(
+            total=tokens, desc="evaluate", unit=" token", unit_scale=True, delay=2, leave=False, file=sys.stdout
+        ) as bar:
+            for batch in coded(dictionary, _activations(model, dictionary, reading, metrics)):
+                for metric in metrics:
+                    metric.update(batch)
+                bar.update(len(batch.codes))
         return reading, [metric.result() for metric in metrics]
     finally:
         for metric in metrics:

@@ -1,0 +1,39 @@
+"""evaluate reads a long text in bounded memory: measured in a process of its own, concepts included."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOKENS, MOST = 300_000, 250  # MB above the model; at a million tokens 300 are promised
+
+CODE = """
+import resource, sys
+import torch
+import saekit as sk
+
+torch.set_num_threads(1)
+model, site = sk.load_model(sys.argv[1], device="cpu"), "blocks.2.hook_resid_post"
+torch.manual_seed(0)
+sae = sk.TopK(d_sae=512, k=16).build(sk.Wiring(site), {site: 64}).eval().requires_grad_(False)
+corpus = sk.load_corpus("microworld", split="train")
+corpus.fingerprint
+before = int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+report = sk.evaluate(model, sae, corpus, tokens=int(sys.argv[2]))
+most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print((most - before) / 1e6, len(report.concepts.rows), report.tokens)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc, which is Linux's")
+def test_evaluate_holds_no_activations(real_folder: Path) -> None:
+    command = [sys.executable, "-c", CODE, str(real_folder / "stories260K"), str(TOKENS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    megabytes, concepts, tokens = map(float, done.stdout.split())
+    assert tokens == TOKENS and concepts > 100
+    assert megabytes <= MOST, f"{megabytes:.0f} MB above the model"
+    print(f"evaluate, {TOKENS:,} tokens: {megabytes:.0f} MB above the model")
