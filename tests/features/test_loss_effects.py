@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import time
 from pathlib import Path
 
 import numpy as np
@@ -133,3 +134,25 @@ def test_a_store_that_cannot_be_written_says_so(tiny_gpt2, tmp_path: Path, monke
     with pytest.raises(PermissionError, match=r"loss effects cannot be saved in .*effects\.sqlite"):
         store.loss_effect(0, tiny_gpt2)
     assert stat.S_ISDIR((tmp_path / "s" / "effects.sqlite").stat().st_mode)
+
+
+@pytest.mark.timing
+def test_opening_a_feature_is_quick(tmp_path: Path) -> None:
+    """Budgets: the card in 100 ms, its loss effect 300 ms after it; asserted at three times as much."""
+    model, sae = sk.load_model("micro", device="cpu"), sk.load_dictionary("micro/blocks.2.hook_resid_post")
+    corpus = sk.load_corpus("microworld", split="heldout")
+    store = sk.FeatureStore.build(model, sae, corpus, tmp_path / "s", tokens=20_000)
+    browser = sk.FeatureBrowser(store, model=model)
+    browser.send = lambda content, buffers=None: None
+    latents = store.sql("select latent from latents where firings > 20 order by latent limit 12").latent.tolist()
+    seconds: dict[str, list[float]] = {"feature": [], "measure": []}
+    for latent in latents:
+        for kind, found in seconds.items():
+            began = time.perf_counter()
+            reply, _ = browser._reply({"kind": kind, "latent": latent})
+            found.append(time.perf_counter() - began)
+            assert reply["kind"] == kind
+    card, effect = (sorted(found)[len(found) // 2] for found in seconds.values())
+    print(f"card {1000 * card:.0f} ms of 100, loss effect {1000 * effect:.0f} ms of 300")
+    assert card <= 0.3 and effect <= 0.9
+    assert store.sql("select count(*) as n from latents where loss_effect is not null").n[0] == len(latents)
