@@ -58,7 +58,7 @@ def test_one_from_outside_in_one_file(own: Any, sae: Dictionary, tmp_path: Path)
 
 def test_a_name_is_given_once_and_what_is_only_read_is_not_written(sae: Dictionary, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is a format 'saekit' already"):
-        register(Format("saekit", native.matches, native.NATIVE.read))
+        register(Format("saekit", native.matches, lambda path, dtype: sae))
     assert register(native.NATIVE) is native.NATIVE, "again is no harm"
     register(Format("read", lambda path: path.name == "mine", lambda path, dtype: sae))
     try:

@@ -21,6 +21,7 @@ from saekit.activations.finite import check_finite
 from saekit.activations.model_worker import read_parts
 from saekit.corpora import Corpus, Document
 from saekit.dictionaries import Dictionary
+from saekit.dictionaries.coded import coded
 from saekit.features.building.near_misses import NearMisses
 from saekit.features.schema import NEAR_TOKENS
 from saekit.models import ROWS_AT_ONCE, joined
@@ -107,19 +108,19 @@ class Reader:
         labels: list[Tensor] = []
         base = 0
         pieces = [(batch, rows) for batch in batches for rows in batch.rows.split(ROWS_AT_ONCE)]
-        found = read_parts(self.model, [rows for _, rows in pieces], sae.reads, self.engine, self.workers)
-        for (batch, rows), activations in zip(pieces, found, strict=True):
+        read = read_parts(self.model, [rows for _, rows in pieces], sae.reads, self.engine, self.workers)
+        for (batch, rows), activations in zip(pieces, read, strict=True):
             kept = rows.kept
             x: dict[str, Tensor] = {}
             for site, h in activations.items():
                 x[site] = joined(h, site)[rows.mask.to(h.device)].to(sae.latent_max)
                 check_finite(x[site], site, batch.first // ROWS_AT_ONCE)
-            coded = [_encoded(sae, x, start) for start in range(0, int(rows.mask.sum()), ENCODED_AT_ONCE)]
-            codes += coded
+            found = [some.codes.detach().to("cpu") for some in coded(sae, [x], ENCODED_AT_ONCE)]
+            codes += found
             places = base + torch.arange(int(kept.sum()))
-            if near is not None and coded:
+            if near is not None and found:
                 documents = rows.documents[:, None].expand_as(kept)[rows.mask]
-                near.add(x, SparseCodes.cat(coded), documents, places[rows.mask[kept]])
+                near.add(x, SparseCodes.cat(found), documents, places[rows.mask[kept]])
             for name, values in _columns(rows, batch, kept, base).items():
                 columns[name].append(values)
             labels.append(self._labels(batch, rows, kept, base))
@@ -185,14 +186,6 @@ def _by_latent(codes: list[SparseCodes], place_of_row: Tensor, d_sae: int) -> di
     order = torch.sort(latents, stable=True).indices
     starts = torch.cat([torch.zeros(1, dtype=torch.long), torch.bincount(latents, minlength=d_sae).cumsum(0)])
     return {"value": values[order].float(), "place": place_of_row[rows[order]].int(), "starts": starts}
-
-
-def _encoded(sae: Dictionary, x: dict[str, Tensor], start: int) -> SparseCodes:
-    part = {site: h[start : start + ENCODED_AT_ONCE] for site, h in x.items()}
-    codes = sae.encode(part).detach().to("cpu")
-    if not bool(torch.isfinite(codes.values).all()):
-        raise ValueError("the dictionary's codes are NaN or infinite where activations are not: check its weights.")
-    return codes
 
 
 def _first(rows: TokenRows, left: int, first_document: int, documents: int) -> tuple[TokenRows, int]:
