@@ -209,6 +209,7 @@ COLUMNS = (
         "loss_effect",
         _loss_effect_definition,
         "loss_effect",
+        head="effect",
         format="signed",
         unit="nats",
         code="store.loss_effect({latent})",
