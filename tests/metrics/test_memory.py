@@ -24,6 +24,7 @@ corpus.fingerprint
 before = int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
 report = sk.evaluate(model, sae, corpus, tokens=int(sys.argv[2]))
 most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print()
 print((most - before) / 1e6, len(report.concepts.rows), report.tokens)
 """
 
@@ -33,7 +34,7 @@ print((most - before) / 1e6, len(report.concepts.rows), report.tokens)
 def test_evaluate_holds_no_activations(real_folder: Path) -> None:
     command = [sys.executable, "-c", CODE, str(real_folder / "stories260K"), str(TOKENS)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    megabytes, concepts, tokens = map(float, done.stdout.split())
+    megabytes, concepts, tokens = map(float, done.stdout.splitlines()[-1].split())
     assert tokens == TOKENS and concepts > 100
     assert megabytes <= MOST, f"{megabytes:.0f} MB above the model"
     print(f"evaluate, {TOKENS:,} tokens: {megabytes:.0f} MB above the model")
