@@ -37,7 +37,8 @@ def on_cluster(items: Sequence[Item], make: Callable[[], Worker], workers: int) 
     wanted = 0
     try:
         for row in data.iter_rows():
-            waiting[int(row.pop("number"))] = _tensors(row)
+            number = int(row.pop("number"))
+            waiting[number] = _tensors(row)
             while wanted in waiting:
                 yield waiting.pop(wanted)
                 wanted += 1

@@ -60,17 +60,18 @@ def test_a_store_holds_the_bytes_of_the_local_one_and_goes_on_after_a_failure(mo
         def __call__(self, item):
             raise FloatingPointError("the worker's memory is worn out")
 
-    add, reader = ActivationStore._add, model_worker.ModelWorker
+    add, elsewhere = ActivationStore._add, model_worker.ModelWorker.elsewhere
 
     def then_fail(self, tensors):
         add(self, tensors)
-        monkeypatch.setattr(model_worker, "ModelWorker", Failing)
+        failing = elsewhere(Failing(model, SITES))
+        monkeypatch.setattr(model_worker.ModelWorker, "elsewhere", lambda worker: failing)
 
     monkeypatch.setattr(ActivationStore, "_add", then_fail)
     with pytest.raises(RuntimeError, match=r"cluster failed: FloatingPointError: the worker's memory is worn out$"):
         build(folder=tmp_path / "ray", engine="ray", workers=2)
     monkeypatch.undo()
-    assert model_worker.ModelWorker is reader and len(ActivationStore.open(tmp_path / "ray").shards) == 1
+    assert model_worker.ModelWorker.elsewhere is elsewhere and len(ActivationStore.open(tmp_path / "ray").shards) == 1
     first = (tmp_path / "ray" / local.shards[0]["file"]).stat().st_mtime_ns
     build(folder=tmp_path / "ray", engine="ray", workers=2)
     assert (tmp_path / "ray" / local.shards[0]["file"]).stat().st_mtime_ns == first, "what was there is not read again"
