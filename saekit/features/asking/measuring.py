@@ -79,9 +79,10 @@ def keep_measured(store: OpenedStore, model: TransformerBridge, latents: Sequenc
         writes = ", ".join(store.manifest["dictionary"]["writes"])
         why = f"edits are not offered at {writes}" if settings["loss_examples"] else "it was built with loss_examples=0"
         raise ValueError(f"loss effects of {store.folder} cannot be measured: {why}.")
-    wanted = range(store.d_sae) if latents is None else [store.number(latent) for latent in latents]
-    known = store.database.rows("select latents.latent from latents anti join effects using (latent) where firings > 0")
-    left = sorted({row["latent"] for row in known} & set(wanted))
+    chosen, query = [], "select latent from latents anti join effects using (latent) where firings > 0"
+    if latents is not None:  # opening a feature must not ask for all of them
+        chosen, query = [[store.number(latent) for latent in latents]], f"{query} and latent in (select unnest(?))"
+    left = sorted(row["latent"] for row in store.database.rows(query, chosen))
     with tqdm(
         total=len(left), desc="loss effects", unit=" latent", file=sys.stdout, delay=2, disable=len(left) < AT_ONCE
     ) as bar:

@@ -34,8 +34,8 @@ from saekit.features.building.part import Workbench
 from saekit.features.building.reading import Progress, Reader
 from saekit.features.building.settings import Settings, as_arguments
 from saekit.features.building.tables import write_table, write_text
-from saekit.files import remove_leftovers, write_atomically
-from saekit.files.manifests import as_read, check_same
+from saekit.files import remove_leftovers
+from saekit.files.manifests import as_read, check_same, write_json
 from saekit.models import can_be_edited, check_site, describe_model
 from saekit.models.hashing import hash_tensors
 
@@ -206,8 +206,7 @@ class Build:
         return bench, None if output is None else output.definition
 
     def _write(self, manifest: dict[str, Any]) -> None:
-        text = json.dumps(manifest, indent=1)
-        write_atomically(self.folder / "manifest.json", lambda path: path.write_text(text, encoding="utf-8"))
+        write_json(self.folder / "manifest.json", manifest)
 
 
 def _examples_to_measure(loss_examples: int, readings: Readings) -> int:
