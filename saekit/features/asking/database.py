@@ -24,11 +24,12 @@ _STORED = {"latents": "stored_latents", "activations": "stored_activations"}
 _PLAIN = (
     *(f"create view {name} as select * from {stored}" for name, stored in _STORED.items()),
     "create table effects (latent integer, loss_effect float, loss_tokens integer)",
+    "create table firing_effects (latent integer, place bigint, loss_effect float)",
 )
 # A join keeps no order, which whoever asks these tables relies on.
 _WITH_EFFECTS = (
-    "create or replace table effects as select * from measured",
-    "create or replace table firing_effects as select * from measured_firings",
+    "insert into effects select * from measured",
+    "insert into firing_effects select * from measured_firings",
     "create or replace view latents as select s.* replace (coalesce(s.loss_effect, e.loss_effect) as loss_effect, "
     "coalesce(e.loss_tokens, s.loss_tokens) as loss_tokens) "
     "from stored_latents s left join effects e on s.latent = e.latent order by s.latent",
@@ -107,7 +108,8 @@ class Database:
             if state == self._taken:
                 return
             cursor = self._connection.cursor()
-            for name, table in zip(("measured", "measured_firings"), self.effects.tables(), strict=True):
+            known = {latent for (latent,) in cursor.execute("select latent from effects").fetchall()}
+            for name, table in zip(("measured", "measured_firings"), self.effects.news(known), strict=True):
                 cursor.register(name, table)
             for statement in _WITH_EFFECTS:
                 cursor.execute(statement)

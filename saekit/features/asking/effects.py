@@ -5,7 +5,7 @@ They are kept beside the store's tables, in a file that several notebooks can wr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,15 +65,17 @@ class Effects:
             found += [status.st_mtime_ns, status.st_size]
         return tuple(found)
 
-    def tables(self) -> tuple[pa.Table, pa.Table]:
-        """All that was measured: a row a latent (latent, loss_effect, loss_tokens), a row a firing (latent, place,
-        loss_effect)."""
+    def news(self, known: Collection[int]) -> tuple[pa.Table, pa.Table]:
+        """What was measured of latents that are not known yet: a row a latent (latent, loss_effect, loss_tokens), a row
+        a firing (latent, place, loss_effect)."""
         latents: list[tuple[int, float | None, int]] = []
         firings: list[tuple[int, int, float]] = []
         with self.file.reading() as connection:
             if connection is not None:
-                latents = connection.execute("SELECT latent, loss_effect, loss_tokens FROM latents").fetchall()
-                firings = connection.execute("SELECT latent, place, loss_effect FROM firings").fetchall()
+                every = connection.execute("SELECT latent, loss_effect, loss_tokens FROM latents")
+                latents = [row for row in every if row[0] not in known]
+                query = "SELECT latent, place, loss_effect FROM firings WHERE latent = ?"
+                firings = [row for latent, *_ in latents for row in connection.execute(query, [latent])]
         return (
             _table(latents, schema.LATENTS, ("latent", *NAMES)),
             _table(firings, schema.ACTIVATIONS, ("latent", "place", "loss_effect")),
