@@ -1,0 +1,54 @@
+"""One writer a folder: whoever comes second is told who is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+LOCK, WRITER = ".lock", ".writer.json"
+
+
+class InUse(RuntimeError):
+    """Another process, or another call in this one, writes in the folder."""
+
+
+@contextmanager
+def writing_in(folder: Path, what: str) -> Iterator[None]:
+    """Hold a folder that exists as its only writer; the system lets go of it when the process ends, however it ends.
+
+    what: such as "run", for the sentence. Raises InUse saying who is there: process, machine, since when."""
+    lock, writer = FileLock(folder / LOCK), folder / WRITER
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InUse(
+            f"{folder} is in use: {_who(writer)} writes this {what}. Wait until it is done, or choose another folder."
+        ) from None
+    except NotImplementedError:  # a file system without locks
+        warnings.warn(f"{folder} cannot be locked there: see to it that one process alone writes it.", stacklevel=4)
+        yield
+        return
+    try:
+        here = {"process": os.getpid(), "machine": socket.gethostname(), "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
+        writer.write_text(json.dumps(here), encoding="utf-8")
+        yield
+    finally:
+        writer.unlink(missing_ok=True)
+        lock.release()
+
+
+def _who(writer: Path) -> str:
+    try:
+        found = json.loads(writer.read_text(encoding="utf-8"))
+        there = " (this one)" if (found["process"], found["machine"]) == (os.getpid(), socket.gethostname()) else ""
+        return f"process {found['process']}{there} on {found['machine']}, since {found['since']},"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
