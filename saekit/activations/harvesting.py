@@ -13,11 +13,14 @@ from torch import Tensor, nn
 from tqdm.std import tqdm
 
 from saekit.activations.finite import check_finite
+from saekit.activations.given import GivenTokens
 from saekit.activations.model_worker import read_parts
 from saekit.activations.modules import ModuleActivations, harvest_module
+from saekit.activations.read import spoken_read, what_was_read
+from saekit.activations.source import Readable, read_source
 from saekit.activations.tokens import TokenRows, tokenize
-from saekit.corpora import Corpus, load_corpus
 from saekit.engines import check_engine
+from saekit.files.arguments import whole
 from saekit.files.choices import unknown
 from saekit.models import ROWS_AT_ONCE, check_site, describe_model, joined
 
@@ -31,7 +34,8 @@ class Activations(Mapping[str, Tensor]):
     At ``attn.hook_q``, ``_k``, ``_v`` and ``_z`` they are [row, position, heads, d_head], and flat [n, heads · d_head].
 
     rows:       the tokens, their mask and where they came from (``acts.tokens`` and ``acts.mask`` for short).
-    provenance: model, model_hash, processing, corpus and its fingerprint, counted tokens and what was excluded.
+    provenance: model, model_hash, processing, corpus and its fingerprint, counted tokens, what was excluded, and
+                ``read``, what was read in rows, tokens and BOS.
     """
 
     sites: dict[str, Float[Tensor, "row position *d"]]
@@ -65,19 +69,20 @@ class Activations(Mapping[str, Tensor]):
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{hook}: {list(x.shape)}" for hook, x in self.sites.items())
-        return f"Activations({shapes}; {int(self.mask.sum())} counted tokens)"
+        return f"Activations({shapes}; {spoken_read(self.provenance['read'])})"
 
 
 @overload
 def harvest(  # type: ignore[overload-overlap]  # a bridge is a module too
     model: TransformerBridge,
-    source: Corpus | Sequence[str] | Tensor,
+    source: Readable,
     hooks: Sequence[str] | str,
     *,
     tokens: int | None = None,
     long: Literal["window", "cut"] = "window",
     exclude: Sequence[str] | str = (),
     context: int | None = None,
+    bos: bool | None = None,
     engine: Literal["local", "ray"] = "local",
     workers: int = 2,
 ) -> Activations: ...
@@ -98,17 +103,20 @@ def harvest(
     long: Literal["window", "cut"] = "window",
     exclude: Sequence[str] | str = (),
     context: int | None = None,
+    bos: bool | None = None,
     engine: Literal["local", "ray"] = "local",
     workers: int = 2,
     **of_modules: int,
 ) -> Activations | ModuleActivations:
     """Run the model over texts or tokens and keep its activations at ``hooks``, stopping after the last layer needed.
 
-    source:  a corpus, a list of strings, or a token tensor [row, position] (taken as it is, nothing added).
+    source:  a corpus, a list of strings, or token ids (a tensor [row, position], lists, a mapping or data set with
+             input_ids and attention_mask), which are taken as they are, nothing added.
     tokens:  stop once this many tokens are counted (needed for an endless corpus).
     long:    what passes the context goes on in a further row ("window") or is dropped ("cut").
     exclude: special tokens that are not counted, by their text; "special": all that the tokenizer has.
     context: tokens in a row at most, BOS included; default what the model can.
+    bos:     whether rows begin with BOS; None: as ``saekit.models.bos`` says of the model.
     engine:  "local", or "ray": on `workers` processes of a Ray cluster, each of which loads the model by its name (the
              activations are the same).
     Any other ``torch.nn.Module`` is read too, on a tensor of inputs [n, …], at the names of its submodules: see
@@ -124,7 +132,7 @@ def harvest(
     for hook in hooks:
         check_site(model, hook)
     check_engine(engine)
-    rows, provenance = read_rows(model, source, tokens, long, exclude, context)
+    rows, provenance = read_rows(model, source, tokens, long=long, exclude=exclude, context=context, bos=bos)
     kept: dict[str, Tensor] = {}
     starts = range(0, len(rows), ROWS_AT_ONCE)
     read = read_parts(model, rows.split(ROWS_AT_ONCE), hooks, engine, workers, padding=True)
@@ -142,36 +150,35 @@ def harvest(
 
 def read_rows(
     model: TransformerBridge,
-    source: Corpus | Sequence[str] | Tensor,
+    source: Readable,
     tokens: int | None = None,
-    long: Literal["window", "cut"] = "window",
-    exclude: Sequence[str] | str = (),
-    context: int | None = None,
+    **how: Any,
 ) -> tuple[TokenRows, dict[str, Any]]:
-    """Tokenize a whole source, or its first ``tokens`` counted tokens, and say where it comes from."""
-    if tokens is not None and tokens < 1:
-        raise ValueError(f"tokens must be at least 1, found {tokens}.")
+    """Tokenize a whole source, or its first ``tokens`` counted tokens, and say where it comes from. how: as in
+    ``tokenize``."""
+    tokens = None if tokens is None else whole("tokens", tokens)
     provenance: dict[str, Any] = describe_model(model)
-    if isinstance(source, Tensor):
-        rows = tokenize(model, source, exclude=exclude)
+    read_from = read_source(source, model, how.get("context"))
+    if isinstance(read_from, GivenTokens):
+        rows = tokenize(model, read_from, **how)
     else:
-        corpus = source if isinstance(source, Corpus) else load_corpus(source)
-        if corpus.endless and tokens is None:
-            raise ValueError(f"corpus {corpus.name!r} has no end: say how many tokens, for example tokens=100_000.")
-        provenance |= {"corpus": corpus.provenance}
-        texts, counted, documents = [], 0, iter(corpus)
+        if read_from.endless and tokens is None:
+            raise ValueError(f"corpus {read_from.name!r} has no end: say how many tokens, for example tokens=100_000.")
+        provenance |= {"corpus": read_from.provenance}
+        texts, counted, documents = [], 0, iter(read_from)
         while chunk := [document.text for document in itertools.islice(documents, 64)]:
             texts += chunk
             if tokens is not None:
-                counted += int(tokenize(model, chunk, long=long, exclude=exclude, context=context).mask.sum())
+                counted += int(tokenize(model, chunk, **how).mask.sum())
                 if counted >= tokens:
                     break
-        rows = tokenize(model, texts, long=long, exclude=exclude, context=context)
+        rows = tokenize(model, texts, **how)
     if tokens is not None and rows.mask.any():
-        if not isinstance(source, Tensor):  # no document past those that are needed, so that `excluded` is about these
+        if not isinstance(read_from, GivenTokens):  # no document past those that are needed: `excluded` is about these
             last = int(rows.first(tokens).documents[-1])
-            rows = tokenize(model, texts[: last + 1], long=long, exclude=exclude, context=context)
+            rows = tokenize(model, texts[: last + 1], **how)
         rows = rows.first(tokens)
     if not rows.mask.any():
         raise ValueError("there is no token to count: the corpus is empty or everything in it is excluded.")
-    return rows, provenance | {"tokens": int(rows.mask.sum()), "excluded": rows.excluded}
+    read = what_was_read(model, len(rows), int(rows.mask.sum()), rows.excluded, how.get("bos"))
+    return rows, provenance | {"tokens": read["tokens"], "excluded": rows.excluded, "read": read}

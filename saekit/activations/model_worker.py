@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from saekit.activations.tokens import TokenRows
 from saekit.engines import Item, mapped
 from saekit.models import describe_model, forward, load_model
+from saekit.models.hashing import fingerprint_model
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -49,12 +50,18 @@ class ModelWorker:
             raise ValueError(
                 "engine='ray' loads the model by its name in each worker: load it with sk.load_model first."
             )
-        name, model_hash, dtype = described["model"], described["model_hash"], self.model.cfg.dtype
-        return functools.partial(_loaded, type(self), name, model_hash, dtype, self.hooks)
+        now = fingerprint_model(self.model)
+        return functools.partial(_loaded, type(self), described["model"], self.model.cfg.dtype, now, self.hooks)
 
 
-def _loaded(kind: type[ModelWorker], name: str, model_hash: str, dtype: torch.dtype, hooks: list[str]) -> ModelWorker:
+def _loaded(
+    kind: type[ModelWorker], name: str, dtype: torch.dtype, wanted: dict[str, Any], hooks: list[str]
+) -> ModelWorker:
     model = load_model(name, dtype=dtype)
-    if model.model_hash != model_hash:
-        raise ValueError(f"the worker's {name!r} has model_hash {model.model_hash}, not {model_hash}.")
+    found = fingerprint_model(model)
+    if differ := [key for key in wanted if found[key] != wanted[key]]:
+        raise ValueError(
+            f"the model {name!r} as a worker loads it has other {', '.join(differ)} than the one given: engine='ray' "
+            "is for models as load_model gives them."
+        )
     return kind(model, hooks)

@@ -12,9 +12,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from saekit.activations.finite import check_finite
+from saekit.activations.given import GivenTokens
 from saekit.activations.shuffled import GRADIENT, LABELS
+from saekit.activations.source import Readable, in_parts, read_source
 from saekit.activations.tokens import TokenRows, concept_masks, tokenize
-from saekit.corpora import Corpus, Document, load_corpus
+from saekit.corpora import Corpus, Document
 from saekit.files.choices import unknown
 from saekit.models import Site, check_site, describe_model, forward, joined, joined_width
 
@@ -34,7 +36,7 @@ class TextReader:
         self,
         model: TransformerBridge | Mapping[str, TransformerBridge],
         sites: Sequence[str],
-        source: Corpus | Sequence[str] | Tensor,
+        source: Readable,
         labels: Sequence[str] | Tensor | None = None,
         gradients: bool = False,
         exclude: Sequence[str] | str = (),
@@ -45,9 +47,8 @@ class TextReader:
         for site in self.sites:
             check_site(self._model(site), site.hook)
         self.widths: dict[str, int] = {site: joined_width(self._model(site), site.hook) for site in self.sites}
-        self.source: Corpus | Tensor = source if isinstance(source, Corpus | Tensor) else load_corpus(source)
-        empty = not self.source.numel() if isinstance(self.source, Tensor) else next(iter(self.source), None) is None
-        if empty:
+        self.source = read_source(source, next(iter(self.models.values())), context)
+        if next(in_parts(self.source, 1), None) is None:
             raise ValueError("the corpus is empty: there is nothing to train on.")
         self.labels, self.gradients, self.exclude, self.context = labels, gradients, exclude, context
         self.concepts = self._concepts()
@@ -77,7 +78,7 @@ class TextReader:
     def rows(self, items: Sequence[Item]) -> TokenRows:
         """The tokens of documents, or of rows of a token tensor."""
         first = next(iter(self.models.values()))
-        if isinstance(self.source, Tensor):
+        if isinstance(self.source, GivenTokens):
             return tokenize(first, self.source[torch.tensor(items)], exclude=self.exclude)
         texts = [item.text for item in items if isinstance(item, Document)]
         return tokenize(first, texts, exclude=self.exclude, context=self.context)
@@ -118,18 +119,18 @@ class TextReader:
         """How many labels a token has."""
         if self.labels is None:
             return 0
-        if isinstance(self.source, Tensor):
-            given = torch.as_tensor(self.labels)
-            if given.shape[:2] != self.source.shape or given.ndim not in (2, 3):
+        if isinstance(self.source, GivenTokens):
+            given, shape = torch.as_tensor(self.labels), self.source.ids.shape
+            if given.shape[:2] != shape or given.ndim not in (2, 3):
                 raise ValueError(
-                    f"labels of tokens {list(self.source.shape)} are [row, position] or [row, position, concepts], "
+                    f"labels of tokens {list(shape)} are [row, position] or [row, position, concepts], "
                     f"found {list(given.shape)}."
                 )
-            self.labels = given.view(*self.source.shape, -1)
+            self.labels = self.source.aligned(given.view(*shape, -1))
             return self.labels.shape[2]
-        if (shape := getattr(self.labels, "shape", None)) is not None:
+        if (found := getattr(self.labels, "shape", None)) is not None:
             raise ValueError(
-                f"labels of a corpus are names of its concepts, found an array of shape {tuple(shape)}: arrays go with "
+                f"labels of a corpus are names of its concepts, found an array of shape {tuple(found)}: arrays go with "
                 "arrays and token tensors."
             )
         names = [self.labels] if isinstance(self.labels, str) else list(self.labels)

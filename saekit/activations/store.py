@@ -8,10 +8,10 @@ the manifest names it: whatever moment the process is killed at, the store goes 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,14 +23,19 @@ from torch import Tensor
 from tqdm.std import tqdm
 
 from saekit.activations.finite import check_finite
+from saekit.activations.given import GivenTokens
 from saekit.activations.model_worker import read_parts
+from saekit.activations.read import spoken_read, what_was_read
+from saekit.activations.source import Readable, in_parts, read_source, texts_of
 from saekit.activations.tokens import TokenRows, tokenize
-from saekit.corpora import Corpus, load_corpus
+from saekit.corpora import Document
 from saekit.engines import check_engine
 from saekit.files import remove_leftovers, write_atomically
+from saekit.files.arguments import whole
 from saekit.files.durations import LONG, TimeLeft, spoken_bytes, spoken_duration
-from saekit.files.manifests import check_same, write_json
+from saekit.files.manifests import check_same, warn_of_unknown, write_json
 from saekit.models import ROWS_AT_ONCE, check_site, describe_model, joined, joined_width
+from saekit.models.hashing import fingerprint_model
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -69,7 +74,8 @@ class ActivationStore:
 
     def __repr__(self) -> str:
         size = f"{len(self):,} tokens in {len(self.shards)} shards"
-        return f"ActivationStore({str(self.folder)!r}, {self.sites}, {size}, {self.manifest['dtype']})"
+        read = f"; {spoken_read(self.manifest['read'])}" if "read" in self.manifest else ""
+        return f"ActivationStore({str(self.folder)!r}, {self.sites}, {size}, {self.manifest['dtype']}{read})"
 
     def shard(self, number: int, names: Sequence[str] | None = None) -> dict[str, Tensor]:
         """One shard's tensors by site and by "document", "position", "token", mapped from the disk.
@@ -102,6 +108,7 @@ class ActivationStore:
         if manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
             found = f"{manifest.get('format')!r}, version {manifest.get('version')!r}"
             raise ValueError(f"{folder} should hold {FORMAT!r}, version {VERSION}, found {found}.")
+        warn_of_unknown(folder, manifest)
         store = cls(folder, manifest)
         if skip_damaged and (bad := store.damaged()):
             warnings.warn(f"left out of {folder}: {', '.join(bad)}", stacklevel=2)
@@ -114,40 +121,48 @@ class ActivationStore:
     def build(
         cls,
         model: TransformerBridge,
-        source: Corpus | Sequence[str],
+        source: Readable,
         sites: Sequence[str] | str,
         folder: str | Path,
         *,
         tokens: int,
         dtype: torch.dtype = torch.float16,
         shard_tokens: int = SHARD_TOKENS,
+        exclude: Sequence[str] | str = (),
+        context: int | None = None,
         engine: Literal["local", "ray"] = "local",
         workers: int = 2,
     ) -> ActivationStore:
         """Read the model on text and keep its activations; the same call on an unfinished store goes on with it.
 
         tokens: counted tokens, at least so many; a finite corpus that holds fewer is read once.
+        exclude, context: as in ``harvest``.
         engine: "local", or "ray": each shard is read on `workers` processes of a Ray cluster (see harvest).
-        Raises ValueError for a folder that holds another store (naming the fields), NaN or infinite activations, and
-        values that the dtype cannot hold."""
+        Raises ValueError for a folder that holds another store (naming the fields: the text, the model as it is now and
+        every setting are held against it), NaN or infinite activations, and values that the dtype cannot hold."""
         check_engine(engine)
         sites = [sites] if isinstance(sites, str) else list(sites)
-        corpus = source if isinstance(source, Corpus) else load_corpus(source)
+        tokens = whole("tokens", tokens)
+        corpus = read_source(source, model, context)
+        named = {} if isinstance(corpus, GivenTokens) else {"corpus": corpus.provenance}
         widths = {check_site(model, site): joined_width(model, site) for site in sites}
         described = {
             "format": FORMAT,
             "version": VERSION,
-            "provenance": describe_model(model) | {"corpus": corpus.provenance},
+            "provenance": describe_model(model) | named,
             "widths": widths,
             "dtype": str(dtype).removeprefix("torch."),
             "shard_tokens": shard_tokens,
             "wanted": tokens,
+            "exclude": exclude if isinstance(exclude, str) else list(exclude),
+            "context": context,
+            "given": {"text": corpus.fingerprint, "model": fingerprint_model(model)},
         }
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        manifest: dict[str, Any] = described | {"documents": 0, "shards": []}
+        manifest: dict[str, Any] = described | {"documents": 0, "shards": [], "read": what_was_read(model, 0, 0, {})}
         if (folder / "manifest.json").is_file():
-            manifest = cls.open(folder).manifest
+            manifest = {"exclude": [], "context": None} | cls.open(folder).manifest
             check_same(folder, "store", manifest, {key: described[key] for key in described if key != "wanted"})
             manifest["wanted"] = tokens
         remove_leftovers(folder)
@@ -165,8 +180,8 @@ class ActivationStore:
                 tqdm.write(spoken_duration(seconds), file=sys.stdout)
 
         with bar:
-            documents = itertools.islice(iter(corpus), manifest["documents"], None)
-            while not store.finished and (batches := store._tokenize(model, documents)):
+            parts = in_parts(corpus, ROWS_AT_ONCE, manifest["documents"])
+            while not store.finished and (batches := store._tokenize(model, parts)):
                 found = read_parts(model, batches, store.sites, engine, workers)
                 store._add(store._read(batches, found, dtype, told))
         if not store.shards:
@@ -175,19 +190,30 @@ class ActivationStore:
         store._write_manifest()
         return store
 
-    def _tokenize(self, model: TransformerBridge, documents: Iterator[Any]) -> list[TokenRows]:
+    def _tokenize(self, model: TransformerBridge, parts: Iterator[list[Document] | GivenTokens]) -> list[TokenRows]:
         """The batches of one shard: whole documents until it is full; [] where there are no more."""
         batches: list[TokenRows] = []
         counted = 0
+        exclude, context = self.manifest["exclude"], self.manifest["context"]
         while counted < self.manifest["shard_tokens"] and counted + len(self) < self.manifest["wanted"]:
-            texts = [document.text for document in itertools.islice(documents, ROWS_AT_ONCE)]
-            if not texts:
+            part = next(parts, None)
+            if part is None:
                 break
-            rows = tokenize(model, texts, first_document=self.manifest["documents"])
-            self.manifest["documents"] += len(texts)
+            first = self.manifest["documents"]
+            rows = tokenize(model, texts_of(part), first_document=first, exclude=exclude, context=context)
+            self.manifest["documents"] += len(part)
+            self._note(rows)
             counted += int(rows.mask.sum())
             batches += [part for part in rows.split(ROWS_AT_ONCE) if part.mask.any()]
         return batches
+
+    def _note(self, rows: TokenRows) -> None:
+        """Count what was read."""
+        if (read := self.manifest.get("read")) is None:  # begun before this was counted
+            return
+        read["rows"] += len(rows)
+        read["tokens"] += int(rows.mask.sum())
+        read["excluded"] = dict(Counter(read["excluded"]) + Counter(rows.excluded))
 
     def _read(
         self,

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from saekit.activations.given import GivenTokens
 from saekit.activations.reader import Item, TextReader
 from saekit.activations.shuffled import Batch, ShuffledStream, StreamState, check_batch_size
+from saekit.activations.source import Readable
 from saekit.activations.tokens import TokenRows
 from saekit.corpora import Corpus
 from saekit.engines import processes
@@ -38,7 +40,7 @@ class _OfText:
         self,
         model: TransformerBridge | Mapping[str, TransformerBridge],
         sites: Sequence[str],
-        source: Corpus | Sequence[str] | Tensor,
+        source: Readable,
         batch_size: int,
         seed: int = 0,
         state: StreamState | None = None,
@@ -56,7 +58,7 @@ class _OfText:
         return again
 
     @property
-    def source(self) -> Corpus | Tensor:
+    def source(self) -> Corpus | GivenTokens:
         return self.reader.source
 
     @property
@@ -73,7 +75,7 @@ class _OfText:
         if isinstance(source, Corpus) and source.endless:
             yield from itertools.islice(iter(source), skip, None)
             return
-        items: list[Any] = list(range(len(source))) if isinstance(source, Tensor) else list(source)
+        items: list[Any] = list(range(len(source))) if isinstance(source, GivenTokens) else list(source)
         reading, position = divmod(skip, len(items))
         while True:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + 7_919 + reading)

@@ -1,7 +1,8 @@
 """Text to rows of tokens: one document a row, BOS first, no packing, and where each token came from.
 
 What passes the model's context goes on in a further row with its own BOS (``long="window"``) or is dropped
-(``long="cut"``). Rows are padded on the right; since a causal model never looks right, no attention mask is needed.
+(``long="cut"``). Whether there is a BOS, and which, says ``saekit.models.bos``; a text that begins with it gets no
+second one. Rows are padded on the right; since a causal model never looks right, no attention mask is needed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,11 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from saekit.activations.given import GivenTokens, given_tokens
+from saekit.activations.source import check_given
+from saekit.files.arguments import whole
 from saekit.files.choices import checked, offered
+from saekit.models.bos import bos_of
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -30,7 +35,7 @@ class TokenRows:
     documents: the document of each row, as its index in the source.
     positions: index of each token in its document, counted from 0 without BOS; -1 at BOS and padding.
     spans:     [row, position, 2] characters of each token in its document, or None for token tensors.
-    excluded:  how many tokens were left out, by reason: bos, special, cut.
+    excluded:  how many tokens were left out, by reason: bos, special, cut, and padding where a mask told it apart.
     """
 
     tokens: Int[Tensor, "row position"]
@@ -73,6 +78,8 @@ class TokenRows:
         bos = int((positions[:, 0] < 0).sum()) if self.excluded["bos"] else 0
         special = int(((positions >= 0) & ~self.mask[part]).sum())
         excluded = {"bos": bos, "special": special, "cut": self.excluded["cut"]}
+        if "padding" in self.excluded:
+            excluded["padding"] = int((positions < 0).sum()) - bos
         return TokenRows(self.tokens[part], mask, self.documents[part], positions, spans, excluded)
 
     def split(self, rows: int) -> list[TokenRows]:
@@ -86,42 +93,52 @@ class TokenRows:
 
 def tokenize(
     model: TransformerBridge,
-    texts: Sequence[str] | Int[Tensor, "row position"],
+    texts: Sequence[str] | Int[Tensor, "row position"] | GivenTokens | Any,
     *,
     long: Literal["window", "cut"] = "window",
     context: int | None = None,
-    exclude: Sequence[str] = (),
+    exclude: Sequence[str] | str = (),
+    bos: bool | None = None,
     first_document: int = 0,
 ) -> TokenRows:
     """Turn texts into rows of at most ``context`` tokens (default: the model's), BOS included.
 
-    A token tensor is taken as it is, nothing added; a BOS at its first position is not counted.
+    Token ids, in any form that ``given_tokens`` takes, are taken as they are, nothing added; a BOS at their first
+    position is not counted, padding by their attention mask is left out.
     exclude: special tokens (by their text) that are not counted either; "special": all that the tokenizer has.
+    bos:     whether rows begin with BOS; None: as ``bos_of`` says of the model.
     Raises ValueError for a token that is not the tokenizer's, an unknown ``long``, a context without room for a token,
-    token ids outside the vocabulary, or a token tensor longer than the model's context.
+    and token ids as ``check_given`` does.
     """
     tokenizer = model.tokenizer
     special = torch.tensor(_excluded(tokenizer, exclude), dtype=torch.long)
-    if isinstance(texts, Tensor):
-        return _from_tensor(texts, tokenizer, model.cfg, special, first_document)
+    begin = bos_of(model, bos)
     checked("long", long, ("window", "cut"))
-    bos = tokenizer.bos_token_id
-    lead = int(bos is not None)
-    if context is not None and context <= lead:
-        raise ValueError(f"context must be at least {lead + 1}, so that a row holds a token, found {context}.")
+    lead = int(begin is not None)
+    if context is not None:
+        context = whole("context", context)
+        if context <= lead:
+            raise ValueError(f"context must be at least {lead + 1}, so that a row holds a token, found {context}.")
+    given = given_tokens(texts)
+    if given is not None:
+        check_given(given, model, context)
+        return _from_given(given, begin, special, first_document)
     room = min(model.cfg.n_ctx if context is None else context, model.cfg.n_ctx) - lead
     rows: list[tuple[int, int, list[int], list[tuple[int, int]]]] = []
     cut = 0
-    encoded = tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True) if len(texts) else {}
+    documents: list[str] = list(texts)  # type: ignore[arg-type]  # token ids are dealt with
+    encoded = tokenizer(documents, add_special_tokens=False, return_offsets_mapping=True) if documents else {}
     for d, (ids, offsets) in enumerate(
         zip(encoded.get("input_ids", []), encoded.get("offset_mapping", []), strict=True)
     ):
+        if begin is not None and ids[:1] == [begin]:  # the text has it already
+            ids, offsets = ids[1:], offsets[1:]
         for start in range(0, max(len(ids), 1), room):
             if start and long == "cut":
                 cut += len(ids) - start
                 break
             rows.append((first_document + d, start, ids[start : start + room], offsets[start : start + room]))
-    return _pad(rows, bos, tokenizer.pad_token_id or 0, special, cut)
+    return _pad(rows, begin, getattr(tokenizer, "pad_token_id", None) or 0, special, cut)
 
 
 def _pad(rows: list[Any], bos: int | None, pad: int, special: Tensor, cut: int) -> TokenRows:
@@ -144,24 +161,19 @@ def _pad(rows: list[Any], bos: int | None, pad: int, special: Tensor, cut: int) 
     return TokenRows(tokens, (positions >= 0) & ~is_special, documents, positions, spans, excluded)
 
 
-def _from_tensor(tokens: Tensor, tokenizer: Any, cfg: Any, special: Tensor, first_document: int) -> TokenRows:
-    if tokens.ndim != 2 or tokens.is_floating_point():
-        raise ValueError(f"tokens must be integers [row, position], found {tokens.dtype} {tuple(tokens.shape)}.")
-    if tokens.shape[1] > cfg.n_ctx:
-        raise ValueError(f"rows of {tokens.shape[1]} tokens pass the model's context of {cfg.n_ctx}: cut them to it.")
-    tokens = tokens.cpu().long()
-    if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < cfg.d_vocab:
-        raise ValueError(
-            f"token ids must lie in 0 … {cfg.d_vocab - 1}, found {int(tokens.min())} … {int(tokens.max())}."
-        )
-    is_bos = torch.zeros_like(tokens, dtype=torch.bool)
-    if tokens.shape[1] and tokenizer is not None and tokenizer.bos_token_id is not None:
-        is_bos[:, 0] = tokens[:, 0] == tokenizer.bos_token_id
-    is_special = torch.isin(tokens, special) & ~is_bos
-    positions = torch.where(is_bos, -1, torch.arange(tokens.shape[1])[None] - is_bos.any(1, keepdim=True).long())
+def _from_given(given: GivenTokens, bos: int | None, special: Tensor, first_document: int) -> TokenRows:
+    tokens, text = given.ids, given.mask
+    is_bos = torch.zeros_like(text)
+    if tokens.shape[1] and bos is not None:
+        is_bos[:, 0] = tokens[:, 0] == bos
+    is_special = torch.isin(tokens, special) & ~is_bos & text
+    place = torch.arange(tokens.shape[1])[None] - is_bos.any(1, keepdim=True).long()
+    positions = torch.where(is_bos | ~text, -1, place)
     documents = torch.arange(first_document, first_document + len(tokens))
     excluded = {"bos": int(is_bos.sum()), "special": int(is_special.sum()), "cut": 0}
-    return TokenRows(tokens, ~is_bos & ~is_special, documents, positions, None, excluded)
+    if given.masked:
+        excluded["padding"] = int((~text).sum())
+    return TokenRows(tokens, text & ~is_bos & ~is_special, documents, positions, None, excluded)
 
 
 def _excluded(tokenizer: Any, exclude: Sequence[str]) -> list[int]:

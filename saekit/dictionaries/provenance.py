@@ -29,6 +29,7 @@ class Provenance:
     """The model (name, hash, processing), the corpus (with its fingerprint), tokens, seed and versions.
 
     model, model_hash: of a dictionary over several models, by the names it was given them under.
+    prepend_bos: whether the rows it was trained on began with BOS; None: as ``saekit.models.bos`` says of the model.
     made_on: of a view for another model (``sae.on(model)``), the name and hash of the model it was made on.
 
     latent_max: the corpus and the number of tokens that ``latent_max`` was measured on; empty where it was not.
@@ -43,6 +44,7 @@ class Provenance:
     latent_max: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=installed_versions)
     made_on: Mapping[str, Any] | None = None
+    prepend_bos: bool | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Its fields by name, as they stand in a config.json."""

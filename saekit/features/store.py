@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from saekit.activations.source import Readable
 from saekit.dictionaries import Dictionary
 from saekit.features import schema
 from saekit.features.asking import held_out, numbers
@@ -39,14 +40,13 @@ from saekit.features.showing.card import Card
 from saekit.features.showing.neuronpedia import write_neuronpedia
 from saekit.features.showing.prompt import features_on
 from saekit.files.choices import checked
+from saekit.files.manifests import warn_of_unknown
 
 if TYPE_CHECKING:
     import pandas
     from saekit_widgets.protocols import FeatureView, Listing, PromptView
-    from torch import Tensor
     from transformer_lens.model_bridge import TransformerBridge
 
-    from saekit.corpora import Corpus
 
 Kind = Literal["top", "interval", "quantile", "random", "near"]
 
@@ -59,7 +59,7 @@ class FeatureStore(OpenedStore):
         cls,
         model: TransformerBridge,
         dictionary: Dictionary,
-        source: Corpus | Sequence[str] | Tensor,
+        source: Readable,
         folder: str | Path,
         tokens: int | None = None,
         *,
@@ -69,7 +69,8 @@ class FeatureStore(OpenedStore):
         loss_examples: int = 4,
         loss_effects: Literal["opened", "all"] = "opened",
         most_firings: int = 10_000,
-        exclude: Sequence[str] = (),
+        exclude: Sequence[str] | str = (),
+        context: int | None = None,
         seed: int = 0,
         engine: Literal["local", "ray"] = "local",
         workers: int = 2,
@@ -84,9 +85,11 @@ class FeatureStore(OpenedStore):
         most_firings:  a latent that fires more often keeps a random sample of so many firings, and those that its
                        examples show; its numbers are of all.
         exclude:       special tokens that are not counted, by their text; "special": all that the tokenizer has.
+        context:       tokens in a row at most, BOS included; default what the model can.
         engine:        "local", or "ray": the model is read on `workers` processes of a Ray cluster; the same store.
-        Raises ValueError for a folder that holds another store (naming the fields), a dictionary of another model, an
-        endless corpus without `tokens`, NaN or infinite activations.
+        Raises ValueError for a folder that holds another store (naming the fields: the text, the dictionary, the model
+        as it is now and every setting are held against it), a dictionary of another model, an endless corpus without
+        `tokens`, NaN or infinite activations.
         """
         from saekit.features.building.build import Build  # the builder, SciPy with it: nobody who reads needs them
         from saekit.features.building.settings import Settings
@@ -100,6 +103,7 @@ class FeatureStore(OpenedStore):
             loss_effects=loss_effects,
             most_firings=most_firings,
             exclude=exclude,
+            context=context,
             seed=seed,
         )
         Build(model, dictionary, source, folder, settings, engine, workers).run()
@@ -127,6 +131,7 @@ class FeatureStore(OpenedStore):
                 f"{folder} is half built ({read:,} tokens read, {parts} parts written): call FeatureStore.build again "
                 "as before, and it goes on from there."
             )
+        warn_of_unknown(folder, manifest)
         return cls(folder, manifest)
 
     # -- about all latents -------------------------------------------------------------------------------------------

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from saekit.files.writing import write_atomically
+
+GIVEN = "given"
+"""The entry of a manifest that has the fingerprints of what went in; those of before it was kept have none."""
 
 
 def write_json(file: Path, content: Any) -> None:
@@ -25,12 +29,21 @@ def check_same(
     folder: Path, kind: str, there: Mapping[str, Any], here: Mapping[str, Any], instead: str = "another folder"
 ) -> None:
     """Raise ValueError unless the folder's manifest agrees with every field of ``here``: it names those that differ
-    and both values. kind: what the folder holds, such as "run"."""
-    differ = [
-        line for key, value in as_read(dict(here)).items() for line in _differences(key, as_read(there.get(key)), value)
-    ]
+    and both values. kind: what the folder holds, such as "run". What went in is passed over where it was not kept."""
+    known = {key: value for key, value in as_read(dict(here)).items() if key != GIVEN or GIVEN in there}
+    differ = [line for key, value in known.items() for line in _differences(key, as_read(there.get(key)), value)]
     if differ:
         raise ValueError(f"{folder} holds another {kind}; it differs in {'; '.join(differ)}. Choose {instead}.")
+
+
+def warn_of_unknown(folder: Path, there: Mapping[str, Any]) -> None:
+    """Say what cannot be known of a folder whose manifest has no fingerprints of what went in."""
+    if GIVEN not in there:
+        warnings.warn(
+            f"{folder} was made before fingerprints of what went in were kept: whether it is of the same text, and of "
+            "the model as it is now, cannot be known.",
+            stacklevel=3,
+        )
 
 
 def _differences(name: str, there: Any, here: Any) -> Iterator[str]:

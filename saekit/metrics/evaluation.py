@@ -6,9 +6,9 @@ import copy
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from torch import Tensor
-
-from saekit.corpora import Corpus
+from saekit.activations.given import GivenTokens
+from saekit.activations.read import spoken_rows
+from saekit.activations.source import Readable
 from saekit.dictionaries import Dictionary, check_model, check_one_site
 from saekit.dictionaries.provenance import installed_versions
 from saekit.metrics.concepts import ConceptMatch, Concepts
@@ -29,12 +29,14 @@ if TYPE_CHECKING:
 def evaluate(
     model: TransformerBridge,
     dictionary: Dictionary,
-    corpus: Corpus | Sequence[str] | Tensor,
+    corpus: Readable,
     tokens: int | None = None,
     *,
     metrics: Iterable[Metric | type[Metric]] = (),
     ablation: str = "zero",
     ce_tokens: int | None = 20_000,
+    exclude: Sequence[str] | str = (),
+    context: int | None = None,
 ) -> Report:
     """Explained variance, L0, density, dead latents, CE and KL recovered, shrinkage and concept match of a dictionary.
 
@@ -45,6 +47,8 @@ def evaluate(
     ablation:  "zero" or "mean", what CE and KL recovered are measured against.
     ce_tokens: CE and KL come from the first so many predictions (on these rows the model runs three times); None: from
                all.
+    exclude:   special tokens that are not counted, by their text; "special": all that the tokenizer has.
+    context:   tokens in a row at most, BOS included; default what the model can.
     Raises ValueError for a dictionary of another model (naming both hashes), an empty corpus, an endless one without
     ``tokens``, NaN or infinite activations; TypeError for a metric that is none.
     """
@@ -55,9 +59,9 @@ def evaluate(
     recovery = [Recovery(ablation, ce_tokens)] if editable else []
     own = [_made(metric) for metric in metrics]
     every: list[Metric] = [ExplainedVariance(), sparsity, Shrinkage(), *recovery, concepts, *own]
-    reading, results = run(model, dictionary, corpus, tokens, every)
+    reading, results = run(model, dictionary, corpus, tokens, every, exclude=exclude, context=context)
     found = dict(zip(map(type, every[: len(every) - len(own)]), results, strict=False))
-    counted = Number("tokens", reading.counted, f"counted tokens; left out: {reading.excluded}")
+    counted = Number("tokens", reading.counted, f"counted tokens; left out: {dict(reading.excluded)}")
     results.insert(every.index(concepts), counted)
     return Report(
         results=[result for result in results if result is not None],
@@ -65,7 +69,7 @@ def evaluate(
         recovered=cast("Recovered | None", found.get(Recovery)),
         concepts=cast("ConceptMatch | None", found[Concepts]),
         tokens=reading.counted,
-        excluded=reading.excluded,
+        excluded=dict(reading.excluded),
         header=_header(dictionary, reading),
     )
 
@@ -90,6 +94,9 @@ def _header(dictionary: Dictionary, reading: Reading) -> dict[str, Any]:
         header["corpus"] = f"{corpus['name']}/{corpus['split']}"
         header["seed"] = corpus["seed"]
         header["fingerprint"] = corpus["fingerprint"][:12]
+    elif isinstance(reading.source, GivenTokens):
+        header["tokens given"] = f"fingerprint {reading.source.fingerprint[:12]}"
     header["tokens"] = f"{reading.counted:,} counted"
+    header["rows"] = spoken_rows(reading.read)
     header["left out"] = ", ".join(f"{count:,} {reason}" for reason, count in reading.excluded.items())
     return header | installed_versions()

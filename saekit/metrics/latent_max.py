@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from saekit.activations import harvest
-from saekit.corpora import Corpus
+from saekit.activations.source import Readable
 from saekit.dictionaries import Dictionary
 from saekit.dictionaries.coded import coded
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def measure_latent_max(
     model: TransformerBridge | Mapping[str, TransformerBridge] | None,
     dictionary: Dictionary,
-    corpus: Corpus | Sequence[str] | Tensor | Mapping[str, Tensor],
+    corpus: Readable,
     tokens: int | None = None,
     *,
     exclude: Sequence[str] | str = (),
@@ -53,9 +53,10 @@ def _read(
     model: Any, dictionary: Dictionary, corpus: Any, tokens: int | None, exclude: Any, context: int | None
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Activations by the dictionary's names, of several models at the same tokens."""
+    bos = dictionary.provenance.prepend_bos
     if isinstance(model, nn.Module):
         one: Any = model  # a bridge is a module
-        acts = harvest(one, corpus, dictionary.reads, tokens=tokens, exclude=exclude, context=context)
+        acts = harvest(one, corpus, dictionary.reads, tokens=tokens, exclude=exclude, context=context, bos=bos)
         x = {site: acts.flat(site) for site in dictionary.reads}
     else:
         x = {}
@@ -63,6 +64,6 @@ def _read(
             sites = [site for site in dictionary.wiring.reads if site.model == name]
             if sites:
                 hooks = [site.hook for site in sites]
-                acts = harvest(each, corpus, hooks, tokens=tokens, exclude=exclude, context=context)
+                acts = harvest(each, corpus, hooks, tokens=tokens, exclude=exclude, context=context, bos=bos)
                 x |= {site: acts.flat(site.hook) for site in sites}
     return x, {"corpus": acts.provenance.get("corpus"), "tokens": acts.provenance["tokens"]}

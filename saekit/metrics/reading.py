@@ -3,9 +3,8 @@ token."""
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from saekit.activations import TokenRows, concept_masks, tokenize
-from saekit.corpora import Corpus, Document, load_corpus
+from saekit.activations.given import GivenTokens
+from saekit.activations.read import what_was_read
+from saekit.activations.source import Readable, in_parts, read_source, texts_of
+from saekit.corpora import Corpus, Document
+from saekit.files.arguments import whole
 from saekit.models import ROWS_AT_ONCE, describe_model
 
 if TYPE_CHECKING:
@@ -35,13 +38,16 @@ class Reading:
     """
 
     def __init__(
-        self, model: TransformerBridge, source: Corpus | Sequence[str] | Tensor, tokens: int | None = None
+        self,
+        model: TransformerBridge,
+        source: Readable,
+        tokens: int | None = None,
+        **how: Any,
     ) -> None:
-        """source: as ``evaluate`` takes it; tokens: read so many counted ones."""
-        if tokens is not None and tokens < 1:
-            raise ValueError(f"tokens must be at least 1, found {tokens}.")
-        self.model, self.tokens = model, tokens
-        self.source = source if isinstance(source, Corpus | Tensor) else load_corpus(source)
+        """source: as ``evaluate`` takes it; tokens: read so many counted ones; how: exclude, context and bos, as in
+        ``tokenize``."""
+        self.model, self.tokens = model, None if tokens is None else whole("tokens", tokens)
+        self.how, self.source = how, read_source(source, model, how.get("context"))
         self.concepts: tuple[str, ...] = ()
         self.provenance: dict[str, Any] = describe_model(model)
         if isinstance(self.source, Corpus):
@@ -51,8 +57,13 @@ class Reading:
                 )
             self.concepts = tuple(self.source.concepts)
             self.provenance |= {"corpus": self.source.provenance}
-        self.counted = 0
-        self.excluded = {"bos": 0, "special": 0, "cut": 0}
+        self.counted, self.rows = 0, 0
+        self.excluded: Counter[str] = Counter(bos=0, special=0, cut=0)
+
+    @property
+    def read(self) -> dict[str, Any]:
+        """What was read, in rows, tokens and BOS."""
+        return what_was_read(self.model, self.rows, self.counted, self.excluded, self.how.get("bos"))
 
     def __iter__(self) -> Iterator[tuple[TokenRows, dict[str, Tensor]]]:
         """Rows, and beside them columns of their tokens, [row, position, …]: "tokens", "chooses", "labels"."""
@@ -73,7 +84,7 @@ class Reading:
 
     def _rows(self, columns: dict[str, Tensor]) -> tuple[TokenRows, dict[str, Tensor]]:
         """Rows as wide as their longest needs."""
-        if not isinstance(self.source, Tensor):
+        if not isinstance(self.source, GivenTokens):
             used = (columns["positions"] >= 0).any(0).nonzero()
             longest = int(used[-1]) + 1 if len(used) else 1
             columns = _widened(columns, min(rounded(longest), self.model.cfg.n_ctx))
@@ -85,14 +96,14 @@ class Reading:
     def _tokenised(self) -> Iterator[dict[str, Tensor]]:
         documents = 0
         kinds: Counter[str] = Counter()  # kinds may take turns, and each must lie in both halves
-        for some in self._documents():
+        given = isinstance(self.source, GivenTokens)
+        for some in in_parts(self.source, len(self.source) if given else DOCUMENTS_AT_ONCE):
             left = None if self.tokens is None else self.tokens - self.counted
-            texts = some if isinstance(some, Tensor) else [document.text for document in some]
-            rows = tokenize(self.model, texts)
+            rows = tokenize(self.model, texts_of(some), **self.how)
             if left is not None and int(rows.mask.sum()) >= left:
                 rows = rows.first(left)
             halves = []
-            for kind in ["text"] * len(some) if isinstance(some, Tensor) else [document.kind for document in some]:
+            for kind in ["text"] * len(some) if isinstance(some, GivenTokens) else [d.kind for d in some]:
                 halves.append(kinds[kind] % 2 == 0)
                 kinds[kind] += 1
             columns = {name: getattr(rows, name) for name in ROWS}
@@ -101,23 +112,15 @@ class Reading:
             columns["labels"] = self._labels(rows, some)
             documents += len(some)
             self.counted += int(rows.mask.sum())
-            for reason, count in rows.excluded.items():
-                self.excluded[reason] += count
+            self.rows += len(rows)
+            self.excluded.update(rows.excluded)
             yield columns
             if self.counted == self.tokens:
                 return
 
-    def _documents(self) -> Iterator[list[Document] | Tensor]:
-        if isinstance(self.source, Tensor):
-            yield self.source
-            return
-        documents = iter(self.source)
-        while some := list(itertools.islice(documents, DOCUMENTS_AT_ONCE)):
-            yield some
-
-    def _labels(self, rows: TokenRows, documents: list[Document] | Tensor) -> Tensor:
+    def _labels(self, rows: TokenRows, documents: list[Document] | GivenTokens) -> Tensor:
         """[row, position, concepts]"""
-        if not self.concepts or isinstance(documents, Tensor):
+        if not self.concepts or isinstance(documents, GivenTokens):
             return torch.zeros(*rows.tokens.shape, 0, dtype=torch.bool)
         masks, none = concept_masks(rows, documents), torch.zeros_like(rows.mask)
         return torch.stack([masks.get(name, none) for name in self.concepts], -1)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from tqdm.std import tqdm
 
 from saekit.activations.finite import check_finite
-from saekit.corpora import Corpus
+from saekit.activations.source import Readable
 from saekit.dictionaries import Dictionary, check_model, check_one_site
 from saekit.dictionaries.coded import coded
 from saekit.metrics.metric import Metric, Number, Result, RowMetric
@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 def run(
     model: TransformerBridge,
     dictionary: Dictionary,
-    source: Corpus | Sequence[str] | Tensor,
+    source: Readable,
     tokens: int | None,
     metrics: Sequence[Metric],
+    **how: Any,
 ) -> tuple[Reading, list[Number | Result | None]]:
-    """What was read, and the result of each metric; in memory are a few thousand tokens at a time.
+    """What was read, and the result of each metric; in memory are a few thousand tokens at a time. how: exclude and
+    context, as in ``tokenize``.
 
     Raises ValueError for a dictionary of another model (naming both hashes), an empty corpus, an endless one without
     ``tokens``, and NaN or infinite activations (naming the batch).
@@ -39,7 +41,7 @@ def run(
     check_one_site(dictionary)
     for site in dictionary.reads + dictionary.writes:
         check_site(model, site)
-    reading = Reading(model, source, tokens)
+    reading = Reading(model, source, tokens, bos=dictionary.provenance.prepend_bos, **how)
     try:
         for metric in metrics:
             metric.begin(model, dictionary, reading.concepts)

@@ -13,9 +13,13 @@ import pickle
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 
 def hash_tensors(names: list[str], read: Callable[[str], Tensor]) -> str:
@@ -40,6 +44,27 @@ def hash_checkpoint(folder: str | Path) -> str:
             for name, read in _readers(file, stack):
                 tensors[name] = read
         return hash_tensors(list(tensors), lambda name: tensors[name](name))
+
+
+def fingerprint_model(model: TransformerBridge) -> dict[str, Any]:
+    """What decides a model's activations, as it is now: SHA-256 of its weights and of its configuration, its precision,
+    the length of its context, and the hooks that stand on it."""
+    original: Any = model.original_model
+    state = {name.replace("._original_component", ""): tensor for name, tensor in original.state_dict().items()}
+    config = original.config.to_dict()
+    told = {name: value for name, value in config.items() if not name.startswith("_") and name not in _OF_THE_FILE}
+    hooked = [name for name, point in model.hook_dict.items() if point._forward_hooks or point._forward_pre_hooks]
+    return {
+        "weights": hash_tensors(list(state), lambda name: state[name]),
+        "configuration": hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest(),
+        "dtype": str(next(original.parameters()).dtype).removeprefix("torch."),
+        "context": model.cfg.n_ctx,
+        "hooks": sorted(hooked),
+    }
+
+
+_OF_THE_FILE = ("transformers_version", "dtype", "torch_dtype", "architectures")
+"""Entries of a configuration that say nothing about what the model computes, or are said beside it."""
 
 
 def _weight_files(folder: Path) -> list[Path]:

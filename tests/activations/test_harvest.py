@@ -77,7 +77,8 @@ def test_provenance(model):
     acts = harvest(model, ["the<|end|>cat", "a"], POST, exclude=["<|end|>"])
     assert acts.provenance["tokens"] == int(acts.mask.sum())
     assert acts.provenance["excluded"] == {"bos": 2, "special": 1, "cut": 0}
-    assert "corpus" not in harvest(model, acts.tokens, POST).provenance
+    given = {"input_ids": acts.tokens, "attention_mask": acts.rows.kept}
+    assert "corpus" not in harvest(model, given, POST).provenance
 
 
 @pytest.mark.parametrize("n", [1, 5, 6, 7, 31, 60, 100])
@@ -201,5 +202,6 @@ def test_padding_holds_what_the_model_gives_there(tiny_gpt2, monkeypatch):
     site = "blocks.1.hook_resid_post"
     acts = harvest(tiny_gpt2, ["the cat sat on a mat", "the dog", "he is in it"], site)
     assert not acts.mask[1].all()
-    alone = harvest(tiny_gpt2, acts.tokens[1:2], site)
+    as_text = {"input_ids": acts.tokens[1:2], "attention_mask": torch.ones_like(acts.tokens[1:2])}
+    alone = harvest(tiny_gpt2, as_text, site)
     assert torch.allclose(acts[site][1], alone[site][0], rtol=1e-4, atol=1e-5)

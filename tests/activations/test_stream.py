@@ -189,7 +189,7 @@ def test_an_empty_corpus_and_a_batch_of_nothing(tiny_gpt2):
 def test_activations_that_are_not_finite_name_the_batch(tiny_gpt2_folder, small_chunks):
     model = load_model(tiny_gpt2_folder, device="cpu")
     tokens = torch.full((48, 4), 5)
-    order = ActivationStream(model, [SITE], torch.arange(48)[:, None], 48)
+    order = ActivationStream(model, [SITE], torch.arange(5, 53)[:, None], 48)
     last = list(islice(order.documents(0), 48))[40]  # the row that is read 41st: in the third batch
     tokens[last] = 7
     with torch.no_grad():

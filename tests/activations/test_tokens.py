@@ -117,7 +117,7 @@ def test_a_tokenizer_without_bos(tiny_llama):
 
 
 def test_a_token_tensor_is_taken_as_it_is(tiny_llama):
-    tensor = torch.tensor([[BOS, 5, 6, PAD], [7, BOS, 9, 10]], dtype=torch.int32)
+    tensor = torch.tensor([[BOS, 5, PAD, 6], [7, BOS, 9, 10]], dtype=torch.int32)
     rows = tokenize(tiny_llama, tensor, exclude=["<|user|>"], first_document=3)
     assert rows.tokens.tolist() == tensor.tolist() and rows.tokens.dtype == torch.int64
     assert rows.mask.tolist() == [[False, True, True, True], [True] * 4]  # BOS is not counted at the first place alone
@@ -169,7 +169,8 @@ def test_concept_mask_marks_tokens_that_share_a_character(tiny_llama):
     assert marked("animal") == [" cat"]  # the span's leading space does not reach into a neighbour
     assert marked("s") == [" s"] and marked("space") == [" s"] and marked("empty") == [] and marked("unknown") == []
     with pytest.raises(ValueError, match="token tensor"):
-        concept_mask(tokenize(tiny_llama, rows.tokens), documents, "animal")
+        given = {"input_ids": rows.tokens, "attention_mask": rows.kept}
+        concept_mask(tokenize(tiny_llama, given), documents, "animal")
 
 
 def test_token_strings(tiny_llama):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from saekit.activations.read import spoken_read
 from saekit.dictionaries import Dictionary, check_model
 from saekit.dictionaries.latent_number import latent_number
 from saekit.dictionaries.reading import read_dictionary
@@ -33,7 +34,9 @@ class OpenedStore:
         self.made: dict[Any, np.ndarray] = {}  # what the functions of columns gave, by column
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.folder}: {self.d_sae:,} latents, {self.tokens:,} tokens>"
+        read = self.manifest.get("what_was_read")
+        what = f"{self.tokens:,} counted tokens" if read is None else spoken_read(read)
+        return f"<{type(self).__name__} {self.folder}: {self.d_sae:,} latents; {what}>"
 
     @cached_property
     def dictionary(self) -> Dictionary:

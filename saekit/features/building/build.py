@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm.std import tqdm
 
-from saekit.corpora import Corpus, load_corpus
+from saekit.activations.read import what_was_read
+from saekit.activations.source import Readable, read_source
+from saekit.corpora import Corpus
 from saekit.dictionaries import Dictionary, check_model, check_one_site, stored
 from saekit.dictionaries.provenance import installed_versions
 from saekit.engines import check_engine
@@ -35,9 +36,9 @@ from saekit.features.building.reading import Progress, Reader
 from saekit.features.building.settings import Settings, as_arguments
 from saekit.features.building.tables import write_table, write_text
 from saekit.files import remove_leftovers
-from saekit.files.manifests import as_read, check_same, write_json
+from saekit.files.manifests import GIVEN, as_read, check_same, write_json
 from saekit.models import can_be_edited, check_site, describe_model
-from saekit.models.hashing import hash_tensors
+from saekit.models.hashing import fingerprint_model, hash_tensors
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -54,7 +55,7 @@ class Build:
         self,
         model: TransformerBridge,
         dictionary: Dictionary,
-        source: Corpus | Sequence[str] | Tensor,
+        source: Readable,
         folder: str | Path,
         settings: Settings,
         engine: str,
@@ -65,12 +66,14 @@ class Build:
         check_one_site(dictionary)
         for site in dict.fromkeys(dictionary.reads + dictionary.writes):
             check_site(model, site)
-        corpus = source if isinstance(source, Corpus | Tensor) else load_corpus(source)
+        corpus = read_source(source, model, settings.context)
         if isinstance(corpus, Corpus) and corpus.endless and settings.tokens is None:
             raise ValueError(f"corpus {corpus.name!r} is endless: give tokens=, the number of tokens to read.")
         self.model, self.dictionary, self.folder, self.settings = model, dictionary.eval(), Path(folder), settings
         concepts = list(corpus.concepts) if isinstance(corpus, Corpus) else []
-        self.reader = Reader(model, dictionary, corpus, settings.tokens, concepts, settings.exclude, engine, workers)
+        bos = dictionary.provenance.prepend_bos
+        how = {"exclude": settings.exclude, "context": settings.context, "bos": bos}
+        self.reader = Reader(model, dictionary, corpus, settings.tokens, concepts, how, engine, workers)
         provenance = describe_model(model)
         provenance |= {"corpus": corpus.provenance if isinstance(corpus, Corpus) else None}
         state = stored(dictionary)
@@ -87,6 +90,7 @@ class Build:
             },
             "settings": settings.in_manifest(),
             "concepts": concepts,
+            GIVEN: {"text": corpus.fingerprint, "model": fingerprint_model(model)},
         }
 
     def run(self) -> None:
@@ -150,7 +154,10 @@ class Build:
                     self._write(manifest)
             if not manifest["progress"]["counted"]:
                 raise ValueError("there is no token to count: the corpus is empty or everything in it is excluded.")
-            manifest["read"] = True
+            done = manifest["progress"]
+            bos = self.dictionary.provenance.prepend_bos
+            read = what_was_read(self.model, done["rows"], done["counted"], done["excluded"], bos)
+            manifest["read"], manifest["what_was_read"] = True, read
             self._write(manifest)
 
     def _finish(self, manifest: dict[str, Any]) -> None:

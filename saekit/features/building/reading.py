@@ -7,8 +7,7 @@ goes on from its last chunk; memory is that of one chunk, however long the corpu
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,9 @@ from torch import Tensor
 
 from saekit.activations import TokenRows, stacked_concept_masks, tokenize
 from saekit.activations.finite import check_finite
+from saekit.activations.given import GivenTokens
 from saekit.activations.model_worker import read_parts
+from saekit.activations.source import in_parts, texts_of
 from saekit.corpora import Corpus, Document
 from saekit.dictionaries import Dictionary
 from saekit.dictionaries.coded import coded
@@ -40,6 +41,7 @@ class Progress:
     documents: int = 0
     counted: int = 0
     places: int = 0
+    rows: int = 0
     excluded: dict[str, int] = field(default_factory=lambda: {"bos": 0, "special": 0, "cut": 0})
     kinds: dict[str, int] = field(default_factory=dict)  # documents of each kind so far
 
@@ -50,16 +52,16 @@ class Reader:
 
     model: TransformerBridge
     dictionary: Dictionary
-    source: Corpus | Tensor
+    source: Corpus | GivenTokens
     wanted: int | None
     concepts: Sequence[str]
-    exclude: Sequence[str]
+    how: Mapping[str, Any]  # exclude, context and bos, as in `tokenize`
     engine: str
     workers: int
 
     def read(self, progress: Progress, told: Callable[[int], object]) -> Iterator[tuple[dict[str, Tensor], Progress]]:
         """Chunks and where the pass stands after each. Raises ValueError for NaN or infinite activations."""
-        documents = self._documents(progress.documents)
+        documents = in_parts(self.source, ROWS_AT_ONCE, progress.documents)
         while self.wanted is None or progress.counted < self.wanted:
             room = CHUNK_TOKENS if self.wanted is None else min(CHUNK_TOKENS, self.wanted - progress.counted)
             batches, progress = self._tokenize(documents, progress, room)
@@ -67,36 +69,29 @@ class Reader:
                 return
             yield self._chunk(batches, progress, told), progress
 
-    def _documents(self, skip: int) -> Iterator[list[Document] | Tensor]:
-        if isinstance(self.source, Tensor):
-            yield from self.source[skip:].split(ROWS_AT_ONCE)
-            return
-        documents = itertools.islice(iter(self.source), skip, None)
-        while some := list(itertools.islice(documents, ROWS_AT_ONCE)):
-            yield some
-
     def _tokenize(self, documents: Iterator[Any], before: Progress, room: int) -> tuple[list[_Batch], Progress]:
         """Whole documents until they hold `room` counted tokens; what the last document has beyond what is wanted is
         kept as text and not counted."""
-        now = Progress(before.documents, before.counted, before.places, dict(before.excluded), dict(before.kinds))
+        now = replace(before, excluded=dict(before.excluded), kinds=dict(before.kinds))
         batches: list[_Batch] = []
         while now.counted - before.counted < room and (some := next(documents, None)) is not None:
-            texts = some if isinstance(some, Tensor) else [document.text for document in some]
-            rows = tokenize(self.model, texts, exclude=self.exclude, first_document=now.documents)
+            rows = tokenize(self.model, texts_of(some), first_document=now.documents, **self.how)
             left = None if self.wanted is None else self.wanted - now.counted
             rows, used = (rows, len(some)) if left is None else _first(rows, left, now.documents, len(some))
-            kinds = ["text"] * used if isinstance(some, Tensor) else [document.kind for document in some[:used]]
+            given = isinstance(some, GivenTokens)
+            kinds = ["text"] * used if given else [document.kind for document in some[:used]]
             halves = []
             for kind in kinds:
                 halves.append(now.kinds.get(kind, 0) % 2 == 0)
                 now.kinds[kind] = now.kinds.get(kind, 0) + 1
-            batch = _Batch(rows, [] if isinstance(some, Tensor) else some[:used], kinds, halves, now.documents)
+            batch = _Batch(rows, [] if given else some[:used], kinds, halves, now.documents)
             batches.append(batch)
             now.documents += used
             now.counted += int(rows.mask.sum())
             now.places += int(rows.lengths.sum())
+            now.rows += len(rows)
             for why, count in rows.excluded.items():
-                now.excluded[why] += count
+                now.excluded[why] = now.excluded.get(why, 0) + count
         return batches, now
 
     def _chunk(self, batches: list[_Batch], after: Progress, told: Callable[[int], object]) -> dict[str, Tensor]:
@@ -201,6 +196,8 @@ def _first(rows: TokenRows, left: int, first_document: int, documents: int) -> t
     excluded = {"bos": 0, "special": int((text & ~rows.mask[part]).sum()), "cut": rows.excluded["cut"]}
     if rows.excluded["bos"]:
         excluded["bos"] = int((~text[:, 0]).sum())
+    if "padding" in rows.excluded:
+        excluded["padding"] = int((~text).sum()) - excluded["bos"]
     mask = rows.mask[part] & (order[part] <= left)
     cut = TokenRows(rows.tokens[part], mask, rows.documents[part], rows.positions[part], spans, excluded)
     return cut, last + 1 - first_document

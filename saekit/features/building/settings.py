@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from saekit.files.arguments import whole
 from saekit.files.choices import checked
 
 MOST = 2**61  # of a count or seed
@@ -24,17 +25,18 @@ class Settings:
     loss_effects: str
     most_firings: int
     exclude: Sequence[str]
+    context: int | None
     seed: int
 
     def __post_init__(self) -> None:
-        if self.tokens is not None and self.tokens < 1:
-            raise ValueError(f"tokens must be at least 1, found {self.tokens}.")
-        for name in ("loss_examples", "top", "per_band", "random", "seed"):
-            if not 0 <= (count := getattr(self, name)) < MOST:
-                raise ValueError(f"{name} is a whole number from 0, found {count}.")
+        for name in ("tokens", "context", "loss_examples", "top", "per_band", "random", "seed", "most_firings"):
+            if (given := getattr(self, name)) is None:
+                continue
+            count = whole(name, given, name in ("tokens", "context", "most_firings"))
+            if count >= MOST:
+                raise ValueError(f"{name} is a whole number below 2⁶¹, found {count:,}.")
+            object.__setattr__(self, name, count)
         checked("loss_effects", self.loss_effects, LOSS_EFFECTS)
-        if self.most_firings < 1:
-            raise ValueError(f"most_firings must be at least 1, found {self.most_firings}.")
 
     @property
     def effects_now(self) -> bool:
@@ -49,9 +51,9 @@ class Settings:
 
 def as_arguments(described: dict[str, Any]) -> dict[str, Any]:
     """A manifest with its settings by the names that FeatureStore.build gives them. Stores of before loss effects could
-    wait have all of them."""
+    wait have all of them; of before a context could be said, the model's."""
     settings = described.get("settings")
     if not isinstance(settings, dict):
         return described
     named = {"per_band" if name == "band" else name: value for name, value in settings.items()}
-    return described | {"settings": {"loss_effects": "all"} | named}
+    return described | {"settings": {"loss_effects": "all", "context": None} | named}

@@ -116,7 +116,7 @@ def features_on(model: TransformerBridge, sae: Dictionary, prompt: str) -> Promp
     if not isinstance(prompt, str) or not prompt:
         raise ValueError(f"features_on needs a prompt, a text of at least one token, found {prompt!r}.")
     began = time.perf_counter()
-    acts = harvest(model, [prompt], sae.reads, long="cut")
+    acts = harvest(model, [prompt], sae.reads, long="cut", bos=sae.provenance.prepend_bos)
     rows, cut = acts.rows, acts.rows.excluded["cut"]
     tokens, counted = rows.tokens[0].cpu().numpy(), rows.mask[0].cpu().numpy()
     if not counted.any():
