@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from saekit.models.bos import bos_of
 from saekit.models.bridge import Call, Change, Passed, hooked
 from saekit.models.hashing import hash_checkpoint
 from saekit.models.load import describe_model, load_model
@@ -27,6 +28,7 @@ __all__ = [
     "Passed",
     "Site",
     "Sites",
+    "bos_of",
     "by_head",
     "can_be_edited",
     "check_edit_site",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from saekit.files.choices import offered
+from saekit.models.bos import begin_alike
 from saekit.models.hashing import hash_checkpoint
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def load_model(
     model.model_name = name
     model.model_hash = model_hash
     model.processing = "none"
+    begin_alike(model)
     return model
 
 
