@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from types import SimpleNamespace
 
@@ -11,6 +10,7 @@ import torch
 
 from saekit.activations import concept_mask, token_strings, tokenize
 from saekit.corpora import Document, Span
+from saekit.models.bos import Begin
 
 BOS, PAD = 0, 2
 LONG = "the cat and the dog is in the house of the king " * 4  # 77 tokens; a row holds 31 and BOS
@@ -108,9 +108,8 @@ def test_the_padding_token_in_a_text_is_no_padding(tiny_llama):
 
 
 def test_a_tokenizer_without_bos(tiny_llama):
-    tokenizer = copy.deepcopy(tiny_llama.tokenizer)
-    tokenizer.bos_token = None
-    model = SimpleNamespace(tokenizer=tokenizer, cfg=tiny_llama.cfg)
+    none = Begin(adds=(), has=None, prepends=True)
+    model = SimpleNamespace(tokenizer=tiny_llama.tokenizer, cfg=tiny_llama.cfg, begin=none)
     rows = tokenize(model, ["a" * 33, "the cat"])
     assert rows.tokens.shape == (3, 32) and rows.mask.sum(1).tolist() == [32, 1, 2]
     assert rows.excluded == {"bos": 0, "special": 0, "cut": 0} and rows.positions[0, 0] == 0
@@ -184,7 +183,7 @@ def test_real_text_with_byte_fallback_keeps_its_characters(real_folder):
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(real_folder / "stories260K")
-    model = SimpleNamespace(tokenizer=tokenizer, cfg=SimpleNamespace(n_ctx=512, d_vocab=512))
+    model = SimpleNamespace(tokenizer=tokenizer, cfg=SimpleNamespace(n_ctx=512, d_vocab=512, default_prepend_bos=True))
     loaded = json.loads((real_folder / "tinystories" / "wikitext_100.json").read_text(encoding="utf-8"))
     texts = [item if isinstance(item, str) else next(v for v in item.values() if isinstance(v, str)) for item in loaded]
     rows = tokenize(model, texts[:40])
