@@ -12,6 +12,8 @@ from typing import Any
 
 import lazy_loader
 
+from saekit.files.choices import closest
+
 __version__ = "0.1.0"
 
 # PyTorch's threads wait for each other by spinning, which takes the cores from whoever else needs one: building a store
@@ -27,7 +29,8 @@ def __getattr__(name: str) -> Any:
     if name == "DictionaryConfiguration":
         raise ImportError("DictionaryConfiguration is called Method now: sk.Method.")
     if name not in __all__:
-        raise AttributeError(f"module 'saekit' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
+        near = "" if name.startswith("_") else f"; the closest is {closest(name, __all__)!r}"
+        raise AttributeError(f"module 'saekit' has no attribute {name!r}{near}.", name=name, obj=sys.modules[__name__])
     return _named(name)
 
 

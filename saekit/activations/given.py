@@ -19,6 +19,8 @@ import torch
 from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
+from saekit.activations.arrays import tensor_of
+
 IDS, MASK, TEXT = "input_ids", "attention_mask", "text"
 
 
@@ -71,12 +73,12 @@ def given_tokens(source: Any) -> GivenTokens | None:
     if isinstance(source, GivenTokens):
         return source
     if isinstance(source, Tensor | np.ndarray) and not _holds_text(source):
-        return _of_array(torch.as_tensor(source), None)
-    columns: Any = _columns(source)
+        return _of_array(tensor_of(source), None)
+    columns = _columns(source)
     if columns is not None:
         ids, mask = columns
         if isinstance(ids, Tensor | np.ndarray):
-            return _of_array(torch.as_tensor(ids), None if mask is None else torch.as_tensor(mask))
+            return _of_array(tensor_of(ids), None if mask is None else tensor_of(mask))
         return _of_lists(list(ids), None if mask is None else list(mask))
     if isinstance(source, Sequence) and not isinstance(source, str | bytes) and len(source):
         if all(_is_row(row) for row in source):
@@ -111,7 +113,7 @@ def _of_lists(rows: list[Any], masks: list[Any] | None) -> GivenTokens:
     if masks is None:
         return GivenTokens(ids, mask, not bool(mask.all()), torch.zeros(len(ids), dtype=torch.long))
     for number, (row, own) in enumerate(zip(each, masks, strict=True)):
-        one = torch.as_tensor(own)
+        one = tensor_of(own)
         if one.shape != row.shape:
             raise ValueError(
                 f"the attention mask of row {number} has {one.numel()} values, the row {row.numel()} tokens."
@@ -135,11 +137,11 @@ def _moved(ids: Tensor, mask: Tensor) -> GivenTokens:
     return GivenTokens(torch.where(kept, moved.aligned(ids), 0), kept, True, first)
 
 
-def _columns(source: Any) -> tuple[Any, Any] | None:
+def _columns(source: Any) -> Any:
     """``input_ids`` and ``attention_mask`` of a mapping, a frame, a data set, or a list of rows; None without them."""
     names = getattr(source, "column_names", None) or getattr(source, "columns", None)
     if isinstance(source, Mapping) or names is not None:
-        have = list(source) if isinstance(source, Mapping) else list(names)
+        have = list(source) if isinstance(source, Mapping) else list(names or ())
         if IDS not in have or TEXT in have:
             return None
         return source[IDS], source[MASK] if MASK in have else None
@@ -158,7 +160,7 @@ def _is_row(row: Any) -> bool:
 
 
 def _row(row: Any, number: int) -> Tensor:
-    found = torch.as_tensor(row)
+    found = tensor_of(row)
     if found.ndim != 1 or found.is_floating_point() or not len(found):
         raise ValueError(f"row {number} of the tokens must be whole numbers, at least one, found {row!r:.60}.")
     return found.long()

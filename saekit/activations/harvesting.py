@@ -6,7 +6,7 @@ import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from saekit.activations.tokens import TokenRows, tokenize
 from saekit.engines import check_engine
 from saekit.files.arguments import whole
 from saekit.files.choices import unknown
+from saekit.files.roles import ACTIVATIONS, CORPUS, MODEL, SITE, check_roles, role_of
 from saekit.models import ROWS_AT_ONCE, check_site, describe_model, joined
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Activations(Mapping[str, Tensor]):
                 ``read``, what was read in rows, tokens and BOS.
     """
 
+    role: ClassVar[str] = ACTIVATIONS
     sites: dict[str, Float[Tensor, "row position *d"]]
     rows: TokenRows
     provenance: dict[str, Any]
@@ -124,10 +126,12 @@ def harvest(
     Raises ValueError for an unknown hook (naming the closest), an empty source, an endless one without ``tokens``, and
     NaN or infinite activations (naming the batch).
     """
-    if isinstance(model, nn.Module) and not hasattr(model, "hook_dict"):
+    if isinstance(model, nn.Module) and not hasattr(model, "hook_dict") and role_of(model) is None:
         return harvest_module(model, source, hooks, **of_modules)
     if of_modules:
         raise TypeError(f"{', '.join(of_modules)} is for modules without hooks; this model has them.")
+    call = "sk.activations.harvest(model, corpus, hooks)"
+    check_roles(call, model=(model, MODEL), source=(source, CORPUS), hooks=(hooks, SITE))
     hooks = [hooks] if isinstance(hooks, str) else list(hooks)
     for hook in hooks:
         check_site(model, hook)

@@ -14,7 +14,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -34,6 +34,7 @@ from saekit.files import remove_leftovers, write_atomically
 from saekit.files.arguments import whole
 from saekit.files.durations import LONG, TimeLeft, spoken_bytes, spoken_duration
 from saekit.files.manifests import check_same, warn_of_unknown, write_json
+from saekit.files.roles import ACTIVATIONS, CORPUS, MODEL, SITE, check_roles
 from saekit.models import ROWS_AT_ONCE, check_site, describe_model, joined, joined_width
 from saekit.models.hashing import fingerprint_model
 
@@ -47,6 +48,8 @@ PER_TOKEN = ("document", "position", "token")  # int32, beside the activations
 
 class ActivationStore:
     """An opened store: ``manifest``, and its shards one after the other. ``sk.train(store, site, …)`` trains on it."""
+
+    role: ClassVar[str] = ACTIVATIONS
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         self.folder, self.manifest = folder, manifest
@@ -140,6 +143,12 @@ class ActivationStore:
         engine: "local", or "ray": each shard is read on `workers` processes of a Ray cluster (see harvest).
         Raises ValueError for a folder that holds another store (naming the fields: the text, the model as it is now and
         every setting are held against it), NaN or infinite activations, and values that the dtype cannot hold."""
+        check_roles(
+            "ActivationStore.build(model, source, sites, folder, tokens=…)",
+            model=(model, MODEL),
+            source=(source, CORPUS),
+            sites=(sites, SITE),
+        )
         check_engine(engine)
         sites = [sites] if isinstance(sites, str) else list(sites)
         tokens = whole("tokens", tokens)

@@ -6,10 +6,11 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 from saekit.corpora.documents import Document
 from saekit.corpora.draw import corpus_html
+from saekit.files.roles import CORPUS
 
 FINGERPRINTED = 1_000  # documents of an endless stream that go into its fingerprint
 
@@ -20,6 +21,8 @@ class Corpus:
     documents: a sequence (a finite corpus, with `len()` and `[i]`), or a function that returns a new iterator (an
     endless one).
     """
+
+    role: ClassVar[str] = CORPUS
 
     def __init__(
         self,

@@ -24,6 +24,7 @@ from saekit.dictionaries.provenance import Provenance
 from saekit.dictionaries.storage import write_dictionary
 from saekit.dictionaries.wiring import Wiring
 from saekit.files.choices import unknown
+from saekit.files.roles import DICTIONARY
 from saekit.objectives import Batch, Loss, State, squared_error
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Dictionary(nn.Module, ABC):
                 every strength. All NaN until measured.
     """
 
+    role: ClassVar[str] = DICTIONARY
     encoder: Part
     decoder: Part
     read_widths: dict[str, int]

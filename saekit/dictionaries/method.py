@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from saekit.dictionaries.dictionary import Dictionary
 from saekit.dictionaries.wiring import Wiring
 from saekit.files.choices import unknown
+from saekit.files.roles import METHOD
 from saekit.objectives import NEEDS
 
 LEARNERS = ("gradient", "growing", "fit")
@@ -24,6 +25,7 @@ LEARNERS = ("gradient", "growing", "fit")
 class Method(ABC):
     """How a dictionary is built and trained. Subclasses register by their name, which stands in every file."""
 
+    role: ClassVar[str] = METHOD
     d_sae: int
     """number of latents; of a method that grows, at most"""
     skip: bool = field(default=False, kw_only=True)

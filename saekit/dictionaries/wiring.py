@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
+from saekit.files.roles import SITE
 from saekit.models import Site
 
 
@@ -17,6 +19,7 @@ class Wiring:
           at one site at a time (multi-layer SAEs, layer groups). They must be equally wide, and be those it writes.
     """
 
+    role: ClassVar[str] = SITE
     reads: tuple[Site, ...]
     writes: tuple[Site, ...]
     each: bool = False

@@ -8,17 +8,21 @@ and changes the site it writes; a dictionary that writes several sites changes e
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any, ClassVar, TypeGuard
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from saekit.activations.arrays import tensor_of
 from saekit.dictionaries import Dictionary
 from saekit.dictionaries.latent_number import latent_number
+from saekit.dictionaries.wanted import dictionary_of
+from saekit.files.arguments import number, whole
 from saekit.files.choices import checked
+from saekit.files.roles import EDIT, RUN, role_of
 from saekit.interventions.modes import DEFAULT_STRENGTH, MODES, OF_DIRECTIONS, OF_LATENTS
 from saekit.interventions.parts import CodesPart, DirectionsPart
 from saekit.interventions.standing import Standing
@@ -49,6 +53,7 @@ class Edit:
     site:     where; default the site or sites the dictionary writes. Of a dictionary that writes several, one of them.
     """
 
+    role: ClassVar[str] = EDIT
     source: Dictionary | Tensor | Sequence[Dictionary] | Sequence[Tensor]
     latent: int | Sequence[int] | Sequence[Sequence[int]] | None = None
     mode: str = "add"
@@ -58,8 +63,14 @@ class Edit:
 
     def __post_init__(self) -> None:
         checked("mode", self.mode, MODES)
-        if self.strength is None:
-            object.__setattr__(self, "strength", DEFAULT_STRENGTH[self.mode])
+        strength = DEFAULT_STRENGTH[self.mode] if self.strength is None else number("strength", self.strength)
+        object.__setattr__(self, "strength", strength)
+        if role_of(self.source) == RUN:
+            runs: Any = self.source
+            made = [dictionary_of(run) for run in runs] if isinstance(runs, list | tuple) else dictionary_of(runs)
+            object.__setattr__(self, "source", made)
+        elif isinstance(self.source, np.ndarray):
+            object.__setattr__(self, "source", tensor_of(self.source))
         if isinstance(self.tokens, str) and self.tokens not in ("all", "prompt", "generated"):
             raise ValueError(f"tokens is 'all', 'prompt', 'generated' or positions, found {self.tokens!r}.")
         if not isinstance(self.tokens, str):
@@ -161,19 +172,29 @@ class Edit:
             twice = [i for i in latents if latents.count(i) > 1]
             if twice:
                 raise ValueError(f"latent {twice[0]} is named twice in one edit.")
-            if self.mode in NEEDS_LATENT_MAX and bool(torch.isnan(dictionary.latent_max[latents]).any()):
-                raise ValueError(
-                    "a strength is in multiples of latent_max, which this dictionary lacks: measure it with "
-                    "sk.measure_latent_max(model, sae, corpus)."
-                )
+            self._check_unit(dictionary.latent_max[latents], latents)
         _ = self.standings  # says what is wrong with the site
+
+    def _check_unit(self, unit: Tensor, latents: list[int]) -> None:
+        """Raise ValueError where a strength has no unit; 0 of it needs none."""
+        if self.mode not in NEEDS_LATENT_MAX or (self.strength == 0 and self.mode != "project"):
+            return
+        measure = "measure it with sk.measure_latent_max(model, sae, corpus)"
+        if bool(torch.isnan(unit).any()):
+            raise ValueError(f"a strength is in multiples of latent_max, which this dictionary lacks: {measure}.")
+        if bool((unit == 0).any()):
+            latent = latents[int((unit == 0).nonzero()[0])]
+            raise ValueError(
+                f"a strength is in multiples of latent_max, which is 0 for latent {latent}: it never fired on the text "
+                f"that was measured, so that {self.mode!r} of any strength would do nothing; {measure} on more text."
+            )
 
     def _check_vectors(self) -> None:
         given: list[Any] = list(self.source) if isinstance(self.source, list | tuple) else [self.source]
         wrong = next((one for one in given if not isinstance(one, Tensor)), None)
         if wrong is not None or not given:
             raise ValueError(
-                "source is a dictionary, several of them, several vectors or a vector (a torch tensor), found "
+                "source is a dictionary, several of them, several vectors or a vector (a tensor or array), found "
                 f"{'nothing' if wrong is None else type(wrong)}."
             )
         if self.latent is not None:
@@ -195,12 +216,9 @@ def _are_dictionaries(source: Any) -> TypeGuard[Sequence[Dictionary]]:
 
 
 def _integers(value: Any, what: str) -> list[int]:
-    """One integer or several, as Python's; NumPy's and torch's are taken too."""
+    """One integer or several, as Python's; NumPy's, torch's and whole floats are taken too."""
+    single = not hasattr(value, "__iter__") or getattr(value, "ndim", 1) == 0
     try:
-        return [operator.index(value)]
-    except TypeError:
-        pass
-    try:
-        return [operator.index(i) for i in value]
-    except TypeError as error:
+        return [whole(what, one, least=-(2**62)) for one in ([value] if single else value)]
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{what} is an integer (or a sequence of them), found {value!r}.") from error

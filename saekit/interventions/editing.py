@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from saekit.files.roles import EDIT, MODEL, check_roles
 from saekit.interventions.checks import check_standing
 from saekit.interventions.edit import Edit
 from saekit.interventions.running import Step, running
@@ -28,7 +29,11 @@ def edited(model: TransformerBridge, edits: Edit | Sequence[Edit]) -> Iterator[T
     takes its codes from a pass of the same tokens with the edits before it in the list, and refuses generation with a
     cache. Raises ValueError for a site where edits are not offered, a dictionary of another model or width.
     """
+    check_roles("sk.edited(model, edits)", model=(model, MODEL), edits=(edits, EDIT))
     edits = [edits] if isinstance(edits, Edit) else list(edits)
+    for edit in edits:
+        if not isinstance(edit, Edit):
+            raise TypeError(f"edits are sk.Edit(source, latent=…, mode=…), found {edit!r:.60}.")
     positions, steps = _Positions(), list[Step]()
     for edit in edits:
         for standing in edit.standings:

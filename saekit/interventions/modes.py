@@ -26,7 +26,8 @@ def edited_codes(
 ) -> SparseCodes:
     """z' from z, for a mode of latents."""
     old = codes.latent(latents)
-    target = (strength * latent_max[list(latents)]).to(old)
+    unit = latent_max[list(latents)]
+    target = (strength * unit if strength else torch.zeros_like(unit)).to(old)  # 0 of an unknown maximum too
     if mode == "add":
         new = old + target
     elif mode == "minimum":

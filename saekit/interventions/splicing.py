@@ -14,6 +14,8 @@ from saekit_kernels import SparseCodes
 from torch import Tensor
 
 from saekit.dictionaries import Dictionary
+from saekit.dictionaries.wanted import dictionary_of
+from saekit.files.roles import DICTIONARY, MODEL, RUN, check_roles
 from saekit.interventions.checks import check_standing
 from saekit.interventions.running import Step, running
 from saekit.interventions.standing import Standing
@@ -43,7 +45,10 @@ def spliced(
     Raises ValueError for a dictionary of another model or width, a site where edits are not offered, and two
     dictionaries that write one site.
     """
-    dictionaries = [dictionary] if isinstance(dictionary, Dictionary) else list(dictionary)
+    roles = (DICTIONARY, RUN)
+    check_roles("sk.spliced(model, dictionary)", model=(model, MODEL), dictionary=(dictionary, roles))
+    given: list[Any] = list(dictionary) if isinstance(dictionary, list | tuple) else [dictionary]
+    dictionaries = [dictionary_of(each) for each in given]
     standings = [standing for each in dictionaries for standing in _standings(each)]
     written: set[Site] = set()
     for standing in standings:

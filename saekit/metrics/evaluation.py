@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from saekit.activations.given import GivenTokens
 from saekit.activations.read import spoken_rows
 from saekit.activations.source import Readable
+from saekit.corpora.load import NAMES
 from saekit.dictionaries import Dictionary, check_model, check_one_site
 from saekit.dictionaries.provenance import installed_versions
+from saekit.dictionaries.wanted import dictionary_of
+from saekit.files.roles import ACTIVATIONS, CORPUS, DICTIONARY, MODEL, RUN, check_roles, role_of
 from saekit.metrics.concepts import ConceptMatch, Concepts
 from saekit.metrics.metric import Metric, Number
 from saekit.metrics.reading import Reading
 from saekit.metrics.recovery import Recovered, Recovery
 from saekit.metrics.report import Report
-from saekit.metrics.running import run
+from saekit.metrics.running import run, run_on_arrays
 from saekit.metrics.scale import Shrinkage
 from saekit.metrics.sparsity import Sparse, Sparsity
 from saekit.metrics.variance import ExplainedVariance
@@ -27,9 +31,9 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    model: TransformerBridge,
-    dictionary: Dictionary,
-    corpus: Readable,
+    model: TransformerBridge | Any,
+    dictionary: Dictionary | Any,
+    corpus: Readable = None,
     tokens: int | None = None,
     *,
     metrics: Iterable[Metric | type[Metric]] = (),
@@ -41,8 +45,10 @@ def evaluate(
     """Explained variance, L0, density, dead latents, CE and KL recovered, shrinkage and concept match of a dictionary.
 
     One pass of the text, in memory that does not grow with the activations; codes are kept in a temporary folder where
-    concepts are matched.
+    concepts are matched. ``sk.evaluate(x, sae)``, with activations [n, d] in place of the model (a tensor or array, an
+    .npy file, a mapping by site, what ``harvest`` gave) and no corpus, gives the numbers that need no model.
 
+    dictionary: or the run that trained it.
     metrics:   further ones, as objects or classes, measured in the same pass; an object is left as it is.
     ablation:  "zero" or "mean", what CE and KL recovered are measured against.
     ce_tokens: CE and KL come from the first so many predictions (on these rows the model runs three times); None: from
@@ -50,14 +56,25 @@ def evaluate(
     exclude:   special tokens that are not counted, by their text; "special": all that the tokenizer has.
     context:   tokens in a row at most, BOS included; default what the model can.
     Raises ValueError for a dictionary of another model (naming both hashes), an empty corpus, an endless one without
-    ``tokens``, NaN or infinite activations; TypeError for a metric that is none.
+    ``tokens``, NaN or infinite activations; TypeError for a metric that is none, and arguments in another order.
     """
+    call = "sk.evaluate(model, dictionary, corpus), or sk.evaluate(activations, dictionary)"
+    check_roles(
+        call, model=(model, (MODEL, ACTIVATIONS)), dictionary=(dictionary, (DICTIONARY, RUN)), corpus=(corpus, CORPUS)
+    )
+    dictionary = dictionary_of(dictionary)
+    own = [_made(metric) for metric in metrics]
+    if role_of(model) != MODEL:
+        if corpus is not None:
+            raise TypeError(f"model is a model where there is a corpus, found a {type(model).__name__}: {call}.")
+        return _of_arrays(model, dictionary, own)
+    if corpus is None:
+        raise TypeError(f"there is no corpus to evaluate on: {call}.")
     check_model(dictionary, model)
     check_one_site(dictionary)
     sparsity, concepts = Sparsity(), Concepts()
     editable = all(can_be_edited(model, site) for site in dictionary.writes)
     recovery = [Recovery(ablation, ce_tokens)] if editable else []
-    own = [_made(metric) for metric in metrics]
     every: list[Metric] = [ExplainedVariance(), sparsity, Shrinkage(), *recovery, concepts, *own]
     reading, results = run(model, dictionary, corpus, tokens, every, exclude=exclude, context=context)
     found = dict(zip(map(type, every[: len(every) - len(own)]), results, strict=False))
@@ -74,6 +91,24 @@ def evaluate(
     )
 
 
+def _of_arrays(x: Any, dictionary: Dictionary, own: Sequence[Metric]) -> Report:
+    """The report of activations without a model."""
+    sparsity = Sparsity()
+    every: list[Metric] = [ExplainedVariance(), sparsity, Shrinkage(), *own]
+    rows, results = run_on_arrays(x, dictionary, every)
+    sparse = cast("Sparse", results[every.index(sparsity)])
+    header = {"activations": f"{rows:,} rows, without a model", "dictionary": dictionary.method}
+    return Report(
+        results=[result for result in results if result is not None],
+        sparse=sparse,
+        recovered=None,
+        concepts=None,
+        tokens=rows,
+        excluded={},
+        header=header | {"site": _sites(dictionary)} | installed_versions(),
+    )
+
+
 def _made(metric: Metric | type[Metric]) -> Metric:
     """A metric of this call's own."""
     made = metric() if isinstance(metric, type) else copy.deepcopy(metric)
@@ -84,19 +119,29 @@ def _made(metric: Metric | type[Metric]) -> Metric:
 
 def _header(dictionary: Dictionary, reading: Reading) -> dict[str, Any]:
     """What reproduces the numbers."""
-    made = reading.provenance
-    header: dict[str, Any] = {"model": made["model"], "model_hash": (made["model_hash"] or "none")[:12]}
-    header["dictionary"] = dictionary.method
-    header["site"] = " → ".join(dict.fromkeys([", ".join(dictionary.reads), ", ".join(dictionary.writes)]))
-    if made_on := dictionary.provenance.made_on:  # a view for another model than its own
-        header["made on"] = f"{made_on['model']} ({str(made_on['model_hash'])[:12]})"
+    made, header = reading.provenance, dict[str, Any]()
     if corpus := made.get("corpus"):
         header["corpus"] = f"{corpus['name']}/{corpus['split']}"
+        if corpus["name"] in NAMES and corpus["split"] == "train":
+            header["corpus"] += ", the split that dictionaries are trained on"
+            warnings.warn(
+                f"these numbers are of the train split of {corpus['name']!r}, which dictionaries are trained on: "
+                f"load_corpus({corpus['name']!r}, split='heldout') gives other text.",
+                stacklevel=3,
+            )
         header["seed"] = corpus["seed"]
         header["fingerprint"] = corpus["fingerprint"][:12]
     elif isinstance(reading.source, GivenTokens):
-        header["tokens given"] = f"fingerprint {reading.source.fingerprint[:12]}"
+        header["token ids"] = f"fingerprint {reading.source.fingerprint[:12]}"
+    header |= {"model": made["model"], "model_hash": (made["model_hash"] or "none")[:12]}
+    header |= {"dictionary": dictionary.method, "site": _sites(dictionary)}
+    if made_on := dictionary.provenance.made_on:  # a view for another model than its own
+        header["made on"] = f"{made_on['model']} ({str(made_on['model_hash'])[:12]})"
     header["tokens"] = f"{reading.counted:,} counted"
     header["rows"] = spoken_rows(reading.read)
     header["left out"] = ", ".join(f"{count:,} {reason}" for reason, count in reading.excluded.items())
     return header | installed_versions()
+
+
+def _sites(dictionary: Dictionary) -> str:
+    return " → ".join(dict.fromkeys([", ".join(dictionary.reads), ", ".join(dictionary.writes)]))

@@ -10,9 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from saekit.activations import harvest
+from saekit.activations.arrays import by_site
 from saekit.activations.source import Readable
 from saekit.dictionaries import Dictionary
 from saekit.dictionaries.coded import coded
+from saekit.dictionaries.wanted import dictionary_of
+from saekit.files.arguments import whole
+from saekit.files.roles import ACTIVATIONS, CORPUS, DICTIONARY, MODEL, RUN, check_roles
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -33,9 +37,15 @@ def measure_latent_max(
 
     A latent that never fires has 0. The corpus and the number of tokens go into ``provenance.latent_max``.
     """
+    call = "sk.measure_latent_max(model, dictionary, corpus)"
+    roles = (DICTIONARY, RUN)
+    check_roles(call, model=(model, MODEL), dictionary=(dictionary, roles), corpus=(corpus, (CORPUS, ACTIVATIONS)))
+    dictionary = dictionary_of(dictionary)
+    tokens = None if tokens is None else whole("tokens", tokens)
     if model is None:
-        arrays: Any = corpus if isinstance(corpus, Mapping) else {dictionary.reads[0]: corpus}
-        x: dict[str, Tensor] = {site: arrays[site][:tokens] for site in dictionary.reads if site in arrays}
+        given = isinstance(corpus, Mapping)
+        sites = [site for site in dictionary.reads if not given or site in corpus]
+        x = {site: array[:tokens] for site, array in by_site(corpus, sites).items()}
         where = {"corpus": None, "tokens": len(next(iter(x.values())))}
     else:
         x, where = _read(model, dictionary, corpus, tokens, exclude, context)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Bool
 from torch import Tensor
@@ -14,9 +14,6 @@ from saekit.activations import TokenRows
 from saekit.dictionaries import Dictionary
 from saekit.dictionaries.coded import Coded
 from saekit.models import Passed
-
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
 
 
 @dataclass(frozen=True)
@@ -41,8 +38,9 @@ class Result(Protocol):
 class Metric(ABC):
     """Something measured of a dictionary on a corpus: ``begin``, then ``update`` for each batch, then ``result``."""
 
-    def begin(self, model: TransformerBridge, dictionary: Dictionary, concepts: Sequence[str]) -> None:
+    def begin(self, model: Any, dictionary: Dictionary, concepts: Sequence[str]) -> None:
         """Before the first batch: what is measured, and the names of the labels. Begins anew where it was used before.
+        model: None where there are activations alone.
         Raises ValueError where the metric cannot be measured here."""
         return None
 

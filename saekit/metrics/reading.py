@@ -97,7 +97,7 @@ class Reading:
         documents = 0
         kinds: Counter[str] = Counter()  # kinds may take turns, and each must lie in both halves
         given = isinstance(self.source, GivenTokens)
-        for some in in_parts(self.source, len(self.source) if given else DOCUMENTS_AT_ONCE):
+        for some in in_parts(self.source, max(1, len(self.source)) if given else DOCUMENTS_AT_ONCE):
             left = None if self.tokens is None else self.tokens - self.counted
             rows = tokenize(self.model, texts_of(some), **self.how)
             if left is not None and int(rows.mask.sum()) >= left:

@@ -97,6 +97,12 @@ class Report:
 
         return pandas.DataFrame(self.rows())
 
+    @property
+    def _title(self) -> str:
+        """With the corpus and its split, which say what the numbers are of."""
+        corpus = self.header.get("corpus")
+        return f"Report on {corpus}" if corpus else "Report"
+
     def lines(self) -> list[str]:
         """The header, a line an entry."""
         return [f"{name}: {value}" for name, value in self.header.items()]
@@ -106,7 +112,7 @@ class Report:
         rows = [(str(row["name"]), str(row["value"]), str(row["definition"])) for row in self.rows()]
         wide, high = (max(len(row[column]) for row in rows) for column in (0, 1))
         numbers = [f"{name:<{wide}}  {value:>{high}}  {definition}" for name, value, definition in rows]
-        return "\n".join(["Report", *self.lines(), "", *numbers])
+        return "\n".join([self._title, *self.lines(), "", *numbers])
 
     def __str__(self) -> str:
         """The same as ``text``."""
@@ -115,7 +121,7 @@ class Report:
     def _repr_html_(self) -> str:
         from saekit.plots import html_table
 
-        return html_table(self.rows(), caption="Report", header="\n".join(self.lines()))
+        return html_table(self.rows(), caption=self._title, header="\n".join(self.lines()))
 
 
 def _shown(number: Number) -> float:

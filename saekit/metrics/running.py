@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from tqdm.std import tqdm
 
+from saekit.activations.arrays import by_site
 from saekit.activations.finite import check_finite
 from saekit.activations.source import Readable
 from saekit.dictionaries import Dictionary, check_model, check_one_site
-from saekit.dictionaries.coded import coded
+from saekit.dictionaries.coded import TOKENS_AT_ONCE, coded
 from saekit.metrics.metric import Metric, Number, Result, RowMetric
 from saekit.metrics.reading import Reading, rounded
 from saekit.models import Passed, check_site, forward, joined
@@ -56,6 +57,46 @@ def run(
     finally:
         for metric in metrics:
             metric.close()
+
+
+@torch.no_grad()
+def run_on_arrays(
+    x: Any, dictionary: Dictionary, metrics: Sequence[Metric]
+) -> tuple[int, list[Number | Result | None]]:
+    """How many rows there are, and the result of each metric, over activations without a model: an array [n, d], or one
+    for each site. Nothing stands beside the activations.
+
+    Raises ValueError for a width that is not the dictionary's, NaN or infinite activations, and a metric of the model's
+    predictions."""
+    for metric in metrics:
+        if isinstance(metric, RowMetric):
+            raise ValueError(f"{type(metric).__name__} is of a model's predictions: sk.evaluate(model, sae, corpus).")
+    arrays = by_site(x, list(dict.fromkeys(dictionary.reads + dictionary.writes)))
+    for site, array in arrays.items():
+        if array.ndim != 2 or not len(array):
+            raise ValueError(f"activations at {str(site)!r} are [n, d] with n ≥ 1, found shape {tuple(array.shape)}.")
+    if len({len(array) for array in arrays.values()}) > 1:
+        raise ValueError(f"there must be as many rows at each site, found {[len(a) for a in arrays.values()]}.")
+    dictionary.join_reads(arrays), dictionary.join_writes(arrays)  # names the site whose width is wrong
+    rows = len(next(iter(arrays.values())))
+    try:
+        for metric in metrics:
+            metric.begin(None, dictionary, ())
+        for batch in coded(dictionary, _parts(arrays, rows)):
+            for metric in metrics:
+                metric.update(batch)
+        return rows, [metric.result() for metric in metrics]
+    finally:
+        for metric in metrics:
+            metric.close()
+
+
+def _parts(arrays: dict[str, Tensor], rows: int) -> Iterator[dict[str, Tensor]]:
+    for number, start in enumerate(range(0, rows, TOKENS_AT_ONCE)):
+        part = {site: array[start : start + TOKENS_AT_ONCE] for site, array in arrays.items()}
+        for site, h in part.items():
+            check_finite(h, site, number)
+        yield part
 
 
 def _activations(

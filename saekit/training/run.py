@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from saekit.dictionaries import Dictionary
+from saekit.files.roles import RUN
 
 if TYPE_CHECKING:
     import pandas
@@ -36,6 +37,7 @@ class Run:
     finished: False when it was stopped; the same call goes on from there.
     """
 
+    role: ClassVar[str] = RUN
     dictionaries: list[Dictionary]
     records: list[dict[str, float]] = field(default_factory=list)
     out: Path | None = None

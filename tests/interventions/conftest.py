@@ -95,7 +95,8 @@ def dense_codes(sae: Any, h: Tensor) -> Tensor:
 
 
 def random_sae(site: str, h: Tensor, seed: int, provenance: Provenance) -> Dictionary:
-    """A TopK dictionary of random directions and biases on h [..., d], with its latent_max there."""
+    """A TopK dictionary of random directions and biases on h [..., d], with its latent_max there, half at least: a
+    latent that is silent has a unit of strength too."""
     generator = torch.Generator().manual_seed(seed)
     d = h.shape[-1]
     sae: Any = TopK(d_sae=3 * d, k=5).build(Wiring(site), {site: d}).requires_grad_(False)
@@ -103,7 +104,7 @@ def random_sae(site: str, h: Tensor, seed: int, provenance: Provenance) -> Dicti
         parameter.copy_(torch.randn(parameter.shape, generator=generator) / d**0.5)
     sae.encoder_bias.copy_(0.1 * torch.randn(3 * d, generator=generator))
     sae.decoder_bias.copy_(h.reshape(-1, d).mean(0))
-    sae.latent_max.copy_(dense_codes(sae, h).reshape(-1, 3 * d).amax(0))
+    sae.latent_max.copy_(dense_codes(sae, h).reshape(-1, 3 * d).amax(0).clamp_min(0.5))
     sae.provenance = provenance
     return sae
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from saekit.dictionaries.reading import read_dictionary
 from saekit.features import schema
 from saekit.features.asking.database import Database
 from saekit.features.labels.labels import Labels
+from saekit.files.roles import STORE
 
 if TYPE_CHECKING:
     import pandas
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 class OpenedStore:
     """`manifest`: what it was made from and how; `labels`: labels, stars, notes and explanations."""
+
+    role: ClassVar[str] = STORE
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         self.folder, self.manifest = folder, manifest

@@ -25,6 +25,7 @@ from saekit.activations.source import Readable, read_source
 from saekit.corpora import Corpus
 from saekit.dictionaries import Dictionary, check_model, check_one_site, stored
 from saekit.dictionaries.provenance import installed_versions
+from saekit.dictionaries.wanted import dictionary_of
 from saekit.engines import check_engine
 from saekit.features import schema
 from saekit.features.building.chunks import Readings, first_rows, write_chunk
@@ -37,6 +38,7 @@ from saekit.features.building.settings import Settings, as_arguments
 from saekit.features.building.tables import write_table, write_text
 from saekit.files import remove_leftovers
 from saekit.files.manifests import GIVEN, as_read, check_same, write_json
+from saekit.files.roles import CORPUS, DICTIONARY, MODEL, RUN, check_roles
 from saekit.models import can_be_edited, check_site, describe_model
 from saekit.models.hashing import fingerprint_model, hash_tensors
 
@@ -61,7 +63,14 @@ class Build:
         engine: str,
         workers: int,
     ) -> None:
+        check_roles(
+            "FeatureStore.build(model, dictionary, source, folder)",
+            model=(model, MODEL),
+            dictionary=(dictionary, (DICTIONARY, RUN)),
+            source=(source, CORPUS),
+        )
         check_engine(engine)
+        dictionary = dictionary_of(dictionary)
         check_model(dictionary, model)
         check_one_site(dictionary)
         for site in dict.fromkeys(dictionary.reads + dictionary.writes):

@@ -14,8 +14,10 @@ from saekit_kernels import SparseCodes
 from saekit.activations import harvest
 from saekit.dictionaries import Dictionary, check_model
 from saekit.dictionaries.coded import coded
+from saekit.dictionaries.wanted import dictionary_of
 from saekit.features.pieces import Piece, pieces, token_bytes
 from saekit.features.showing.score_sheet import score_sheet
+from saekit.files.roles import DICTIONARY, MODEL, RUN, check_roles
 
 if TYPE_CHECKING:
     import pandas
@@ -112,6 +114,9 @@ def features_on(model: TransformerBridge, sae: Dictionary, prompt: str) -> Promp
     A prompt beyond the model's context is cut, with a warning. Raises ValueError for an empty prompt, and for a
     dictionary that was made on another model.
     """
+    roles = (DICTIONARY, RUN)
+    check_roles("sk.features_on(model, sae, prompt)", model=(model, MODEL), sae=(sae, roles), prompt=(prompt, "a text"))
+    sae = dictionary_of(sae)
     check_model(sae, model)
     if not isinstance(prompt, str) or not prompt:
         raise ValueError(f"features_on needs a prompt, a text of at least one token, found {prompt!r}.")
