@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from saekit.models.bridge import Change, hooked, through_bridge
+from saekit.models.found import found
 from saekit.models.site import Site
 from saekit.models.state import alone, evaluation
 
@@ -28,21 +28,19 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-3
 
-_sums: WeakKeyDictionary[object, set[Site]] = WeakKeyDictionary()
-_reach: WeakKeyDictionary[object, dict[str, set[Site]]] = WeakKeyDictionary()
-
 
 def sums_hold(model: TransformerBridge) -> set[Site]:
     """The sites hook_attn_out and hook_mlp_out that are what their block adds to the residual stream."""
-    if model not in _sums:
+    known = found(model, "sums")
+    if "sites" not in known:
         kinds = ("hook_resid_pre", "hook_attn_out", "hook_resid_mid", "hook_mlp_out", "hook_resid_post")
         blocks = [Site(f"blocks.{layer}.hook_resid_pre") for layer in range(model.cfg.n_layers)]
         present = model.hook_dict
         sites = [site for block in blocks for kind in kinds if (site := block.beside(kind)) in present]
         with alone(model), evaluation(model), torch.no_grad(), hooked(model, sites) as kept:
             model(_tokens(model), return_type=None)
-        _sums[model] = {site for block in blocks for site in _added(block, kept)}
-    return _sums[model]
+        known["sites"] = {site for block in blocks for site in _added(block, kept)}
+    return known["sites"]
 
 
 def _added(block: Site, seen: Mapping[str, Tensor]) -> list[Site]:
@@ -66,7 +64,7 @@ def _added(block: Site, seen: Mapping[str, Tensor]) -> list[Site]:
 
 def heads_reach(model: TransformerBridge, kind: str) -> set[Site]:
     """The sites of a kind with heads where a change reaches the model as it is."""
-    known = _reach.setdefault(model, {})
+    known = found(model, "reach")
     if kind not in known:
         try:
             with alone(model):

@@ -14,13 +14,13 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from saekit.models.bridge import NOTHING, Change, Passed, at_site, expanded, through_bridge
-from saekit.models.plain import candidates, plain_copy, pointers
+from saekit.models.found import found, hooks_on
+from saekit.models.plain import candidates, plain_copy
 from saekit.models.site import Site
 from saekit.models.state import frozen
 
@@ -40,7 +40,6 @@ class FastPath:
     """The copy of one model, and where its sites are."""
 
     def __init__(self, model: TransformerBridge) -> None:
-        self.pointers = pointers(model)
         self.plain = plain_copy(model)
         blocks = [m for m in self.plain.modules() if isinstance(m, nn.ModuleList) and len(m) == model.cfg.n_layers]
         if not blocks:
@@ -216,30 +215,26 @@ def _alike(lengths: list[int], device: str) -> list[tuple[list[int], int]]:
     return groups
 
 
-_paths: WeakKeyDictionary[object, FastPath | None] = WeakKeyDictionary()
-
-
 def fast_path(
     model: TransformerBridge, keep: Sequence[str], replace: Mapping[str, Tensor | Change] = NOTHING
 ) -> FastPath | None:
     """The fast path of a model where it can read and change all these sites, and nobody has hooks on it, else None."""
-    hooked = any(point._forward_hooks or point._forward_pre_hooks for point in model.hook_dict.values())
-    if hooked or getattr(model, "processing", "none") != "none":
+    if hooks_on(model) or getattr(model, "processing", "none") != "none":
         return None
-    known = _paths.get(model)
-    if model not in _paths or (known is not None and known.pointers != pointers(model)):
+    known = found(model, "fast path")
+    if "path" not in known:
         try:
-            _paths[model] = FastPath(model)
+            known["path"] = FastPath(model)
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, NotImplementedError):
-            _paths[model] = None  # a model of another make: it has its bridge
-    path = _paths[model]
+            known["path"] = None  # a model of another make: it has its bridge
+    path: FastPath | None = known["path"]
     if path is None:
         return None
     try:
         reads, changes = all(path.reads(model, site) for site in keep), all(path.changes(model, s) for s in replace)
         return path if reads and changes else None
     except (AttributeError, KeyError, TypeError, RuntimeError, NotImplementedError):
-        _paths[model] = None
+        known["path"] = None
         return None
 
 

@@ -56,8 +56,3 @@ def plain_copy(model: TransformerBridge) -> nn.Module:
         for name, buffer in list(module.named_buffers(recurse=False)):
             setattr(module, name, buffer.to(model.cfg.device))
     return plain.eval()
-
-
-def pointers(model: TransformerBridge) -> tuple[int, ...]:
-    """Where the parameters lie: they change when somebody puts others in their place."""
-    return tuple(parameter.data_ptr() for parameter in model.original_model.parameters())

@@ -4,14 +4,14 @@ Reading is offered at every hook that fires; editing only where a change made at
 computation by the same amount. ``hook_resid_mid`` is not such a place: in TransformerLens 4 it is an alias of the
 second norm's input, so an edit there reaches the MLP and not the residual stream.
 
-Measured once a model and without anybody's hooks, since an edit that stands on it would be measured with it.
+Measured once a model as it is (``saekit.models.found``) and without the hooks on its hook points, since an edit that
+stands on it would be measured with it.
 """
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float
@@ -20,13 +20,12 @@ from torch import Tensor
 from saekit.files.choices import unknown
 from saekit.models.bridge import through_bridge
 from saekit.models.edit_sites import heads_reach, sums_hold
+from saekit.models.found import found
 from saekit.models.site import EDITABLE, Site
 from saekit.models.state import alone
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
-
-_shapes: WeakKeyDictionary[object, dict[str, tuple[int, ...]]] = WeakKeyDictionary()
 
 
 def site_layer(site: str) -> int | None:
@@ -73,7 +72,7 @@ def by_head(
 def _shape(model: TransformerBridge, site: str) -> tuple[int, ...]:
     """Of the activations of one token, seen once."""
     check_site(model, site)
-    known = _shapes.setdefault(model, {})
+    known = found(model, "shapes")
     if site not in known:
         with alone(model):
             token = torch.zeros(1, 1, dtype=torch.long)

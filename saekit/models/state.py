@@ -44,8 +44,7 @@ def frozen(*models: nn.Module) -> Iterator[None]:
 def alone(model: TransformerBridge) -> Iterator[None]:
     """Nobody's hooks: those on the hook points and on the whole model are taken away, so that what is found out about
     a model is about the model, and not about it and an edit that somebody has on it."""
-    points = {id(point): point for point in model.hook_dict.values()}.values()
-    modules = [*points, model.original_model]
+    modules = whole_and_points(model)
     taken = [(module, module._forward_hooks, module._forward_pre_hooks) for module in modules]
     for module in modules:
         module._forward_hooks, module._forward_pre_hooks = OrderedDict(), OrderedDict()
@@ -54,6 +53,12 @@ def alone(model: TransformerBridge) -> Iterator[None]:
     finally:
         for module, hooks, before in taken:
             module._forward_hooks, module._forward_pre_hooks = hooks, before
+
+
+def whole_and_points(model: TransformerBridge) -> list[nn.Module]:
+    """The model as a whole, and TransformerLens's hook points in it."""
+    points = {id(point): point for point in model.hook_dict.values()}.values()
+    return [*points, model, model.original_model]
 
 
 @contextmanager
