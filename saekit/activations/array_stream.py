@@ -11,12 +11,16 @@ from jaxtyping import Num, Shaped
 from torch import Tensor
 
 from saekit.activations.finite import check_finite
+from saekit.activations.outliers import norms, usual
 from saekit.activations.shuffled import LABELS, Batch, StreamState, check_batch_size
+
+AT_ONCE = 2**16
 
 
 class ArrayStream:
     """Batches of an array [n, d], or of several with the same rows by site; every pass in a new seeded order; what is
-    left joins the next. labels: [n, concepts], a column more."""
+    left joins the next. labels: [n, concepts], a column more. ``left_out`` rows are of a norm above
+    ``max_norm_multiple`` times the median (see outliers)."""
 
     models: Mapping[str, Any] | None = None
 
@@ -27,6 +31,7 @@ class ArrayStream:
         seed: int = 0,
         state: StreamState | None = None,
         labels: Shaped[Tensor, "n ..."] | Shaped[np.ndarray, "n ..."] | None = None,
+        max_norm_multiple: float | None = None,
     ) -> None:
         self.arrays = {site: torch.as_tensor(a) for site, a in (x if isinstance(x, Mapping) else {"x": x}).items()}
         if not self.arrays:
@@ -41,9 +46,16 @@ class ArrayStream:
             if len(self.arrays[site]) != len(self):
                 raise ValueError(f"there are {len(self)} rows of {first!r} and {len(self.arrays[site])} of {site!r}.")
         self.batch_size = check_batch_size(batch_size)
+        found: dict[str, Tensor] = {}
         for site, array in self.arrays.items():
-            for start in range(0, len(array), 2**16):
-                check_finite(array[start : start + 2**16], site, start // batch_size)
+            for start in range(0, len(array), AT_ONCE):
+                check_finite(array[start : start + AT_ONCE], site, start // batch_size)
+            if max_norm_multiple:
+                found[site] = torch.cat([norms(array[at : at + AT_ONCE]) for at in range(0, len(array), AT_ONCE)])
+        stay = usual(found, max_norm_multiple)
+        self.kept = None if stay is None else stay.nonzero()[:, 0].cpu()  # rows that are not left out
+        self.left_out = 0 if self.kept is None else len(self) - len(self.kept)
+        self.max_norm_multiple = max_norm_multiple
         self.labels = None if labels is None else _columns(labels, len(self))
         self.seed = seed
         self.widths = {site: array.shape[1] for site, array in self.arrays.items()}
@@ -59,10 +71,10 @@ class ArrayStream:
 
     def anew(self) -> ArrayStream:
         """The same stream at its beginning."""
-        return ArrayStream(self.arrays, self.batch_size, self.seed, labels=self.labels)
+        return ArrayStream(self.arrays, self.batch_size, self.seed, None, self.labels, self.max_norm_multiple)
 
     def __iter__(self) -> Iterator[Batch]:
-        n = len(self)
+        n = len(self) - self.left_out
         orders: dict[int, Tensor] = {}
         while True:
             start = self.state.batches * self.batch_size
@@ -73,6 +85,7 @@ class ArrayStream:
                     generator = torch.Generator().manual_seed(self.seed * 1_000_003 + reading)
                     orders[reading] = torch.randperm(n, generator=generator)
             rows = torch.cat([orders[r][places[readings == r]] for r in range(int(readings[0]), int(readings[-1]) + 1)])
+            rows = rows if self.kept is None else self.kept[rows]
             orders = {r: order for r, order in orders.items() if r >= int(readings[-1])}
             self.state = StreamState(batches=self.state.batches + 1)
             columns = self.arrays if self.labels is None else self.arrays | {LABELS: self.labels}

@@ -1,10 +1,10 @@
 """BatchTopK: keep the k · B largest pre-activations of a batch of B tokens (Bussmann et al. 2024, arXiv 2412.06410).
 
 While it trains z = ReLU(u) on the k · B largest entries of the whole batch, else 0. Afterwards every token stands for
-itself: z = u · 1[u > θ], a JumpReLU. θ is measured with the final weights: on the last 4,096 tokens of training k · 4096
-entries are above it. The paper's θ, a running mean of each batch's smallest entry kept, is of weights that are gone: it
-lags behind them for some hundred steps, so that a short run would give back a dictionary of another L0 than it trained.
-While it trains that mean, θ ← θ + 0.01 (min − θ), only says which entries need not be looked at.
+itself: z = u · 1[u > θ], a JumpReLU. θ is measured with the final weights: of the last 4,096 tokens of training as many
+entries are above it as training would keep, k a token. The paper's θ, a running mean of each batch's smallest entry, is
+of weights that are gone: it lags behind them for some hundred steps, and a short run would give back a dictionary of
+another L0 than it trained. While it trains that mean, θ ← θ + 0.01 (min − θ), only says where not to look.
 """
 
 from __future__ import annotations

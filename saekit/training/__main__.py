@@ -96,6 +96,7 @@ def train_config(config: dict[str, Any], out: Path, device: str):
         batch_size=config["batch_size"],
         lr=lr,
         **{name: config[name] for name in ("warm_up", "decay", "dead_after", "labels", "exclude", "context")},
+        max_norm_multiple=config.get("max_norm_multiple"),
         dtype=getattr(torch, config["dtype"]),
         device=device,
         seed=config["seed"],

@@ -51,7 +51,11 @@ class Session:
         for number, learner in enumerate(self.learners):
             learner.restore(tensors, f"{number}/")
         self.stream.state = self.taken = StreamState(
-            numbers["documents"], numbers["chunk"], numbers["batches"], below(tensors, "carried/")
+            numbers["documents"],
+            numbers["chunk"],
+            numbers["batches"],
+            below(tensors, "carried/"),
+            numbers.get("left_out", 0),
         )
         self.recent = {site: x.to(self._like()) for site, x in below(tensors, "recent/").items()}
         self.step, self.scales, self.seconds = numbers["step"], numbers["scales"], numbers["seconds"]
@@ -68,7 +72,7 @@ class Session:
         tensors |= {f"recent/{site}": x for site, x in self.recent.items()}
         for number, learner in enumerate(self.learners):
             tensors |= learner.tensors(f"{number}/")
-        state = {"documents": self.taken.documents, "chunk": self.taken.chunk, "batches": self.taken.batches}
+        state = {name: getattr(self.taken, name) for name in ("documents", "chunk", "batches", "left_out")}
         numbers = {"step": self.step, "scales": self.scales, "seconds": self.seconds}
         try:
             write_tensors(folder / "checkpoint.safetensors", tensors, state | numbers)
@@ -207,6 +211,8 @@ class Session:
     def named(self, measured: list[dict[str, float]]) -> list[dict[str, float]]:
         """Records: with tokens and seconds, and the dictionary's number where there are several."""
         head = {"tokens": self.step * self.batch_size, "seconds": round(self.seconds, 3)}
+        if self.stream.left_out:
+            head["left_out"] = self.stream.left_out
         if len(self.learners) == 1:
             return [head | numbers for numbers in measured]
         return [head | {"dictionary": number} | numbers for number, numbers in enumerate(measured)]

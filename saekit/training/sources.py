@@ -85,7 +85,9 @@ class Source:
         one = next(iter(self.model.values())) if isinstance(self.model, dict) else self.model
         return one.device if isinstance(one, Tensor) else torch.device(str(one.cfg.device))
 
-    def stream(self, wiring: Wiring, methods: Sequence[Method], batch_size: int, seed: int) -> Stream:
+    def stream(
+        self, wiring: Wiring, methods: Sequence[Method], batch_size: int, seed: int, multiple: float | None = None
+    ) -> Stream:
         """Raises ValueError for a need that this source cannot meet."""
         needs = frozenset().union(*[method.needs for method in methods])
         for method in methods:
@@ -96,13 +98,19 @@ class Source:
         sites = list(wiring.sites)
         if self.is_array:
             arrays = self.model if isinstance(self.model, dict) else {"x": self.model}
-            return ArrayStream({site: arrays[site] for site in sites}, batch_size, seed, labels=self.labels)
+            picked = {site: arrays[site] for site in sites}
+            return ArrayStream(picked, batch_size, seed, labels=self.labels, max_norm_multiple=multiple)
         if isinstance(self.model, ActivationStore):
-            return StoreStream(self.model, sites, batch_size, seed)
+            return StoreStream(self.model, sites, batch_size, seed, max_norm_multiple=multiple)
         rows = "rows" in needs
         if rows and not all("rows" in method.needs for method in methods):
             raise ValueError("a method that needs whole rows and one that takes single tokens do not share a pass.")
-        settings: dict[str, Any] = {"exclude": self.exclude, "context": self.context, "labels": self.labels}
+        settings: dict[str, Any] = {
+            "max_norm_multiple": multiple,
+            "exclude": self.exclude,
+            "context": self.context,
+            "labels": self.labels,
+        }
         kind = RowStream if rows else ActivationStream
         return kind(self.model, sites, self.corpus, batch_size, seed, gradients="gradients" in needs, **settings)
 
