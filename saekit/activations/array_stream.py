@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Num, Shaped
 from torch import Tensor
 
+from saekit.activations.arrays import as_array
 from saekit.activations.finite import check_finite
 from saekit.activations.outliers import norms, usual
 from saekit.activations.shuffled import LABELS, Batch, StreamState, check_batch_size
@@ -18,7 +19,7 @@ AT_ONCE = 2**16
 
 
 class ArrayStream:
-    """Batches of an array [n, d], or of several with the same rows by site; every pass in a new seeded order; what is
+    """Batches of an array [n, d] (see arrays), or of several with the same rows by site; every pass in a new seeded order; what is
     left joins the next. labels: [n, concepts], a column more. ``left_out`` rows are of a norm above
     ``max_norm_multiple`` times the median (see outliers)."""
 
@@ -32,15 +33,17 @@ class ArrayStream:
         state: StreamState | None = None,
         labels: Shaped[Tensor, "n ..."] | Shaped[np.ndarray, "n ..."] | None = None,
         max_norm_multiple: float | None = None,
+        made_on: Mapping[str, Any] | None = None,
     ) -> None:
-        self.arrays = {site: torch.as_tensor(a) for site, a in (x if isinstance(x, Mapping) else {"x": x}).items()}
+        self.arrays = {site: as_array(a, site) for site, a in (x if isinstance(x, Mapping) else {"x": x}).items()}
         if not self.arrays:
             raise ValueError("activations of one's own are at least one array, found an empty mapping.")
         for site, array in self.arrays.items():
             if array.ndim != 2 or not len(array):
                 named = "" if site == "x" else f" at {site!r}"
                 found = tuple(array.shape)
-                raise ValueError(f"activations of one's own are [n, d] with n ≥ 1, found shape {found}{named}.")
+                flat = " (x.flatten(0, -2) makes rows of it)" if array.ndim > 2 else ""
+                raise ValueError(f"activations of one's own are [n, d] with n ≥ 1, found shape {found}{named}{flat}.")
         self.sites, (first, *others) = tuple(self.arrays), self.arrays
         for site in others:
             if len(self.arrays[site]) != len(self):
@@ -55,7 +58,7 @@ class ArrayStream:
         stay = usual(found, max_norm_multiple)
         self.kept = None if stay is None else stay.nonzero()[:, 0].cpu()  # rows that are not left out
         self.left_out = 0 if self.kept is None else len(self) - len(self.kept)
-        self.max_norm_multiple = max_norm_multiple
+        self.max_norm_multiple, self.made_on = max_norm_multiple, made_on
         self.labels = None if labels is None else _columns(labels, len(self))
         self.seed = seed
         self.widths = {site: array.shape[1] for site, array in self.arrays.items()}
@@ -66,12 +69,13 @@ class ArrayStream:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """No model and no hash."""
-        return {"model": None, "model_hash": None, "processing": "none"}
+        """Of the model that they are of, where that is known; else no model and no hash."""
+        return {"model": None, "model_hash": None, "processing": "none"} | dict(self.made_on or {})
 
     def anew(self) -> ArrayStream:
         """The same stream at its beginning."""
-        return ArrayStream(self.arrays, self.batch_size, self.seed, None, self.labels, self.max_norm_multiple)
+        settings = (self.labels, self.max_norm_multiple, self.made_on)
+        return ArrayStream(self.arrays, self.batch_size, self.seed, None, *settings)
 
     def __iter__(self) -> Iterator[Batch]:
         n = len(self) - self.left_out
@@ -95,7 +99,7 @@ class ArrayStream:
 def _columns(labels: Any, n: int) -> Tensor:
     if isinstance(labels, str) or (isinstance(labels, Sequence) and any(isinstance(name, str) for name in labels)):
         raise ValueError(f"labels of {n} rows are an array [{n}, concepts], found {labels!r}.")
-    labels = torch.as_tensor(labels)
+    labels = as_array(labels, "labels")
     labels = labels[:, None] if labels.ndim == 1 else labels
     if labels.ndim != 2 or len(labels) != n:
         raise ValueError(f"labels of {n} rows are [{n}, concepts], found shape {tuple(labels.shape)}.")
