@@ -10,13 +10,18 @@ import torch
 from jaxtyping import Num, Shaped
 from torch import Tensor
 
+from saekit.activations.arrays import as_array
 from saekit.activations.finite import check_finite
+from saekit.activations.outliers import norms, usual
 from saekit.activations.shuffled import LABELS, Batch, StreamState, check_batch_size
+
+AT_ONCE = 2**16
 
 
 class ArrayStream:
-    """Batches of an array [n, d], or of several with the same rows by site; every pass in a new seeded order; what is
-    left joins the next. labels: [n, concepts], a column more."""
+    """Batches of an array [n, d] (see arrays), or of several with the same rows by site; every pass in a new seeded order; what is
+    left joins the next. labels: [n, concepts], a column more. ``left_out`` rows are of a norm above
+    ``max_norm_multiple`` times the median (see outliers)."""
 
     models: Mapping[str, Any] | None = None
 
@@ -27,23 +32,33 @@ class ArrayStream:
         seed: int = 0,
         state: StreamState | None = None,
         labels: Shaped[Tensor, "n ..."] | Shaped[np.ndarray, "n ..."] | None = None,
+        max_norm_multiple: float | None = None,
+        made_on: Mapping[str, Any] | None = None,
     ) -> None:
-        self.arrays = {site: torch.as_tensor(a) for site, a in (x if isinstance(x, Mapping) else {"x": x}).items()}
+        self.arrays = {site: as_array(a, site) for site, a in (x if isinstance(x, Mapping) else {"x": x}).items()}
         if not self.arrays:
             raise ValueError("activations of one's own are at least one array, found an empty mapping.")
         for site, array in self.arrays.items():
             if array.ndim != 2 or not len(array):
                 named = "" if site == "x" else f" at {site!r}"
                 found = tuple(array.shape)
-                raise ValueError(f"activations of one's own are [n, d] with n ≥ 1, found shape {found}{named}.")
+                flat = " (x.flatten(0, -2) makes rows of it)" if array.ndim > 2 else ""
+                raise ValueError(f"activations of one's own are [n, d] with n ≥ 1, found shape {found}{named}{flat}.")
         self.sites, (first, *others) = tuple(self.arrays), self.arrays
         for site in others:
             if len(self.arrays[site]) != len(self):
                 raise ValueError(f"there are {len(self)} rows of {first!r} and {len(self.arrays[site])} of {site!r}.")
         self.batch_size = check_batch_size(batch_size)
+        found: dict[str, Tensor] = {}
         for site, array in self.arrays.items():
-            for start in range(0, len(array), 2**16):
-                check_finite(array[start : start + 2**16], site, start // batch_size)
+            for start in range(0, len(array), AT_ONCE):
+                check_finite(array[start : start + AT_ONCE], site, start // batch_size)
+            if max_norm_multiple:
+                found[site] = torch.cat([norms(array[at : at + AT_ONCE]) for at in range(0, len(array), AT_ONCE)])
+        stay = usual(found, max_norm_multiple)
+        self.kept = None if stay is None else stay.nonzero()[:, 0].cpu()  # rows that are not left out
+        self.left_out = 0 if self.kept is None else len(self) - len(self.kept)
+        self.max_norm_multiple, self.made_on = max_norm_multiple, made_on
         self.labels = None if labels is None else _columns(labels, len(self))
         self.seed = seed
         self.widths = {site: array.shape[1] for site, array in self.arrays.items()}
@@ -54,15 +69,16 @@ class ArrayStream:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """No model and no hash."""
-        return {"model": None, "model_hash": None, "processing": "none"}
+        """Of the model that they are of, where that is known; else no model and no hash."""
+        return {"model": None, "model_hash": None, "processing": "none"} | dict(self.made_on or {})
 
     def anew(self) -> ArrayStream:
         """The same stream at its beginning."""
-        return ArrayStream(self.arrays, self.batch_size, self.seed, labels=self.labels)
+        settings = (self.labels, self.max_norm_multiple, self.made_on)
+        return ArrayStream(self.arrays, self.batch_size, self.seed, None, *settings)
 
     def __iter__(self) -> Iterator[Batch]:
-        n = len(self)
+        n = len(self) - self.left_out
         orders: dict[int, Tensor] = {}
         while True:
             start = self.state.batches * self.batch_size
@@ -73,6 +89,7 @@ class ArrayStream:
                     generator = torch.Generator().manual_seed(self.seed * 1_000_003 + reading)
                     orders[reading] = torch.randperm(n, generator=generator)
             rows = torch.cat([orders[r][places[readings == r]] for r in range(int(readings[0]), int(readings[-1]) + 1)])
+            rows = rows if self.kept is None else self.kept[rows]
             orders = {r: order for r, order in orders.items() if r >= int(readings[-1])}
             self.state = StreamState(batches=self.state.batches + 1)
             columns = self.arrays if self.labels is None else self.arrays | {LABELS: self.labels}
@@ -82,7 +99,7 @@ class ArrayStream:
 def _columns(labels: Any, n: int) -> Tensor:
     if isinstance(labels, str) or (isinstance(labels, Sequence) and any(isinstance(name, str) for name in labels)):
         raise ValueError(f"labels of {n} rows are an array [{n}, concepts], found {labels!r}.")
-    labels = torch.as_tensor(labels)
+    labels = as_array(labels, "labels")
     labels = labels[:, None] if labels.ndim == 1 else labels
     if labels.ndim != 2 or len(labels) != n:
         raise ValueError(f"labels of {n} rows are [{n}, concepts], found shape {tuple(labels.shape)}.")

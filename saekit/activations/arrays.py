@@ -1,10 +1,10 @@
-"""Activations of one's own, in whatever they are kept: tensors, arrays, frames, files, what harvest gave."""
+"""Arrays as people have them: NumPy's, pandas frames, .npy files, lists; all as tensors."""
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping, Sequence
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +15,33 @@ from torch import Tensor
 from saekit.files.choices import unknown
 
 
-def tensor_of(array: Any) -> Tensor:
-    """A tensor of a tensor, a NumPy array, a pandas frame or series, a list, or the path of an .npy file, which is
-    mapped and not read. Without a gradient. Raises TypeError for anything else, and ValueError for a file that is no
-    array."""
-    if isinstance(array, Tensor):
-        return array.detach()
-    if isinstance(array, str | PathLike):
-        array = _mapped(Path(array).expanduser())
-    elif hasattr(array, "to_numpy"):
-        array = array.to_numpy()
+def as_array(given: Any, name: str = "x") -> Tensor:
+    """A tensor of what was given, off its autograd graph; without a copy where its memory can be shared. A file is
+    mapped, not read.
+
+    name: what the sentence calls it. Raises ValueError for what holds no real numbers, and for a file that is no .npy.
+    """
+    if isinstance(given, Tensor):
+        if given.is_complex():
+            raise ValueError(f"{name} is an array of real numbers, found {given.dtype}.")
+        return given.detach()
+    if isinstance(given, str | os.PathLike):
+        given = _mapped(Path(given), name)
+    if not hasattr(given, "__array__") and not isinstance(given, list | tuple):
+        raise ValueError(f"{name} is an array, a tensor, a frame or the path of a .npy file, found {_shown(given)}.")
+    if (kinds := getattr(given, "dtypes", None)) is not None:  # a frame
+        _check_columns(kinds, name)
     try:
-        found = np.asarray(array)
-        with warnings.catch_warnings():  # of memory that cannot be written: it is read alone
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            return torch.from_numpy(found)
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"an array is a tensor, a NumPy array, a pandas frame or an .npy file, found {type(array).__name__}."
-        ) from error
+        array = np.asarray(given)
+    except ValueError as error:
+        raise ValueError(f"{name} is an array whose rows are equally long ({error}).") from error
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} is an array of real numbers, found dtype {array.dtype}.")
+    array = array.astype(np.float64) if array.dtype.itemsize > 8 else array
+    array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nobody writes into it
+        return torch.from_numpy(array)
 
 
 def by_site(x: Any, sites: Sequence[str]) -> dict[str, Tensor]:
@@ -42,20 +50,34 @@ def by_site(x: Any, sites: Sequence[str]) -> dict[str, Tensor]:
     if not isinstance(x, Mapping):
         if len(sites) > 1:
             raise ValueError(f"activations at {', '.join(sites)} are a mapping from site to array, found one array.")
-        return {sites[0]: tensor_of(x)}
+        return {sites[0]: as_array(x, "activations")}
     flat = getattr(x, "flat", x.__getitem__)
     for site in sites:
         if site not in x:
             raise ValueError(unknown("there is no array for", site, list(x)))
-    return {site: tensor_of(flat(site)) for site in sites}
+    return {site: as_array(flat(site), repr(str(site))) for site in sites}
 
 
-def _mapped(path: Path) -> np.ndarray:
+def _mapped(path: Path, name: str) -> np.ndarray:
+    path = path.expanduser()
     if path.suffix != ".npy":
-        raise ValueError(f"an array on disk is an .npy file, found {str(path)!r}.")
+        raise ValueError(f"{name} is read from a .npy file (numpy.save), found {str(path)!r}.")
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {path}.") from None
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path} is no whole .npy file of numbers ({error}).") from error
+        return np.load(path, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path} is missing, cut or no .npy file of numbers ({error}).") from error
+
+
+def _check_columns(kinds: Any, name: str) -> None:
+    columns = kinds.items() if isinstance(kinds, Mapping) or hasattr(kinds, "items") else ()
+    for column, kind in columns:
+        if getattr(kind, "kind", "O") not in "biuf":
+            raise ValueError(
+                f"{name} is a frame of numbers, and its column {column!r} is {kind}: leave it out, "
+                f"frame.select_dtypes('number')."
+            )
+
+
+def _shown(given: Any) -> str:
+    text = repr(given)
+    return f"{text if len(text) <= 60 else text[:57] + '…'} (a {type(given).__name__})"

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
-from saekit.activations.arrays import tensor_of
+from saekit.activations.arrays import as_array
 
 IDS, MASK, TEXT = "input_ids", "attention_mask", "text"
 
@@ -73,12 +73,12 @@ def given_tokens(source: Any) -> GivenTokens | None:
     if isinstance(source, GivenTokens):
         return source
     if isinstance(source, Tensor | np.ndarray) and not _holds_text(source):
-        return _of_array(tensor_of(source), None)
+        return _of_array(as_array(source), None)
     columns = _columns(source)
     if columns is not None:
         ids, mask = columns
         if isinstance(ids, Tensor | np.ndarray):
-            return _of_array(tensor_of(ids), None if mask is None else tensor_of(mask))
+            return _of_array(as_array(ids), None if mask is None else as_array(mask))
         return _of_lists(list(ids), None if mask is None else list(mask))
     if isinstance(source, Sequence) and not isinstance(source, str | bytes) and len(source):
         if all(_is_row(row) for row in source):
@@ -113,7 +113,7 @@ def _of_lists(rows: list[Any], masks: list[Any] | None) -> GivenTokens:
     if masks is None:
         return GivenTokens(ids, mask, not bool(mask.all()), torch.zeros(len(ids), dtype=torch.long))
     for number, (row, own) in enumerate(zip(each, masks, strict=True)):
-        one = tensor_of(own)
+        one = as_array(own)
         if one.shape != row.shape:
             raise ValueError(
                 f"the attention mask of row {number} has {one.numel()} values, the row {row.numel()} tokens."
@@ -160,7 +160,7 @@ def _is_row(row: Any) -> bool:
 
 
 def _row(row: Any, number: int) -> Tensor:
-    found = tensor_of(row)
+    found = as_array(row)
     if found.ndim != 1 or found.is_floating_point() or not len(found):
         raise ValueError(f"row {number} of the tokens must be whole numbers, at least one, found {row!r:.60}.")
     return found.long()

@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from saekit.activations.outliers import without_outliers
+
 Batch = Mapping[str, Float[Tensor, "batch d"]]
 CHUNK_BYTES = 128 * 2**20
 CHUNK_TOKENS = 2**15
@@ -25,20 +27,24 @@ LABELS, GRADIENT = "labels", "gradient "
 @dataclass
 class StreamState:
     """Where a stream stands: the document (or shard) its chunk began at, the batches taken from it, what was carried
-    into it."""
+    into it; and how many tokens of huge norm were left out before it."""
 
     documents: int = 0
     chunk: int = 0
     batches: int = 0
     carried: dict[str, Tensor] = field(default_factory=dict)
+    left_out: int = 0
 
 
 class ShuffledStream(ABC):
     """Batches of activations at ``sites``, shuffled within chunks, for ever. ``state`` is where the next batch comes
-    from; give it back to go on from there."""
+    from; give it back to go on from there. ``left_out`` tokens so far are of a norm above ``max_norm_multiple`` times
+    the median of their chunk (see outliers)."""
 
     sites: list[str]
     widths: dict[str, int]
+    max_norm_multiple: float | None = None
+    left_out = 0
 
     def __init__(self, batch_size: int, seed: int, state: StreamState | None) -> None:
         self.batch_size, self.seed = check_batch_size(batch_size), seed
@@ -74,18 +80,22 @@ class ShuffledStream(ABC):
     def _chunk(self) -> Iterator[Batch]:
         """The batches of one chunk, from ``state.batches`` on; moves the state as it goes."""
         begun = self.state
-        x, documents = self.read(begun)
+        read, documents = self.read(begun)
+        x, left_out = without_outliers(read, self.sites, self.max_norm_multiple)
+        self.left_out = begun.left_out + left_out
         n = len(x[self.sites[0]])
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + begun.chunk)
         order = torch.randperm(n, generator=generator)
         whole = n // self.batch_size
+        if not whole:  # too many were left out
+            self.state = StreamState(documents, begun.chunk + 1, 0, x, self.left_out)
         for b in range(begun.batches, whole):
             picked = order[b * self.batch_size : (b + 1) * self.batch_size]
-            self.state = StreamState(begun.documents, begun.chunk, b + 1, begun.carried)
+            self.state = StreamState(begun.documents, begun.chunk, b + 1, begun.carried, begun.left_out)
             if b + 1 == whole:
                 rest = order[whole * self.batch_size :]
                 carried = {name: column[rest].clone() for name, column in x.items()}
-                self.state = StreamState(documents, begun.chunk + 1, 0, carried)
+                self.state = StreamState(documents, begun.chunk + 1, 0, carried, self.left_out)
             yield {name: column.index_select(0, picked).float() for name, column in x.items()}
 
 

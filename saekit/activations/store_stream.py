@@ -26,17 +26,18 @@ class StoreStream(ShuffledStream):
         batch_size: int,
         seed: int = 0,
         state: StreamState | None = None,
+        max_norm_multiple: float | None = None,
     ) -> None:
         super().__init__(batch_size, seed, state)
         for site in sites:
             if site not in store.widths:
                 raise ValueError(unknown("the store does not hold", site, store.sites))
-        self.store, self.sites = store, list(sites)
+        self.store, self.sites, self.max_norm_multiple = store, list(sites), max_norm_multiple
         self.widths = {site: store.widths[site] for site in sites}
 
     def anew(self) -> StoreStream:
         """The same stream at its beginning."""
-        return StoreStream(self.store, self.sites, self.batch_size, self.seed)
+        return StoreStream(self.store, self.sites, self.batch_size, self.seed, None, self.max_norm_multiple)
 
     @property
     def provenance(self) -> dict[str, Any]:

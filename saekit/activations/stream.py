@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from saekit.activations.given import GivenTokens
+from saekit.activations.outliers import norms, usual
 from saekit.activations.reader import Item, TextReader
 from saekit.activations.shuffled import Batch, ShuffledStream, StreamState, check_batch_size
 from saekit.activations.source import Readable
@@ -44,11 +45,13 @@ class _OfText:
         batch_size: int,
         seed: int = 0,
         state: StreamState | None = None,
+        max_norm_multiple: float | None = None,
         **reading: Any,
     ) -> None:
         self.batch_size, self.seed, self.state = check_batch_size(batch_size), seed, state or StreamState()
         self.reader = TextReader(model, sites, source, **reading)
         self.sites, self.widths = list(sites), self.reader.widths
+        self.max_norm_multiple, self.left_out = max_norm_multiple, 0
         self._reading: tuple[int, Iterator[Any]] | None = None  # an open source, and the document that comes next
 
     def anew(self) -> Any:
@@ -146,7 +149,8 @@ class RowStream(_OfText):
     """Batches of whole rows of text that count ``batch_size`` tokens together, in the corpus's order, for ever: beside
     the columns [row, position, d] the "tokens", the "mask" of counted ones and where the model "predicts" one.
 
-    What the last row has beyond the batch's size is not counted."""
+    What the last row has beyond the batch's size is not counted, nor a token whose norm is above ``max_norm_multiple``
+    times the median of the batch (see outliers)."""
 
     def __iter__(self) -> Iterator[Batch]:
         documents = self.documents(self.state.documents)
@@ -154,8 +158,13 @@ class RowStream(_OfText):
             rows, items, taken = self._take(documents)
             read = [self.reader.read(part, items, self.state.batches) for part in rows.split(ROWS_AT_ONCE)]
             columns = {name: torch.cat([part[name] for part in read]) for name in read[0]}
-            self.state = StreamState(documents=self.state.documents + taken, batches=self.state.batches + 1)
-            yield columns | dict(zip(ROWS, (rows.tokens, rows.mask, rows.predicts), strict=True))
+            mask, begun = rows.mask, self.state
+            stay = usual({site: norms(columns[site][mask]) for site in self.sites}, self.max_norm_multiple)
+            if stay is not None:
+                mask = mask.masked_scatter(mask, stay)
+            self.left_out = begun.left_out + int(rows.mask.sum() - mask.sum())
+            self.state = StreamState(begun.documents + taken, 0, begun.batches + 1, left_out=self.left_out)
+            yield columns | dict(zip(ROWS, (rows.tokens, mask, rows.predicts & mask), strict=True))
 
     def _take(self, documents: Iterator[Item]) -> tuple[TokenRows, list[Item], int]:
         """As many documents as count a batch, and how many of them there are."""

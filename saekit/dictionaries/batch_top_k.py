@@ -1,7 +1,10 @@
 """BatchTopK: keep the k · B largest pre-activations of a batch of B tokens (Bussmann et al. 2024, arXiv 2412.06410).
 
-While it trains z = ReLU(u) on the k · B largest entries of the whole batch, else 0, and the threshold θ follows the
-smallest entry kept: θ ← θ + 0.01 (min − θ). Afterwards every token stands for itself: z = u · 1[u > θ], a JumpReLU.
+While it trains z = ReLU(u) on the k · B largest entries of the whole batch, else 0. Afterwards every token stands for
+itself: z = u · 1[u > θ], a JumpReLU. θ is measured with the final weights: of the last 4,096 tokens of training as many
+entries are above it as training would keep, k a token. The paper's θ, a running mean of each batch's smallest entry, is
+of weights that are gone: it lags behind them for some hundred steps, and a short run would give back a dictionary of
+another L0 than it trained. While it trains that mean, θ ← θ + 0.01 (min − θ), only says where not to look.
 """
 
 from __future__ import annotations
@@ -36,13 +39,14 @@ class BatchTopK(Method):
 
     equation: ClassVar[str] = "z = u on the k·B largest entries of a batch; afterwards z = u · 1[u > θ]"
     source: ClassVar[str] = "Bussmann et al. 2024, arXiv 2412.06410"
+    recent: ClassVar[int] = 4096
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_k(self, self.k)
 
     def build(self, wiring: Wiring, widths: Mapping[str, int]) -> BatchTopKDictionary:
-        """With random decoder rows of norm 1, and θ = 0 until training has moved it."""
+        """With random decoder rows of norm 1, and θ = 0 until it was trained."""
         return BatchTopKDictionary(self, wiring, widths)
 
 
@@ -85,6 +89,16 @@ class BatchTopKDictionary(LinearDictionary):
             return
         first = self.threshold == 0
         self.threshold.copy_(torch.where(first, smallest, self.threshold + RATE * (smallest - self.threshold)))
+
+    @torch.no_grad()
+    def finalise(self, recent: Batch, state: State) -> None:
+        """Put θ between the smallest of the k · n largest positive u of n tokens and the next one; 0 where no more than
+        these are positive."""
+        x = self.join_reads(recent.reads)
+        wanted = int(self.method.k * len(x))
+        values = self._largest(x, wanted + 1, 0.0).values
+        smallest = values.topk(min(2, len(values)), largest=False).values
+        self.threshold.copy_(smallest.mean() if len(values) > wanted else torch.tensor(0.0))
 
     def _largest(self, x: Tensor, wanted: int, bound: float) -> SparseCodes:
         return encode_batch_top_k(x, self.encoder.directions, self.encoder.bias, wanted, bound, self.centre)

@@ -242,6 +242,9 @@ class Dictionary(nn.Module, ABC):
     def after_step(self, batch: Batch, loss: Loss, state: State) -> None:
         """After the optimiser and the parts' own: what a method follows beside its parameters."""
 
+    def finalise(self, recent: Batch, state: State) -> None:
+        """After training: what a method measures with its final weights, on the last tokens it was trained on."""
+
     def groups(self) -> list[dict[str, Any]]:
         """The parameters that are learned, each group with a ``factor`` on the learning rate."""
         return [{"params": [p for p in self.parameters() if p.requires_grad], "factor": 1.0}]

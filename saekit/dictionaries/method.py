@@ -37,6 +37,8 @@ class Method(ABC):
     """who trains it: "gradient" (Adam), "growing" (it takes latents in, no gradient), "fit" (all tokens at once)"""
     sample: ClassVar[int] = 0
     """tokens that ``Dictionary.initialise`` wants to see; 0: those of the first batch"""
+    recent: ClassVar[int] = 0
+    """the last tokens of training that ``Dictionary.finalise`` wants to see"""
     equation: ClassVar[str] = ""
     """what it computes, in a line, for ``sk.methods()``"""
     source: ClassVar[str] = ""

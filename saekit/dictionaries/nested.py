@@ -33,6 +33,7 @@ class NestedMethod(Method):
         object.__setattr__(self, "skip", self.base.skip)
         object.__setattr__(self, "needs", type(self).needs | self.base.needs)
         object.__setattr__(self, "sample", max(type(self).sample, self.base.sample))
+        object.__setattr__(self, "recent", max(type(self).recent, self.base.recent))
         super().__post_init__()
 
 
@@ -112,6 +113,10 @@ class NestedDictionary(Dictionary):
     def after_step(self, batch: Batch, loss: Loss, state: State) -> None:
         """The base's."""
         self.base.after_step(batch, loss, state)
+
+    def finalise(self, recent: Batch, state: State) -> None:
+        """As the base ends."""
+        self.base.finalise(recent, state)
 
     def groups(self) -> list[dict[str, Any]]:
         """The base's parameters."""

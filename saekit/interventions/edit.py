@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saekit.activations.arrays import tensor_of
+from saekit.activations.arrays import as_array
 from saekit.dictionaries import Dictionary
 from saekit.dictionaries.latent_number import latent_number
 from saekit.dictionaries.wanted import dictionary_of
@@ -70,7 +70,7 @@ class Edit:
             made = [dictionary_of(run) for run in runs] if isinstance(runs, list | tuple) else dictionary_of(runs)
             object.__setattr__(self, "source", made)
         elif isinstance(self.source, np.ndarray):
-            object.__setattr__(self, "source", tensor_of(self.source))
+            object.__setattr__(self, "source", as_array(self.source))
         if isinstance(self.tokens, str) and self.tokens not in ("all", "prompt", "generated"):
             raise ValueError(f"tokens is 'all', 'prompt', 'generated' or positions, found {self.tokens!r}.")
         if not isinstance(self.tokens, str):

@@ -66,7 +66,8 @@ def read_config(path: Path) -> dict[str, Any]:
     missing = [key for key in wanted if not isinstance(config, dict) or key not in config]
     if missing:
         raise ValueError(f"{path} is not a run's config.json: it lacks {', '.join(missing)}.")
-    if config["source"].get("model") is None or "corpus" not in config["source"]:
+    source = config["source"]
+    if source.get("model") is None or "corpus" not in source or "array" in source:
         raise ValueError(
             f"{path} is of a run on an array or token tensor of one's own, which it does not hold: call sk.train there."
         )
@@ -96,6 +97,7 @@ def train_config(config: dict[str, Any], out: Path, device: str):
         batch_size=config["batch_size"],
         lr=lr,
         **{name: config[name] for name in ("warm_up", "decay", "dead_after", "labels", "exclude", "context")},
+        max_norm_multiple=config.get("max_norm_multiple"),
         dtype=getattr(torch, config["dtype"]),
         device=device,
         seed=config["seed"],

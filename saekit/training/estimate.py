@@ -36,9 +36,11 @@ def memory_bytes(learners: Sequence[Learner], stream: Stream, batch_size: int) -
 
 
 def disk_bytes(learners: Sequence[Learner], stream: Stream, batch_size: int) -> int:
-    """At most: a checkpoint (the learners' states and less than a batch of activations), and the next one beside it
-    while that is written; the dictionaries that take its place at the end are smaller."""
-    carried = batch_size * sum(stream.widths.values()) * 4
+    """At most: a checkpoint (the learners' states, less than a batch of activations, and the last tokens that a method
+    wants to see), and the next one beside it while that is written; the dictionaries that take its place at the end are
+    smaller."""
+    recent = max(learner.dictionary.method.recent for learner in learners)
+    carried = (batch_size + recent) * sum(stream.widths.values()) * 4
     return 2 * (sum(state_bytes(learner) for learner in learners) + carried)
 
 

@@ -45,6 +45,7 @@ def describe(session: Session, source: Source, settings: Settings, methods: Sequ
         "labels": _named(source.labels),
         "exclude": source.exclude if isinstance(source.exclude, str) else list(source.exclude),
         "context": source.context,
+        "max_norm_multiple": session.stream.max_norm_multiple,
         "seed": session.seed,
         "dtype": str(settings.dtype).removeprefix("torch."),
         "source": _described(session.stream),
@@ -90,6 +91,8 @@ def open_folder(folder: Path, config: dict[str, Any], resume: bool, count: int) 
                     f"{before['contract']}, here {CONTRACT}): finish it with that version, or begin in another out=."
                 )
             now = now | {"contract": before["contract"]}
+        # One that was begun before tokens were left out has left none out.
+        before = {"max_norm_multiple": now["max_norm_multiple"] if finished else None} | before
         check_same(folder, "run", before, now, "another out=")
         if finished:
             return True

@@ -18,7 +18,8 @@ import torch
 from saekit_kernels.dispatch import CHOICES, checked
 from torch import Tensor
 
-from saekit.activations import ActivationStore
+from saekit.activations import ActivationStore, ArrayStream
+from saekit.activations.outliers import USUAL
 from saekit.corpora import Corpus
 from saekit.dictionaries import Dictionary, Method, Wiring, read_dictionary
 from saekit.engines import processes
@@ -57,6 +58,7 @@ def train(
     labels: Sequence[str] | Tensor | None = None,
     exclude: Sequence[str] | str = (),
     context: int | None = None,
+    max_norm_multiple: float | None = USUAL,
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
     seed: int = 0,
@@ -78,6 +80,9 @@ def train(
     labels:   for methods that need them: concepts of the corpus by name, or an array [n, concepts] beside an array.
     exclude:  special tokens that are not counted, by their text; "special": all that the tokenizer has.
     context:  tokens in a row at most, BOS included (default: what the model can).
+    max_norm_multiple: tokens whose norm at a site is above so many times the median there are left out, counted
+              (``left_out`` in the records) and said: a few of a hundred times the norm would be all that is learned.
+              None: none is left out.
     dtype:    of products; torch.bfloat16 (weights and Adam's moments stay in float32) where the device multiplies it
               natively, else torch.float32; torch.float64 for everything.
     kernels:  "auto" takes the fastest way there is; "reference" plain torch, for comparison; "cpu" and "triton" are
@@ -103,7 +108,7 @@ def train(
         batch_size = tokens
     if batch_size < processes.count():
         raise ValueError(f"batch_size={batch_size} is less than a token for each of {processes.count()} processes.")
-    stream = source.stream(wiring, methods, batch_size, seed)
+    stream = source.stream(wiring, methods, batch_size, seed, max_norm_multiple)
     settings = Settings(
         steps=max(1, tokens // batch_size),
         batch_size=batch_size,
@@ -125,6 +130,7 @@ def train(
         if (done := _begin(session, folder, config, resume, settings)) is not None:
             return done
     finished = session.run(folder, callback)
+    _say_left_out(session)
     dictionaries = session.folded()
     if finished:
         finished = _finish(source, dictionaries, folder, min(tokens, LATENT_MAX_TOKENS))
@@ -191,6 +197,16 @@ def _finish(source: Source, dictionaries: list[Dictionary], folder: Path | None,
         print("stopped while latent_max was measured; what was trained is kept.")
         return False
     return True
+
+
+def _say_left_out(session: Session) -> None:
+    stream = session.stream
+    if stream.left_out and processes.first():
+        where = "rows of the array" if isinstance(stream, ArrayStream) else "tokens"
+        print(
+            f"left out {stream.left_out:,} {where}, whose norm is above {stream.max_norm_multiple:g} times the median "
+            f"(max_norm_multiple={stream.max_norm_multiple:g}; None leaves none out)."
+        )
 
 
 def _warn_of_narrow(methods: list[Method], widths: dict[str, int]) -> None:

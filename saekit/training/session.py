@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm.std import tqdm
 
 from saekit.activations import StreamState
@@ -38,6 +39,8 @@ class Session:
         self.step, self.seconds = 0, 0.0
         self.scales: dict[str, float] = {}  # by site, from the first batch
         self.taken = stream.state  # where the stream stood after the last whole step
+        self.wanted = max(learner.dictionary.method.recent for learner in learners)
+        self.recent: dict[str, Tensor] = {}  # by site, the last tokens, for methods that look at them in the end
         self.records: list[dict[str, float]] = []
         self.saved: int | None = None  # tokens of the checkpoint on the disk
         self.stepped = 0  # learners that have made the present step, before the one whose turn it is
@@ -48,8 +51,13 @@ class Session:
         for number, learner in enumerate(self.learners):
             learner.restore(tensors, f"{number}/")
         self.stream.state = self.taken = StreamState(
-            numbers["documents"], numbers["chunk"], numbers["batches"], below(tensors, "carried/")
+            numbers["documents"],
+            numbers["chunk"],
+            numbers["batches"],
+            below(tensors, "carried/"),
+            numbers.get("left_out", 0),
         )
+        self.recent = {site: x.to(self._like()) for site, x in below(tensors, "recent/").items()}
         self.step, self.scales, self.seconds = numbers["step"], numbers["scales"], numbers["seconds"]
         self.saved = self.step * self.batch_size
         self.records = read_records(folder / "metrics.jsonl", self.saved)
@@ -61,9 +69,10 @@ class Session:
     def save(self, folder: Path) -> None:
         """Write a checkpoint in place of the former one. Raises NotWritten, which says what is left."""
         tensors = {f"carried/{site}": x for site, x in self.taken.carried.items()}
+        tensors |= {f"recent/{site}": x for site, x in self.recent.items()}
         for number, learner in enumerate(self.learners):
             tensors |= learner.tensors(f"{number}/")
-        state = {"documents": self.taken.documents, "chunk": self.taken.chunk, "batches": self.taken.batches}
+        state = {name: getattr(self.taken, name) for name in ("documents", "chunk", "batches", "left_out")}
         numbers = {"step": self.step, "scales": self.scales, "seconds": self.seconds}
         try:
             write_tensors(folder / "checkpoint.safetensors", tensors, state | numbers)
@@ -172,13 +181,24 @@ class Session:
             self.stepped = number
             measured.append(learner.update(batch, self.scales, self.step, measure))
         self.stepped = 0
+        if self.wanted:
+            self._remember(batch.flat())
         return [numbers for numbers in measured if numbers is not None]
 
     def batch(self, taken: Any) -> Batch:
         """What the stream gave, on the learners' device and in their precision."""
         wanted = any("models" in learner.dictionary.method.needs for learner in self.learners)
         models = self.stream.models if wanted else None
-        return as_batch(taken, self.wiring, self.learners[0].dictionary.latent_max, models)
+        return as_batch(taken, self.wiring, self._like(), models)
+
+    def _like(self) -> Tensor:
+        return self.learners[0].dictionary.latent_max
+
+    def _remember(self, batch: Batch) -> None:
+        """Keep the last tokens, as many as are wanted."""
+        for site, x in (dict(batch.reads) | dict(batch.writes)).items():
+            before = [self.recent[site]] if site in self.recent and len(x) < self.wanted else []
+            self.recent[site] = torch.cat([*before, x])[-self.wanted :]
 
     def sample(self, tokens: int) -> Batch | None:
         """The first tokens of the stream, read for themselves, so that a resumed run trains on what it would have."""
@@ -191,6 +211,8 @@ class Session:
     def named(self, measured: list[dict[str, float]]) -> list[dict[str, float]]:
         """Records: with tokens and seconds, and the dictionary's number where there are several."""
         head = {"tokens": self.step * self.batch_size, "seconds": round(self.seconds, 3)}
+        if self.stream.left_out:
+            head["left_out"] = self.stream.left_out
         if len(self.learners) == 1:
             return [head | numbers for numbers in measured]
         return [head | {"dictionary": number} | numbers for number, numbers in enumerate(measured)]
@@ -202,4 +224,10 @@ class Session:
     def folded(self) -> list[Dictionary]:
         """The dictionaries for activations as the model gives them."""
         tokens = self.step * self.batch_size
+        if self.recent:
+            reads, writes = (
+                {s: x for s, x in self.recent.items() if s in some} for some in (self.wiring.reads, self.wiring.writes)
+            )
+            for learner in self.learners:
+                learner.finalise(Batch(reads, writes), self.scales, self.step)
         return [learner.folded(self.scales, self.stream.provenance, tokens) for learner in self.learners]

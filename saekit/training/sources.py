@@ -2,42 +2,64 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from saekit.activations import ActivationStore, ActivationStream, ArrayStream, RowStream, ShuffledStream, StoreStream
+from saekit.activations import (
+    Activations,
+    ActivationStore,
+    ActivationStream,
+    ArrayStream,
+    ModuleActivations,
+    RowStream,
+    ShuffledStream,
+    StoreStream,
+)
+from saekit.activations.arrays import as_array
 from saekit.dictionaries import Method, Wiring
 from saekit.files.choices import unknown
 
+MADE_ON = ("model", "model_hash", "processing", "corpus")
 Stream = ShuffledStream | ArrayStream | RowStream
 
 
 @dataclass(frozen=True)
 class Source:
-    """model: as it was given, arrays as tensors; the rest as in ``sk.train``."""
+    """model: as it was given, arrays as tensors by site (one without a site alone); the rest as in ``sk.train``.
+    made_on: provenance of activations that were harvested."""
 
     model: Any
     corpus: Any = None
     labels: Any = None
     exclude: Sequence[str] | str = ()
     context: int | None = None
+    made_on: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, model: Any, corpus: Any, labels: Any, exclude: Sequence[str] | str, context: int | None) -> Source:
         """Check what ``sk.train`` was given. Raises ValueError for an empty mapping, and for exclude= or context=
         without text."""
-        if isinstance(model, np.ndarray):
-            model = torch.from_numpy(model)
+        made_on = None
+        if isinstance(model, str | os.PathLike) and (Path(model).expanduser() / "manifest.json").is_file():
+            model = ActivationStore.open(Path(model).expanduser())
         if isinstance(model, Mapping) and not model:
             raise ValueError("activations of one's own are at least one array, found an empty mapping.")
+        if isinstance(model, Activations | ModuleActivations):
+            made_on = getattr(model, "provenance", None)
+            model = {site: model.flat(site) for site in model}
         if isinstance(model, Mapping) and not _models(model):
-            model = {site: torch.as_tensor(array) for site, array in model.items()}
-        source = cls(model, corpus, labels, exclude, context)
+            model = {site: as_array(array, repr(str(site))) for site, array in model.items()}
+        if not isinstance(model, Mapping | nn.Module | ActivationStore):
+            model = as_array(model, "what train is given, where it is no model,")
+        source = cls(model, corpus, labels, exclude, context, made_on)
+        if source.is_array and corpus is not None:
+            raise ValueError("training on arrays takes no corpus: the fourth argument is for training on a model.")
         if not source.reads_text and (exclude or context is not None):
             raise ValueError("exclude= and context= are for training on a model: activations here have no tokens.")
         return source
@@ -57,6 +79,10 @@ class Source:
         if self.is_array:
             names = list(self.model) if isinstance(self.model, dict) else ["x"]
             wiring = site if isinstance(site, Wiring) else Wiring(names if site is None else site)
+            if isinstance(self.model, Tensor):
+                if len(wiring.sites) > 1:
+                    raise ValueError(f"one array is of one site, found {wiring}: give {{site: array}} for several.")
+                return wiring
             if missing := [name for name in wiring.sites if name not in names]:
                 raise ValueError(unknown("there is no array", missing[0], names))
             return wiring
@@ -85,7 +111,9 @@ class Source:
         one = next(iter(self.model.values())) if isinstance(self.model, dict) else self.model
         return one.device if isinstance(one, Tensor) else torch.device(str(one.cfg.device))
 
-    def stream(self, wiring: Wiring, methods: Sequence[Method], batch_size: int, seed: int) -> Stream:
+    def stream(
+        self, wiring: Wiring, methods: Sequence[Method], batch_size: int, seed: int, multiple: float | None = None
+    ) -> Stream:
         """Raises ValueError for a need that this source cannot meet."""
         needs = frozenset().union(*[method.needs for method in methods])
         for method in methods:
@@ -95,14 +123,20 @@ class Source:
             raise ValueError(f"labels were given, and {names} takes none: leave them out.")
         sites = list(wiring.sites)
         if self.is_array:
-            arrays = self.model if isinstance(self.model, dict) else {"x": self.model}
-            return ArrayStream({site: arrays[site] for site in sites}, batch_size, seed, labels=self.labels)
+            picked = {site: self.model[site] if isinstance(self.model, dict) else self.model for site in sites}
+            made_on = {key: self.made_on[key] for key in MADE_ON if key in self.made_on} if self.made_on else None
+            return ArrayStream(picked, batch_size, seed, None, self.labels, multiple, made_on)
         if isinstance(self.model, ActivationStore):
-            return StoreStream(self.model, sites, batch_size, seed)
+            return StoreStream(self.model, sites, batch_size, seed, max_norm_multiple=multiple)
         rows = "rows" in needs
         if rows and not all("rows" in method.needs for method in methods):
             raise ValueError("a method that needs whole rows and one that takes single tokens do not share a pass.")
-        settings: dict[str, Any] = {"exclude": self.exclude, "context": self.context, "labels": self.labels}
+        settings: dict[str, Any] = {
+            "max_norm_multiple": multiple,
+            "exclude": self.exclude,
+            "context": self.context,
+            "labels": self.labels,
+        }
         kind = RowStream if rows else ActivationStream
         return kind(self.model, sites, self.corpus, batch_size, seed, gradients="gradients" in needs, **settings)
 

@@ -47,6 +47,12 @@ class Learner(ABC):
         self.dictionary.initialise(scaled(sample, scales), self.state(0, scales))
         self.make_room()
 
+    @torch.no_grad()
+    def finalise(self, recent: Batch, scales: Mapping[str, float], step: int) -> None:
+        """After the last step; recent: tokens as the model gave them."""
+        with using(self.settings.kernels):
+            self.dictionary.finalise(scaled(recent, scales), self.state(step, scales))
+
     def make_room(self) -> None:
         """What is counted of latents that have joined."""
         grown = self.dictionary.d_sae - len(self.since_fired)
