@@ -30,6 +30,7 @@ from saekit.engines import check_engine
 from saekit.files import remove_leftovers, write_atomically
 from saekit.files.durations import LONG, TimeLeft, spoken_bytes, spoken_duration
 from saekit.files.manifests import check_same, write_json
+from saekit.files.paths import resolved, shown
 from saekit.models import ROWS_AT_ONCE, check_site, describe_model, joined, joined_width
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class ActivationStore:
 
     def __repr__(self) -> str:
         size = f"{len(self):,} tokens in {len(self.shards)} shards"
-        return f"ActivationStore({str(self.folder)!r}, {self.sites}, {size}, {self.manifest['dtype']})"
+        return f"ActivationStore({shown(self.folder)!r}, {self.sites}, {size}, {self.manifest['dtype']})"
 
     def shard(self, number: int, names: Sequence[str] | None = None) -> dict[str, Tensor]:
         """One shard's tensors by site and by "document", "position", "token", mapped from the disk.
@@ -94,7 +95,7 @@ class ActivationStore:
         """Open a store. skip_damaged: read it all, and leave out shards that are missing or changed, with a warning.
 
         Raises ValueError for a folder that is no store."""
-        folder = Path(folder)
+        folder = resolved(folder)
         try:
             manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -143,7 +144,7 @@ class ActivationStore:
             "shard_tokens": shard_tokens,
             "wanted": tokens,
         }
-        folder = Path(folder)
+        folder = resolved(folder)
         folder.mkdir(parents=True, exist_ok=True)
         manifest: dict[str, Any] = described | {"documents": 0, "shards": []}
         if (folder / "manifest.json").is_file():

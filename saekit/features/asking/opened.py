@@ -15,6 +15,7 @@ from saekit.dictionaries.reading import read_dictionary
 from saekit.features import schema
 from saekit.features.asking.database import Database
 from saekit.features.labels.labels import Labels
+from saekit.files.paths import shown
 
 if TYPE_CHECKING:
     import pandas
@@ -29,11 +30,11 @@ class OpenedStore:
         self.d_sae: int = manifest["dictionary"]["d_sae"]
         self.labels = Labels(folder / "labels.sqlite", self.d_sae, manifest["dictionary"]["fingerprint"])
         self.tokens: int = manifest["progress"]["counted"]
-        self.database = Database(folder)
+        self.database = Database(folder, schema.files_of(folder, manifest))
         self.made: dict[Any, np.ndarray] = {}  # what the functions of columns gave, by column
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.folder}: {self.d_sae:,} latents, {self.tokens:,} tokens>"
+        return f"<{type(self).__name__} {shown(self.folder)}: {self.d_sae:,} latents, {self.tokens:,} tokens>"
 
     @cached_property
     def dictionary(self) -> Dictionary:

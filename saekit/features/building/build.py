@@ -36,6 +36,7 @@ from saekit.features.building.settings import Settings, as_arguments
 from saekit.features.building.tables import write_table, write_text
 from saekit.files import remove_leftovers
 from saekit.files.manifests import as_read, check_same, write_json
+from saekit.files.paths import resolved
 from saekit.models import can_be_edited, check_site, describe_model
 from saekit.models.hashing import hash_tensors
 
@@ -68,7 +69,7 @@ class Build:
         corpus = source if isinstance(source, Corpus | Tensor) else load_corpus(source)
         if isinstance(corpus, Corpus) and corpus.endless and settings.tokens is None:
             raise ValueError(f"corpus {corpus.name!r} is endless: give tokens=, the number of tokens to read.")
-        self.model, self.dictionary, self.folder, self.settings = model, dictionary.eval(), Path(folder), settings
+        self.model, self.dictionary, self.folder, self.settings = model, dictionary.eval(), resolved(folder), settings
         concepts = list(corpus.concepts) if isinstance(corpus, Corpus) else []
         self.reader = Reader(model, dictionary, corpus, settings.tokens, concepts, settings.exclude, engine, workers)
         provenance = describe_model(model)
