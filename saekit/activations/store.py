@@ -35,6 +35,7 @@ from saekit.files.arguments import whole
 from saekit.files.durations import LONG, TimeLeft, spoken_bytes, spoken_duration
 from saekit.files.manifests import check_same, warn_of_unknown, write_json
 from saekit.files.roles import ACTIVATIONS, CORPUS, MODEL, SITE, check_roles
+from saekit.files.paths import resolved, shown
 from saekit.models import ROWS_AT_ONCE, check_site, describe_model, joined, joined_width
 from saekit.models.hashing import fingerprint_model
 
@@ -78,7 +79,7 @@ class ActivationStore:
     def __repr__(self) -> str:
         size = f"{len(self):,} tokens in {len(self.shards)} shards"
         read = f"; {spoken_read(self.manifest['read'])}" if "read" in self.manifest else ""
-        return f"ActivationStore({str(self.folder)!r}, {self.sites}, {size}, {self.manifest['dtype']}{read})"
+        return f"ActivationStore({shown(self.folder)!r}, {self.sites}, {size}, {self.manifest['dtype']}{read})"
 
     def shard(self, number: int, names: Sequence[str] | None = None) -> dict[str, Tensor]:
         """One shard's tensors by site and by "document", "position", "token", mapped from the disk.
@@ -103,7 +104,7 @@ class ActivationStore:
         """Open a store. skip_damaged: read it all, and leave out shards that are missing or changed, with a warning.
 
         Raises ValueError for a folder that is no store."""
-        folder = Path(folder)
+        folder = resolved(folder)
         try:
             manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -167,7 +168,7 @@ class ActivationStore:
             "context": context,
             "given": {"text": corpus.fingerprint, "model": fingerprint_model(model)},
         }
-        folder = Path(folder)
+        folder = resolved(folder)
         folder.mkdir(parents=True, exist_ok=True)
         manifest: dict[str, Any] = described | {"documents": 0, "shards": [], "read": what_was_read(model, 0, 0, {})}
         if (folder / "manifest.json").is_file():

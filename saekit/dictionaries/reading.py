@@ -16,6 +16,7 @@ from saekit.dictionaries.method import Method
 from saekit.dictionaries.provenance import Provenance
 from saekit.dictionaries.storage import FORMAT, VERSION, latents_in, stored
 from saekit.dictionaries.wiring import Wiring
+from saekit.files.paths import resolved
 
 
 def read_dictionary(folder: str | Path, dtype: torch.dtype = torch.float32) -> Dictionary:
@@ -23,7 +24,7 @@ def read_dictionary(folder: str | Path, dtype: torch.dtype = torch.float32) -> D
 
     Raises ValueError naming the file, the key, what was expected and what was found.
     """
-    folder = Path(folder)
+    folder = resolved(folder)
     file, weights = folder / "config.json", folder / "weights.safetensors"
     config = _config(file)
     try:

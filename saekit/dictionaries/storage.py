@@ -15,6 +15,7 @@ from torch import Tensor
 
 from saekit.files import write_atomically
 from saekit.files.checkpoints import without_sharing
+from saekit.files.paths import resolved
 
 FORMAT, VERSION = "saekit.dictionary", 1
 
@@ -38,7 +39,7 @@ def latents_in(state: Mapping[str, Tensor]) -> int:
 
 def write_dictionary(dictionary: Any, folder: str | Path) -> Path:
     """Save a dictionary; what was there before stays until both new files are whole."""
-    folder = Path(folder)
+    folder = resolved(folder)
     config = {
         "format": FORMAT,
         "version": VERSION,

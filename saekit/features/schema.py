@@ -16,6 +16,11 @@ A folder of Parquet files in parts, with manifest.json, the dictionary it was ma
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import pyarrow as pa
 
 FORMAT, VERSION = "saekit.features", 3
@@ -113,3 +118,21 @@ TABLES = {
     "documents": DOCUMENTS,
     "vocabulary": VOCABULARY,
 }
+
+
+def files_of(folder: Path, manifest: Mapping[str, Any]) -> dict[str, list[Path]]:
+    """The files of each table of a finished store: those that its manifest counts, whatever else lies beside them. Of
+    a manifest that does not count them: the parts from 0 up to the first number that is missing."""
+    made = {"tokens": "chunks", "concepts": "chunks", "latents": "parts", "examples": "parts", "activations": "parts"}
+    counts = {name: len(manifest[made]) for name, made in made.items() if made in manifest} | {"documents": 1}
+    files = {"vocabulary": [folder / "vocabulary.parquet"]}
+    for name in (*made, "documents"):
+        numbers = range(counts[name]) if name in counts else itertools.count()
+        parts = (part_of(folder, name, number) for number in numbers)
+        files[name] = list(parts if name in counts else itertools.takewhile(Path.is_file, parts))
+    return files
+
+
+def part_of(folder: Path, name: str, number: int) -> Path:
+    """The file of a part of a table."""
+    return folder / name / f"part-{number:04d}.parquet"

@@ -41,6 +41,7 @@ from saekit.features.showing.neuronpedia import write_neuronpedia
 from saekit.features.showing.prompt import features_on
 from saekit.files.choices import checked
 from saekit.files.manifests import warn_of_unknown
+from saekit.files.paths import resolved, shown
 
 if TYPE_CHECKING:
     import pandas
@@ -112,7 +113,7 @@ class FeatureStore(OpenedStore):
     @classmethod
     def open(cls, folder: str | Path) -> FeatureStore:
         """Open a finished store. Raises ValueError for a folder that is none, is half built, or of another version."""
-        folder = Path(folder)
+        folder = resolved(folder)
         try:
             manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -154,7 +155,7 @@ class FeatureStore(OpenedStore):
         view = feature_view(self, latent)
         called = names(self, [row["latent"] for row in view["neighbours"]])
         label = self.labels.get(latent)["label"]
-        return Card(view, f"{self.folder}", facts(self.manifest), label, called)
+        return Card(view, shown(self.folder), facts(self.manifest), label, called)
 
     def examples(self, latent: int, kind: Kind = "top") -> Examples:
         """Examples: "top", "interval", "quantile", "random" or "near"; each states its definition."""

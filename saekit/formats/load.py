@@ -9,6 +9,7 @@ import torch
 
 from saekit.dictionaries import Dictionary
 from saekit.files.choices import checked, offered
+from saekit.files.paths import resolved
 from saekit.formats.registry import REGISTRY
 
 SHOWN = 5  # names in a folder that an error lists
@@ -50,7 +51,7 @@ def export(dictionary: Dictionary, folder: str | Path, format: str = "saekit") -
     Raises ValueError for a format that is not known or only read, naming the closest that is written, and for a
     dictionary that the format cannot hold; NotWritten where the disk refuses."""
     writers = {name: known.write for name, known in REGISTRY.items() if known.write is not None}
-    return writers[checked("format", format, writers)](dictionary, Path(folder).expanduser())
+    return writers[checked("format", format, writers)](dictionary, resolved(folder))
 
 
 def _of_a_run(path: Path) -> Path:

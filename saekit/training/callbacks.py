@@ -9,6 +9,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+from saekit.files.paths import resolved
 from saekit.training.run import Progress
 
 
@@ -19,7 +20,7 @@ class TensorBoard:
 
     def __init__(self, folder: str | Path) -> None:
         module = _found("torch.utils.tensorboard", "TensorBoard", "tensorboard")
-        self.writer = module.SummaryWriter(str(folder))
+        self.writer = module.SummaryWriter(str(resolved(folder)))
 
     def __call__(self, progress: Progress) -> None:
         """Write the numbers of a measured step, and close the file after the last one."""

@@ -23,6 +23,7 @@ from saekit.activations.outliers import USUAL
 from saekit.corpora import Corpus
 from saekit.dictionaries import Dictionary, Method, Wiring, read_dictionary
 from saekit.engines import processes
+from saekit.files.paths import resolved
 from saekit.metrics import measure_latent_max
 from saekit.training.folder import describe, open_folder, places
 from saekit.training.learners import make_learner
@@ -124,7 +125,7 @@ def train(
     learners = [make_learner(each, wiring, stream.widths, settings) for each in methods]
     _warn_of_narrow(methods, stream.widths)
     session = Session(stream, learners, tokens, batch_size, seed)
-    folder = None if out is None else Path(out)
+    folder = None if out is None else resolved(out, "out")
     if folder is not None:
         config = describe(session, source, settings, methods, not isinstance(method, Method))
         if (done := _begin(session, folder, config, resume, settings)) is not None:

@@ -233,8 +233,10 @@ class FeatureBrowser(anywidget.AnyWidget):
         It holds the whole list and the views of `features`: by default the one shown, those starred, and the first 50
         that pass the filter, in the order of the list.
         """
-        path = pathlib.Path(path)
-        path.write_text(self._page(features), encoding="utf-8")
+        page = self._page(features)
+        path = pathlib.Path(path).expanduser().resolve()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, encoding="utf-8")
         return path
 
     def _page(self, features: Iterable[int] | None) -> str:
@@ -311,7 +313,8 @@ class FeatureBrowser(anywidget.AnyWidget):
 
     def __repr__(self) -> str:
         listing = self._listing
-        return f"<FeatureBrowser: {listing['title']}, feature {self.feature} of {listing['d_sae']:,}>"
+        end = "/".join(pathlib.PurePath(listing["title"]).parts[-2:])  # of a long path, as in the page
+        return f"<FeatureBrowser: {end}, feature {self.feature} of {listing['d_sae']:,}>"
 
 
 def _largest(values: np.ndarray) -> int:

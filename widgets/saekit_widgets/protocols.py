@@ -114,7 +114,7 @@ class FeatureView(TypedDict):
 class Listing(TypedDict):
     """What a browser needs of all features at once. Arrays are little-endian, one entry a latent."""
 
-    title: str  # the store's folder as it was given
+    title: str  # the store's folder, the whole path
     model: str
     site: str
     facts: str  # "TopK k = 32 · 500,000 tokens of microworld/train"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -42,18 +44,20 @@ _WITH_EFFECTS = (
 class Database:
     """Questions from several threads wait for each other. A missing or damaged file is a ValueError that names it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, files: Mapping[str, Sequence[Path]]) -> None:
+        """files: of each table of schema.TABLES, in the order of its rows."""
+        self.folder, self.files = folder, files
         self.effects = Effects(folder)
         self._taken: tuple[int, ...] = ()  # the state of the effects that the tables show
         self._lock = threading.Lock()
         self._connection = duckdb.connect()
         with self._telling():
-            for name in schema.TABLES:
-                files = self._files(name)
-                quoted = ", ".join("'" + str(file).replace("'", "''") + "'" for file in files)
+            for name, kind in schema.TABLES.items():
+                columns = ", ".join(f'"{column}"' for column in kind.names)
+                quoted = ", ".join(_literal(file) for file in self.files[name])
                 self._connection.execute(
-                    f"create view {_STORED.get(name, name)} as select * from read_parquet([{quoted}])"
+                    f"create view {_STORED.get(name, name)} as select {columns} "
+                    f"from read_parquet([{quoted}], hive_partitioning = false)"
                 )
             for statement in _PLAIN:
                 self._connection.execute(statement)
@@ -125,10 +129,7 @@ class Database:
 
     @cached_property
     def _tokens(self) -> TokenTable:
-        return TokenTable(self._files("tokens"))
-
-    def _files(self, name: str) -> list[Path]:
-        return sorted((self.folder / name).glob("part-*.parquet")) or [self.folder / f"{name}.parquet"]
+        return TokenTable(self.files["tokens"])
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
@@ -142,6 +143,14 @@ class Database:
                 f"a file of {self.folder} is missing or damaged ({cause}): build the store again in an empty folder, "
                 "with the same call; labels.sqlite can be copied there."
             ) from error
+
+
+def _literal(file: Path) -> str:
+    """A file as DuckDB's SQL names it and no other: in names of folders it sees patterns, `*`, `?` and `[`."""
+    text = str(file)
+    if "\\" in text and os.sep != "\\" and re.search(r"[*?[]", text):
+        raise ValueError(f"DuckDB cannot read {text!r}, a name with a backslash and one of * ? [: rename the folder.")
+    return "'" + re.sub(r"[*?[]", r"[\g<0>]", text).replace("'", "''") + "'"
 
 
 def _filled(columns: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -17,6 +17,7 @@ from saekit.features import schema
 from saekit.features.asking.database import Database
 from saekit.features.labels.labels import Labels
 from saekit.files.roles import STORE
+from saekit.files.paths import shown
 
 if TYPE_CHECKING:
     import pandas
@@ -33,13 +34,13 @@ class OpenedStore:
         self.d_sae: int = manifest["dictionary"]["d_sae"]
         self.labels = Labels(folder / "labels.sqlite", self.d_sae, manifest["dictionary"]["fingerprint"])
         self.tokens: int = manifest["progress"]["counted"]
-        self.database = Database(folder)
+        self.database = Database(folder, schema.files_of(folder, manifest))
         self.made: dict[Any, np.ndarray] = {}  # what the functions of columns gave, by column
 
     def __repr__(self) -> str:
         read = self.manifest.get("what_was_read")
         what = f"{self.tokens:,} counted tokens" if read is None else spoken_read(read)
-        return f"<{type(self).__name__} {self.folder}: {self.d_sae:,} latents; {what}>"
+        return f"<{type(self).__name__} {shown(self.folder)}: {self.d_sae:,} latents; {what}>"
 
     @cached_property
     def dictionary(self) -> Dictionary:

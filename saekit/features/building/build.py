@@ -39,6 +39,7 @@ from saekit.features.building.tables import write_table, write_text
 from saekit.files import remove_leftovers
 from saekit.files.manifests import GIVEN, as_read, check_same, write_json
 from saekit.files.roles import CORPUS, DICTIONARY, MODEL, RUN, check_roles
+from saekit.files.paths import resolved
 from saekit.models import can_be_edited, check_site, describe_model
 from saekit.models.hashing import fingerprint_model, hash_tensors
 
@@ -78,7 +79,7 @@ class Build:
         corpus = read_source(source, model, settings.context)
         if isinstance(corpus, Corpus) and corpus.endless and settings.tokens is None:
             raise ValueError(f"corpus {corpus.name!r} is endless: give tokens=, the number of tokens to read.")
-        self.model, self.dictionary, self.folder, self.settings = model, dictionary.eval(), Path(folder), settings
+        self.model, self.dictionary, self.folder, self.settings = model, dictionary.eval(), resolved(folder), settings
         concepts = list(corpus.concepts) if isinstance(corpus, Corpus) else []
         bos = dictionary.provenance.prepend_bos
         how = {"exclude": settings.exclude, "context": settings.context, "bos": bos}

@@ -45,7 +45,7 @@ def write_table(folder: Path, name: str, number: int, part: pa.Table) -> None:
         options = {"use_dictionary": ["latent"], "column_encoding": {"place": "DELTA_BINARY_PACKED", **floats}}
     (folder / name).mkdir(exist_ok=True)
     _write(
-        folder / name / f"part-{number:04d}.parquet",
+        schema.part_of(folder, name, number),
         part,
         options | {"row_group_size": ROW_GROUPS.get(name, ROW_GROUP)},
     )

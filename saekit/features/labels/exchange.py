@@ -24,6 +24,7 @@ from saekit.features.labels.labels import (
     text_of,
 )
 from saekit.files import write_atomically
+from saekit.files.paths import resolved
 
 FORMAT = "saekit.labels"
 
@@ -49,7 +50,7 @@ class Imported:
 
 def export_labels(labels: Labels, path: str | Path) -> Path:
     """Write labels, stars, notes and explanations as one JSON file, whole or not at all."""
-    path = Path(path)
+    path = resolved(path, "path")
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -69,7 +70,7 @@ def import_labels(labels: Labels, path: str | Path, replace: bool = False) -> Im
 
     Raises ValueError for a file that is none, of another dictionary or with latents that are not there; nothing is
     changed then."""
-    path = Path(path)
+    path = resolved(path, "path")
     try:
         rows, explanations = _checked(labels, _content(path))
     except (ValueError, KeyError) as error:

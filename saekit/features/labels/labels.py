@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saekit.dictionaries.latent_number import latent_number
+from saekit.files.paths import resolved, shown
 from saekit.files.sqlite import SqliteFile
 
 if TYPE_CHECKING:
@@ -63,10 +64,14 @@ class Labels:
     """
 
     def __init__(self, path: str | Path, d_sae: int, dictionary: str | None = None) -> None:
-        self.file, self.d_sae, self.dictionary = SqliteFile(Path(path), "labels", TABLES, VERSION), d_sae, dictionary
+        self.file, self.d_sae, self.dictionary = (
+            SqliteFile(resolved(path, "path"), "labels", TABLES, VERSION),
+            d_sae,
+            dictionary,
+        )
 
     def __repr__(self) -> str:
-        return f"<Labels of {self.d_sae:,} latents in {self.file.path}>"
+        return f"<Labels of {self.d_sae:,} latents in {shown(self.file.path)}>"
 
     def set(
         self, latent: int, label: str | None = None, star: bool | None = None, note: str | None = None

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from saekit.features.asking.opened import OpenedStore
 from saekit.features.asking.view import feature_view
 from saekit.files import make_folder, write_atomically
+from saekit.files.paths import resolved
 from saekit.models import Site
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def write_neuronpedia(store: OpenedStore, folder: str | Path, latents: Sequence[
     if latents is None:
         latents = [row["latent"] for row in store.database.rows("select latent from latents where firings > 0")]
     latents = [store.number(latent) for latent in latents]  # before anything is written
-    folder = Path(folder)
+    folder = resolved(folder)
     make_folder(folder)
     layer = Site(store.manifest["dictionary"]["reads"][0]).layer
     for latent in latents:
