@@ -59,7 +59,7 @@ def documents_of(rows: Iterable[Any], reading: Reading, of: str = "") -> Iterato
         value = row
         if isinstance(row, Mapping):
             column = _column(row, where, reading, found)
-            found = column if found is None and column not in ("text", *CHAT_COLUMNS) else found
+            found = column if found is None else found
             if str(column) not in reading.columns:
                 reading.columns.append(str(column))
             value = row.get(column)
@@ -68,7 +68,7 @@ def documents_of(rows: Iterable[Any], reading: Reading, of: str = "") -> Iterato
         if document is None:
             reading.skip(where)
         else:
-            yield document
+            yield _checked(document, where)
 
 
 def is_missing(value: Any) -> bool:
@@ -84,7 +84,7 @@ def _document(value: Any, row: Any, place: int, where: str, tokenizer: Any) -> D
     if isinstance(value, Document):
         return value
     if isinstance(value, str):
-        return Document(_unicode(str(value), where), "text")
+        return Document(str(value), "text")
     if is_chat(value):
         return chat(value, where, tokenizer)
     if _is_tokens(value):
@@ -100,15 +100,16 @@ def _document(value: Any, row: Any, place: int, where: str, tokenizer: Any) -> D
     )
 
 
-def _unicode(text: str, where: str) -> str:
+def _checked(document: Document, where: str) -> Document:
+    """Raises ValueError for a text that no tokenizer takes."""
     try:
-        text.encode()
+        document.text.encode()
     except UnicodeEncodeError as error:
-        half = ord(text[error.start])
+        half = ord(document.text[error.start])
         raise ValueError(
             f"{where} is no text: its character {error.start:,} is U+{half:04X}, half of a surrogate pair."
         ) from None
-    return text
+    return document
 
 
 def _is_tokens(value: Any) -> bool:
