@@ -11,7 +11,8 @@ import pyarrow
 import pytest
 import torch
 
-from saekit.corpora import Document, load_corpus
+from saekit.corpora import Document, load_corpus, load_pairs
+from saekit.corpora.planted import superposition
 
 CHAT = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hi, you"}]
 
