@@ -186,6 +186,9 @@ def test_numbers_as_people_give_them(given):
     assert list(load_corpus("python", "heldout", n=2, seed=given)) == list(
         load_corpus("python", "heldout", n=2, seed=2)
     )
+    assert list(load_pairs("ioi", n=given, seed=given)) == list(load_pairs("ioi", n=2, seed=2))
+    world = superposition(features=given + 2, dimensions=given, seed=given)
+    assert torch.equal(world.sample(given, given), superposition(4, 2, seed=2).sample(2, 2))
 
 
 @pytest.mark.parametrize(
