@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ class Corpus:
 
     documents: a sequence (a finite corpus, with `len()` and `[i]`), or a function that returns a new iterator (an
     endless one).
+    reading: how text of one's own was read, where that is worth a record: columns, and what was skipped or left out.
     """
 
     role: ClassVar[str] = CORPUS
@@ -33,11 +34,13 @@ class Corpus:
         seed: int = 0,
         kinds: Sequence[str] = ("text",),
         concepts: Sequence[str] | None = None,
+        reading: Mapping[str, Any] | None = None,
     ):
         self.name = name
         self.split = split
         self.seed = seed
         self.kinds = tuple(kinds)
+        self.reading = dict(reading or {})
         self.endless = callable(documents)
         self._stream = documents if callable(documents) else None
         self._documents = () if callable(documents) else tuple(documents)
@@ -109,12 +112,14 @@ class Corpus:
             "kinds": list(self.kinds),
             "n": None if self.endless else len(self._documents),
             "fingerprint": self.fingerprint,
-        }
+        } | self.reading
 
     def __repr__(self) -> str:
         size = "endless" if self.endless else f"{len(self._documents):,} documents"
-        return f"Corpus({self.name!r}, split={self.split!r}, seed={self.seed}, {size}, kinds={list(self.kinds)})"
+        read = "".join(f", {name}={value!r}" for name, value in self.reading.items())
+        return f"Corpus({self.name!r}, split={self.split!r}, seed={self.seed}, {size}, kinds={list(self.kinds)}{read})"
 
     def _repr_html_(self) -> str:
         size = "endless stream" if self.endless else f"{len(self):,} documents"
-        return corpus_html(self, f"{self.name} · {self.split} · seed {self.seed} · {size}", self.shares)
+        read = "".join(f" · {name} {value}" for name, value in self.reading.items())
+        return corpus_html(self, f"{self.name} · {self.split} · seed {self.seed} · {size}{read}", self.shares)

@@ -10,9 +10,10 @@ from typing import Any
 from saekit.corpora import microworld
 from saekit.corpora.corpus import Corpus
 from saekit.corpora.documents import Document
-from saekit.corpora.own import documents_of
+from saekit.corpora.own import own_corpus
 from saekit.corpora.python_library import documents as python_library
 from saekit.corpora.python_library import labels as python_labels
+from saekit.files.arguments import number, whole
 from saekit.files.choices import unknown
 
 NAMES = ("microworld", "python")
@@ -22,65 +23,79 @@ PER_KIND = 500  # documents of each kind in a finite split
 
 def load_corpus(
     source: str | PathLike[str] | Sequence[str | Document] | Any,
-    split: str = "train",
+    split: str | None = None,
     *,
     n: int | None = None,
     seed: int = 0,
     kinds: Sequence[str] | None = None,
     correlation: float | None = None,
     installed: bool = False,
+    column: str | None = None,
     tokenizer: Any = None,
 ) -> Corpus:
     """A corpus of labelled documents, or of text of one's own.
 
     source: "microworld" (English-like, its generator labels every span), "python" (the frozen standard library of
-        Python 3.11, labelled by its parser), a list of strings, Documents or rows, a .txt file (one document), a folder
-        of .txt files (one document each), UTF-8, or a Hugging Face data set. Rows have a column "text", or a chat
-        ("messages": role and content). A streamed data set is endless: it is read again and again.
-    split: "train" is an endless seeded stream. "heldout" has fillers and combinations of trained phrases that training
-        never has; "unseen_dev" and "unseen" have phrases never trained on (develop on the one, look at the other for
-        final numbers alone). For "python" the three are disjoint sets of modules. They are finite: 500 documents a
-        kind; "python" has one kind.
-    n: the first n documents only, in the same order; a stream becomes finite.
+        Python 3.11, labelled by its parser), or text of one's own, UTF-8:
+        a list of strings (an array, a Series), Documents, rows (mappings with columns) or chats (lists of turns, each
+            with role and content);
+        a frame of pandas, polars or Arrow, or a Hugging Face data set; a streamed one is endless: it is read again and
+            again;
+        a file: .jsonl, .json, .csv and .parquet hold rows (the first line of a .csv names its columns), any other is
+            text, of one document, or of several where <|endoftext|> or <|end_of_text|> stands between them;
+        a folder: its files .txt, .md, .jsonl, .json, .csv and .parquet, by name; hidden ones are not read, others are
+            said. Each may be packed (.gz, .bz2, .zst).
+    split: "train" (the default) is an endless seeded stream. "heldout" has fillers and combinations of trained phrases
+        that training never has; "unseen_dev" and "unseen" have phrases never trained on (develop on the one, look at
+        the other for final numbers alone). For "python" the three are disjoint sets of modules. They are finite: 500
+        documents a kind; "python" has one kind. Of a Hugging Face DatasetDict: the split to read.
+    n: the first n documents only, in the same order, and no more is read than they need; a stream becomes finite.
     kinds: some kinds of the microworld only.
     correlation: share of the microworld's biographies, 0 to 1, whose profession is one that the microworld gives to
         their gender; default: .85 in train, none in the other splits.
     installed: for "python", the library of the running interpreter in place of the frozen one, which is the same on
         every machine.
-    tokenizer: writes the chats of a data set by its chat template; default the template of micro.
+    column: of rows, the one with the text or the chat; default: a chat ("messages" and the like), "text", or the only
+        column of strings.
+    tokenizer: writes chats by its chat template; default the template of micro.
 
-    The same arguments give the same bytes on every Python and system.
-    Raises ValueError for an unknown name, split or kind, for an empty corpus, for n beyond what a split holds and for
-    text that is not UTF-8; FileNotFoundError for a path that does not exist."""
-    if n is not None and n < 1:
-        raise ValueError(f"n must be at least 1 document, found {n}.")
-    if isinstance(source, str) and source in NAMES:
-        if split not in SPLITS:
-            raise ValueError(unknown("there is no split", split, SPLITS))
-        world = source == "microworld"
-        known = tuple(microworld.KINDS) if world else (python_library.KIND,)
-        chosen = _check_kinds(known if kinds is None else kinds, known)
-        if correlation is not None and not (world and 0 <= correlation <= 1):
+    Rows without text (None, nan, "", a chat in which nothing is said) are skipped, counted and said. The same arguments
+    give the same bytes on every Python and system.
+    Raises ValueError for an unknown name, split, kind or column, for an empty corpus, for n beyond what a split holds,
+    and for what is not text or not a text file; FileNotFoundError for a path that does not exist; TypeError for what is
+    no source of text."""
+    n = None if n is None else whole("n", n)
+    seed = whole("seed", seed, least=0)
+    if not (isinstance(source, str) and source in NAMES):
+        if kinds is not None or correlation is not None or installed:
             raise ValueError(
-                f"correlation is a share of the microworld's biographies, 0 to 1, found {correlation!r} for {source!r}."
+                f"text of one's own has no kinds and correlation: leave out kinds={kinds!r}, "
+                f"correlation={correlation!r} and installed={installed!r}."
             )
-        if installed and world:
+        return own_corpus(source, NAMES, split, n, seed, column, tokenizer)
+    split = "train" if split is None else split
+    if split not in SPLITS:
+        raise ValueError(unknown("there is no split", split, SPLITS))
+    if column is not None:
+        raise ValueError(f"column= is of rows, found {column!r} for {source!r}, which has none.")
+    if source == "microworld":
+        if installed:
             raise ValueError("installed=True is for 'python': the microworld is not installed anywhere.")
-        return _microworld(split, n, seed, chosen, correlation) if world else _python(split, n, seed, installed)
-    if split != "train" or kinds is not None or correlation is not None:
-        raise ValueError(
-            f"text of one's own has no splits, kinds and correlation: leave out split={split!r}, kinds={kinds!r} and "
-            f"correlation={correlation!r}."
-        )
-    name, documents = documents_of(source, NAMES, tokenizer)
-    if callable(documents) and n is None:
-        return Corpus(documents, name=name, split=split, seed=seed, kinds=("text",))
-    found = list(islice(documents() if callable(documents) else documents, n))
-    if not found:
-        raise ValueError(f"the corpus is empty: {name} holds no text.")
-    if n is not None and n > len(found):
-        raise ValueError(f"n={n:,} documents are asked for, but {name} holds {len(found):,}.")
-    return Corpus(found, name=name, split=split, seed=seed, kinds=sorted({document.kind for document in found}))
+        chosen = _check_kinds(kinds, tuple(microworld.KINDS))
+        return _microworld(split, n, seed, chosen, _check_correlation(correlation))
+    _check_kinds(kinds, (python_library.KIND,))
+    if correlation is not None:
+        raise ValueError(f"correlation is of the microworld's biographies, found {correlation!r} for 'python'.")
+    return _python(split, n, seed, installed)
+
+
+def _check_correlation(correlation: float | None) -> float | None:
+    if correlation is None:
+        return None
+    share = number("correlation", correlation, least=0)
+    if share > 1:
+        raise ValueError(f"correlation is a share of the microworld's biographies, 0 to 1, found {correlation!r}.")
+    return share
 
 
 def _microworld(split: str, n: int | None, seed: int, kinds: tuple[str, ...], correlation: float | None) -> Corpus:
@@ -118,7 +133,9 @@ def _python(split: str, n: int | None, seed: int, installed: bool) -> Corpus:
     return Corpus(documents, name=name, split=split, seed=seed, kinds=kinds, concepts=python_labels.CONCEPTS)
 
 
-def _check_kinds(kinds: Sequence[str], known: tuple[str, ...]) -> tuple[str, ...]:
+def _check_kinds(kinds: Sequence[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
+    if kinds is None:
+        return known
     if isinstance(kinds, str):
         kinds = (kinds,)
     for kind in kinds:

@@ -1,111 +1,139 @@
-"""Text of one's own as documents: files, folders, lists, and data sets of rows, chats among them."""
+"""Text of one's own as a corpus: lists, files, folders, frames, and data sets of rows, chats among them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from itertools import islice
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
-from saekit.corpora.documents import Document, Span
+from saekit.corpora.corpus import Corpus
+from saekit.corpora.documents import Document
+from saekit.corpora.paths import first_few, tables_of
+from saekit.corpora.rows import Reading, documents_of
 from saekit.files.choices import unknown
 
-CHAT_COLUMNS = ("messages", "conversations", "conversation", "chat")
-# How a chat is written where no tokenizer says otherwise: the template of micro.
-TEMPLATE = {"user": "<|user|>{}<|end|>", "assistant": "<|assistant|>{}<|end|>"}
+TAKEN = "a corpus is a name, a path, a list of strings, rows or chats, a frame or a data set"
 
 
-def documents_of(
-    source: Any, names: Sequence[str], tokenizer: Any = None
-) -> tuple[str, list[Document] | Callable[[], Iterator[Document]]]:
-    """The name of a source and its documents; of a streamed data set a function that reads it again and again.
-
-    Raises ValueError for text that is not UTF-8, rows without text and unknown roles; FileNotFoundError; TypeError for
-    what is no source of text."""
+def own_corpus(
+    source: Any, names: tuple[str, ...], split: str | None, n: int | None, seed: int, column: Any, tokenizer: Any
+) -> Corpus:
+    """The corpus of a source; see ``load_corpus``. names: of the corpora that ship, for errors."""
+    source, split = _split(source, split)
     if isinstance(source, str | PathLike):
-        return _from_path(source, names)
-    name = str(getattr(getattr(source, "info", None), "dataset_name", None) or "list")
-    if hasattr(source, "__len__") and hasattr(source, "__getitem__") and not isinstance(source, Mapping):
-        return name, [document_of(source[place], place, tokenizer) for place in range(len(source))]
-    if not isinstance(source, Iterable) or isinstance(source, Mapping | bytes):
-        raise TypeError(f"a corpus is a name, a path, a list of strings or rows, found {type(source).__name__}.")
+        name, endless = str(source), False
+
+        def documents(reading: Reading) -> Iterator[Document]:
+            for of, rows in tables_of(source, names, reading.left_out):
+                yield from documents_of(rows, reading, of)
+    else:
+        begin, endless = _rows(source), _is_stream(source)
+        name = _name(source, endless)
+
+        def documents(reading: Reading) -> Iterator[Document]:
+            return documents_of(begin(), reading)
+
+    reading = Reading(column, tokenizer)
+    if endless and n is None:
+        return Corpus(lambda: _again_and_again(documents, reading), name=name, split=split, seed=seed)
+    found = list(islice(documents(reading), n))
+    _check(found, n, name, reading)
+    _say(name, reading)
+    kinds = sorted({document.kind for document in found})
+    return Corpus(found, name=name, split=split, seed=seed, kinds=kinds, reading=reading.provenance)
+
+
+def _again_and_again(documents: Callable[[Reading], Iterator[Document]], ever: Reading) -> Iterator[Document]:
+    """A stream, begun again where it ends. The first row that is ``ever`` skipped is said: no end is known."""
+    while True:
+        reading, found = Reading(ever.column, ever.tokenizer), False
+        for document in documents(reading):
+            found = True
+            if reading.skipped and not ever.skipped:
+                ever.skip(reading.first)
+                print(f"{reading.first} has no text and is skipped, as others like it are.")
+            yield document
+        if not found:
+            none = (
+                f"none of its {reading.skipped:,} rows has any text" if reading.skipped else "the data set has no rows"
+            )
+            raise ValueError(f"the corpus is empty: {none}.")
+
+
+def _check(found: Sequence[Document], n: int | None, name: str, reading: Reading) -> None:
+    if not found:
+        skipped = f"; none of its {reading.skipped:,} rows has any" if reading.skipped else ""
+        raise ValueError(f"the corpus is empty: {name} holds no text{skipped}.")
+    if n is not None and n > len(found):
+        raise ValueError(f"n={n:,} documents are asked for, but {name} holds {len(found):,}.")
+    if reading.column is not None and not reading.columns:
+        raise ValueError(f"column={reading.column!r} is of rows, and {name} holds texts without columns: leave it out.")
+
+
+def _say(name: str, reading: Reading) -> None:
+    """One line on what is not in the corpus."""
+    said = []
+    if reading.skipped:
+        said.append(f"{reading.skipped:,} without text skipped (first {reading.first})")
+    if reading.left_out:
+        others = "other file" if len(reading.left_out) == 1 else "other files"
+        said.append(f"{len(reading.left_out):,} {others} left out ({first_few(reading.left_out)})")
+    if said:
+        print(f"{name}: {'; '.join(said)}.")
+
+
+def _split(source: Any, split: str | None) -> tuple[Any, str]:
+    """The data set to read, and the name of its split; of several (a DatasetDict) the one that is asked for."""
+    if isinstance(source, Mapping) and source and all(_is_data_set(each) for each in source.values()):
+        if split is None and len(source) == 1:
+            split = next(iter(source))
+        if split is None:
+            raise ValueError(f"a data set has splits, here {', '.join(source)}: say split={next(iter(source))!r}.")
+        if split not in source:
+            raise ValueError(unknown("the data set has no split", split, source))
+        return source[split], split
+    own = str(source.split) if _is_data_set(source) and getattr(source, "split", None) is not None else "train"
+    if split not in (None, own):
+        which = f"this data set is its split {own!r}" if own != "train" else "text of one's own has no splits"
+        raise ValueError(f"{which}: leave out split={split!r}.")
+    return source, own
+
+
+def _is_data_set(source: Any) -> bool:
+    """One of Hugging Face, held or streamed."""
+    return hasattr(source, "features") and hasattr(source, "column_names")
+
+
+def _is_stream(source: Any) -> bool:
+    return source.endless if isinstance(source, Corpus) else not hasattr(source, "__len__")
+
+
+def _name(source: Any, endless: bool) -> str:
+    if isinstance(source, Corpus):
+        return source.name
+    named = getattr(getattr(source, "info", None), "dataset_name", None)
+    return str(named or ("stream" if endless else type(source).__name__))
+
+
+def _rows(source: Any) -> Callable[[], Iterable[Any]]:
+    """A function that begins to read the rows. Raises TypeError for what is no source of text."""
+    if hasattr(source, "itertuples"):  # a frame of pandas; numbers, which are no text, may be empty cells too
+        frame = source.select_dtypes(exclude=["number", "bool", "datetime", "timedelta"])
+        return lambda: (dict(zip(frame.columns, row, strict=True)) for row in frame.itertuples(index=False, name=None))
+    if hasattr(source, "iter_rows"):  # a frame of polars
+        return lambda: source.iter_rows(named=True)
+    if hasattr(source, "to_pylist"):  # of Arrow
+        return source.to_pylist
     if isinstance(source, Iterator):
         raise TypeError("an iterator can be read once, a corpus is read again: pass a list, or a data set.")
-
-    def stream() -> Iterator[Document]:
-        while True:
-            place = -1
-            for place, row in enumerate(source):
-                yield document_of(row, place, tokenizer)
-            if place < 0:
-                raise ValueError("the corpus is empty: the data set has no rows.")
-
-    return ("stream" if name == "list" else name), stream
-
-
-def document_of(row: Any, place: int, tokenizer: Any = None) -> Document:
-    """A string, a Document, or a row: a mapping with a column `text`, or a chat (a list of role and content)."""
-    if isinstance(row, Document):
-        return row
-    if isinstance(row, str):
-        return Document(row, "text")
-    if not isinstance(row, Mapping):
-        raise TypeError(
-            f"a corpus is a list of strings or of rows with a column 'text', found {type(row).__name__} at place "
-            f"{place}."
-        )
-    for column in CHAT_COLUMNS:
-        if column in row:
-            return chat(row[column], place, tokenizer)
-    if not isinstance(row.get("text"), str):
-        raise ValueError(
-            f"row {place} has no text: of the columns {', '.join(map(repr, row))} none is 'text' or a chat "
-            f"({', '.join(map(repr, CHAT_COLUMNS))}); rename the one that is."
-        )
-    return Document(row["text"], "text")
-
-
-def chat(messages: Sequence[Mapping[str, str]], place: int, tokenizer: Any = None) -> Document:
-    """A chat as one document; what each role said is a span `chat.user`, `chat.assistant` …
-
-    tokenizer: writes it by its own chat template; None: the template of micro."""
-    said = [(str(m.get("role", m.get("from", "?"))), str(m.get("content", m.get("value", "")))) for m in messages]
-    if tokenizer is not None:
-        turns = [{"role": role, "content": content} for role, content in said]
-        text = tokenizer.apply_chat_template(turns, tokenize=False)
-    else:
-        for role, _ in said:
-            if role not in TEMPLATE:
-                raise ValueError(
-                    f"row {place} has the role {role!r}, micro's template knows 'user' and 'assistant': pass "
-                    "tokenizer= for another template."
-                )
-        text = "".join(TEMPLATE[role].format(content) for role, content in said)
-    spans, end = [], 0
-    for role, content in said:
-        start = text.find(content, end) if content else -1
-        if start >= 0:
-            end = start + len(content)
-            spans.append(Span(start, end, f"chat.{role}"))
-    return Document(text, "chat", tuple(spans))
-
-
-def _from_path(source: str | PathLike[str], names: Sequence[str]) -> tuple[str, list[Document]]:
-    path = Path(source).expanduser()
-    if path.is_dir():
-        files = [file for file in sorted(path.rglob("*.txt")) if file.stat().st_size]
-        return str(source), [Document(_read(file), "text") for file in files]
-    if path.is_file():
-        text = _read(path)
-        return str(source), [Document(text, "text")] if text.strip() else []
-    error = FileNotFoundError if len(path.parts) > 1 or path.suffix else ValueError
-    raise error(unknown("there is no corpus, file or folder", str(source), names))
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is not UTF-8 text: byte {error.start:,} is 0x{error.object[error.start]:02x}."
-        ) from None
+    if isinstance(source, Set):
+        raise TypeError("a set has no order, which a corpus has: pass sorted(…) of it.")
+    if isinstance(source, Mapping | bytes | bytearray):
+        keys = f" with the keys {', '.join(map(repr, source))}: pass the list" if isinstance(source, Mapping) else ""
+        raise TypeError(f"{TAKEN}, found {type(source).__name__}{keys}.")
+    if isinstance(source, Iterable):
+        return lambda: source
+    if hasattr(source, "__len__") and hasattr(source, "__getitem__"):
+        return lambda: (source[place] for place in range(len(source)))
+    raise TypeError(f"{TAKEN}, found {type(source).__name__}.")

@@ -24,6 +24,7 @@ from saekit.corpora.microworld import (
 from saekit.corpora.microworld.chance import Draw
 from saekit.corpora.microworld.grammar import SPLITS
 from saekit.corpora.microworld.prompts import Prompts
+from saekit.files.arguments import whole
 from saekit.files.choices import unknown
 
 TASKS = {
@@ -110,8 +111,7 @@ def load_pairs(
         raise ValueError(unknown("there is no task", task, TASKS))
     if split not in SPLITS:
         raise ValueError(unknown("there is no split", split, SPLITS))
-    if n < 1:
-        raise ValueError(f"n must be at least 1 pair, found {n}.")
+    n, seed = whole("n", n), whole("seed", seed, least=0)
     return draw_pairs(task, TASKS[task].prompts, n, seed, split, tokenizer or micro_tokenizer())
 
 

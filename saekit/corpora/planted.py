@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from saekit.files.arguments import number, whole
+
 AT_ONCE = 2**16
 APART = 32_452_843
 """Between the seeds of worlds and those of others: with equal seeds a dictionary would begin at the truth."""
@@ -34,6 +36,7 @@ class Planted:
 
     def sample(self, n: int, seed: int = 0) -> Float[Tensor, "n d"]:
         """n samples; those of different seeds are independent."""
+        n, seed = whole("n", n), whole("seed", seed, least=0)
         parts = [
             self.activations(min(AT_ONCE, n - start), seed * 1_000_003 + start) @ self.directions
             for start in range(0, n, AT_ONCE)
@@ -45,8 +48,8 @@ def superposition(
     features: int = 256, dimensions: int = 64, highest: float = 0.05, lowest: float = 0.002, seed: int = 0
 ) -> Planted:
     """Random unit directions and Zipf probabilities. Raises ValueError for sizes or probabilities that cannot be."""
-    if features < 1 or dimensions < 1:
-        raise ValueError(f"there must be a feature and a dimension, found {features} and {dimensions}.")
+    features, dimensions, seed = whole("features", features), whole("dimensions", dimensions), whole("seed", seed, 0)
+    highest, lowest = number("highest", highest), number("lowest", lowest)
     if not 0 < lowest <= highest <= 1:
         raise ValueError(f"probabilities must be 0 < lowest ≤ highest ≤ 1, found {lowest} and {highest}.")
     generator = torch.Generator().manual_seed(seed + APART)

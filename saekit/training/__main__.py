@@ -106,9 +106,12 @@ def train_config(config: dict[str, Any], out: Path, device: str):
 
 def corpus_of(described: dict[str, Any]) -> Corpus:
     """The corpus of a provenance. Raises ValueError where a name does not bring it back, or brings another."""
-    name, arguments = described["name"], {}
+    name = described["name"]
     if name in ("microworld", "python"):
         arguments = {key: described[key] for key in ("split", "seed", "kinds", "n")}
+    else:
+        columns = described.get("columns", ())
+        arguments = {"n": described["n"], "column": columns[0] if len(columns) == 1 else None}
     try:
         corpus = load_corpus(name, **arguments)
     except (ValueError, OSError) as error:

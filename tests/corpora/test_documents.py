@@ -62,7 +62,7 @@ def test_own_text(tmp_path):
     assert [document.text for document in load_corpus(["one", "two", "three"], n=2)] == ["one", "two"]
     (tmp_path / "b.txt").write_text("zwei", encoding="utf-8")
     (tmp_path / "a.txt").write_text("ünö\r\n", encoding="utf-8", newline="")
-    (tmp_path / "c.md").write_text("not read")
+    (tmp_path / "c.html").write_text("not read")
     assert [document.text for document in load_corpus(tmp_path)] == ["ünö\n", "zwei"]
     assert load_corpus(tmp_path / "b.txt")[0].text == "zwei"
 

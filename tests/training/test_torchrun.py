@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import saekit as sk
-from saekit.training.__main__ import main, read_config
+from saekit.training.__main__ import corpus_of, main, read_config
 
 # Few latents are enough here.
 pytestmark = pytest.mark.filterwarnings("ignore:d_sae = 96 is less than the width")
@@ -110,6 +110,13 @@ def test_what_cannot_be_made_again(tmp_path, change, message):
     (tmp_path / "changed.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=message):
         main([str(tmp_path / "changed.json"), "--out", str(tmp_path / "two"), "--device", "cpu"])
+
+
+def test_a_corpus_of_a_file_comes_back_by_its_name_column_and_n(tmp_path):
+    (tmp_path / "a.csv").write_text("title,body\nt,one\nu,two\nv,three\n")
+    corpus = sk.load_corpus(tmp_path / "a.csv", column="body", n=2)
+    again = corpus_of(json.loads(json.dumps(corpus.provenance)))
+    assert [document.text for document in again] == ["one", "two"]
 
 
 def test_no_config(tmp_path):
