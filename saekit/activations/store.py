@@ -34,8 +34,8 @@ from saekit.files import remove_leftovers, write_atomically
 from saekit.files.arguments import whole
 from saekit.files.durations import LONG, TimeLeft, spoken_bytes, spoken_duration
 from saekit.files.manifests import check_same, warn_of_unknown, write_json
-from saekit.files.roles import ACTIVATIONS, CORPUS, MODEL, SITE, check_roles
 from saekit.files.paths import resolved, shown
+from saekit.files.roles import ACTIVATIONS, CORPUS, MODEL, SITE, check_roles
 from saekit.models import ROWS_AT_ONCE, check_site, describe_model, joined, joined_width
 from saekit.models.hashing import fingerprint_model
 

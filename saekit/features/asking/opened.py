@@ -16,8 +16,8 @@ from saekit.dictionaries.reading import read_dictionary
 from saekit.features import schema
 from saekit.features.asking.database import Database
 from saekit.features.labels.labels import Labels
-from saekit.files.roles import STORE
 from saekit.files.paths import shown
+from saekit.files.roles import STORE
 
 if TYPE_CHECKING:
     import pandas

@@ -38,8 +38,8 @@ from saekit.features.building.settings import Settings, as_arguments
 from saekit.features.building.tables import write_table, write_text
 from saekit.files import remove_leftovers
 from saekit.files.manifests import GIVEN, as_read, check_same, write_json
-from saekit.files.roles import CORPUS, DICTIONARY, MODEL, RUN, check_roles
 from saekit.files.paths import resolved
+from saekit.files.roles import CORPUS, DICTIONARY, MODEL, RUN, check_roles
 from saekit.models import can_be_edited, check_site, describe_model
 from saekit.models.hashing import fingerprint_model, hash_tensors
 
