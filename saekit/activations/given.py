@@ -139,9 +139,10 @@ def _moved(ids: Tensor, mask: Tensor) -> GivenTokens:
 
 def _columns(source: Any) -> Any:
     """``input_ids`` and ``attention_mask`` of a mapping, a frame, a data set, or a list of rows; None without them."""
-    names = getattr(source, "column_names", None) or getattr(source, "columns", None)
-    if isinstance(source, Mapping) or names is not None:
-        have = list(source) if isinstance(source, Mapping) else list(names or ())
+    names = source if isinstance(source, Mapping) else getattr(source, "column_names", None)
+    names = getattr(source, "columns", None) if names is None else names
+    if names is not None:
+        have = list(names)
         if IDS not in have or TEXT in have:
             return None
         return source[IDS], source[MASK] if MASK in have else None

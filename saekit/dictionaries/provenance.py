@@ -65,6 +65,13 @@ def check_model(dictionary: Any, model: Any) -> None:
     """
     provenance: Provenance = dictionary.provenance
     ours, theirs = provenance.model_hash, getattr(model, "model_hash", None)
+    hooks = getattr(model, "hook_dict", None)
+    strange = [site for site in dict.fromkeys(dictionary.reads + dictionary.writes) if hooks and site not in hooks]
+    if ours is None and strange:
+        raise ValueError(
+            f"the dictionary was trained on arrays called {', '.join(map(repr, map(str, strange)))}, which is no site of "
+            "this model: sae.on(model, site='blocks.…') puts it at one."
+        )
     if isinstance(ours, Mapping):
         raise ValueError(
             f"the dictionary was made on the models {', '.join(ours)} together: it does not run on one of them alone."

@@ -315,7 +315,8 @@ class FeatureStore(OpenedStore):
     def on_prompt(self, model: TransformerBridge, text: str) -> PromptView:
         """Which latents fire on a prompt; strengths are relative to the store's maxima."""
         self.check_model(model)
-        return features_on(model, self.dictionary, text).view(self.strongest)
+        exclude = self.manifest["settings"].get("exclude", ())
+        return features_on(model, self.dictionary, text, exclude=exclude).view(self.strongest)
 
     def card(self, latent: int) -> str:
         """The card of one latent as HTML."""

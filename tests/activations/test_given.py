@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import UserDict
+from types import SimpleNamespace
 
 import numpy as np
 import pandas
@@ -99,13 +100,14 @@ def test_what_is_refused(tiny_gpt2, given, sentence):
         harvest(tiny_gpt2, given, HOOK)
 
 
-def test_where_padding_is_also_bos_one_is_bos_and_two_are_refused(tiny_gpt2, monkeypatch):
-    monkeypatch.setattr(tiny_gpt2, "tokenizer", copy.deepcopy(tiny_gpt2.tokenizer))
-    tiny_gpt2.tokenizer.pad_token = "<s>"
-    assert tokenize(tiny_gpt2, torch.tensor([[BOS, 5, 6, BOS]])).mask.tolist() == [[False, True, True, True]]
+def test_where_padding_is_also_bos_one_is_bos_and_two_are_refused(tiny_gpt2):
+    tokenizer = copy.deepcopy(tiny_gpt2.tokenizer)
+    tokenizer.pad_token = "<s>"
+    model = SimpleNamespace(tokenizer=tokenizer, cfg=tiny_gpt2.cfg, begin=tiny_gpt2.begin)
+    assert tokenize(model, torch.tensor([[BOS, 5, 6, BOS]])).mask.tolist() == [[False, True, True, True]]
     for row in ([BOS, BOS, 5, 6], [5, 6, BOS, BOS]):
         with pytest.raises(ValueError, match="begins or ends in two or more of '<s>', which also pads"):
-            tokenize(tiny_gpt2, torch.tensor([row]))
+            tokenize(model, torch.tensor([row]))
 
 
 def test_a_data_set_with_a_text_is_read_as_text(tiny_llama):

@@ -90,3 +90,9 @@ def test_a_folder_of_before_fingerprints_says_what_cannot_be_known(model, sae, t
     for build in builders(model, sae, tmp_path):
         with pytest.warns(UserWarning, match="cannot be known"):
             build(tokens)
+
+
+def test_a_prompt_is_read_as_the_store_was(model, sae, tmp_path):
+    store = sk.FeatureStore.build(model, sae, ["the<|user|>cat", "the dog"], tmp_path / "store", exclude="special")
+    assert store.on_prompt(model, "the<|user|>cat")["counted"] == [False, True, False, True, True]
+    assert sk.features_on(model, sae, "the<|user|>cat").counted.tolist() == [False, True, True, True, True]

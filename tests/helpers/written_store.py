@@ -47,6 +47,7 @@ def write_store(folder: Path, size: int, latents: dict[str, Sequence[Any]]) -> F
             "d_sae": size,
         },
         "settings": {"loss_examples": 4, "most_firings": 100},
+        "given": {},
         "progress": {"counted": 15_000, "excluded": {"bos": 120}},
         "concepts": ["entity.person", "code.bracket"],
         "output_path": None,

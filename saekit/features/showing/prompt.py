@@ -108,8 +108,12 @@ class PromptFeatures:
         return f"<PromptFeatures: {len(self.latents)} latents fire on {counted} counted tokens>"
 
 
-def features_on(model: TransformerBridge, sae: Dictionary, prompt: str) -> PromptFeatures:
+def features_on(
+    model: TransformerBridge, sae: Dictionary, prompt: str, *, exclude: Sequence[str] | str = ()
+) -> PromptFeatures:
     """Which latents of a dictionary fire on which token of a prompt.
+
+    exclude: special tokens that are not counted, by their text; "special": all that the tokenizer has.
 
     A prompt beyond the model's context is cut, with a warning. Raises ValueError for an empty prompt, and for a
     dictionary that was made on another model.
@@ -121,7 +125,7 @@ def features_on(model: TransformerBridge, sae: Dictionary, prompt: str) -> Promp
     if not isinstance(prompt, str) or not prompt:
         raise ValueError(f"features_on needs a prompt, a text of at least one token, found {prompt!r}.")
     began = time.perf_counter()
-    acts = harvest(model, [prompt], sae.reads, long="cut", bos=sae.provenance.prepend_bos)
+    acts = harvest(model, [prompt], sae.reads, long="cut", exclude=exclude, bos=sae.provenance.prepend_bos)
     rows, cut = acts.rows, acts.rows.excluded["cut"]
     tokens, counted = rows.tokens[0].cpu().numpy(), rows.mask[0].cpu().numpy()
     if not counted.any():
