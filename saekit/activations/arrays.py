@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections.abc import Mapping
@@ -33,6 +34,9 @@ def as_array(given: Any, name: str = "x") -> Tensor:
         array = np.asarray(given)
     except ValueError as error:
         raise ValueError(f"{name} is an array whose rows are equally long ({error}).") from error
+    if array.dtype == object:  # such as a frame of nullable numbers
+        with contextlib.suppress(TypeError, ValueError):
+            array = array.astype(np.float64)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} is an array of real numbers, found dtype {array.dtype}.")
     array = array.astype(np.float64) if array.dtype.itemsize > 8 else array

@@ -22,6 +22,7 @@ from saekit.objectives import Batch
 from saekit.training.batches import as_batch, first_scales, joined_batches
 from saekit.training.estimate import Pace
 from saekit.training.learners import Learner
+from saekit.training.learners.learner import first_tokens
 from saekit.training.run import Progress, read_records
 from saekit.training.sources import Stream
 
@@ -144,6 +145,8 @@ class Session:
         with whole_step():
             measured = self.update(batch, self.step % every == 0 or self.step + 1 == self.steps)
             self.step, self.taken = self.step + 1, self.stream.state
+            if self.step == self.steps:
+                measured = [each | worse_than_mean(each) for each in measured]
             self.seconds = time.monotonic() - began
             self.records += self.named(measured)
             if folder is not None and measured:
@@ -176,6 +179,8 @@ class Session:
             for learner in self.learners:
                 sample = self.sample(learner.dictionary.method.sample)
                 learner.initialise(batch if sample is None else sample, self.scales)
+                learner.seen = first_tokens(batch)
+                learner.folded(self.scales, self.stream.provenance, 0)  # what cannot be folded is refused now
         measured = []
         for number, learner in enumerate(self.learners):
             self.stepped = number
@@ -231,3 +236,8 @@ class Session:
             for learner in self.learners:
                 learner.finalise(Batch(reads, writes), self.scales, self.step)
         return [learner.folded(self.scales, self.stream.provenance, tokens) for learner in self.learners]
+
+
+def worse_than_mean(measured: dict[str, float]) -> dict[str, float]:
+    """An entry for the last record where the mean of the activations would reconstruct better."""
+    return {"worse_than_mean": 1.0} if measured["explained_variance"] < 0 else {}
