@@ -27,8 +27,9 @@ from saekit.activations.model_worker import read_parts
 from saekit.activations.tokens import TokenRows, tokenize
 from saekit.corpora import Corpus, load_corpus
 from saekit.engines import check_engine
-from saekit.files import remove_leftovers, write_atomically
+from saekit.files import make_folder, remove_leftovers, write_atomically
 from saekit.files.durations import LONG, TimeLeft, spoken_bytes, spoken_duration
+from saekit.files.locks import writing_in
 from saekit.files.manifests import check_same, write_json
 from saekit.models import ROWS_AT_ONCE, check_site, describe_model, joined, joined_width
 
@@ -144,7 +145,16 @@ class ActivationStore:
             "wanted": tokens,
         }
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
+        with writing_in(folder, "activation store"):
+            return cls._build(model, corpus, folder, described, engine, workers)
+
+    @classmethod
+    def _build(
+        cls, model: Any, corpus: Corpus, folder: Path, described: dict[str, Any], engine: Any, workers: int
+    ) -> ActivationStore:
+        tokens, widths = described["wanted"], described["widths"]
+        dtype = getattr(torch, described["dtype"])
         manifest: dict[str, Any] = described | {"documents": 0, "shards": []}
         if (folder / "manifest.json").is_file():
             manifest = cls.open(folder).manifest

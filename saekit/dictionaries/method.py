@@ -11,6 +11,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from numbers import Integral
 from typing import Any, ClassVar, Self
 
 from saekit.dictionaries.dictionary import Dictionary
@@ -134,7 +135,7 @@ def _plain(name: str, kind: str, value: Any) -> Any:
     if kind.startswith("float") and type(value) is float:
         return value
     found = number(name, value)
-    return int(found) if found.is_integer() and kind.startswith("int") else found
+    return int(found) if found.is_integer() and (kind.startswith("int") or isinstance(value, Integral)) else found
 
 
 def _read(value: Any) -> Any:

@@ -56,7 +56,7 @@ def first_scales(batch: Batch, wiring: Wiring) -> dict[str, float]:
     if all(len(x) > 1 and constant(x) for x in batch.reads.values()):
         read = ", ".join(map(repr, map(str, batch.reads)))
         n = len(next(iter(batch.reads.values())))
-        raise ValueError(f"activations at {read} do not vary: all {n:,} tokens of the first batch are the same.")
+        raise ValueError(f"activations at {read} do not vary: the first {n:,} tokens are all the same.")
     found = {site: _scale(x) for site, x in (dict(batch.reads) | dict(batch.writes)).items()}
     return dict.fromkeys(wiring.sites, next(iter(found.values()))) if wiring.each else found
 

@@ -19,7 +19,7 @@ from saekit.engines import processes
 from saekit.files import NotWritten, append_lines, whole_step, write_atomically
 from saekit.files.checkpoints import below, read_tensors, write_tensors
 from saekit.objectives import Batch
-from saekit.training.batches import as_batch, first_scales, joined_batches
+from saekit.training.batches import as_batch, constant, first_scales, joined_batches
 from saekit.training.estimate import Pace
 from saekit.training.learners import Learner
 from saekit.training.learners.learner import first_tokens
@@ -27,6 +27,7 @@ from saekit.training.run import Progress, read_records
 from saekit.training.sources import Stream
 
 CHECKPOINT_SECONDS = 60.0
+VARIED_TOKENS = 4096
 
 
 class Session:
@@ -175,7 +176,7 @@ class Session:
         """One step of every learner; a measurement of each when they are asked for."""
         batch = self.batch(taken)
         if not self.scales:  # the first batch says how large activations are
-            self.scales = first_scales(batch, self.wiring)
+            self.scales = first_scales(self.varied(batch), self.wiring)
             for learner in self.learners:
                 sample = self.sample(learner.dictionary.method.sample)
                 learner.initialise(batch if sample is None else sample, self.scales)
@@ -204,6 +205,11 @@ class Session:
         for site, x in (dict(batch.reads) | dict(batch.writes)).items():
             before = [self.recent[site]] if site in self.recent and len(x) < self.wanted else []
             self.recent[site] = torch.cat([*before, x])[-self.wanted :]
+
+    def varied(self, batch: Batch) -> Batch:
+        """The first batch, or where all of its tokens are the same more of them."""
+        reads = batch.flat().reads.values()
+        return batch if not all(map(constant, reads)) else self.sample(VARIED_TOKENS) or batch
 
     def sample(self, tokens: int) -> Batch | None:
         """The first tokens of the stream, read for themselves, so that a resumed run trains on what it would have."""

@@ -150,9 +150,9 @@ def test_a_run_is_opened(tmp_path):
     train(20, tmp_path / "part", callback=stop_at(9))
     part = sk.Run.open(tmp_path / "part")
     assert not part.finished and len(part.records) == 9
-    with pytest.raises(ValueError, match="part is not finished: call sk.train with it again first"):
+    with pytest.raises(ValueError, match=r"part is not finished: call sk.train with it again first"):
         _ = part.dictionary
-    with pytest.raises(ValueError, match="nowhere holds no run: its config.json is missing"):
+    with pytest.raises(ValueError, match=r"nowhere holds no run: its config.json is missing"):
         sk.Run.open(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="dictionary holds no run: its config.json is missing or another's"):
+    with pytest.raises(ValueError, match=r"dictionary holds no run: its config.json is missing or another's"):
         sk.Run.open(tmp_path / "a" / "dictionary")
