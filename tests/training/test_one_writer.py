@@ -1,4 +1,4 @@
-"""One process writes a run's folder, or a store's; whoever comes second is told who is there; torchrun is one writer."""
+"""One process writes a run's folder, or a store's: who comes second is told who is there; torchrun is one writer."""
 
 from __future__ import annotations
 
