@@ -8,8 +8,9 @@ have k entries, ``k`` is set and ``values.view(n, k)`` is free. An entry may hol
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, NoReturn
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -156,25 +157,47 @@ class SparseCodes:
         dense = self.values.new_zeros(len(self.offsets) - 1, len(wanted))
         return dense.index_put((self.rows[entry], column), self.values[entry]).view(*self.shape, len(wanted))
 
-    def __getitem__(self, key: slice | int | Tensor) -> SparseCodes:
-        """Rows along the first leading dimension: a slice, an index, positions or a mask."""
-        picked = torch.arange(self.shape[0], device=self.offsets.device)[key]
-        shape = (*picked.shape, *self.shape[1:])
-        inner = math.prod(self.shape[1:])
-        rows = (picked.reshape(-1, 1) * inner + torch.arange(inner, device=picked.device)).reshape(-1)
+    def __getitem__(self, key: Any) -> SparseCodes:
+        """Tokens by their place in the leading shape, as of a tensor of that shape: slices, indices, positions, masks,
+        several of them in a tuple. Raises IndexError for a place that is not there."""
+        places = torch.arange(len(self.offsets) - 1, device=self.offsets.device).view(self.shape)
+        if isinstance(key, slice) and key.step is not None and key.step < 0:  # which torch does not know
+            key = list(range(*key.indices(len(self))))
+        if isinstance(key, list):
+            key = torch.tensor(key, device=places.device)
+        elif isinstance(key, tuple) and sum(part is not None and part is not ... for part in key) > len(self.shape):
+            raise IndexError(
+                f"codes of shape {self.shape} are indexed by token, found {key}: latents are picked by z.latent([…])."
+            )
+        picked = places[key]
+        rows = picked.reshape(-1)
         counts = self.counts[rows]
         offsets = _offsets(counts)
         entries = torch.arange(int(offsets[-1]), device=rows.device)
         entries = entries + torch.repeat_interleave(self.offsets[rows] - offsets[:-1], counts)
+        shape = tuple(picked.shape)
         return replace(self, values=self.values[entries], indices=self.indices[entries], offsets=offsets, shape=shape)
+
+    def __iter__(self) -> Iterator[SparseCodes]:
+        return (self[i] for i in range(len(self)))
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("the code of one token has no length; a tensor of codes is given by z.to_dense().")
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        """The whole code with its zeros, as NumPy asks for it: large. Raises ValueError where no copy is wanted."""
+        if copy is False:
+            raise ValueError("codes become a dense array by a copy: leave copy=False out.")
+        dense = self.to_dense().detach().cpu()
+        dense = dense.float() if dense.dtype == torch.bfloat16 else dense  # which NumPy does not know
+        return dense.numpy() if dtype is None else dense.numpy().astype(dtype)
 
     def keep(self, entries: Bool[Tensor, " entries"]) -> SparseCodes:
         """The same rows with those entries alone for which the mask is true."""
         offsets = offsets_of(self.rows[entries], len(self.offsets) - 1)
         return replace(self, values=self.values[entries], indices=self.indices[entries], offsets=offsets, k=None)
-
-    def __len__(self) -> int:
-        return self.shape[0]
 
     # -- changing ----------------------------------------------------------------------------------------------------
 
@@ -220,6 +243,20 @@ class SparseCodes:
             indices=self.indices.to(device=device),
             offsets=self.offsets.to(device=device),
         )
+
+    def _no_operator(self, *other: Any) -> NoReturn:
+        raise TypeError(
+            "codes are compared and computed with by their entries, z.values > 1, or as the dense tensor z.to_dense()."
+        )
+
+    __lt__ = __le__ = __gt__ = __ge__ = __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _no_operator
+    __truediv__ = __matmul__ = __neg__ = __abs__ = __bool__ = _no_operator
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, int | float | Tensor):
+            self._no_operator()
+        return self is other
 
     def __repr__(self) -> str:
         rows = "ragged" if self.k is None else f"k={self.k}"

@@ -19,9 +19,13 @@ AT_ONCE = 2**16
 
 
 class ArrayStream:
-    """Batches of an array [n, d] (see arrays), or of several with the same rows by site; every pass in a new seeded order; what is
-    left joins the next. labels: [n, concepts], a column more. ``left_out`` rows are of a norm above
-    ``max_norm_multiple`` times the median (see outliers)."""
+    """Batches of an array [n, d] (see arrays), or of several with the same rows by site; every pass in a new seeded
+    order; what is left joins the next. ``left_out`` rows are of a norm above ``max_norm_multiple`` times the median
+    (see outliers).
+
+    labels:  [n, concepts], a column more.
+    made_on: the model, its hash and the corpus, where the activations are known to be theirs.
+    """
 
     models: Mapping[str, Any] | None = None
 
@@ -49,13 +53,13 @@ class ArrayStream:
             if len(self.arrays[site]) != len(self):
                 raise ValueError(f"there are {len(self)} rows of {first!r} and {len(self.arrays[site])} of {site!r}.")
         self.batch_size = check_batch_size(batch_size)
-        found: dict[str, Tensor] = {}
+        sizes: dict[str, Tensor] = {}
         for site, array in self.arrays.items():
             for start in range(0, len(array), AT_ONCE):
                 check_finite(array[start : start + AT_ONCE], site, start // batch_size)
             if max_norm_multiple:
-                found[site] = torch.cat([norms(array[at : at + AT_ONCE]) for at in range(0, len(array), AT_ONCE)])
-        stay = usual(found, max_norm_multiple)
+                sizes[site] = torch.cat([norms(array[at : at + AT_ONCE]) for at in range(0, len(array), AT_ONCE)])
+        stay = usual(sizes, max_norm_multiple)
         self.kept = None if stay is None else stay.nonzero()[:, 0].cpu()  # rows that are not left out
         self.left_out = 0 if self.kept is None else len(self) - len(self.kept)
         self.max_norm_multiple, self.made_on = max_norm_multiple, made_on

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ def as_array(given: Any, name: str = "x") -> Tensor:
     if isinstance(given, Tensor):
         if given.is_complex():
             raise ValueError(f"{name} is an array of real numbers, found {given.dtype}.")
-        return given.detach()
+        return given.detach().byte() if given.dtype == torch.bool else given.detach()
     if isinstance(given, str | os.PathLike):
         given = _mapped(Path(given), name)
     if not hasattr(given, "__array__") and not isinstance(given, list | tuple):
@@ -35,9 +36,13 @@ def as_array(given: Any, name: str = "x") -> Tensor:
         array = np.asarray(given)
     except ValueError as error:
         raise ValueError(f"{name} is an array whose rows are equally long ({error}).") from error
+    if array.dtype == object:  # such as a frame of nullable numbers
+        with contextlib.suppress(TypeError, ValueError):
+            array = array.astype(np.float64)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} is an array of real numbers, found dtype {array.dtype}.")
-    array = array.astype(np.float64) if array.dtype.itemsize > 8 else array
+    if array.dtype == bool or array.dtype.itemsize > 8:
+        array = array.astype(np.uint8 if array.dtype == bool else np.float64)
     array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nobody writes into it

@@ -30,9 +30,10 @@ from saekit.activations.source import Readable, in_parts, read_source, texts_of
 from saekit.activations.tokens import TokenRows, tokenize
 from saekit.corpora import Document
 from saekit.engines import check_engine
-from saekit.files import remove_leftovers, write_atomically
+from saekit.files import make_folder, remove_leftovers, write_atomically
 from saekit.files.arguments import whole
 from saekit.files.durations import LONG, TimeLeft, spoken_bytes, spoken_duration
+from saekit.files.locks import writing_in
 from saekit.files.manifests import check_same, warn_of_unknown, write_json
 from saekit.files.paths import resolved, shown
 from saekit.files.roles import ACTIVATIONS, CORPUS, MODEL, SITE, check_roles
@@ -169,7 +170,22 @@ class ActivationStore:
             "given": {"text": corpus.fingerprint, "model": fingerprint_model(model)},
         }
         folder = resolved(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
+        with writing_in(folder, "activation store"):
+            return cls._build(model, corpus, folder, described, engine, workers)
+
+    @classmethod
+    def _build(
+        cls,
+        model: Any,
+        corpus: Corpus | GivenTokens,
+        folder: Path,
+        described: dict[str, Any],
+        engine: Any,
+        workers: int,
+    ) -> ActivationStore:
+        tokens, widths = described["wanted"], described["widths"]
+        dtype = getattr(torch, described["dtype"])
         manifest: dict[str, Any] = described | {"documents": 0, "shards": [], "read": what_was_read(model, 0, 0, {})}
         if (folder / "manifest.json").is_file():
             manifest = {"exclude": [], "context": None} | cls.open(folder).manifest

@@ -7,17 +7,31 @@ others.
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, ClassVar
+from numbers import Integral
+from typing import Any, ClassVar, Self
 
 from saekit.dictionaries.dictionary import Dictionary
 from saekit.dictionaries.wiring import Wiring
-from saekit.files.choices import unknown
+from saekit.files.arguments import number, whole
+from saekit.files.choices import no_argument, unknown
 from saekit.files.roles import METHOD
 from saekit.objectives import NEEDS
 
+NUMBERS = ("int", "float", "int | None", "float | None")
+MEANT = {
+    **dict.fromkeys(("n_latents", "num_latents", "n_features", "dict_size", "d_hidden", "width", "latents"), "d_sae"),
+    **dict.fromkeys(
+        ("expansion", "expansion_factor"),
+        "d_sae= is the number of latents itself, the expansion times the site's width",
+    ),
+    **dict.fromkeys(("l1_coefficient", "l1_coeff", "l1"), "sparsity_weight"),
+    "n_steps": "steps",
+}
+"""What other libraries call fields, and what they are called here."""
 LEARNERS = ("gradient", "growing", "fit")
 
 
@@ -58,9 +72,21 @@ class Method(ABC):
             raise TypeError(f"saekit has a method {cls.__name__!r}, whose files would be read as yours: rename yours.")
         Method.known[cls.__name__] = cls
 
+    def __new__(cls, *given: Any, **keywords: Any) -> Self:
+        """Raises TypeError for a keyword that is no field, naming the closest."""
+        taken = inspect.signature(cls.__init__).parameters
+        if not any(each.kind is each.VAR_KEYWORD for each in taken.values()):
+            for name in keywords:
+                if name not in taken:
+                    raise TypeError(no_argument(cls.__name__, name, list(taken)[1:], MEANT))
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
-        if self.d_sae < 1:
-            raise ValueError(f"d_sae must be at least 1, found {self.d_sae}.")
+        for f in fields(self):
+            object.__setattr__(
+                self, f.name, _plain(f.name, str(getattr(f.type, "__name__", f.type)), getattr(self, f.name))
+            )
+        whole("d_sae", self.d_sae)
 
     @abstractmethod
     def build(self, wiring: Wiring, widths: Mapping[str, int]) -> Dictionary:
@@ -101,6 +127,17 @@ def _check_declared(method: type[Method]) -> None:
             raise TypeError(unknown(f"{method.__name__}.needs cannot name", need, NEEDS))
     if method.learner not in LEARNERS:
         raise TypeError(unknown(f"{method.__name__}.learner cannot be", method.learner, LEARNERS))
+
+
+def _plain(name: str, kind: str, value: Any) -> Any:
+    """A number as Python's own: NumPy's, a tensor's, a whole float where a whole number is wanted. Raises TypeError for
+    what is none; what its bounds are is the method's to say."""
+    if kind not in NUMBERS or value is None or type(value) is int:
+        return value
+    if kind.startswith("float") and type(value) is float:
+        return value
+    found = number(name, value)
+    return int(found) if found.is_integer() and (kind.startswith("int") or isinstance(value, Integral)) else found
 
 
 def _read(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -37,3 +37,15 @@ def checked(what: str, given: T, known: Collection[Any]) -> T:
     if not isinstance(given, str) or given not in known:
         raise ValueError(unknown(f"{what} cannot be", given, known))
     return given
+
+
+def no_argument(who: str, given: str, known: Collection[str], meant: Mapping[str, str]) -> str:
+    """Such as "train takes no learning_rate=: it is called lr= here."
+
+    meant: names that are used elsewhere, and what they are here: another name, or words."""
+    said = meant.get(given)
+    here = said if said in known or " " in (said or "") else closest(given, known, 0.6)
+    if here is None:
+        return f"{who} takes no {given}=; it takes {', '.join(known)}."
+    called = f"it is called {here}= here" if here in known else here
+    return f"{who} takes no {given}=: {called}."

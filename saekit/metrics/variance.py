@@ -96,8 +96,8 @@ class ExplainedVariance(Metric):
         n, spread = self.all.n - rest.n, self.all.spread
         said = (
             f"{100 * n / self.all.n:.2g} % of the counted tokens ({n:,} of {self.all.n:,}, of norm "
-            f"{2 ** (place / BINS):.3g} and more) hold {100 * (1 - rest.spread / spread):.4g} % of the variance: this is "
-            "the number without them"
+            f"{2 ** (place / BINS):.3g} and more) hold {100 * (1 - rest.spread / spread):.4g} % of the variance: "
+            "this is the number without them"
         )
         value = 1 - rest.error / rest.spread if rest.spread > 0 else float("nan")
         return Explained([whole, Number("explained variance of the rest", value, said)])

@@ -23,7 +23,7 @@ from saekit.corpora import Corpus, load_corpus
 from saekit.dictionaries import Method, Wiring
 from saekit.engines import processes
 from saekit.models import load_model
-from saekit.training.folder import of_contract_1
+from saekit.training.folder import of_contract_1, written_config
 from saekit.training.loop import train
 
 
@@ -77,6 +77,11 @@ def read_config(path: Path) -> dict[str, Any]:
 def train_config(config: dict[str, Any], out: Path, device: str):
     """The run that a config describes, in the folder `out`."""
     source, described = config["source"], config["configuration"]
+    if config.get("gone_on_at") and written_config(out).get("gone_on_at") != config["gone_on_at"]:
+        raise ValueError(
+            f"this run went on at {config['gone_on_at'][-1]:,} tokens, which one call does not do again: call sk.train "
+            "with these tokens first, and then with all of them."
+        )
     several = isinstance(described, list)
     methods = [Method.from_json(each) for each in (described if several else [described])]
     rates = config["lr"] if isinstance(config["lr"], list) else [config["lr"]]

@@ -49,11 +49,22 @@ def _padded(x: Tensor, length: int) -> Tensor:
 
 
 def first_scales(batch: Batch, wiring: Wiring) -> dict[str, float]:
-    """The root mean square a dimension of each site's activations around their mean; 1 where they are constant."""
+    """The root mean square a dimension of each site's activations around their mean; 1 where they are constant.
+
+    Raises ValueError where all that is read is constant: there is nothing to learn."""
     batch = batch.flat()
+    if all(len(x) > 1 and constant(x) for x in batch.reads.values()):
+        read = ", ".join(map(repr, map(str, batch.reads)))
+        n = len(next(iter(batch.reads.values())))
+        raise ValueError(f"activations at {read} do not vary: the first {n:,} tokens are all the same.")
     found = {site: _scale(x) for site, x in (dict(batch.reads) | dict(batch.writes)).items()}
     return dict.fromkeys(wiring.sites, next(iter(found.values()))) if wiring.each else found
 
 
+def constant(x: Tensor) -> bool:
+    """Whether all rows are the same, in which case their differences from the mean are rounding."""
+    return bool((x == x[:1]).all())
+
+
 def _scale(x: Tensor) -> float:
-    return float((x - x.mean(0)).square().mean().sqrt()) or 1.0
+    return 1.0 if constant(x) else float((x - x.mean(0)).square().mean().sqrt()) or 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,26 +14,27 @@ from torch import Tensor
 
 from saekit.activations import ArrayStream
 from saekit.dictionaries import Method
-from saekit.files import remove_leftovers
+from saekit.files import make_folder, remove_leftovers
 from saekit.files.manifests import check_same, write_json
 from saekit.training.learners import GradientLearner
+from saekit.training.run import is_finished, places
 from saekit.training.session import Session
 from saekit.training.settings import Settings
 from saekit.training.sources import Source, Stream
 
+CHECKPOINT, END = "checkpoint.safetensors", "end.safetensors"
+"""The state that an interrupted run goes on from, and the one that a finished run was left in."""
 CONTRACT = 2
 """Of methods, dictionaries and checkpoints. 1: before encoders and decoders were modules."""
 
 
-def places(folder: Path, count: int) -> list[Path]:
-    """Where the dictionaries of a run go: dictionary/, or dictionaries/0, 1, …"""
-    return [folder / "dictionary"] if count == 1 else [folder / "dictionaries" / str(number) for number in range(count)]
-
-
 def describe(session: Session, source: Source, settings: Settings, methods: Sequence[Method], several: bool) -> Any:
-    """The CONFIG of a run: everything that decides its result."""
+    """The CONFIG of a run: everything that decides its result. settings: also those of another number of steps."""
     described = [method.to_json() for method in methods]
-    rates = [learner.lr if isinstance(learner, GradientLearner) else None for learner in session.learners]
+    rates = [
+        settings.rate(learner.dictionary.method.d_sae) if isinstance(learner, GradientLearner) else None
+        for learner in session.learners
+    ]
     schedule = settings.lengths()
     return {
         "contract": CONTRACT,
@@ -77,12 +79,28 @@ def _digest(array: Tensor) -> str:
     ).hexdigest()
 
 
+def written_config(folder: Path) -> dict[str, Any]:
+    """The config.json that is there; {} where there is none."""
+    file = folder / "config.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def former_ends(folder: Path, tokens: int) -> list[int]:
+    """The tokens at which the run of a folder had ended and went on, or will where it is to have more tokens now."""
+    config = written_config(folder)
+    ends = list(config.get("gone_on_at", []))
+    goes_on = (folder / END).is_file() and config.get("tokens", tokens) < tokens
+    return [*ends, config["tokens"]] if goes_on else ends
+
+
 def open_folder(folder: Path, config: dict[str, Any], resume: bool, count: int) -> bool:
-    """Write config.json, or hold it against the one that is there; does the folder hold a finished run?"""
+    """Write config.json, or hold it against the one that is there; does the folder hold a finished run?
+
+    config: with "gone_on_at" where the run goes on from a former end, whose files then step aside."""
     file, dictionaries = folder / "config.json", places(folder, count)
     if file.is_file() and resume:
-        before, now = json.loads(file.read_text(encoding="utf-8")), config
-        finished = all((place / "config.json").is_file() for place in dictionaries)
+        before, now = written_config(folder), config
+        finished = is_finished(folder, before, dictionaries)
         if before.get("contract", 1) != CONTRACT:
             before = of_contract_1(before)
             if not finished:
@@ -102,6 +120,26 @@ def open_folder(folder: Path, config: dict[str, Any], resume: bool, count: int) 
         remove_leftovers(place)
     write_json(file, config)
     return False
+
+
+def go_on(folder: Path, config: dict[str, Any], shorter: dict[str, Any], count: int) -> bool:
+    """Where a finished run is to have more tokens than ``shorter``, its own config, make of it one that is not
+    finished: ``config`` takes the place of ``shorter``, its dictionary goes to ends/<tokens>, its last state is the
+    checkpoint. Whether that was so; a call that was killed in it is gone on with."""
+    there, places_of_it = written_config(folder), places(folder, count)
+    begins = there.get("tokens") == shorter["tokens"]
+    if not (folder / END).is_file() or not (begins or not is_finished(folder, there, places_of_it)):
+        return False
+    if begins:
+        open_folder(folder, shorter, True, count)  # what else differs is an error
+        write_json(folder / "config.json", config)
+    aside = folder / "ends" / str(shorter["tokens"])
+    make_folder(aside)
+    for name in ("dictionary", "dictionaries"):
+        if (folder / name).exists():
+            os.replace(folder / name, aside / name)
+    os.replace(folder / END, folder / CHECKPOINT)
+    return True
 
 
 def of_contract_1(before: dict[str, Any]) -> dict[str, Any]:

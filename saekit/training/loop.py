@@ -8,8 +8,12 @@ latent is dead when it has not fired for min(10M, 5 % of the run's) tokens.
 
 from __future__ import annotations
 
+import inspect
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +27,15 @@ from saekit.activations.outliers import USUAL
 from saekit.corpora import Corpus
 from saekit.dictionaries import Dictionary, Method, Wiring, read_dictionary
 from saekit.engines import processes
-from saekit.files.paths import resolved
+from saekit.files import make_folder
+from saekit.files.arguments import whole
+from saekit.files.choices import no_argument
+from saekit.files.locks import writing_in
 from saekit.metrics import measure_latent_max
-from saekit.training.folder import describe, open_folder, places
-from saekit.training.learners import make_learner
-from saekit.training.run import Progress, Run, read_records
+from saekit.training.arguments import MEANT, length, methods_in, optional, precision, rate, times
+from saekit.training.folder import CHECKPOINT, END, describe, former_ends, go_on, open_folder, written_config
+from saekit.training.learners import FitLearner, Learner, make_learner
+from saekit.training.run import Progress, Run, is_finished, places, read_records
 from saekit.training.session import Session
 from saekit.training.settings import Settings, default_dtype, weights_dtype
 from saekit.training.sources import Source
@@ -60,7 +68,7 @@ def train(
     exclude: Sequence[str] | str = (),
     context: int | None = None,
     max_norm_multiple: float | None = USUAL,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     device: str | torch.device | None = None,
     seed: int = 0,
     callback: Callable[[Progress], Any] | None = None,
@@ -75,7 +83,9 @@ def train(
     site:     a site, several (a crosscoder), or a ``sk.Wiring`` (``sk.Wiring.transcoder(2)``).
     method:   such as ``sk.TopK(d_sae=1024, k=16)``; or a list of them, which learn side by side on one pass over the
               model, each exactly as it would alone; ``run.dictionaries`` has them in order.
-    tokens:   counted tokens to train on (default: one pass over an array or a store).
+    tokens:   counted tokens to train on (default: one pass over an array or a store). A finished run in ``out`` whose
+              tokens alone have grown goes on: the learning rate rises again, and falls at the new end; the dictionary
+              of the former end is kept in ends/<tokens>.
     warm_up, decay: tokens over which the learning rate rises, and falls at the end.
     dead_after: tokens without a firing after which a latent is dead.
     labels:   for methods that need them: concepts of the corpus by name, or an array [n, concepts] beside an array.
@@ -96,20 +106,23 @@ def train(
     activations or the loss are not finite.
     """
     if former:
-        raise TypeError(
-            "train's configuration= is called method now."
-            if "configuration" in former
-            else f"train takes no {next(iter(former))}=; see help(sk.train)."
-        )
-    methods = _methods(method)
-    _check_numbers(tokens, batch_size, lr, warm_up, decay, dead_after, dtype, kernels)
+        raise TypeError(no_argument("train", next(iter(former)), ARGUMENTS, MEANT))
+    methods = methods_in(method)
+    checked(kernels, CHOICES, "kernels")
+    tokens, lr = optional(whole, "tokens", tokens), optional(rate, "lr", lr)
+    batch_size, dead_after = whole("batch_size", batch_size), optional(whole, "dead_after", dead_after)
+    warm_up, decay = (optional(length, name, each) for name, each in (("warm_up", warm_up), ("decay", decay)))
+    multiple, seed = optional(times, "max_norm_multiple", max_norm_multiple), whole("seed", seed, 0)
+    kind = precision(dtype)
     source = Source.of(model, corpus, labels, exclude, context)
     wiring, tokens, where = source.wiring(site), source.tokens(tokens), source.device(device)
     if all(each.learner == "fit" for each in methods):  # they take all tokens at once
         batch_size = tokens
     if batch_size < processes.count():
         raise ValueError(f"batch_size={batch_size} is less than a token for each of {processes.count()} processes.")
-    stream = source.stream(wiring, methods, batch_size, seed, max_norm_multiple)
+    stream = source.stream(wiring, methods, batch_size, seed, multiple)
+    folder = None if out is None else resolved(out, "out")
+    ends = former_ends(folder, tokens) if folder is not None and resume else []
     settings = Settings(
         steps=max(1, tokens // batch_size),
         batch_size=batch_size,
@@ -119,33 +132,64 @@ def train(
         dead_after=dead_after,
         seed=seed,
         device=where,
-        dtype=dtype or default_dtype(where),
+        dtype=kind or default_dtype(where),
         kernels=kernels,
+        begun=ends[-1] // batch_size if ends else 0,
     )
     learners = [make_learner(each, wiring, stream.widths, settings) for each in methods]
     _warn_of_narrow(methods, stream.widths)
     session = Session(stream, learners, tokens, batch_size, seed)
-    folder = None if out is None else resolved(out, "out")
-    if folder is not None:
-        config = describe(session, source, settings, methods, not isinstance(method, Method))
-        if (done := _begin(session, folder, config, resume, settings)) is not None:
-            return done
+    if folder is None:
+        return _trained(session, source, folder, callback)
+    several = not isinstance(method, Method | Mapping)
+    config = describe(session, source, settings, methods, several)
+    with _writer(folder, tokens, len(methods)):
+        if ends:
+            config["gone_on_at"] = ends
+            till_then = replace(settings, steps=max(1, ends[-1] // batch_size))
+            before = {"tokens": ends[-1]} | ({"gone_on_at": ends[:-1]} if ends[1:] else {})
+            shorter = describe(session, source, till_then, methods, several) | before
+            if processes.first() and go_on(folder, config, shorter, len(methods)):
+                lengths = settings.lengths()
+                print(
+                    f"goes on from {ends[-1]:,} to {tokens:,} tokens: the learning rate rises again, over "
+                    f"{lengths['warm_up']:,} tokens, and falls over the last {lengths['decay']:,}."
+                )
+        done = _begin(session, folder, config, resume, settings)
+        return done or _trained(session, source, folder, callback)
+
+
+def _writer(folder: Path, tokens: int, count: int) -> AbstractContextManager[None]:
+    """The folder held by this process, or by the first of those that train together; a finished run is only read."""
+    there = written_config(folder)
+    is_read = there.get("tokens", 0) >= tokens and is_finished(folder, there, places(folder, count))
+    if is_read or not processes.first():
+        return nullcontext()
+    make_folder(folder)
+    return writing_in(folder, "run")
+
+
+def _trained(session: Session, source: Source, folder: Path | None, callback: Callable[[Progress], Any] | None) -> Run:
     finished = session.run(folder, callback)
-    _say_left_out(session)
+    if processes.first():
+        _say(session, finished)
     dictionaries = session.folded()
     if finished:
-        finished = _finish(source, dictionaries, folder, min(tokens, LATENT_MAX_TOKENS))
+        finished = _finish(source, dictionaries, folder, session)
     return Run(dictionaries, session.records, folder, finished)
+
+
+ARGUMENTS = [name for name in inspect.signature(train).parameters if name != "former"]
 
 
 def _begin(session: Session, folder: Path, config: Any, resume: bool, settings: Settings) -> Run | None:
     """Open the folder of a run: what it holds where that run is finished; else None, and the session goes on from the
     checkpoint there, or begins. Of processes that train together the first opens it, and all of them must see it."""
-    checkpoint, count = folder / "checkpoint.safetensors", len(session.learners)
+    checkpoint, count = folder / CHECKPOINT, len(session.learners)
     whole = torch.tensor(processes.first() and open_folder(folder, config, resume, count)).int()
     if bool(processes.from_process(whole, 0)):
-        if processes.first():  # a run that was killed right after its dictionary was saved
-            checkpoint.unlink(missing_ok=True)
+        if processes.first() and checkpoint.is_file():  # a run that was killed right after its dictionary was saved
+            _keep_end(folder, session.learners)
         kind = weights_dtype(settings.dtype)
         done = [read_dictionary(place, kind).to(settings.device) for place in places(folder, count)]
         return Run(done, read_records(folder / "metrics.jsonl"), folder)
@@ -156,57 +200,51 @@ def _begin(session: Session, folder: Path, config: Any, resume: bool, settings: 
     return None
 
 
-def _methods(method: Any) -> list[Method]:
-    methods = list(method) if isinstance(method, Sequence) and not isinstance(method, str) else [method]
-    if not methods or not all(isinstance(each, Method) for each in methods):
-        hint = ""
-        if isinstance(method, type) and issubclass(method, Method):
-            hint = f" (call it: {method.__name__}(d_sae=…))"
-        raise ValueError(
-            f"train takes a method such as sk.TopK(d_sae=1024, k=16), or a list of them, found {method!r}{hint}."
-        )
-    return methods
-
-
-def _check_numbers(
-    tokens: Any, batch_size: Any, lr: Any, warm_up: Any, decay: Any, dead_after: Any, dtype: Any, kernels: str
-) -> None:
-    checked(kernels, CHOICES, "kernels")
-    if dtype not in (None, torch.float32, torch.float64, torch.bfloat16):
-        raise ValueError(f"dtype is torch.float32, torch.float64 or torch.bfloat16, found {dtype}.")
-    lengths = {"tokens": tokens, "batch_size": batch_size, "dead_after": dead_after}
-    for name, value in lengths.items():
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1, found {value}.")
-    for name, value in {"warm_up": warm_up, "decay": decay}.items():
-        if value is not None and value < 0:
-            raise ValueError(f"{name} is a number of tokens from 0, found {value}.")
-    if lr is not None and not lr > 0:
-        raise ValueError(f"lr must be above 0, found {lr}; leave it out for the default.")
-
-
-def _finish(source: Source, dictionaries: list[Dictionary], folder: Path | None, tokens: int) -> bool:
+def _finish(source: Source, dictionaries: list[Dictionary], folder: Path | None, session: Session) -> bool:
     """Measure ``latent_max``, and save; False when it was stopped."""
+    tokens = min(session.tokens, LATENT_MAX_TOKENS)
     try:
         for dictionary in dictionaries:
             _measure_latent_max(source, dictionary, tokens)
         if folder is not None and processes.first():
             for dictionary, place in zip(dictionaries, places(folder, len(dictionaries)), strict=True):
                 dictionary.save(place)
-            (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+            _keep_end(folder, session.learners)
     except KeyboardInterrupt:
         print("stopped while latent_max was measured; what was trained is kept.")
         return False
     return True
 
 
-def _say_left_out(session: Session) -> None:
-    stream = session.stream
-    if stream.left_out and processes.first():
+def _keep_end(folder: Path, learners: Sequence[Learner]) -> None:
+    """The last state, from which the run can go on with more tokens; a fit, which takes all at once, cannot."""
+    if any(isinstance(learner, FitLearner) for learner in learners):
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    else:
+        os.replace(folder / CHECKPOINT, folder / END)
+
+
+def _say(session: Session, finished: bool) -> None:
+    """What a run has to say of itself, once."""
+    stream, last = session.stream, session.records[-len(session.learners) :]
+    if stream.left_out:
         where = "rows of the array" if isinstance(stream, ArrayStream) else "tokens"
         print(
             f"left out {stream.left_out:,} {where}, whose norm is above {stream.max_norm_multiple:g} times the median "
             f"(max_norm_multiple={stream.max_norm_multiple:g}; None leaves none out)."
+        )
+    worse = [
+        (record, learner)
+        for record, learner in zip(last, session.learners, strict=False)
+        if "worse_than_mean" in record
+    ]
+    if finished and worse:
+        record, learner = min(worse, key=lambda each: each[0]["explained_variance"])
+        rate = getattr(learner, "lr", None)
+        print(
+            f"training ended worse than the mean: with x̂ = the mean of the activations the error would be smaller "
+            f"(explained variance {record['explained_variance']:.3g})"
+            + (f"; try a smaller lr (now {rate:g}) or more tokens." if rate is not None else ".")
         )
 
 

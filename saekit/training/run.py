@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from saekit.dictionaries import Dictionary
+import torch
+
+from saekit.dictionaries import Dictionary, read_dictionary
 from saekit.files.roles import RUN
 
 if TYPE_CHECKING:
@@ -30,9 +32,10 @@ class Progress:
 class Run:
     """What was trained, and how it got there.
 
-    dictionaries: in the order of the configurations; ``dictionary`` is the one of a run of one.
-    records:  one a measured step: tokens, seconds, loss, explained_variance, l0, dead; of several dictionaries one
-              each, told apart by ``dictionary``, its number.
+    dictionaries: in the order of the methods; ``dictionary`` is the one of a run of one.
+    records:  one a measured step: tokens, seconds, loss, explained_variance, l0, dead; ``left_out`` where tokens of
+              huge norm were, ``worse_than_mean`` in the last one where x̂ ends worse than the mean of the activations;
+              of several dictionaries one each, told apart by ``dictionary``, its number.
     out:      the run's folder (config.json, metrics.jsonl, checkpoint, dictionary/ or dictionaries/0, 1, …), or None.
     finished: False when it was stopped; the same call goes on from there.
     """
@@ -43,9 +46,28 @@ class Run:
     out: Path | None = None
     finished: bool = True
 
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """The run of a folder, as it stands there: of one that is not finished its records alone.
+
+        Raises ValueError for a folder that holds none."""
+        folder = resolved(folder)
+        try:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            several, kind = isinstance(config["configuration"], list), getattr(torch, config["dtype"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{folder} holds no run: its config.json is missing or another's ({error!r}).") from error
+        there = places(folder, len(config["configuration"]) if several else 1)
+        finished = is_finished(folder, config, there)
+        kind = torch.float32 if kind == torch.bfloat16 else kind
+        done = [read_dictionary(place, kind) for place in there] if finished else []
+        return cls(done, read_records(folder / "metrics.jsonl"), folder, finished)
+
     @property
     def dictionary(self) -> Dictionary:
         """The one of a run of one. Raises ValueError where there are several."""
+        if not self.dictionaries:
+            raise ValueError(f"the run in {self.out} is not finished: call sk.train with it again first.")
         if len(self.dictionaries) > 1:
             raise ValueError(
                 f"this run trained {len(self.dictionaries)} dictionaries: take run.dictionaries[0] or another."
@@ -63,6 +85,21 @@ class Run:
         from saekit.plots import training_curve
 
         return training_curve(self.metrics)._repr_mimebundle_(**keywords)
+
+
+def places(folder: Path, count: int) -> list[Path]:
+    """Where the dictionaries of a run go: dictionary/, or dictionaries/0, 1, …"""
+    return [folder / "dictionary"] if count == 1 else [folder / "dictionaries" / str(number) for number in range(count)]
+
+
+def is_finished(folder: Path, config: Mapping[str, Any], there: Sequence[Path]) -> bool:
+    """Whether its dictionaries are there, and of a run that goes on those of its new end."""
+    if not all((place / "config.json").is_file() for place in there):
+        return False
+    if not config.get("gone_on_at"):
+        return True
+    made = json.loads((there[0] / "config.json").read_text(encoding="utf-8"))["provenance"]["tokens"]
+    return made > config["gone_on_at"][-1]
 
 
 def read_records(file: Path, until: int | None = None) -> list[dict[str, float]]:

@@ -19,13 +19,15 @@ from saekit.engines import processes
 from saekit.files import NotWritten, append_lines, whole_step, write_atomically
 from saekit.files.checkpoints import below, read_tensors, write_tensors
 from saekit.objectives import Batch
-from saekit.training.batches import as_batch, first_scales, joined_batches
+from saekit.training.batches import as_batch, constant, first_scales, joined_batches
 from saekit.training.estimate import Pace
 from saekit.training.learners import Learner
+from saekit.training.learners.learner import first_tokens
 from saekit.training.run import Progress, read_records
 from saekit.training.sources import Stream
 
 CHECKPOINT_SECONDS = 60.0
+VARIED_TOKENS = 4096
 
 
 class Session:
@@ -144,6 +146,8 @@ class Session:
         with whole_step():
             measured = self.update(batch, self.step % every == 0 or self.step + 1 == self.steps)
             self.step, self.taken = self.step + 1, self.stream.state
+            if self.step == self.steps:
+                measured = [each | worse_than_mean(each) for each in measured]
             self.seconds = time.monotonic() - began
             self.records += self.named(measured)
             if folder is not None and measured:
@@ -172,10 +176,12 @@ class Session:
         """One step of every learner; a measurement of each when they are asked for."""
         batch = self.batch(taken)
         if not self.scales:  # the first batch says how large activations are
-            self.scales = first_scales(batch, self.wiring)
+            self.scales = first_scales(self.varied(batch), self.wiring)
             for learner in self.learners:
                 sample = self.sample(learner.dictionary.method.sample)
                 learner.initialise(batch if sample is None else sample, self.scales)
+                learner.seen = first_tokens(batch)
+                learner.folded(self.scales, self.stream.provenance, 0)  # what cannot be folded is refused now
         measured = []
         for number, learner in enumerate(self.learners):
             self.stepped = number
@@ -199,6 +205,11 @@ class Session:
         for site, x in (dict(batch.reads) | dict(batch.writes)).items():
             before = [self.recent[site]] if site in self.recent and len(x) < self.wanted else []
             self.recent[site] = torch.cat([*before, x])[-self.wanted :]
+
+    def varied(self, batch: Batch) -> Batch:
+        """The first batch, or where all of its tokens are the same more of them."""
+        reads = batch.flat().reads.values()
+        return batch if not all(map(constant, reads)) else self.sample(VARIED_TOKENS) or batch
 
     def sample(self, tokens: int) -> Batch | None:
         """The first tokens of the stream, read for themselves, so that a resumed run trains on what it would have."""
@@ -231,3 +242,8 @@ class Session:
             for learner in self.learners:
                 learner.finalise(Batch(reads, writes), self.scales, self.step)
         return [learner.folded(self.scales, self.stream.provenance, tokens) for learner in self.learners]
+
+
+def worse_than_mean(measured: dict[str, float]) -> dict[str, float]:
+    """An entry for the last record where the mean of the activations would reconstruct better."""
+    return {"worse_than_mean": 1.0} if measured["explained_variance"] < 0 else {}

@@ -18,6 +18,7 @@ class Settings:
     decay:      tokens at the end over which it falls to nothing; None: a fifth of the run.
     dead_after: tokens without a firing after which a latent is dead; None: 5 % of the run, a batch at least and 10M at
                 most.
+    begun:      the step at which the run goes on past its former end: there the rate rises again.
     """
 
     steps: int
@@ -30,6 +31,7 @@ class Settings:
     device: torch.device = CPU
     dtype: torch.dtype = torch.float32
     kernels: str = "auto"
+    begun: int = 0
 
     @property
     def dead_window(self) -> int:
@@ -52,7 +54,7 @@ class Settings:
 
     def schedule(self, step: int) -> float:
         """The factor on the learning rate at a step, counted from 0."""
-        return min(1.0, (step + 1) / self.rise, (self.steps - step) / self.fall)
+        return min(1.0, (step + 1 - self.begun) / self.rise, (self.steps - step) / self.fall)
 
     def lengths(self) -> dict[str, int]:
         """warm_up, decay and dead_after in tokens, defaults worked out."""

@@ -46,8 +46,8 @@ class Source:
         """Check what ``sk.train`` was given. Raises ValueError for an empty mapping, and for exclude= or context=
         without text."""
         made_on = None
-        if isinstance(model, str | os.PathLike) and (Path(model).expanduser() / "manifest.json").is_file():
-            model = ActivationStore.open(Path(model).expanduser())
+        if isinstance(model, str | os.PathLike):
+            model = _at(Path(model).expanduser())
         if isinstance(model, Mapping) and not model:
             raise ValueError("activations of one's own are at least one array, found an empty mapping.")
         if isinstance(model, Activations | ModuleActivations):
@@ -56,7 +56,8 @@ class Source:
         if isinstance(model, Mapping) and not _models(model):
             model = {site: as_array(array, repr(str(site))) for site, array in model.items()}
         if not isinstance(model, Mapping | nn.Module | ActivationStore):
-            model = as_array(model, "what train is given, where it is no model,")
+            model = as_array(model, "x, the first argument of train,")
+        _check_models(model)
         source = cls(model, corpus, labels, exclude, context, made_on)
         if source.is_array and corpus is not None:
             raise ValueError("training on arrays takes no corpus: the fourth argument is for training on a model.")
@@ -123,7 +124,9 @@ class Source:
             raise ValueError(f"labels were given, and {names} takes none: leave them out.")
         sites = list(wiring.sites)
         if self.is_array:
-            picked = {site: self.model[site] if isinstance(self.model, dict) else self.model for site in sites}
+            picked: dict[str, Tensor] = {
+                str(site): self.model[site] if isinstance(self.model, dict) else self.model for site in sites
+            }
             made_on = {key: self.made_on[key] for key in MADE_ON if key in self.made_on} if self.made_on else None
             return ArrayStream(picked, batch_size, seed, None, self.labels, multiple, made_on)
         if isinstance(self.model, ActivationStore):
@@ -148,6 +151,27 @@ class Source:
             raise ValueError(f"{name} needs labels, which a store of activations does not have: train it on a model.")
         if "labels" in method.needs and self.labels is None:
             raise ValueError(f"{name} needs labels: name the concepts, labels=['…'], or give an array of them.")
+
+
+def _at(path: Path) -> Any:
+    """The store of a folder; the path of an array. Raises ValueError for any other."""
+    if (path / "manifest.json").is_file():
+        return ActivationStore.open(path)
+    if path.suffix != ".npy":
+        raise ValueError(
+            f"train takes a model, activations, or the path of a store of them or of a .npy file, found {str(path)!r}; "
+            f"a model is loaded first, sk.load_model({str(path)!r})."
+        )
+    return path
+
+
+def _check_models(model: Any) -> None:
+    for each in model.values() if isinstance(model, Mapping) else [model]:
+        if isinstance(each, nn.Module) and not hasattr(each, "hook_dict"):
+            raise ValueError(
+                f"train takes a model that sk.load_model gives, or activations, found a {type(each).__name__}; those "
+                "of any module are given by sk.activations.harvest(module, inputs, names)."
+            )
 
 
 def _models(model: Any) -> bool:

@@ -16,6 +16,7 @@ from saekit.dictionaries import Dictionary, Method, Provenance, Wiring, latents_
 from saekit.engines import processes
 from saekit.files.checkpoints import below
 from saekit.objectives import Batch, Loss, State
+from saekit.training.batches import constant
 from saekit.training.settings import Settings, weights_dtype
 
 FOLDED_TOKENS, FOLDED_ERROR = 256, 1e-3
@@ -100,14 +101,14 @@ class Learner(ABC):
     def measured(self, whole: Batch, loss: Loss) -> dict[str, float]:
         """Numbers of a step over all processes; whole: the scaled batch of all of them."""
         x = self.dictionary.join_writes(whole.flat().writes)
-        spread, share = (x - x.mean(0)).square().sum(), len(loss.error) / len(x)
+        spread, share = float((x - x.mean(0)).square().sum()), len(loss.error) / len(x)
         kind = torch.promote_types(x.dtype, torch.float32)
         total, active = (loss.total.detach() * share).to(kind), loss.codes.l0.sum().to(kind)
         parts = [torch.as_tensor(part).detach().to(total) * share for part in loss.parts.values()]
         sums = processes.summed(torch.stack([total, loss.error.to(kind).sum(), active, *parts])).tolist()
         numbers = {
             "loss": sums[0],
-            "explained_variance": 1 - sums[1] / float(spread),
+            "explained_variance": float("nan") if constant(x) or not spread else 1 - sums[1] / spread,
             "l0": sums[2] / len(x),
             "dead": int((self.since_fired > self.settings.dead_window).sum()),
         }
@@ -203,8 +204,15 @@ def check_folding(folded: Dictionary, trained: Dictionary, seen: Batch, scales: 
         x_hat = x_hat * scales[site]
         missed, spread = (found[site] - x_hat).square().sum(), (x_hat - x_hat.mean(0)).square().sum()
         if not float(missed) <= FOLDED_ERROR * float(spread) + 1e-6 * float(x_hat.square().sum()):
+            shared = {id(p) for p in trained.encoder.parameters()} & {id(p) for p in trained.decoder.parameters()}
+            instead = (
+                "Encoder and decoder share a parameter, which cannot grow as both should where sites have different "
+                "scales: give each its own, or override rescale."
+                if shared
+                else "Override rescale (and codes_scale) so that every parameter and buffer beside the encoder's and "
+                "decoder's grows as it should."
+            )
             raise ValueError(
                 f"{type(trained).__name__}.rescale does not give back what was trained: at {site!r} its reconstruction "
-                f"changed by {float(missed / spread) ** 0.5:.1%} of its spread. Override rescale (and codes_scale) so "
-                "that every parameter and buffer beside the encoder's and decoder's grows as it should."
+                f"changed by {float(missed / spread) ** 0.5:.1%} of its spread. {instead}"
             )
