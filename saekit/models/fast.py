@@ -72,6 +72,15 @@ class FastPath:
             )
         return self.changed[site]
 
+    def predicts(self, model: TransformerBridge) -> bool:
+        """Whether its logits are those of the bridge where nothing is changed; found out once."""
+        if "" not in self.changed:
+            tokens = _some_tokens(model)
+            self.changed[""] = _same(
+                through_bridge(model, tokens, [], logits=True).logits, self.run(tokens, [], logits=True).logits
+            )
+        return self.changed[""]
+
     def read(self, tokens: Tensor, sites: Sequence[str], lengths: Tensor | None = None) -> dict[str, Tensor]:
         """The activations at the sites, [row, position, d]; what stands behind the `lengths` of rows means nothing."""
         rows, width = tokens.shape
@@ -216,9 +225,13 @@ def _alike(lengths: list[int], device: str) -> list[tuple[list[int], int]]:
 
 
 def fast_path(
-    model: TransformerBridge, keep: Sequence[str], replace: Mapping[str, Tensor | Change] = NOTHING
+    model: TransformerBridge,
+    keep: Sequence[str],
+    replace: Mapping[str, Tensor | Change] = NOTHING,
+    logits: bool = False,
 ) -> FastPath | None:
-    """The fast path of a model where it can read and change all these sites, and nobody has hooks on it, else None."""
+    """The fast path of a model where it can read and change all these sites, gives its logits where they are wanted,
+    and nobody has hooks on it; else None."""
     if hooks_on(model) or getattr(model, "processing", "none") != "none":
         return None
     known = found(model, "fast path")
@@ -232,7 +245,7 @@ def fast_path(
         return None
     try:
         reads, changes = all(path.reads(model, site) for site in keep), all(path.changes(model, s) for s in replace)
-        return path if reads and changes else None
+        return path if reads and changes and (not logits or path.predicts(model)) else None
     except (AttributeError, KeyError, TypeError, RuntimeError, NotImplementedError):
         known["path"] = None
         return None
