@@ -62,24 +62,16 @@ class FastPath:
                 self.places[site] = None
         return self.places[site] is not None
 
-    def changes(self, model: TransformerBridge, site: str) -> bool:
-        """Whether a change at the site does to the logits what it does through the bridge; found out once."""
+    def changes(self, model: TransformerBridge, site: str = "") -> bool:
+        """Whether a change at the site does to the logits what it does through the bridge; without a site, whether the
+        logits are those of the bridge. Found out once."""
         if site not in self.changed:
-            tokens, change = _some_tokens(model), {site: _shift}
-            self.changed[site] = self.reads(model, site) and _same(
+            tokens, change = _some_tokens(model), {site: _shift} if site else {}
+            self.changed[site] = (not site or self.reads(model, site)) and _same(
                 through_bridge(model, tokens, [], change, logits=True).logits,
                 self.run(tokens, [], change, logits=True).logits,
             )
         return self.changed[site]
-
-    def predicts(self, model: TransformerBridge) -> bool:
-        """Whether its logits are those of the bridge where nothing is changed; found out once."""
-        if "" not in self.changed:
-            tokens = _some_tokens(model)
-            self.changed[""] = _same(
-                through_bridge(model, tokens, [], logits=True).logits, self.run(tokens, [], logits=True).logits
-            )
-        return self.changed[""]
 
     def read(self, tokens: Tensor, sites: Sequence[str], lengths: Tensor | None = None) -> dict[str, Tensor]:
         """The activations at the sites, [row, position, d]; what stands behind the `lengths` of rows means nothing."""
@@ -245,7 +237,7 @@ def fast_path(
         return None
     try:
         reads, changes = all(path.reads(model, site) for site in keep), all(path.changes(model, s) for s in replace)
-        return path if reads and changes and (not logits or path.predicts(model)) else None
+        return path if reads and changes and (not logits or path.changes(model)) else None
     except (AttributeError, KeyError, TypeError, RuntimeError, NotImplementedError):
         known["path"] = None
         return None
