@@ -1,4 +1,7 @@
-"""logit_lens: which tokens a latent promotes, d_i W_U, read straight off its decoder row (nostalgebraist 2020)."""
+"""logit_lens: which tokens a latent promotes, d_i W_U, read straight off its decoder row (nostalgebraist 2020).
+
+Where the model scales its logits (Cohere, Granite), so are these; a soft cap has slope 1 at 0.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from saekit.activations import token_strings
 from saekit.dictionaries import Dictionary, check_model
 from saekit.dictionaries.latent_number import latent_number
+from saekit.models.after import slope_at_zero
 
 if TYPE_CHECKING:
     import pandas
     from transformer_lens.model_bridge import TransformerBridge
 
 DEFINITION = "d_i · W_U, the decoder row through the unembedding alone; no norm, no later layer"
+SCALED = "; times {scale:.4g}, the model's scale of its logits"
 
 
 @dataclass(frozen=True)
@@ -56,19 +62,17 @@ def logit_lens(
     unembedding = model.W_U
     if rows.shape[1] != len(unembedding):
         raise ValueError(f"the dictionary writes {rows.shape[1]} values, the unembedding takes {len(unembedding)}.")
-    logits = rows[wanted].to(unembedding) @ unembedding
+    logits, definition = rows[wanted].to(unembedding) @ unembedding, DEFINITION
+    slope = slope_at_zero(model)
+    if slope is not None and bool((slope != 1).any()):
+        logits, definition = logits * slope.to(logits), DEFINITION + SCALED.format(scale=float(slope.mean()))
     found = []
     for latent, row in zip(wanted, logits, strict=True):
         for side, sign in (("promoted", 1), ("suppressed", -1)):
             best = (sign * row).topk(count).indices.tolist()
+            shown = token_strings(model, best)
             found += [
-                {
-                    "latent": latent,
-                    "side": side,
-                    "rank": rank,
-                    "token": model.tokenizer.decode([token]),
-                    "logit": round(float(row[token]), 3),
-                }
-                for rank, token in enumerate(best)
+                {"latent": latent, "side": side, "rank": rank, "token": text, "logit": round(float(row[token]), 3)}
+                for rank, (token, text) in enumerate(zip(best, shown, strict=True))
             ]
-    return LogitLens(found)
+    return LogitLens(found, definition)

@@ -27,13 +27,14 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 TOLERANCE = 1e-3
+MLP = ("hook_mlp_out", "mlp.hook_out")  # the same place in some families; in others a norm or a scale lies between
 
 
 def sums_hold(model: TransformerBridge) -> set[Site]:
-    """The sites hook_attn_out and hook_mlp_out that are what their block adds to the residual stream."""
+    """The sites hook_attn_out, hook_mlp_out and mlp.hook_out that are what their block adds to the residual stream."""
     known = found(model, "sums")
     if "sites" not in known:
-        kinds = ("hook_resid_pre", "hook_attn_out", "hook_resid_mid", "hook_mlp_out", "hook_resid_post")
+        kinds = ("hook_resid_pre", "hook_attn_out", "hook_resid_mid", "hook_mlp_out", "mlp.hook_out", "hook_resid_post")
         blocks = [Site(f"blocks.{layer}.hook_resid_pre") for layer in range(model.cfg.n_layers)]
         present = model.hook_dict
         sites = [site for block in blocks for kind in kinds if (site := block.beside(kind)) in present]
@@ -55,11 +56,12 @@ def _added(block: Site, seen: Mapping[str, Tensor]) -> list[Site]:
         return bool((gap.abs() <= tolerance * scale).all())
 
     if block.beside("hook_resid_mid") in seen:
-        attention = equal("hook_resid_mid", "hook_resid_pre", "hook_attn_out")
-        mlp = equal("hook_resid_post", "hook_resid_mid", "hook_mlp_out")
+        holds = {"hook_attn_out": equal("hook_resid_mid", "hook_resid_pre", "hook_attn_out")}
+        holds |= {kind: equal("hook_resid_post", "hook_resid_mid", kind) for kind in MLP}
     else:
-        attention = mlp = equal("hook_resid_post", "hook_resid_pre", "hook_attn_out", "hook_mlp_out")
-    return [block.beside(kind) for kind, holds in (("hook_attn_out", attention), ("hook_mlp_out", mlp)) if holds]
+        holds = {kind: equal("hook_resid_post", "hook_resid_pre", "hook_attn_out", kind) for kind in MLP}
+        holds["hook_attn_out"] = holds["hook_mlp_out"]
+    return [block.beside(kind) for kind, right in holds.items() if right]
 
 
 def heads_reach(model: TransformerBridge, kind: str) -> set[Site]:

@@ -62,11 +62,12 @@ class FastPath:
                 self.places[site] = None
         return self.places[site] is not None
 
-    def changes(self, model: TransformerBridge, site: str) -> bool:
-        """Whether a change at the site does to the logits what it does through the bridge; found out once."""
+    def changes(self, model: TransformerBridge, site: str = "") -> bool:
+        """Whether a change at the site does to the logits what it does through the bridge; without a site, whether the
+        logits are those of the bridge. Found out once."""
         if site not in self.changed:
-            tokens, change = _some_tokens(model), {site: _shift}
-            self.changed[site] = self.reads(model, site) and _same(
+            tokens, change = _some_tokens(model), {site: _shift} if site else {}
+            self.changed[site] = (not site or self.reads(model, site)) and _same(
                 through_bridge(model, tokens, [], change, logits=True).logits,
                 self.run(tokens, [], change, logits=True).logits,
             )
@@ -216,9 +217,13 @@ def _alike(lengths: list[int], device: str) -> list[tuple[list[int], int]]:
 
 
 def fast_path(
-    model: TransformerBridge, keep: Sequence[str], replace: Mapping[str, Tensor | Change] = NOTHING
+    model: TransformerBridge,
+    keep: Sequence[str],
+    replace: Mapping[str, Tensor | Change] = NOTHING,
+    logits: bool = False,
 ) -> FastPath | None:
-    """The fast path of a model where it can read and change all these sites, and nobody has hooks on it, else None."""
+    """The fast path of a model where it can read and change all these sites, gives its logits where they are wanted,
+    and nobody has hooks on it; else None."""
     if hooks_on(model) or getattr(model, "processing", "none") != "none":
         return None
     known = found(model, "fast path")
@@ -232,7 +237,7 @@ def fast_path(
         return None
     try:
         reads, changes = all(path.reads(model, site) for site in keep), all(path.changes(model, s) for s in replace)
-        return path if reads and changes else None
+        return path if reads and changes and (not logits or path.changes(model)) else None
     except (AttributeError, KeyError, TypeError, RuntimeError, NotImplementedError):
         known["path"] = None
         return None

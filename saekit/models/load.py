@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from saekit.files.choices import offered
+from saekit.files.choices import offered, unknown
 from saekit.models.bos import begin_alike
 from saekit.models.hashing import hash_checkpoint
+from saekit.models.trial import check_trial
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -31,7 +32,8 @@ def load_model(
 
     device: default cuda, then mps, then cpu. dtype: default float32 on a CPU, else the checkpoint's own.
     Raises FileNotFoundError for a name that is neither embedded, nor a folder, nor to be had from the Hub, ValueError
-    for a folder that is not a Hugging Face model or holds damaged weights.
+    for a folder that is not a Hugging Face model or holds damaged weights, and for a model that is no causal language
+    model or that TransformerLens does not run as Hugging Face does (see ``saekit.models.trial``).
     """
     name = str(name)
     folder = _find_folder(name)
@@ -47,6 +49,8 @@ def load_model(
     logging.disable_progress_bar()  # it writes to stderr, red in a notebook, for a load of seconds
     try:
         model = TransformerBridge.boot_transformers(str(folder), device=device, dtype=dtype)
+    except ValueError as error:
+        raise _said_shorter(error, folder) from error
     finally:
         if bars:
             logging.enable_progress_bar()
@@ -55,6 +59,7 @@ def load_model(
     model.model_name = name
     model.model_hash = model_hash
     model.processing = "none"
+    check_trial(model)
     begin_alike(model)
     return model
 
@@ -67,6 +72,16 @@ def describe_model(model: TransformerBridge) -> dict[str, Any]:
         "model_hash": getattr(model, "model_hash", None),
         "processing": getattr(model, "processing", "none"),
     }
+
+
+def _said_shorter(error: ValueError, folder: Path) -> ValueError:
+    """The error; of an architecture that TransformerLens does not know, with the closest and not with all of them."""
+    from transformer_lens.factories.architecture_adapter_factory import SUPPORTED_ARCHITECTURES
+
+    architectures = _read_configuration(folder).get("architectures") or []
+    if not architectures or any(name in SUPPORTED_ARCHITECTURES for name in architectures):
+        return error
+    return ValueError(unknown("TransformerLens knows no architecture", architectures[0], SUPPORTED_ARCHITECTURES))
 
 
 def _find_folder(name: str) -> Path:

@@ -50,7 +50,7 @@ def forward(
         return Passed({}, None)
     tokens = tokens.to(model.cfg.device)
     logits = logits.to(tokens.device) if isinstance(logits, Tensor) else logits
-    path = fast_path(model, keep, replace)
+    path = fast_path(model, keep, replace, logits is not False)
     if path is None:
         for site in (*keep, *replace):
             check_site(model, site)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -36,23 +36,31 @@ def candidates(blocks: nn.ModuleList, site: Site) -> list[tuple[nn.Module, str]]
     return found
 
 
-def plain_copy(model: TransformerBridge) -> nn.Module:
-    """The Hugging Face model with fused attention, on the bridge's own parameters."""
+def plain_copy(model: TransformerBridge, attention: str | None = None) -> nn.Module:
+    """The Hugging Face model on the bridge's own parameters and buffers, with fused attention or the kind named."""
     from accelerate import init_empty_weights
     from transformers import AutoModelForCausalLM
 
     original = model.original_model
-    config = copy.deepcopy(original.config)
+    config: Any = copy.deepcopy(original.config)
+    # The bridge asks for patterns, which some fused attention answers with another computation.
+    config.output_attentions = False
     # Fused attention leaves out the soft cap that Gemma 2 puts on its scores.
-    attention = "eager" if getattr(config, "attn_logit_softcapping", None) else "sdpa"
+    attention = attention or ("eager" if getattr(config, "attn_logit_softcapping", None) else "sdpa")
     with init_empty_weights(include_buffers=False):
         plain = AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=original.dtype)
     ours: dict[str, Tensor] = {}
-    for name, parameter in original.named_parameters(remove_duplicate=False):
-        ours.setdefault(name.replace("._original_component", ""), parameter)
+    for name, tensor in (
+        *original.named_parameters(remove_duplicate=False),
+        *original.named_buffers(remove_duplicate=False),
+    ):
+        ours.setdefault(name.replace("._original_component", ""), tensor)
     wanted = [name for name, _ in plain.named_parameters(remove_duplicate=False)]
+    for name, parameter in plain.named_parameters(remove_duplicate=False):
+        parameter.requires_grad_(ours[name].requires_grad)  # or those that are put there would be made to learn
     plain.load_state_dict({name: ours[name] for name in wanted}, assign=True, strict=False)
-    for module in plain.modules():
+    for path, module in plain.named_modules():
         for name, buffer in list(module.named_buffers(recurse=False)):
-            setattr(module, name, buffer.to(model.cfg.device))
+            own = ours.get(f"{path}.{name}" if path else name)
+            setattr(module, name, buffer.to(model.cfg.device) if own is None or own.shape != buffer.shape else own)
     return plain.eval()

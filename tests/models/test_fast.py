@@ -29,6 +29,7 @@ FAMILIES = {
     "qwen3": ("Qwen3Config", {"num_key_value_heads": 2, "head_dim": 8}),
     "olmo": ("OlmoConfig", {"num_key_value_heads": 4}),
     "olmo2": ("Olmo2Config", {"num_key_value_heads": 4}),
+    "falcon": ("FalconConfig", {"alibi": False}),  # its fused attention, asked for patterns, gives something else
 }
 ALWAYS = {"hook_resid_pre", "hook_resid_post"}  # the others too, but where a family puts a norm behind them
 
@@ -69,6 +70,32 @@ def test_equal_to_the_bridge(model, one_thread):
     found, expected = forward_to(model, tokens, several), through_bridge(model, tokens, several)
     assert list(found) == several
     assert all(torch.allclose(found[site], expected[site], rtol=1e-4, atol=1e-4) for site in several)
+
+
+def test_logits_alone_are_those_of_the_bridge(model):
+    tokens = torch.randint(3, min(300, model.cfg.d_vocab), (3, 20), generator=torch.Generator().manual_seed(1))
+    expected = bridge.through_bridge(model, tokens, [], logits=True).logits
+    at = torch.rand(tokens.shape, generator=torch.Generator().manual_seed(2)) < 0.5
+    assert torch.allclose(forward(model, tokens, logits=True).logits, expected, rtol=1e-4, atol=1e-4)
+    assert torch.allclose(forward(model, tokens, logits=at).logits, expected[at], rtol=1e-4, atol=1e-4)
+
+
+def test_a_copy_that_gives_other_logits_is_not_asked_for_them(tiny_gpt2_folder: Path):
+    """Nothing is kept or changed, so that no site says whether the copy is right."""
+    model = sk.load_model(tiny_gpt2_folder, device="cpu")
+    path = fast.fast_path(model, [SITE])
+    path.plain.get_output_embeddings().register_forward_hook(lambda module, given, out: 2 * out)
+    assert taken(model)
+    expected = bridge.through_bridge(model, TOKENS, [], logits=True).logits
+    assert torch.allclose(forward(model, TOKENS, logits=True).logits, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("learns", [False, True])
+def test_whether_parameters_learn_is_left_as_it_is(tiny_gpt2_folder: Path, learns):
+    model = sk.load_model(tiny_gpt2_folder, device="cpu")
+    model.original_model.requires_grad_(learns)
+    forward(model, TOKENS, [SITE])
+    assert {p.requires_grad for p in model.original_model.parameters()} == {learns}
 
 
 SITE = "blocks.1.hook_resid_post"

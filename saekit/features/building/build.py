@@ -205,7 +205,7 @@ class Build:
     def _workbench(self, readings: Readings, progress: Progress) -> tuple[Workbench, str | None]:
         sae, single = self.dictionary, len(self.dictionary.writes) == 1
         output = None
-        if single and writes_residual(sae.writes[0]) and sae.d_out == self.model.cfg.d_model:
+        if single and writes_residual(self.model, sae.writes[0]) and sae.d_out == self.model.cfg.d_model:
             output = OutputPath.of(self.model, first_rows(readings))
         can_be_measured = single and can_be_edited(self.model, sae.writes[0])
         bench = Workbench(

@@ -4,9 +4,10 @@ The direct path: the direction joins the residual stream, passes the final norm 
 or MLP. The final norm is linear once its scale is known, N(d) = γ ⊙ C(d) / s with C the centring of a LayerNorm (none
 for RMSNorm); γ is folded in, and s is held at its mean over counted tokens of the corpus. Then
 
-    effect_v(f) = z_f · (U(N(d_f)) − U(0))_v,
+    effect_v(f) = z_f · a_v · (U(N(d_f)) − U(0))_v,
 
-with d_f the decoder row and U the model's own unembedding module. A soft cap on the logits is not applied.
+with d_f the decoder row, U the model's own unembedding module, and a_v the slope of what the model makes of its logits
+after that: 1, a scale, or the mean slope of a soft cap over tokens (``saekit.models.after``).
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from torch import Tensor
 
 from saekit.activations import TokenRows
 from saekit.models import Site, forward
+from saekit.models.after import RAW, mean_slope
+from saekit.models.edit_sites import sums_hold
 from saekit.models.state import evaluation
 
 if TYPE_CHECKING:
@@ -29,11 +32,11 @@ FAR = 1e4  # a direction this many times larger than the norm's epsilon knows of
 ROWS = 16
 
 
-def writes_residual(site: str) -> bool:
-    """Whether a site's activation is the residual stream, or what is added to it."""
+def writes_residual(model: TransformerBridge, site: str) -> bool:
+    """Whether a site's activation is the residual stream, or what is added to it in this model."""
     place = Site(site)
-    also = place.layer is not None and place.kind in ("hook_resid_mid", "mlp.hook_out")
-    return place.is_residual or place.is_added or also
+    stream = place.is_residual or (place.layer is not None and place.kind == "hook_resid_mid")
+    return stream or place in sums_hold(model)
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,17 @@ class OutputPath:
     model: TransformerBridge
     scale: float
     centred: bool
+    slope: Float[Tensor, " d_vocab"]
 
     @classmethod
-    def of(cls, model: TransformerBridge, rows: TokenRows) -> OutputPath:
-        """`rows`: tokens of the corpus, of which the first few rows give the norm's mean scale."""
+    def of(cls, model: TransformerBridge, rows: TokenRows) -> OutputPath | None:
+        """`rows`: tokens of the corpus, of which the first few rows give the norm's mean scale. None for a model whose
+        logits are not the unembedding of the normed residual stream, so that the effect on them is not known."""
         d_model = model.cfg.d_model
         last = f"blocks.{model.cfg.n_layers - 1}.hook_resid_post"
+        slope = mean_slope(model, rows.tokens, rows.mask) if _is_the_way_out(model, rows.tokens[:1], last) else None
+        if slope is None:
+            return None
         h = forward(model, rows.tokens[:ROWS], last).kept[last].float()
         norm = getattr(model, "ln_final", None)
         ones = torch.ones(1, 1, d_model, device=h.device, dtype=_dtype(model))
@@ -56,7 +64,7 @@ class OutputPath:
             # A LayerNorm takes the mean away, so that a constant vector leaves nothing but its bias.
             centred = norm is not None and _close(norm(ones * FAR), norm(ones * 0))
         scale = 1.0 if norm is None else float(_rms(h, centred)[rows.mask[:ROWS].to(h.device)].mean())
-        return cls(model, scale, centred)
+        return cls(model, scale, centred, slope)
 
     @torch.no_grad()
     def __call__(self, directions: Float[Tensor, "n d_model"]) -> Float[Tensor, "n d_vocab"]:
@@ -70,15 +78,31 @@ class OutputPath:
                 unit = (d * (FAR / size.clamp_min(1e-30))[..., None]).to(_dtype(model))
                 d = (norm(unit) - norm(torch.zeros_like(unit))).float() * (size / self.scale)[..., None]
             d = d.to(_dtype(model))
-            return (model.unembed(d) - model.unembed(torch.zeros_like(d[:, :1])))[0].float().cpu()
+            return (model.unembed(d) - model.unembed(torch.zeros_like(d[:, :1])))[0].float().cpu() * self.slope
 
     @property
     def definition(self) -> str:
         """What is measured, in words, with the scale."""
         return (
             "decoder row × activation through the final norm (its weights folded in, its scale held at "
-            f"{self.scale:.4g}, the mean over tokens of the corpus) and the unembedding; no later layer, no soft cap"
+            f"{self.scale:.4g}, the mean over tokens of the corpus) and the unembedding{self._after}; no later layer"
         )
+
+    @property
+    def _after(self) -> str:
+        low, high = float(self.slope.min()), float(self.slope.max())
+        if low != high:
+            return ", times the slope of the soft cap on the logits, its mean over tokens"
+        return "" if low == 1 else f", times {low:.4g}, the model's scale of its logits"
+
+
+@torch.no_grad()
+def _is_the_way_out(model: TransformerBridge, tokens: Tensor, last: str) -> bool:
+    """Whether the unembedding gets the residual stream through the final norm and nothing else."""
+    kept, norm = forward(model, tokens, [last, RAW]).kept, getattr(model, "ln_final", None)
+    with evaluation(model):
+        found = model.unembed(kept[last] if norm is None else norm(kept[last]))
+    return found.shape == kept[RAW].shape and _close(found.float(), kept[RAW].float())
 
 
 def _rms(x: Tensor, centred: bool) -> Tensor:
