@@ -14,8 +14,9 @@ from saekit.dictionaries.latent_number import latent_number
 from saekit.dictionaries.reading import read_dictionary
 from saekit.features import schema
 from saekit.features.asking.database import Database
+from saekit.features.asking.manifest import opened_manifest
 from saekit.features.labels.labels import Labels
-from saekit.files.paths import shown
+from saekit.files.paths import resolved, shown
 
 if TYPE_CHECKING:
     import pandas
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 class OpenedStore:
     """`manifest`: what it was made from and how; `labels`: labels, stars, notes and explanations."""
 
-    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+    def __init__(self, folder: str | Path) -> None:
+        folder = resolved(folder)
+        manifest = opened_manifest(folder)
         self.folder, self.manifest = folder, manifest
         self.d_sae: int = manifest["dictionary"]["d_sae"]
         self.labels = Labels(folder / "labels.sqlite", self.d_sae, manifest["dictionary"]["fingerprint"])
