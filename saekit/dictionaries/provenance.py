@@ -69,8 +69,8 @@ def check_model(dictionary: Any, model: Any) -> None:
     strange = [site for site in dict.fromkeys(dictionary.reads + dictionary.writes) if hooks and site not in hooks]
     if ours is None and strange:
         raise ValueError(
-            f"the dictionary was trained on arrays called {', '.join(repr(str(site)) for site in strange)}, which is no "
-            "site of this model: sae.on(model, site='blocks.…') puts it at one."
+            f"the dictionary was trained on arrays called {', '.join(repr(str(site)) for site in strange)}, and this "
+            "model has no such site: sae.on(model, site='blocks.…') puts it at one."
         )
     if isinstance(ours, Mapping):
         raise ValueError(

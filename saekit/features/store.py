@@ -40,8 +40,7 @@ from saekit.features.showing.card import Card
 from saekit.features.showing.neuronpedia import write_neuronpedia
 from saekit.features.showing.prompt import features_on
 from saekit.files.choices import checked
-from saekit.files.manifests import warn_of_unknown
-from saekit.files.paths import resolved, shown
+from saekit.files.paths import shown
 
 if TYPE_CHECKING:
     import pandas
@@ -53,7 +52,9 @@ Kind = Literal["top", "interval", "quantile", "random", "near"]
 
 
 class FeatureStore(OpenedStore):
-    """A store of features: build one, open one, ask it. In a browser: `sk.FeatureBrowser(store, model=model)`."""
+    """A store of features: build one, open one, ask it. In a browser: `sk.FeatureBrowser(store, model=model)`.
+
+    `FeatureStore(folder)` opens one, as `FeatureStore.open(folder)` does."""
 
     @classmethod
     def build(
@@ -107,33 +108,14 @@ class FeatureStore(OpenedStore):
             context=context,
             seed=seed,
         )
-        Build(model, dictionary, source, folder, settings, engine, workers).run()
-        return cls.open(folder)
+        build = Build(model, dictionary, source, folder, settings, engine, workers)
+        build.run()
+        return cls.open(build.folder)
 
     @classmethod
     def open(cls, folder: str | Path) -> FeatureStore:
         """Open a finished store. Raises ValueError for a folder that is none, is half built, or of another version."""
-        folder = resolved(folder)
-        try:
-            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{folder} is no feature store: its manifest.json cannot be read ({error}).") from error
-        found = manifest.get("format") if isinstance(manifest, dict) else None
-        if found != schema.FORMAT:
-            raise ValueError(f"{folder} should hold {schema.FORMAT!r}, found {found!r}.")
-        if manifest.get("version") != schema.VERSION:
-            raise ValueError(
-                f"{folder} has schema version {manifest.get('version')}, this saekit reads {schema.VERSION}: build it "
-                "again in an empty folder, with the same call."
-            )
-        if not manifest["finished"]:
-            read, parts = manifest["progress"]["counted"], len(manifest["parts"])
-            raise ValueError(
-                f"{folder} is half built ({read:,} tokens read, {parts} parts written): call FeatureStore.build again "
-                "as before, and it goes on from there."
-            )
-        warn_of_unknown(folder, manifest)
-        return cls(folder, manifest)
+        return cls(folder)
 
     # -- about all latents -------------------------------------------------------------------------------------------
 

@@ -45,6 +45,21 @@ def writing_in(folder: Path, what: str) -> Iterator[None]:
         lock.release()
 
 
+def writer_in(folder: Path) -> str | None:
+    """Who writes in a folder now, such as "process 12 on host, since 2026-01-02 15:04:05"; None where nobody does."""
+    if not (folder / WRITER).is_file():
+        return None
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return _who(folder / WRITER).rstrip(",")
+    except (OSError, NotImplementedError):  # neither can be told there
+        return None
+    lock.release()
+    return None
+
+
 def _who(writer: Path) -> str:
     try:
         found = json.loads(writer.read_text(encoding="utf-8"))

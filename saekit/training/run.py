@@ -51,17 +51,17 @@ class Run:
         """The run of a folder, as it stands there: of one that is not finished its records alone.
 
         Raises ValueError for a folder that holds none."""
-        folder = resolved(folder)
+        out = resolved(folder)
         try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            config = json.loads((out / "config.json").read_text(encoding="utf-8"))
             several, kind = isinstance(config["configuration"], list), getattr(torch, config["dtype"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{folder} holds no run: its config.json is missing or another's ({error!r}).") from error
-        there = places(folder, len(config["configuration"]) if several else 1)
-        finished = is_finished(folder, config, there)
+            raise ValueError(f"{out} holds no run: its config.json is missing or another's ({error!r}).") from error
+        there = places(out, len(config["configuration"]) if several else 1)
+        finished = is_finished(out, config, there)
         kind = torch.float32 if kind == torch.bfloat16 else kind
         done = [read_dictionary(place, kind) for place in there] if finished else []
-        return cls(done, read_records(folder / "metrics.jsonl"), folder, finished)
+        return cls(done, read_records(out / "metrics.jsonl"), out, finished)
 
     @property
     def dictionary(self) -> Dictionary:

@@ -15,8 +15,9 @@ from saekit.dictionaries.latent_number import latent_number
 from saekit.dictionaries.reading import read_dictionary
 from saekit.features import schema
 from saekit.features.asking.database import Database
+from saekit.features.asking.manifest import opened_manifest
 from saekit.features.labels.labels import Labels
-from saekit.files.paths import shown
+from saekit.files.paths import resolved, shown
 from saekit.files.roles import STORE
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ class OpenedStore:
 
     role: ClassVar[str] = STORE
 
-    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+    def __init__(self, folder: str | Path) -> None:
+        folder = resolved(folder)
+        manifest = opened_manifest(folder)
         self.folder, self.manifest = folder, manifest
         self.d_sae: int = manifest["dictionary"]["d_sae"]
         self.labels = Labels(folder / "labels.sqlite", self.d_sae, manifest["dictionary"]["fingerprint"])

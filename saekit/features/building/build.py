@@ -36,7 +36,8 @@ from saekit.features.building.part import Workbench
 from saekit.features.building.reading import Progress, Reader
 from saekit.features.building.settings import Settings, as_arguments
 from saekit.features.building.tables import write_table, write_text
-from saekit.files import remove_leftovers
+from saekit.files import make_folder, remove_leftovers
+from saekit.files.locks import writing_in
 from saekit.files.manifests import GIVEN, as_read, check_same, write_json
 from saekit.files.paths import resolved
 from saekit.files.roles import CORPUS, DICTIONARY, MODEL, RUN, check_roles
@@ -104,11 +105,18 @@ class Build:
         }
 
     def run(self) -> None:
-        """Do what is left to do; nothing when the store is finished. Raises ValueError when another one is there."""
-        manifest = self._begun()
-        if manifest["finished"]:  # a process that was killed at its very end left what was read
-            shutil.rmtree(self.folder / "reading", ignore_errors=True)
-            return
+        """Do what is left to do; nothing when the store is finished. Raises ValueError when another one is there, and
+        InUse where another process builds it."""
+        if not (manifest := self._found()).get("finished"):
+            make_folder(self.folder)
+            with writing_in(self.folder, "store"):
+                manifest = self._found() or self._begun()  # a process that was there until now may have finished it
+                remove_leftovers(self.folder)
+                if not manifest["finished"]:
+                    self._go_on(manifest)
+        shutil.rmtree(self.folder / "reading", ignore_errors=True)
+
+    def _go_on(self, manifest: dict[str, Any]) -> None:
         began = time.monotonic()
         try:
             self._read(manifest)
@@ -128,15 +136,15 @@ class Build:
         read = f"{self.dictionary.d_sae:,} latents on {manifest['progress']['counted']:,} tokens"
         print(f"{self.folder}: {read} in {seconds:.0f} s{later if waits else ''}")
 
-    def _begun(self) -> dict[str, Any]:
+    def _found(self) -> dict[str, Any]:
+        """The manifest of this store where it was begun; nothing in a folder that is new or empty."""
         file = self.folder / "manifest.json"
         if file.is_file():
-            manifest = json.loads(file.read_text(encoding="utf-8"))
+            manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
             there, here = as_arguments(manifest), as_arguments(self.described)
             if there["settings"]["loss_effects"] == "all":  # that store has what this one would, and more
                 here["settings"]["loss_effects"] = "all"
             check_same(self.folder, "store", there, here)
-            remove_leftovers(self.folder)
             return manifest
         if self.folder.is_file():
             raise ValueError(f"{self.folder} is a file: give the name of a folder that is new or empty.")
@@ -145,7 +153,9 @@ class Build:
         others = [path.name for path in self.folder.glob("[!.]*") if path.name not in ours]
         if others:
             raise ValueError(f"{self.folder} holds {min(others)!r} and no store: choose a folder that is new or empty.")
-        self.folder.mkdir(parents=True, exist_ok=True)
+        return {}
+
+    def _begun(self) -> dict[str, Any]:
         self.dictionary.save(self.folder / "dictionary")
         begun = {"progress": asdict(Progress()), "chunks": [], "read": False, "parts": [], "finished": False}
         manifest = as_read(self.described) | {"versions": installed_versions(), "windows": schema.WINDOW} | begun
@@ -200,7 +210,6 @@ class Build:
                     bar.update(parts[number][1] - parts[number][0])
         manifest["finished"] = True
         self._write(manifest)
-        shutil.rmtree(room)
 
     def _workbench(self, readings: Readings, progress: Progress) -> tuple[Workbench, str | None]:
         sae, single = self.dictionary, len(self.dictionary.writes) == 1
