@@ -19,6 +19,7 @@ from saekit.activations.tokens import TokenRows, concept_masks, tokenize
 from saekit.corpora import Corpus, Document
 from saekit.files.choices import unknown
 from saekit.models import Site, check_site, describe_model, forward, joined, joined_width
+from saekit.models.bos import bos_of
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -63,7 +64,9 @@ class TextReader:
     def provenance(self) -> dict[str, Any]:
         """Model and corpus; of several models their names and hashes by name."""
         described = {name: describe_model(model) for name, model in self.models.items()}
-        corpus = {"corpus": self.source.provenance} if isinstance(self.source, Corpus) else {}
+        corpus: dict[str, Any] = {"corpus": self.source.provenance} if isinstance(self.source, Corpus) else {}
+        if isinstance(self.source, Corpus):
+            corpus["prepend_bos"] = bos_of(next(iter(self.models.values()))) is not None
         if list(described) == [""]:
             return described[""] | corpus
         made = {key: {name: each[key] for name, each in described.items()} for key in ("model", "model_hash")}

@@ -71,7 +71,14 @@ class ActivationStore:
     @property
     def provenance(self) -> dict[str, Any]:
         """Of the model and the corpus it was read from."""
-        return self.manifest["provenance"]
+        read = self.manifest.get("read")
+        return self.manifest["provenance"] | ({} if read is None else {"prepend_bos": read["bos"] is not None})
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over its sites and the digests of its shards."""
+        told = [self.manifest["dtype"], self.widths, [shard["sha256"] for shard in self.shards]]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
     def __len__(self) -> int:
         """Tokens in the store."""

@@ -12,10 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saekit.activations import ArrayStream
+from saekit.activations import ArrayStream, StoreStream
+from saekit.activations.given import GivenTokens
 from saekit.dictionaries import Method
 from saekit.files import make_folder, remove_leftovers
-from saekit.files.manifests import check_same, write_json
+from saekit.files.manifests import GIVEN, check_same, warn_of_unknown, write_json
+from saekit.models.hashing import fingerprint_model
 from saekit.training.learners import GradientLearner
 from saekit.training.run import is_finished, places
 from saekit.training.session import Session
@@ -24,6 +26,7 @@ from saekit.training.sources import Source, Stream
 
 CHECKPOINT, END = "checkpoint.safetensors", "end.safetensors"
 """The state that an interrupted run goes on from, and the one that a finished run was left in."""
+AT_ONCE = 2**16  # rows that are hashed at a time
 CONTRACT = 2
 """Of methods, dictionaries and checkpoints. 1: before encoders and decoders were modules."""
 
@@ -51,6 +54,7 @@ def describe(session: Session, source: Source, settings: Settings, methods: Sequ
         "seed": session.seed,
         "dtype": str(settings.dtype).removeprefix("torch."),
         "source": _described(session.stream),
+        GIVEN: _given(session.stream),
     }
 
 
@@ -64,19 +68,27 @@ def _named(labels: Any) -> Any:
 
 
 def _described(stream: Stream) -> dict[str, Any]:
-    """The stream's provenance; for arrays or a token tensor, which have no name, a hash of a thousand of their rows."""
+    """The stream's provenance; for arrays or token ids, which have no name, their hash."""
     if isinstance(stream, ArrayStream):
         named = {site: _digest(array) for site, array in stream.arrays.items()}
         return stream.provenance | {"array": named["x"] if list(named) == ["x"] else named}
     source = getattr(stream, "source", None)
-    return stream.provenance | ({"array": _digest(source)} if isinstance(source, Tensor) else {})
+    return stream.provenance | ({"array": source.fingerprint} if isinstance(source, GivenTokens) else {})
+
+
+def _given(stream: Stream) -> dict[str, Any]:
+    """Fingerprints of what is read: the models as they are now, a store as it lies there."""
+    if isinstance(stream, StoreStream):
+        return {"store": stream.store.fingerprint}
+    return {"models": {name: fingerprint_model(model) for name, model in (stream.models or {}).items()}}
 
 
 def _digest(array: Tensor) -> str:
-    rows = array.detach()[:: max(1, len(array) // 1000)].cpu().contiguous()
-    return hashlib.sha256(
-        f"{list(array.shape)} {array.dtype}".encode() + rows.view(torch.uint8).numpy().tobytes()
-    ).hexdigest()
+    """SHA-256 over shape, dtype and every value."""
+    digest = hashlib.sha256(f"{list(array.shape)} {array.dtype}".encode())
+    for rows in array.detach().split(AT_ONCE):
+        digest.update(rows.cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def written_config(folder: Path) -> dict[str, Any]:
@@ -111,6 +123,9 @@ def open_folder(folder: Path, config: dict[str, Any], resume: bool, count: int) 
             now = now | {"contract": before["contract"]}
         # One that was begun before tokens were left out has left none out.
         before = {"max_norm_multiple": now["max_norm_multiple"] if finished else None} | before
+        if GIVEN not in before:
+            warn_of_unknown(folder, before)
+            before, now = _without_hashes(before), _without_hashes(now)
         check_same(folder, "run", before, now, "another out=")
         if finished:
             return True
@@ -120,6 +135,13 @@ def open_folder(folder: Path, config: dict[str, Any], resume: bool, count: int) 
         remove_leftovers(place)
     write_json(file, config)
     return False
+
+
+def _without_hashes(config: dict[str, Any]) -> dict[str, Any]:
+    """Before all of what goes in was fingerprinted, hashes of arrays were of some of their rows."""
+    source = {name: value for name, value in config["source"].items() if name not in ("array", "prepend_bos")}
+    hashed = isinstance(config["labels"], str) and len(config["labels"]) == hashlib.sha256().digest_size * 2
+    return config | {"source": source, "labels": None if hashed else config["labels"]}
 
 
 def go_on(folder: Path, config: dict[str, Any], shorter: dict[str, Any], count: int) -> bool:

@@ -31,6 +31,8 @@ from saekit.files import make_folder
 from saekit.files.arguments import whole
 from saekit.files.choices import no_argument
 from saekit.files.locks import writing_in
+from saekit.files.paths import resolved
+from saekit.files.roles import ACTIVATIONS, CORPUS, METHOD, MODEL, SITE, check_roles
 from saekit.metrics import measure_latent_max
 from saekit.training.arguments import MEANT, length, methods_in, optional, precision, rate, times
 from saekit.training.folder import CHECKPOINT, END, describe, former_ends, go_on, open_folder, written_config
@@ -107,6 +109,9 @@ def train(
     """
     if former:
         raise TypeError(no_argument("train", next(iter(former)), ARGUMENTS, MEANT))
+    call = "sk.train(model, site, method, corpus)"
+    read_from, made_of = (MODEL, ACTIVATIONS), None if isinstance(method, Mapping) else method
+    check_roles(call, model=(model, read_from), site=(site, SITE), method=(made_of, METHOD), corpus=(corpus, CORPUS))
     methods = methods_in(method)
     checked(kernels, CHOICES, "kernels")
     tokens, lr = optional(whole, "tokens", tokens), optional(rate, "lr", lr)

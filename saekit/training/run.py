@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from saekit.dictionaries import Dictionary, read_dictionary
+from saekit.files.paths import resolved, shown
 from saekit.files.roles import RUN
 
 if TYPE_CHECKING:
@@ -80,6 +81,18 @@ class Run:
         import pandas
 
         return pandas.DataFrame(self.records)
+
+    def __repr__(self) -> str:
+        state = "" if self.finished else ", not finished"
+        where = "" if self.out is None else f", in {shown(self.out)}"
+        if not self.dictionaries:
+            return f"Run({len(self.records)} records{state}{where})"
+        methods = ", ".join(repr(dictionary.method) for dictionary in self.dictionaries)
+        made = self.dictionaries[0].provenance
+        of = f" of {made.corpus['name']}/{made.corpus['split']}" if made.corpus else ""
+        bos = {None: "", True: ", each row from BOS on", False: ", no BOS"}[made.prepend_bos]
+        wiring = self.dictionaries[0].wiring
+        return f"Run({methods} at {wiring}; {made.tokens or 0:,} counted tokens{of}{bos}{state}{where})"
 
     def _repr_mimebundle_(self, **keywords: Any) -> Any:
         from saekit.plots import training_curve

@@ -140,7 +140,7 @@ class Learner(ABC):
             dictionary.rescale(scales)
             if self.seen is not None:
                 check_folding(dictionary, self.dictionary, self.seen, scales)
-        made: dict[str, Any] = {key: provenance.get(key) for key in ("model", "model_hash", "corpus")}
+        made: dict[str, Any] = {key: provenance.get(key) for key in ("model", "model_hash", "corpus", "prepend_bos")}
         dictionary.provenance = Provenance(
             **made, processing=provenance["processing"], tokens=tokens, seed=self.settings.seed
         )
