@@ -76,7 +76,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "site typo": (lambda w: train(w, "blocks.2.hook_resid"), r"no hook 'blocks\.2\.hook_resid'.*hook_resid_p"),
     "site layer 9": (lambda w: train(w, "blocks.9.hook_resid_post"), r"no hook.*'blocks\.3\.hook_resid_post'"),
     "site HF name": (lambda w: train(w, "model.layers.2"), r"'model\.layers\.2'.*'blocks\.2\.hook_resid_post'"),
-    "site int": (lambda w: train(w, 2), r"site.*2.*'blocks\.2\.hook_resid_post'"),
+    "site int": (lambda w: train(w, 2), r"sites by name, such as 'blocks\.2\.hook_resid_post', found 2"),
     "no tokens, endless": (lambda w: train(w, tokens=None), r"how many tokens.*tokens=1_000_000"),
     "tokens string": (lambda w: train(w, tokens="2000"), r"tokens is a whole number from 1, found '2000', a string: w"),
     "config class not instance": (lambda w: train(w, method=sk.TopK), r"found <class.*TopK.*TopK\(d_sae=…\)"),
@@ -87,7 +87,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "train misspelt kw": (lambda w: train(w, token=1000), r"train takes no token=.*tokens"),
     "train epochs kw": (lambda w: train(w, n_tokens=1000, learning_rate=1e-3), r"train takes no n_tokens=.*tokens"),
     "train lr=0": (lambda w: train(w, lr=0), r"lr .*above 0, found 0"),
-    "train lr str": (lambda w: train(w, lr="1e-3"), r"lr is a number above 0, found '1e-3', a string: write 0\.001"),
+    "train lr str": (lambda w: train(w, lr="1e-3"), r"lr is a number, found '1e-3', a string: write 0\.001"),
     "swapped args": (
         lambda w: sk.train(w.model, sk.TopK(d_sae=64), S, w.corpus, tokens=1000),
         r"site is a site, found a method.*the call is sk\.train\(model, site, method, corpus\)",

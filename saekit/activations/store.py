@@ -185,7 +185,7 @@ class ActivationStore:
     def _build(
         cls,
         model: Any,
-        corpus: Corpus | GivenTokens,
+        corpus: Any,
         folder: Path,
         described: dict[str, Any],
         engine: Any,

@@ -24,7 +24,7 @@ from saekit.models.bos import bos_of
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
-    from saekit.corpora import Document
+    from saekit.corpora import Document, Span
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ from typing import Any
 
 from saekit.files.writing import write_atomically
 
+LONGEST = 100  # characters of a value
 GIVEN = "given"
 """The entry of a manifest that has the fingerprints of what went in; those of before it was kept have none."""
 
@@ -52,4 +53,14 @@ def _differences(name: str, there: Any, here: Any) -> Iterator[str]:
         for key in here | there:
             yield from _differences(f"{name}.{key}", there.get(key), here.get(key))
     elif there != here:
-        yield f"{name} (there {there!r}, here {here!r})"
+        yield f"{name} (there {_shown(there)}, here {_shown(here)})"
+
+
+def _shown(value: Any) -> str:
+    """A value, as much of it as can be read: of a hash its beginning, of a long list how long it is."""
+    if isinstance(value, str) and len(value) == 64 and not set(value) - set("0123456789abcdef"):
+        return repr(value[:12] + "…")
+    text = repr(value)
+    if isinstance(value, list) and len(text) > LONGEST:
+        return f"{len(value)} of them"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

@@ -80,7 +80,8 @@ def _given(stream: Stream) -> dict[str, Any]:
     """Fingerprints of what is read: the models as they are now, a store as it lies there."""
     if isinstance(stream, StoreStream):
         return {"store": stream.store.fingerprint}
-    return {"models": {name: fingerprint_model(model) for name, model in (stream.models or {}).items()}}
+    models = {name: fingerprint_model(model) for name, model in (stream.models or {}).items()}
+    return {"model": models[""]} if list(models) == [""] else {"models": models}
 
 
 def _digest(array: Tensor) -> str:
