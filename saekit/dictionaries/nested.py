@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from saekit.dictionaries.dictionary import Activation, Dictionary
 from saekit.dictionaries.method import Method
-from saekit.dictionaries.provenance import Provenance
+from saekit.dictionaries.provenance import Provenance, on_model
 from saekit.objectives import Batch, Loss, State
 
 
@@ -96,6 +96,12 @@ class NestedDictionary(Dictionary):
         """A view of the base, with the provenance of this dictionary."""
         view = self.base.at(site, **changes)
         view.provenance = self.provenance
+        return view
+
+    def on(self, model: Any, site: Any = None) -> Dictionary:
+        """A view of the base, with the provenance of this dictionary."""
+        view = self.base.on(model, site)
+        view.provenance = on_model(self.provenance, model)
         return view
 
     def initialise(self, sample: Batch, state: State) -> None:

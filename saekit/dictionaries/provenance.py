@@ -63,6 +63,7 @@ def check_model(dictionary: Any, model: Any) -> None:
 
     A dictionary made from plain arrays (hash None) passes; its width is checked where it is used.
     """
+    check_named(dictionary)
     provenance: Provenance = dictionary.provenance
     ours, theirs = provenance.model_hash, getattr(model, "model_hash", None)
     hooks = getattr(model, "hook_dict", None)
@@ -87,4 +88,14 @@ def check_model(dictionary: Any, model: Any) -> None:
         raise ValueError(
             f"the dictionary was made under weight processing {provenance.processing!r}, the model is under "
             f"{processing!r}."
+        )
+
+
+def check_named(dictionary: Any) -> None:
+    """Raise ValueError where a dictionary made from plain arrays stands at none of a model's sites yet."""
+    names = [str(name) for name in dictionary.reads + dictionary.writes if "hook_" not in name]
+    if names and dictionary.provenance.model_hash is None:
+        raise ValueError(
+            f"the model has no hook {names[0]!r}: this dictionary was made of arrays, so say where it stands, "
+            "sae.on(model, site='blocks.2.hook_resid_post')."
         )

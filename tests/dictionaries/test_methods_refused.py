@@ -137,6 +137,38 @@ def test_a_rescale_that_forgets_a_parameter_is_caught_and_named():
     assert run.finished and sk.metrics.explained_variance(30 * X, run.dictionary(30 * X)) > 0
 
 
+class Tied(sk.dictionaries.TopKDictionary):
+    """Encoder and decoder are one parameter."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.encoder.directions = self.decoder.directions
+
+
+@dataclass(frozen=True)
+class Tying(sk.TopK):
+    def build(self, wiring: sk.Wiring, widths: Any) -> Tied:
+        return Tied(self, wiring, widths)
+
+
+def test_tied_weights_are_saved_or_refused_before_the_first_step(tmp_path):
+    """At one site both halves grow alike; at several, or from one to another, one parameter cannot."""
+    try:
+        run = train(Tying(d_sae=16, k=3), 30 * X, tokens=6400, out=tmp_path)
+        loaded = sk.load_dictionary(tmp_path)
+        assert torch.equal(loaded(30 * X), run.dictionary(30 * X))
+        assert loaded.encoder_directions is loaded.decoder_directions
+        steps: list[Any] = []
+        for site in (["a", "b"], sk.Wiring("a", "b")):
+            with pytest.raises(
+                ValueError, match=r"Tied\.rescale .*Encoder and decoder share a parameter, which cannot"
+            ):
+                sk.train({"a": X, "b": 9 * X}, site, Tying(d_sae=16, k=3), tokens=6400, callback=steps.append)
+        assert not steps
+    finally:
+        sk.Method.known.pop("Tying")
+
+
 def test_parts_by_their_own_scales():
     """Sites read 2 and 10, written 3 and 7: encoder columns / scale read, decoder columns · scale written."""
 

@@ -101,6 +101,41 @@ def test_of_arrays_put_at_a_site(tiny_gpt2: Any) -> None:
         own.on(tiny_gpt2)
 
 
+def test_of_arrays_and_nowhere_yet_it_says_how_to_put_it_somewhere(tiny_gpt2: Any) -> None:
+    own = sk.TopK(d_sae=24, k=3).build(sk.Wiring("x"), {"x": 16})
+    for nowhere in (lambda: own.on(tiny_gpt2), lambda: sk.evaluate(tiny_gpt2, own, TEXTS)):
+        with pytest.raises(
+            ValueError, match=r"no hook 'x'.*made of arrays, so say where it stands, sae.on\(model, site="
+        ):
+            nowhere()
+    with pytest.raises(ValueError, match=r"no hook 'blocks.1.hook_resid'; the closest is 'blocks.1.hook_resid_pre'"):
+        own.on(tiny_gpt2, site="blocks.1.hook_resid")
+
+
+def test_of_two_arrays_put_at_a_wiring(tiny_gpt2: Any, tmp_path: Path) -> None:
+    own = sk.TopK(d_sae=24, k=3).build(sk.Wiring("in", "out"), {"in": 16, "out": 16}).requires_grad_(False)
+    there = own.on(tiny_gpt2, site=sk.Wiring.transcoder(1))
+    assert (there.wiring, own.wiring) == (sk.Wiring.transcoder(1), sk.Wiring("in", "out"))
+    assert there.read_widths == {"blocks.1.mlp.hook_in": 16} and there.write_widths == {"blocks.1.hook_mlp_out": 16}
+    assert sk.evaluate(tiny_gpt2, there, TEXTS, ce_tokens=20).l0 <= 3
+    assert sk.load_dictionary(there.save(tmp_path)).wiring == there.wiring
+    with pytest.raises(ValueError, match=r"a dictionary of in → out is put at two sites: on\(model, site=sk.Wiring"):
+        own.on(tiny_gpt2, site=SITE)
+    with pytest.raises(ValueError, match=r"cannot be put at .*: its sites are others in number or kind"):
+        own.on(tiny_gpt2, site=sk.Wiring.crosscoder([0, 1]))
+
+
+def test_one_inside_another_method_is_put_at_a_site_too(tiny_gpt2: Any) -> None:
+    method = sk.EndToEnd(sk.TopK(d_sae=24, k=3))
+    nested = method.build(sk.Wiring(SITE), {SITE: 16}).requires_grad_(False)
+    nested.provenance = Provenance(model=tiny_gpt2.model_name, model_hash=tiny_gpt2.model_hash, tokens=7)
+    other = "blocks.0.hook_resid_post"
+    view = nested.on(tiny_gpt2, site=other)
+    x = torch.randn(5, 16)
+    assert view.site == other and torch.equal(view({other: x}), nested(x))
+    assert view.provenance.tokens == 7 and nested.site == SITE
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -74,7 +74,7 @@ def test_a_checkpoint_that_does_not_fit(train, tmp_path, monkeypatch, step):
     ):
         train(out=tmp_path, callback=full_at(step, 8_000, stack))
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"config.json", "metrics.jsonl"} | ({"checkpoint.safetensors"} if step > 1 else set())
+    assert names == {".lock", "config.json", "metrics.jsonl"} | ({"checkpoint.safetensors"} if step > 1 else set())
     if step > 1:
         assert read_tensors(tmp_path / "checkpoint.safetensors")[1]["step"] == step - 1
     assert equal(train(out=tmp_path, callback=quiet), whole)

@@ -220,7 +220,8 @@ def test_the_folder_of_a_run(x, tmp_path):
     assert (config["warm_up"], config["decay"], config["dead_after"]) == (256, 4 * 256, 256)
     assert config["wiring"] == {"reads": ["x"], "writes": ["x"], "each": False} and config["contract"] == 2
     assert (config["tokens"], config["batch_size"], config["seed"]) == (5_130, 256, 0)
-    assert sorted(path.name for path in out.iterdir()) == ["config.json", "dictionary", "metrics.jsonl"]
+    seen_there = sorted(path.name for path in out.iterdir())
+    assert seen_there == [".lock", "config.json", "dictionary", "end.safetensors", "metrics.jsonl"]
     loaded = sk.load_dictionary(out / "dictionary")
     assert parameters_equal(loaded, run.dictionary) and loaded.provenance == run.dictionary.provenance
 

@@ -101,7 +101,7 @@ def test_several_sites_have_no_single_width():
     [
         ({"a": normal(9, 4)}, "b", "there is no array 'b'; the only one is 'a'"),
         ({"a": normal(9, 4)}, sk.Wiring("a", "c"), "there is no array 'c'; the only one is 'a'"),
-        (normal(9, 4), "a", "there is no array 'a'; the only one is 'x'"),
+        (normal(9, 4), ["a", "b"], "one array is of one site, found a, b: give"),
         ({"a": normal(9, 4), "b": normal(8, 4)}, None, "there are 9 rows of 'a' and 8 of 'b'"),
         ({"a": normal(9, 4), "b": torch.ones(9)}, None, r"\[n, d\] with n ≥ 1, found shape \(9,\) at 'b'"),
         ({}, None, "at least one array, found an empty mapping"),
