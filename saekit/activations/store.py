@@ -30,7 +30,7 @@ from saekit.engines import check_engine
 from saekit.files import remove_leftovers, write_atomically
 from saekit.files.durations import LONG, TimeLeft, spoken_bytes, spoken_duration
 from saekit.files.manifests import check_same, write_json
-from saekit.models import ROWS_AT_ONCE, check_site, describe_model, joined, joined_width
+from saekit.models import ROWS_AT_ONCE, as_dtype, check_site, describe_model, joined, joined_width
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -119,7 +119,7 @@ class ActivationStore:
         folder: str | Path,
         *,
         tokens: int,
-        dtype: torch.dtype = torch.float16,
+        dtype: str | torch.dtype = torch.float16,
         shard_tokens: int = SHARD_TOKENS,
         engine: Literal["local", "ray"] = "local",
         workers: int = 2,
@@ -131,6 +131,7 @@ class ActivationStore:
         Raises ValueError for a folder that holds another store (naming the fields), NaN or infinite activations, and
         values that the dtype cannot hold."""
         check_engine(engine)
+        dtype = as_dtype(dtype)
         sites = [sites] if isinstance(sites, str) else list(sites)
         corpus = source if isinstance(source, Corpus) else load_corpus(source)
         widths = {check_site(model, site): joined_width(model, site) for site in sites}

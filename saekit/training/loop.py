@@ -23,11 +23,12 @@ from saekit.corpora import Corpus
 from saekit.dictionaries import Dictionary, Method, Wiring, read_dictionary
 from saekit.engines import processes
 from saekit.metrics import measure_latent_max
+from saekit.models import as_dtype
 from saekit.training.folder import describe, open_folder, places
 from saekit.training.learners import make_learner
 from saekit.training.run import Progress, Run, read_records
 from saekit.training.session import Session
-from saekit.training.settings import Settings, default_dtype, weights_dtype
+from saekit.training.settings import TRAINED_IN, Settings, default_dtype, weights_dtype
 from saekit.training.sources import Source
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def train(
     labels: Sequence[str] | Tensor | None = None,
     exclude: Sequence[str] | str = (),
     context: int | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: str | torch.dtype | None = None,
     device: str | torch.device | None = None,
     seed: int = 0,
     callback: Callable[[Progress], Any] | None = None,
@@ -96,7 +97,8 @@ def train(
             else f"train takes no {next(iter(former))}=; see help(sk.train)."
         )
     methods = _methods(method)
-    _check_numbers(tokens, batch_size, lr, warm_up, decay, dead_after, dtype, kernels)
+    _check_numbers(tokens, batch_size, lr, warm_up, decay, dead_after, kernels)
+    kind = None if dtype is None else as_dtype(dtype, TRAINED_IN)
     source = Source.of(model, corpus, labels, exclude, context)
     wiring, tokens, where = source.wiring(site), source.tokens(tokens), source.device(device)
     if all(each.learner == "fit" for each in methods):  # they take all tokens at once
@@ -113,7 +115,7 @@ def train(
         dead_after=dead_after,
         seed=seed,
         device=where,
-        dtype=dtype or default_dtype(where),
+        dtype=kind or default_dtype(where),
         kernels=kernels,
     )
     learners = [make_learner(each, wiring, stream.widths, settings) for each in methods]
@@ -162,11 +164,9 @@ def _methods(method: Any) -> list[Method]:
 
 
 def _check_numbers(
-    tokens: Any, batch_size: Any, lr: Any, warm_up: Any, decay: Any, dead_after: Any, dtype: Any, kernels: str
+    tokens: Any, batch_size: Any, lr: Any, warm_up: Any, decay: Any, dead_after: Any, kernels: str
 ) -> None:
     checked(kernels, CHOICES, "kernels")
-    if dtype not in (None, torch.float32, torch.float64, torch.bfloat16):
-        raise ValueError(f"dtype is torch.float32, torch.float64 or torch.bfloat16, found {dtype}.")
     lengths = {"tokens": tokens, "batch_size": batch_size, "dead_after": dead_after}
     for name, value in lengths.items():
         if value is not None and value < 1:

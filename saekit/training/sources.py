@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from saekit.activations import ActivationStore, ActivationStream, ArrayStream, RowStream, ShuffledStream, StoreStream
 from saekit.dictionaries import Method, Wiring
 from saekit.files.choices import unknown
+from saekit.models import as_device
 
 Stream = ShuffledStream | ArrayStream | RowStream
 
@@ -79,7 +80,7 @@ class Source:
     def device(self, device: str | torch.device | None) -> torch.device:
         """Where to train: as given, else where the model or the array lies."""
         if device is not None:
-            return torch.device(device)
+            return as_device(device)
         if isinstance(self.model, ActivationStore):
             return torch.device("cpu")
         one = next(iter(self.model.values())) if isinstance(self.model, dict) else self.model
