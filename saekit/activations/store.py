@@ -37,7 +37,7 @@ from saekit.files.locks import writing_in
 from saekit.files.manifests import check_same, warn_of_unknown, write_json
 from saekit.files.paths import resolved, shown
 from saekit.files.roles import ACTIVATIONS, CORPUS, MODEL, SITE, check_roles
-from saekit.models import ROWS_AT_ONCE, check_site, describe_model, joined, joined_width
+from saekit.models import ROWS_AT_ONCE, as_dtype, check_site, describe_model, joined, joined_width
 from saekit.models.hashing import fingerprint_model
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class ActivationStore:
         folder: str | Path,
         *,
         tokens: int,
-        dtype: torch.dtype = torch.float16,
+        dtype: str | torch.dtype = torch.float16,
         shard_tokens: int = SHARD_TOKENS,
         exclude: Sequence[str] | str = (),
         context: int | None = None,
@@ -159,6 +159,7 @@ class ActivationStore:
             sites=(sites, SITE),
         )
         check_engine(engine)
+        dtype = as_dtype(dtype)
         sites = [sites] if isinstance(sites, str) else list(sites)
         tokens = whole("tokens", tokens)
         corpus = read_source(source, model, context)

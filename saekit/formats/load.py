@@ -11,6 +11,7 @@ from saekit.dictionaries import Dictionary
 from saekit.files.choices import checked, offered
 from saekit.files.paths import resolved
 from saekit.formats.registry import REGISTRY
+from saekit.models import as_device, as_dtype
 
 SHOWN = 5  # names in a folder that an error lists
 
@@ -25,7 +26,7 @@ def shipped() -> dict[str, Path]:
 
 
 def load_dictionary(
-    source: str | Path, device: str | torch.device | None = None, dtype: torch.dtype = torch.float32
+    source: str | Path, device: str | torch.device | None = None, dtype: str | torch.dtype = torch.float32
 ) -> Dictionary:
     """Load a shipped dictionary (``"micro/blocks.2.hook_resid_post"``), one in a folder or file of a known format, or
     the one of a run's folder.
@@ -33,6 +34,7 @@ def load_dictionary(
     Raises FileNotFoundError for what is not there, naming the closest shipped one; ValueError for a format that is not
     known (naming those that are), a run of several dictionaries (naming their folders), and damaged files.
     """
+    kind, where = as_dtype(dtype), as_device(device or "cpu")
     ships = shipped()
     path = ships.get(str(source), Path(source).expanduser())
     if not path.exists():
@@ -41,7 +43,7 @@ def load_dictionary(
     path = _of_a_run(path)
     for known in REGISTRY.values():
         if known.matches(path):
-            return known.read(path, dtype).to(device or "cpu")
+            return known.read(path, kind).to(where)
     raise ValueError(f"{path} holds no dictionary of a known format ({', '.join(REGISTRY)}); found {_found(path)}.")
 
 

@@ -7,7 +7,7 @@ from saekit.models.bridge import Call, Change, Passed, hooked
 from saekit.models.hashing import hash_checkpoint
 from saekit.models.load import describe_model, load_model
 from saekit.models.one_pass import ROWS_AT_ONCE, forward
-from saekit.models.placing import put
+from saekit.models.placing import as_device, as_dtype, put
 from saekit.models.site import Site
 from saekit.models.site_table import Sites, sites_of
 from saekit.models.sites import (
@@ -28,6 +28,8 @@ __all__ = [
     "Passed",
     "Site",
     "Sites",
+    "as_device",
+    "as_dtype",
     "bos_of",
     "by_head",
     "can_be_edited",

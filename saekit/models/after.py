@@ -24,7 +24,7 @@ ROWS, POSITIONS = 16, 64  # a row at a time: there is a number for each token of
 def mean_slope(
     model: TransformerBridge, tokens: Int[Tensor, "row position"], counted: Bool[Tensor, "row position"]
 ) -> Float[Tensor, " d_vocab"] | None:
-    """∂ logit_v / ∂ raw_v, its mean over the first counted tokens; None where a logit depends on more than its own raw_v.
+    """∂ logit_v / ∂ raw_v, its mean over the first counted tokens; None where a logit depends on more than raw_v.
 
     Where it is the same at every token of a row and of the vocabulary, as of a scale, no other rows are run.
     """

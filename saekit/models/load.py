@@ -12,6 +12,7 @@ import torch
 from saekit.files.choices import offered, unknown
 from saekit.models.bos import begin_alike
 from saekit.models.hashing import hash_checkpoint
+from saekit.models.placing import as_device, as_dtype
 from saekit.models.trial import check_trial
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ EMBEDDED = ("micro",)
 
 
 def load_model(
-    name: str | Path, device: str | torch.device | None = None, dtype: torch.dtype | None = None
+    name: str | Path, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
 ) -> TransformerBridge:
     """Load a model by name: ``"micro"`` (ships with saekit), a Hub name such as ``"gpt2"``, or a local folder.
 
@@ -30,15 +31,17 @@ def load_model(
     (SHA-256 of the stored weights, see ``saekit.models.hashing``) and ``processing`` (``"none"``), which stand in every
     dictionary made from it.
 
-    device: default cuda, then mps, then cpu. dtype: default float32 on a CPU, else the checkpoint's own.
+    device: default cuda, then mps, then cpu. dtype: such as "bfloat16" or torch.bfloat16; default float32 on a
+    CPU, else the checkpoint's own.
     Raises FileNotFoundError for a name that is neither embedded, nor a folder, nor to be had from the Hub, ValueError
     for a folder that is not a Hugging Face model or holds damaged weights, and for a model that is no causal language
     model or that TransformerLens does not run as Hugging Face does (see ``saekit.models.trial``).
     """
+    device = as_device(device) if device is not None else _default_device()
+    dtype = as_dtype(dtype) if dtype is not None else None
     name = str(name)
     folder = _find_folder(name)
     model_hash = hash_checkpoint(folder)
-    device = torch.device(device) if device is not None else _default_device()
     if dtype is None:
         dtype = torch.float32 if device.type == "cpu" else _stored_dtype(folder)
 

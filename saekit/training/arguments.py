@@ -6,14 +6,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-import torch
-
 from saekit.dictionaries import Method
 from saekit.files.arguments import number, whole
 from saekit.files.choices import closest
 
 T = TypeVar("T")
-DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 MEANT = {
     "configuration": "train's configuration= is called method now",
     **dict.fromkeys(("config", "cfg", "sae", "dictionary"), "method"),
@@ -57,14 +54,6 @@ def length(name: str, value: Any) -> int:
 def times(name: str, value: Any) -> float:
     """How many times the median norm."""
     return number(name, value, above=1)
-
-
-def precision(dtype: Any) -> torch.dtype | None:
-    """A dtype, also by its name. Raises ValueError for one that training is not made in."""
-    name = str(dtype).removeprefix("torch.")
-    if dtype is not None and name not in DTYPES:
-        raise ValueError(f"dtype is torch.float32, torch.float64 or torch.bfloat16, found {dtype}.")
-    return None if dtype is None else DTYPES[name]
 
 
 def methods_in(given: Any) -> list[Method]:

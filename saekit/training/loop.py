@@ -34,12 +34,13 @@ from saekit.files.locks import writing_in
 from saekit.files.paths import resolved
 from saekit.files.roles import ACTIVATIONS, CORPUS, METHOD, MODEL, SITE, check_roles
 from saekit.metrics import measure_latent_max
-from saekit.training.arguments import MEANT, length, methods_in, optional, precision, rate, times
+from saekit.models import as_dtype
+from saekit.training.arguments import MEANT, length, methods_in, optional, rate, times
 from saekit.training.folder import CHECKPOINT, END, describe, former_ends, go_on, open_folder, written_config
 from saekit.training.learners import FitLearner, Learner, make_learner
 from saekit.training.run import Progress, Run, is_finished, places, read_records
 from saekit.training.session import Session
-from saekit.training.settings import Settings, default_dtype, weights_dtype
+from saekit.training.settings import TRAINED_IN, Settings, default_dtype, weights_dtype
 from saekit.training.sources import Source
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def train(
     exclude: Sequence[str] | str = (),
     context: int | None = None,
     max_norm_multiple: float | None = USUAL,
-    dtype: torch.dtype | str | None = None,
+    dtype: str | torch.dtype | None = None,
     device: str | torch.device | None = None,
     seed: int = 0,
     callback: Callable[[Progress], Any] | None = None,
@@ -118,7 +119,7 @@ def train(
     batch_size, dead_after = whole("batch_size", batch_size), optional(whole, "dead_after", dead_after)
     warm_up, decay = (optional(length, name, each) for name, each in (("warm_up", warm_up), ("decay", decay)))
     multiple, seed = optional(times, "max_norm_multiple", max_norm_multiple), whole("seed", seed, 0)
-    kind = precision(dtype)
+    kind = None if dtype is None else as_dtype(dtype, TRAINED_IN)
     source = Source.of(model, corpus, labels, exclude, context)
     wiring, tokens, where = source.wiring(site), source.tokens(tokens), source.device(device)
     if all(each.learner == "fit" for each in methods):  # they take all tokens at once

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 CPU = torch.device("cpu")
+TRAINED_IN = (torch.float32, torch.float64, torch.bfloat16)
 
 
 @dataclass(frozen=True)

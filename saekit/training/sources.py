@@ -24,6 +24,7 @@ from saekit.activations import (
 from saekit.activations.arrays import as_array
 from saekit.dictionaries import Method, Wiring
 from saekit.files.choices import unknown
+from saekit.models import as_device
 
 MADE_ON = ("model", "model_hash", "processing", "corpus")
 Stream = ShuffledStream | ArrayStream | RowStream
@@ -106,7 +107,7 @@ class Source:
     def device(self, device: str | torch.device | None) -> torch.device:
         """Where to train: as given, else where the model or the array lies."""
         if device is not None:
-            return torch.device(device)
+            return as_device(device)
         if isinstance(self.model, ActivationStore):
             return torch.device("cpu")
         one = next(iter(self.model.values())) if isinstance(self.model, dict) else self.model
