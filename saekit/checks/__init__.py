@@ -1,6 +1,6 @@
 """Checks under the curriculum's exercises: is an answer right and, if not, what went wrong?
 
-A file a notebook. Every function of theirs whose name begins with `check_` is found here.
+A file a notebook, and one for what they quote. Every function of theirs whose name begins with `check_` is found here.
 """
 
 from __future__ import annotations

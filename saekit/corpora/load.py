@@ -41,10 +41,10 @@ def load_corpus(
             with role and content);
         a frame of pandas, polars or Arrow, or a Hugging Face data set; a streamed one is endless: it is read again and
             again;
-        a file: .jsonl, .json, .csv and .parquet hold rows (the first line of a .csv names its columns), any other is
-            text, of one document, or of several where <|endoftext|> or <|end_of_text|> stands between them;
-        a folder: its files .txt, .md, .jsonl, .json, .csv and .parquet, by name; hidden ones are not read, others are
-            said. Each may be packed (.gz, .bz2, .zst).
+        a file: .jsonl (.ndjson), .json, .csv (.tsv) and .parquet hold rows (the first line of a .csv names its
+            columns), any other is text, of one document, or of several where <|endoftext|> or <|end_of_text|> stands
+            between them; each may be packed (.gz, .bz2, .zst);
+        a folder: its files of rows, .txt and .md, by name; hidden ones are not read, others are said.
     split: "train" (the default) is an endless seeded stream. "heldout" has fillers and combinations of trained phrases
         that training never has; "unseen_dev" and "unseen" have phrases never trained on (develop on the one, look at
         the other for final numbers alone). For "python" the three are disjoint sets of modules. They are finite: 500

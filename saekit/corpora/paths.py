@@ -188,7 +188,14 @@ def _parquet(path: Path) -> Iterator[dict[str, Any]]:
 
 
 TEXT = (".txt", ".md")
-TABLES = {".jsonl": _json_lines, ".json": _json, ".csv": _csv, ".parquet": _parquet}
+TABLES = {
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+    ".json": _json,
+    ".csv": _csv,
+    ".tsv": _csv,
+    ".parquet": _parquet,
+}
 
 
 def _hidden(path: Path) -> bool:

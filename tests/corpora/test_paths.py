@@ -66,6 +66,12 @@ def test_a_table_is_cut_where_its_first_line_is(tmp_path, apart):
     assert texts(tmp_path / "a.csv") == [f"a{apart} b", "c"]
 
 
+def test_the_other_names_of_two_endings(tmp_path):
+    (tmp_path / "a.tsv").write_text("id\ttext\n1\tone, two\n")
+    (tmp_path / "b.ndjson").write_text('{"text": "three"}\n')
+    assert texts(tmp_path / "a.tsv") == ["one, two"] and texts(tmp_path / "b.ndjson") == ["three"]
+
+
 def test_words_that_other_readers_take_for_missing_are_text_in_a_table(tmp_path):
     (tmp_path / "a.csv").write_text("text\nNA\nNone\nnan\n\n1\n")
     assert texts(tmp_path / "a.csv") == ["NA", "None", "nan", "1"]
