@@ -39,4 +39,9 @@ def _differences(name: str, there: Any, here: Any) -> Iterator[str]:
         for key in here | there:
             yield from _differences(f"{name}.{key}", there.get(key), here.get(key))
     elif there != here:
-        yield f"{name} (there {there!r}, here {here!r})"
+        yield f"{name} (there {_short(there)}, here {_short(here)})"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"

@@ -204,7 +204,7 @@ def test_refusals(make, tmp_path, sae, tiny_gpt2, tiny_llama) -> None:
     with pytest.raises(IndexError, match=r"latent 20 is not in 0 … 19"):
         store.view(20)
     for name in ("seed", "top", "per_band", "random", "loss_examples"):
-        with pytest.raises(ValueError, match=f"{name} is a whole number from 0, found -1"):
+        with pytest.raises(ValueError, match=f"{name} must be at least 0, found -1"):
             make(tmp_path / "e", **{name: -1})
     with pytest.raises(ValueError, match="most_firings must be at least 1, found 0"):
         make(tmp_path / "e", most_firings=0)

@@ -26,6 +26,7 @@ from saekit.dictionaries import Dictionary, check_model, check_one_site, stored
 from saekit.dictionaries.provenance import installed_versions
 from saekit.engines import check_engine
 from saekit.features import schema
+from saekit.features.building.array_reading import ArrayReader, is_arrays
 from saekit.features.building.chunks import Readings, first_rows, write_chunk
 from saekit.features.building.concepts import Concepts
 from saekit.features.building.neighbours import Neighbours
@@ -34,6 +35,7 @@ from saekit.features.building.part import Workbench
 from saekit.features.building.reading import Progress, Reader
 from saekit.features.building.settings import Settings, as_arguments
 from saekit.features.building.tables import write_table, write_text
+from saekit.features.pieces import vocabulary
 from saekit.files import make_folder, remove_leftovers
 from saekit.files.locks import writing_in
 from saekit.files.manifests import as_read, check_same, write_json
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
 LONG = 2.0  # seconds
 LATENTS_AT_ONCE, FIRINGS_AT_ONCE = 2048, 2**19
+CALL = "sk.FeatureStore.build(model, sae, corpus, folder, tokens=…)"
 MOST_THREADS = 4  # each holds a part
 
 
@@ -56,25 +59,38 @@ class Build:
         self,
         model: TransformerBridge,
         dictionary: Dictionary,
-        source: Corpus | Sequence[str] | Tensor,
+        source: Corpus | Sequence[str] | Tensor | None,
         folder: str | Path,
         settings: Settings,
         engine: str,
         workers: int,
     ) -> None:
         check_engine(engine)
-        check_model(dictionary, model)
+        if not isinstance(dictionary, Dictionary):
+            raise TypeError(
+                f"dictionary is what sk.load_dictionary gives, found a {type(dictionary).__name__}: {CALL}."
+            )
         check_one_site(dictionary)
-        for site in dict.fromkeys(dictionary.reads + dictionary.writes):
-            check_site(model, site)
-        corpus = source if isinstance(source, Corpus | Tensor) else load_corpus(source)
-        if isinstance(corpus, Corpus) and corpus.endless and settings.tokens is None:
-            raise ValueError(f"corpus {corpus.name!r} is endless: give tokens=, the number of tokens to read.")
-        self.model, self.dictionary, self.folder, self.settings = model, dictionary.eval(), resolved(folder), settings
-        concepts = list(corpus.concepts) if isinstance(corpus, Corpus) else []
-        self.reader = Reader(model, dictionary, corpus, settings.tokens, concepts, settings.exclude, engine, workers)
-        provenance = describe_model(model)
-        provenance |= {"corpus": corpus.provenance if isinstance(corpus, Corpus) else None}
+        self.dictionary, self.folder, self.settings = dictionary.eval(), resolved(folder), settings
+        self.model: TransformerBridge | None = None
+        self.reader: Reader | ArrayReader
+        if is_arrays(model):
+            if settings.exclude or engine != "local":
+                raise ValueError("exclude= and engine= are for a store that a model is read for: over arrays none is.")
+            self.reader = ArrayReader.of(model, dictionary, source, settings.tokens)
+            provenance = self.reader.provenance
+        else:
+            _check(model, dictionary)
+            if source is None:
+                raise ValueError(f"a model reads a corpus, texts or tokens, found None: {CALL}.")
+            corpus = source if isinstance(source, Corpus | Tensor) else load_corpus(source)
+            if isinstance(corpus, Corpus) and corpus.endless and settings.tokens is None:
+                raise ValueError(f"corpus {corpus.name!r} is endless: give tokens=, the number of tokens to read.")
+            self.model = model
+            known = list(corpus.concepts) if isinstance(corpus, Corpus) else []
+            self.reader = Reader(model, dictionary, corpus, settings.tokens, known, settings.exclude, engine, workers)
+            provenance = describe_model(model)
+            provenance |= {"corpus": corpus.provenance if isinstance(corpus, Corpus) else None}
         state = stored(dictionary)
         self.described: dict[str, Any] = {
             "format": schema.FORMAT,
@@ -88,7 +104,7 @@ class Build:
                 "d_sae": dictionary.d_sae,
             },
             "settings": settings.in_manifest(),
-            "concepts": concepts,
+            "concepts": list(self.reader.concepts),
         }
 
     def run(self) -> None:
@@ -168,7 +184,7 @@ class Build:
         progress = Progress(**manifest["progress"])
         room = self.folder / "reading"
         readings = Readings([room / file for file in manifest["chunks"]])
-        write_text(self.folder, readings, progress, self.reader.concepts, self.model)
+        write_text(self.folder, readings, progress, self.reader.concepts, self._words)
         bench, manifest["output_path"] = self._workbench(readings, progress)
         manifest["editable"] = bench.loss_examples > 0  # at the site that is written, so that loss effects exist
         parts = _divided(readings.starts)
@@ -198,9 +214,11 @@ class Build:
     def _workbench(self, readings: Readings, progress: Progress) -> tuple[Workbench, str | None]:
         sae, single = self.dictionary, len(self.dictionary.writes) == 1
         output = None
-        if single and writes_residual(sae.writes[0]) and sae.d_out == self.model.cfg.d_model:
-            output = OutputPath.of(self.model, first_rows(readings))
-        can_be_measured = single and can_be_edited(self.model, sae.writes[0])
+        can_be_measured = False
+        if self.model is not None and single:
+            if writes_residual(sae.writes[0]) and sae.d_out == self.model.cfg.d_model:
+                output = OutputPath.of(self.model, first_rows(readings))
+            can_be_measured = can_be_edited(self.model, sae.writes[0])
         bench = Workbench(
             model=self.model,
             dictionary=sae,
@@ -215,8 +233,29 @@ class Build:
         )
         return bench, None if output is None else output.definition
 
+    def _words(self) -> tuple[list[bytes], list[bool]]:
+        if isinstance(self.reader, ArrayReader):
+            return self.reader.vocabulary()
+        return vocabulary(self.reader.model.tokenizer, self.reader.model.cfg.d_vocab)
+
     def _write(self, manifest: dict[str, Any]) -> None:
         write_json(self.folder / "manifest.json", manifest)
+
+
+def _check(model: Any, dictionary: Dictionary) -> None:
+    """Whether the dictionary goes on the model; raises TypeError or ValueError saying why not."""
+    if not hasattr(model, "hook_dict"):
+        raise TypeError(
+            f"model is what sk.load_model gives, or an array of activations, found a {type(model).__name__}: {CALL}."
+        )
+    check_model(dictionary, model)
+    for site in dict.fromkeys(dictionary.reads + dictionary.writes):
+        if site not in model.hook_dict and dictionary.provenance.model_hash is None:
+            raise ValueError(
+                f"the dictionary is of arrays (it reads {str(site)!r}), of no hook of the model: a store over arrays "
+                "is sk.FeatureStore.build(x, sae, None, folder)."
+            )
+        check_site(model, site)
 
 
 def _examples_to_measure(loss_examples: int, readings: Readings) -> int:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from saekit.files.arguments import whole
 from saekit.files.choices import checked
 
 MOST = 2**61  # of a count or seed
+LEAST = {"tokens": 1, "most_firings": 1, **dict.fromkeys(("loss_examples", "top", "per_band", "random", "seed"), 0)}
 LOSS_EFFECTS = ("opened", "all")
 
 
@@ -27,14 +29,14 @@ class Settings:
     seed: int
 
     def __post_init__(self) -> None:
-        if self.tokens is not None and self.tokens < 1:
-            raise ValueError(f"tokens must be at least 1, found {self.tokens}.")
-        for name in ("loss_examples", "top", "per_band", "random", "seed"):
-            if not 0 <= (count := getattr(self, name)) < MOST:
-                raise ValueError(f"{name} is a whole number from 0, found {count}.")
+        for name, least in LEAST.items():
+            if getattr(self, name) is None and name == "tokens":
+                continue
+            count = whole(name, getattr(self, name), least)
+            if count >= MOST:
+                raise ValueError(f"{name} is a whole number below 2⁶¹, found {count}.")
+            object.__setattr__(self, name, count)  # as a plain int, however it was given
         checked("loss_effects", self.loss_effects, LOSS_EFFECTS)
-        if self.most_firings < 1:
-            raise ValueError(f"most_firings must be at least 1, found {self.most_firings}.")
 
     @property
     def effects_now(self) -> bool:
