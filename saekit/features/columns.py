@@ -64,6 +64,7 @@ class Column:
     unit:       said after it.
     code:       the Python call that gives it; "{latent}" is the feature shown.
     filterable: whether the list has a filter for it. in_header: whether it stands over a feature, and on its card.
+    of_text:    whether a store over arrays of one's own, which have no text, goes without it.
     changes:    whether a function's values may be others while the store is open: else it is called once.
     fact:       (store, row of the table latents) → its number of one latent, with what else is to be said; by default
                 the value alone.
@@ -81,6 +82,7 @@ class Column:
     code: str = ""
     filterable: bool = True
     in_header: bool = True
+    of_text: bool = False
     changes: bool = False
     fact: Callable[[Opened, dict[str, Any]], Fact] | None = None
 
@@ -108,8 +110,16 @@ class Column:
         )
 
 
+def rows_or_tokens(manifest: Manifest) -> str:
+    """What is counted."""
+    return "rows" if schema.over_arrays(manifest) else "counted tokens"
+
+
 def _density(store: Opened, row: dict[str, Any]) -> Fact:
-    return Fact(value=row["density"], more=f"It fired on {row['firings']:,} tokens.")
+    return Fact(
+        value=row["density"],
+        more=f"It fired on {row['firings']:,} {'rows' if schema.over_arrays(store.manifest) else 'tokens'}.",
+    )
 
 
 def _max(store: Opened, row: dict[str, Any]) -> Fact:
@@ -139,7 +149,7 @@ def _loss_effect(store: Opened, row: dict[str, Any]) -> Fact:
     if value is not None:
         return Fact(value=value, more=f"Mean over {row['loss_tokens']:,} firings drawn at random.")
     if not row["firings"]:
-        return Fact(value=None, more=f"It never fired in {store.tokens:,} counted tokens.")
+        return Fact(value=None, more=f"It never fired in {store.tokens:,} {rows_or_tokens(store.manifest)}.")
     if store.measurable(row):
         how = f"a browser with the model does it when the feature is opened, store.loss_effect({row['latent']}, model) "
         return Fact(value=None, more=f"Not measured yet: {how}now.", later=True)
@@ -200,6 +210,7 @@ COLUMNS = (
         "concept_f1[1]",
         title="concept F1",
         head="F1",
+        of_text=True,
         of="concept",
         format="share",
         code="store.concepts({latent})",
@@ -210,6 +221,7 @@ COLUMNS = (
         _loss_effect_definition,
         "loss_effect",
         head="effect",
+        of_text=True,
         format="signed",
         unit="nats",
         code="store.loss_effect({latent})",
@@ -240,6 +252,12 @@ def register(column: Column) -> None:
             f"a store has {column.name!r} already: give the column another name, such as own_{column.name}."
         )
     _own[column.name] = column
+
+
+def columns_of(manifest: Manifest) -> tuple[Column, ...]:
+    """Those that a store has."""
+    arrays = schema.over_arrays(manifest)
+    return tuple(column for column in all_columns() if not (arrays and column.of_text))
 
 
 def all_columns() -> tuple[Column, ...]:

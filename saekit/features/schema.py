@@ -120,6 +120,11 @@ TABLES = {
 }
 
 
+def over_arrays(manifest: Mapping[str, Any]) -> bool:
+    """Whether a store is over arrays of one's own: its tokens are their rows, and it has no model."""
+    return manifest["provenance"].get("arrays") is not None
+
+
 def files_of(folder: Path, manifest: Mapping[str, Any]) -> dict[str, list[Path]]:
     """The files of each table of a finished store: those that its manifest counts, whatever else lies beside them. Of
     a manifest that does not count them: the parts from 0 up to the first number that is missing."""

@@ -59,7 +59,7 @@ class FeatureStore(OpenedStore):
     @classmethod
     def build(
         cls,
-        model: TransformerBridge,
+        model: TransformerBridge | Any,
         dictionary: Dictionary,
         source: Readable,
         folder: str | Path,
@@ -78,6 +78,11 @@ class FeatureStore(OpenedStore):
         workers: int = 2,
     ) -> FeatureStore:
         """Read a corpus and keep what every latent does on it; the same call on an unfinished store goes on with it.
+
+        Over activations of one's own, build(x, dictionary, strings, folder): x is an array [n, d] (a tensor, NumPy's, a
+        frame, the path of a .npy file) or a mapping from sites to such; its rows stand in place of tokens, each shown
+        as its string or, with None, as its number. There is no text around them, so there are no logits, loss effects
+        and concepts.
 
         tokens:        counted tokens to read; None reads a finite corpus once.
         top, random:   how many examples of these kinds a latent gets; per_band of each of five intervals and quantiles.
@@ -251,7 +256,7 @@ class FeatureStore(OpenedStore):
     # -- labels ------------------------------------------------------------------------------------------------------
 
     def set_label(
-        self, latent: int, *, label: str | None = None, star: bool | None = None, note: str | None = None
+        self, latent: int, label: str | None = None, *, star: bool | None = None, note: str | None = None
     ) -> dict[str, Any]:
         """Name a latent, star it, write a note: what is given changes, the rest stays. Returns what is now stored."""
         return self.labels.set(latent, label=label, star=star, note=note)

@@ -28,7 +28,7 @@ ORDER = [
     {"metrics"},
     {"training"},
     {"features"},
-    {"circuits", "steering"},
+    {"circuits", "steering", "widgets"},
 ]
 PLOTS = "plots"  # imports no other part; every part may import it
 ABOVE = ("checks", "making")  # may import every part; imported by notebooks, or by nobody

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import pathlib
 import traceback
@@ -23,6 +24,12 @@ EXPORTED = 50  # of the features that pass the filter, in the order of the list
 _STATIC = pathlib.Path(__file__).parent / "static"
 
 
+class _Checked(traitlets.Any):
+    """What it may be is checked by the browser, in one sentence; a trait of a type would say its own first."""
+
+    allow_none = False
+
+
 class FeatureBrowser(anywidget.AnyWidget):
     """Browse the features of a store: `sk.FeatureBrowser(store, model=model)`.
 
@@ -36,11 +43,11 @@ class FeatureBrowser(anywidget.AnyWidget):
 
     _esm = _STATIC / "feature_browser.js"
 
-    feature = traitlets.Int(0).tag(sync=True)
-    filter = traitlets.Dict().tag(sync=True)
-    starred = traitlets.List(traitlets.Int()).tag(sync=True)
-    sort: Any = traitlets.List().tag(sync=True)
-    tab = traitlets.Unicode("top").tag(sync=True)
+    feature = _Checked(0).tag(sync=True)
+    filter = _Checked({}).tag(sync=True)
+    starred = _Checked([]).tag(sync=True)
+    sort: Any = _Checked([]).tag(sync=True)
+    tab = _Checked("top").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
 
     def __init__(
@@ -52,7 +59,11 @@ class FeatureBrowser(anywidget.AnyWidget):
         filter: Mapping[str, Any] | None = None,
         sort: Iterable[Any] | None = None,
         tab: str = "top",
+        **others: Any,
     ) -> None:
+        if others:
+            raise TypeError(_no_argument(next(iter(others))))
+        store = self._source(store)
         # The checks of the traits below need these.
         if model is not None:
             store.check_model(model)
@@ -63,11 +74,21 @@ class FeatureBrowser(anywidget.AnyWidget):
         usual = self._listing["about"][1]["name"]
         if feature is None:
             feature = _largest(self._listing["columns"][usual])
-        sort = [usual, True] if sort is None else list(sort)
-        super().__init__(
-            feature=feature, filter=dict(filter or {}), starred=self._stars(), sort=sort, tab=tab, error=""
-        )
+        given = {"feature": feature, "filter": {} if filter is None else filter, "tab": tab}
+        given["sort"] = [usual, True] if sort is None else sort
+        super().__init__(**given, starred=self._stars(), error="")
         self.on_msg(self._answer)
+
+    @staticmethod
+    def _source(store: Any) -> FeatureSource:
+        """What was given as the store. Raises TypeError for what is none."""
+        if not callable(getattr(store, "listing", None)):
+            raise TypeError(
+                f"store is a feature store, as sk.FeatureStore.build(model, sae, corpus, folder) or "
+                f"sk.FeatureStore.open(folder) give it, found a {type(store).__name__}: "
+                "sk.FeatureBrowser(store, model=model)."
+            )
+        return store
 
     # -- state --------------------------------------------------------------------------------------------------------
 
@@ -77,7 +98,7 @@ class FeatureBrowser(anywidget.AnyWidget):
 
     @traitlets.validate("starred")
     def _check_starred(self, proposal: Any) -> list[int]:
-        return sorted({self._latent(latent, "starred") for latent in proposal["value"]})
+        return sorted(set(self._latents(proposal["value"], "starred")))
 
     @traitlets.validate("filter")
     def _check_filter(self, proposal: Any) -> dict[str, Any]:
@@ -90,7 +111,7 @@ class FeatureBrowser(anywidget.AnyWidget):
 
     @traitlets.validate("tab")
     def _check_tab(self, proposal: Any) -> str:
-        if proposal["value"] not in TABS:
+        if not isinstance(proposal["value"], str) or proposal["value"] not in TABS:
             raise ValueError(unknown("tab", proposal["value"], TABS))
         return str(proposal["value"])
 
@@ -159,7 +180,7 @@ class FeatureBrowser(anywidget.AnyWidget):
             off = dict.fromkeys(("edit", "save"), "This is a saved file: it has no kernel.")
         if offline or self._model is None:
             way = "open the browser in a notebook" if offline else "pass model=… to FeatureBrowser"
-            off["prompt"] = f"A prompt needs the model: {way}."
+            off["prompt"] = listing.get("no_prompt") or f"A prompt needs the model: {way}."
         head = {key: listing[key] for key in ("title", "model", "site", "facts", "d_sae", "concepts", "definitions")}
         reply = {
             **head,
@@ -227,19 +248,22 @@ class FeatureBrowser(anywidget.AnyWidget):
 
     # -- a file -------------------------------------------------------------------------------------------------------
 
-    def export_html(self, path: str | pathlib.Path, features: Iterable[int] | None = None) -> pathlib.Path:
-        """Write one self-contained HTML file that opens without a network or a kernel, and return its path.
+    def export_html(self, path: str | pathlib.Path, features: Iterable[int] | int | None = None) -> pathlib.Path:
+        """Write one self-contained HTML file that opens without a network or a kernel, and return its path; folders on
+        the way are made.
 
         It holds the whole list and the views of `features`: by default the one shown, those starred, and the first 50
         that pass the filter, in the order of the list.
         """
         page = self._page(features)
         path = pathlib.Path(path).expanduser().resolve()
+        if path.is_dir():
+            raise ValueError(f"path is a file to write, as {str(path / 'features.html')!r}; {str(path)!r} is a folder.")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page, encoding="utf-8")
         return path
 
-    def _page(self, features: Iterable[int] | None) -> str:
+    def _page(self, features: Iterable[int] | int | None) -> str:
         head, buffers = self._send_listing({}, offline=True)
         if features is None:
             chosen = [
@@ -248,7 +272,7 @@ class FeatureBrowser(anywidget.AnyWidget):
                 *self._store.matching(self.filter, self.sort)[:EXPORTED],
             ]
         else:
-            chosen = [self._latent(latent, "features") for latent in features]
+            chosen = self._latents(features, "features")
         chosen = list(dict.fromkeys(chosen))
         head["title"] = self._folder
         shown = self.feature if self.feature in chosen or not chosen else chosen[0]
@@ -275,10 +299,16 @@ class FeatureBrowser(anywidget.AnyWidget):
     # -- helpers ------------------------------------------------------------------------------------------------------
 
     def _latent(self, value: Any, name: str) -> int:
-        size = self._listing["d_sae"]
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value < size:
-            raise ValueError(f"{name} names latents from 0 to {size - 1}, not {value!r}.")
-        return int(value)
+        size, number = self._listing["d_sae"], _whole(value)
+        if number is None or not 0 <= number < size:
+            near = "" if number is None else f"; the closest is {0 if number < 0 else size - 1}"
+            raise ValueError(f"{name} names latents from 0 to {size - 1}, not {value!r}{near}.")
+        return number
+
+    def _latents(self, values: Any, name: str) -> list[int]:
+        """Several, or one alone."""
+        several: Any = isinstance(values, Iterable) and not isinstance(values, str) and getattr(values, "ndim", 1)
+        return [self._latent(value, name) for value in values] if several else [self._latent(values, name)]
 
     @property
     def _folder(self) -> str:
@@ -315,6 +345,23 @@ class FeatureBrowser(anywidget.AnyWidget):
         listing = self._listing
         end = "/".join(pathlib.PurePath(listing["title"]).parts[-2:])  # of a long path, as in the page
         return f"<FeatureBrowser: {end}, feature {self.feature} of {listing['d_sae']:,}>"
+
+
+def _whole(value: Any) -> int | None:
+    """3, 3.0 and NumPy's or torch's of these as 3; None for what is no whole number."""
+    if isinstance(value, bool | np.bool_ | str) or np.ndim(value):
+        return None
+    try:
+        return int(value) if value == int(value) else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _no_argument(name: str) -> str:
+    taken = ("store", "model", "feature", "filter", "sort", "tab")
+    near = difflib.get_close_matches(name, taken, 1, 0.6)
+    meant = f" Did you mean {near[0]}=?" if near else ""
+    return f"FeatureBrowser takes no {name}=.{meant} It takes {', '.join(taken)}."
 
 
 def _largest(values: np.ndarray) -> int:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
+import numpy as np
+
 TEXTS = ("search", "concept")
 SWITCHES = ("starred", "dead")
 
@@ -16,6 +18,8 @@ def checked_filter(given: Mapping[str, Any], ranges: Sequence[str], concepts: Se
     """The filter without what filters nothing. ranges: the columns that it may have.
 
     Raises ValueError for what it cannot be, naming the nearest."""
+    if not isinstance(given, Mapping):
+        raise ValueError(f'filter is a dict, as {{"{ranges[0]}": [low, high]}}; it is not {given!r}.')
     checked: dict[str, Any] = {}
     for key, value in given.items():
         if key in ranges:
@@ -38,16 +42,24 @@ def checked_filter(given: Mapping[str, Any], ranges: Sequence[str], concepts: Se
 
 def checked_sort(given: Any, columns: Sequence[str]) -> list[Any]:
     """[column or "latent", descending]. Raises ValueError for what it cannot be, naming the nearest."""
-    value = list(given)
+    value = list(given) if isinstance(given, Iterable) and not isinstance(given, str | Mapping) else []
     if len(value) != 2 or not isinstance(value[1], bool):
-        raise ValueError(f'sort is [column, descending], as ["{columns[1]}", True]; it is not {value!r}.')
+        named = given if isinstance(given, str) else value[0] if value else None
+        near = named if named in ("latent", *columns) else columns[1]
+        raise ValueError(f'sort is [column, descending], as ["{near}", True]; it is not {given!r}.')
     if value[0] not in ("latent", *columns):
         raise ValueError(unknown("sort", value[0], ("latent", *columns)))
     return value
 
 
 def _range(key: str, value: Any) -> list[float | None]:
-    sides = list(value) if isinstance(value, list | tuple) else []
+    plain = isinstance(value, Real) and not isinstance(value, bool)
+    if plain and math.isfinite(value):
+        raise ValueError(
+            f"filter[{key!r}] is [low, high], numbers or None; it is not {value!r}: from it on is [{value}, None], up "
+            f"to it [None, {value}]."
+        )
+    sides = list(value) if isinstance(value, list | tuple) or np.ndim(value) == 1 else []
     numbers = [side for side in sides if isinstance(side, Real) and not isinstance(side, bool)]
     given = [side for side in sides if side is not None]
     if len(sides) != 2 or len(numbers) != len(given) or not all(map(math.isfinite, numbers)):

@@ -108,7 +108,7 @@ class FeatureView(TypedDict):
     examples: dict[str, Any]  # top, random, near: list[Example]; interval, quantile: list[Band], strongest first
     explanations: list[dict[str, Any]]  # text, author, detection, fuzzing
     next_alive: int | None  # the next latent that fires, for a dead one
-    absent: dict[str, str]  # histogram, logits, neighbours, examples, sources, … → one sentence
+    absent: dict[str, str]  # histogram, logits, neighbours, examples, sources, … → one sentence; logits: or no panel
 
 
 class Listing(TypedDict):
@@ -129,6 +129,7 @@ class Listing(TypedDict):
     # What a "?" opens: list, examples, histogram, logits, neighbours, prompt, explanations, each column by its name
     # → title, text, code; "{latent}" in the code is the feature shown. What is missing has no "?".
     definitions: dict[str, dict[str, str]]
+    no_prompt: NotRequired[str]  # why no prompt can be read, whatever model there is
 
 
 class PromptView(TypedDict):

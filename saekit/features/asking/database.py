@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas
 
 _STORED = {"latents": "stored_latents", "activations": "stored_activations"}
+_CHANGES = ("DELETE", "UPDATE", "INSERT", "DROP", "ALTER", "MERGE_INTO")
 _PLAIN = (
     *(f"create view {name} as select * from {stored}" for name, stored in _STORED.items()),
     "create table effects (latent integer, loss_effect float, loss_tokens integer)",
@@ -143,6 +144,22 @@ class Database:
                 f"a file of {self.folder} is missing or damaged ({cause}): build the store again in an empty folder, "
                 "with the same call; labels.sqlite can be copied there."
             ) from error
+
+
+def check_question(query: str) -> None:
+    """Raise ValueError for what is no question about the tables, or would change them."""
+    try:
+        statements = duckdb.extract_statements(query) if isinstance(query, str) else []
+    except duckdb.Error:
+        return  # DuckDB says by itself what is wrong, where
+    if not statements:
+        raise ValueError(f"query is a SELECT, such as 'select * from latents limit 5', found {query!r}.")
+    for statement in statements:
+        if statement.type.name in _CHANGES:
+            raise ValueError(
+                f"query is a SELECT, found {statement.type.name}: the tables of a store are only read; labels are "
+                "written by store.set_label(latent, label)."
+            )
 
 
 def _literal(file: Path) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from saekit.features import schema
 from saekit.features.columns import all_columns
 from saekit.features.schema import BINS, COACTIVE_TOKENS, NEAR_TOKENS, SAME_AFTER, SAME_BEFORE
 
@@ -25,9 +26,7 @@ KINDS = {
 def definitions(manifest: dict[str, Any]) -> dict[str, dict[str, str]]:
     """Panel → title, text, code."""
     counted = manifest["progress"]["counted"]
-    excluded = manifest["progress"]["excluded"]
-    left_out = ", ".join(f"{count:,} {why}" for why, count in excluded.items() if count) or "nothing"
-    over = f"Over {counted:,} counted tokens; left out: {left_out}."
+    over = f"Over {counted:,} counted tokens; left out: {left_out(manifest)}."
     output = manifest.get("output_path")
     texts = {
         "list": (
@@ -81,7 +80,21 @@ def definitions(manifest: dict[str, Any]) -> dict[str, dict[str, str]]:
             "store.explain({latent}, explanation)",
         ),
     }
+    if schema.over_arrays(manifest):
+        texts = {name: (title, _of_rows(text), code) for name, (title, text, code) in texts.items()}
     return {name: dict(zip(("title", "text", "code"), words, strict=True)) for name, words in texts.items()}
+
+
+def left_out(manifest: dict[str, Any]) -> str:
+    """What was read and not counted, such as "75 bos, 3 special"; "nothing"."""
+    excluded = manifest["progress"]["excluded"]
+    return ", ".join(f"{count:,} {why}" for why, count in excluded.items() if count) or "nothing"
+
+
+def _of_rows(text: str) -> str:
+    for token, row in (("counted tokens", "rows"), ("tokens", "rows"), ("token", "row"), (", one a document", "")):
+        text = text.replace(token, row)
+    return text
 
 
 def _of_columns(manifest: dict[str, Any], over: str) -> dict[str, tuple[str, str, str]]:

@@ -6,6 +6,7 @@ from saekit.features.asking.opened import OpenedStore
 from saekit.plots.tokens import shown
 
 HINTS = 3  # tokens
+LONGEST = 60  # characters of each: a row of an array may be a whole text
 
 
 def hints(store: OpenedStore) -> list[str]:
@@ -23,4 +24,4 @@ def names(store: OpenedStore, latents: list[int]) -> dict[int, str]:
 
 
 def _hint(store: OpenedStore, tokens: list[int] | None) -> str:
-    return " ".join(shown(store.text_of(token), spaces=True) for token in (tokens or [])[:HINTS])
+    return " ".join(shown(store.text_of(token)[:LONGEST], spaces=True) for token in (tokens or [])[:HINTS])

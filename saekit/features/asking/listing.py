@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from saekit_widgets.protocols import Listing
 
+from saekit.features import schema
 from saekit.features.asking.definitions import definitions
 from saekit.features.asking.hints import hints
 from saekit.features.asking.numbers import numbers
 from saekit.features.asking.opened import OpenedStore
-from saekit.features.columns import all_columns
+from saekit.features.columns import columns_of
 
 
 def listing(store: OpenedStore) -> Listing:
@@ -21,10 +22,10 @@ def listing(store: OpenedStore) -> Listing:
     names = sorted(set(found["best"]) - {""})
     number = {name: i for i, name in enumerate(names)} | {"": -1}
     made, sae = store.manifest["provenance"], store.manifest["dictionary"]
-    about = [column.words for column in all_columns()]
-    return Listing(
+    about = [column.words for column in columns_of(store.manifest)]
+    said = Listing(
         title=str(store.folder),
-        model=str(made["model"]),
+        model=str(made["model"] or ""),
         site=" → ".join(dict.fromkeys([*sae["reads"], *sae["writes"]])),
         facts=facts(store.manifest),
         d_sae=store.d_sae,
@@ -37,6 +38,9 @@ def listing(store: OpenedStore) -> Listing:
         labels=store.labels.all(),
         definitions=definitions(store.manifest),
     )
+    if schema.over_arrays(store.manifest):
+        said["no_prompt"] = "The store is over an array: there is no model to read a prompt."
+    return said
 
 
 def facts(manifest: dict[str, Any]) -> str:
@@ -45,4 +49,4 @@ def facts(manifest: dict[str, Any]) -> str:
     method = configuration["method"] + (f" k = {configuration['k']}" if configuration.get("k") else "")
     corpus = manifest["provenance"]["corpus"]
     of = f" of {corpus['name']}/{corpus['split']}" if corpus else ""
-    return f"{method} · {manifest['progress']['counted']:,} tokens{of}"
+    return f"{method} · {manifest['progress']['counted']:,} {'rows' if schema.over_arrays(manifest) else 'tokens'}{of}"

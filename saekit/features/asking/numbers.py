@@ -17,7 +17,7 @@ from saekit_widgets.protocols import Fact
 
 from saekit.features.asking.hints import hints
 from saekit.features.asking.opened import OpenedStore
-from saekit.features.columns import Column, all_columns
+from saekit.features.columns import Column, columns_of
 
 if TYPE_CHECKING:
     import pandas
@@ -28,7 +28,7 @@ Tables = dict[str, pa.Table]
 def numbers(store: OpenedStore) -> tuple[str, Tables]:
     """The question for latent, dead, best (concept) and every column, null where it was not measured, a row a latent;
     and the tables that it needs beside the store's."""
-    columns = all_columns()
+    columns = columns_of(store.manifest)
     made: dict[str, Any] = {"latent": np.arange(store.d_sae, dtype=np.int32)}
     made |= {column.name: values_of(store, column) for column in columns if not isinstance(column.values, str)}
     parts = [f"nullif(({_expression(column)})::float, 'nan'::float) as \"{column.name}\"" for column in columns]
@@ -55,7 +55,7 @@ def values_of(store: OpenedStore, column: Column) -> np.ndarray:
 def facts(store: OpenedStore, row: dict[str, Any]) -> dict[str, Fact]:
     """The columns of one latent that stand in its header and on its card, by name."""
     found = {}
-    for column in all_columns():
+    for column in columns_of(store.manifest):
         if not column.in_header:
             continue
         if column.fact is not None:
@@ -70,7 +70,7 @@ def facts(store: OpenedStore, row: dict[str, Any]) -> dict[str, Fact]:
 
 def matching(store: OpenedStore, filter: Mapping[str, Any], sort: Sequence[Any] | None = None) -> list[int]:
     """The latents that pass, in order; see FeatureBrowser for what filter and sort may be."""
-    columns = all_columns()
+    columns = columns_of(store.manifest)
     names = [column.name for column in columns]
     query = "select distinct concept[1] as name from latents where name is not null order by name"
     concepts = [row["name"] for row in store.database.rows(query)]
@@ -97,7 +97,7 @@ def frame(
     order = None if filter is None and sort is None else matching(store, filter or {}, sort)
     query, tables = numbers(store)
     known = store.database.columns("select * from latents limit 0")
-    others = [f'numbers."{column.name}"' for column in all_columns() if column.name not in known]
+    others = [f'numbers."{column.name}"' for column in columns_of(store.manifest) if column.name not in known]
     found = store.database.frame(
         f"with numbers as ({query}) select latents.*, {', '.join(others)}, labels.label, "
         "coalesce(labels.star, false) as star, labels.note from latents join numbers using (latent) "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,7 +14,8 @@ from saekit.dictionaries import Dictionary, check_model
 from saekit.dictionaries.latent_number import latent_number
 from saekit.dictionaries.reading import read_dictionary
 from saekit.features import schema
-from saekit.features.asking.database import Database
+from saekit.features.asking.database import Database, check_question
+from saekit.features.asking.definitions import left_out
 from saekit.features.asking.manifest import opened_manifest
 from saekit.features.labels.labels import Labels
 from saekit.files.paths import resolved, shown
@@ -41,9 +42,17 @@ class OpenedStore:
         self.made: dict[Any, np.ndarray] = {}  # what the functions of columns gave, by column
 
     def __repr__(self) -> str:
+        return f"<{type(self).__name__} {shown(self.folder)}: {self.d_sae:,} latents; {self._read}>"
+
+    @property
+    def _read(self) -> str:
+        """What was read, and what of it was not counted."""
+        if schema.over_arrays(self.manifest):
+            return f"{self.tokens:,} rows"
         read = self.manifest.get("what_was_read")
-        what = f"{self.tokens:,} counted tokens" if read is None else spoken_read(read)
-        return f"<{type(self).__name__} {shown(self.folder)}: {self.d_sae:,} latents; {what}>"
+        if read is not None:
+            return spoken_read(read)
+        return f"{self.tokens:,} counted tokens; left out: {left_out(self.manifest)}"
 
     @cached_property
     def dictionary(self) -> Dictionary:
@@ -58,6 +67,8 @@ class OpenedStore:
 
     def check_model(self, model: TransformerBridge) -> None:
         """Raise ValueError naming both when the store was made on another model."""
+        if schema.over_arrays(self.manifest):
+            raise ValueError(f"{shown(self.folder)} is a store over arrays, which have no model: leave model= out.")
         name, ours = (self.manifest["provenance"][key] for key in ("model", "model_hash"))
         if not hasattr(model, "hook_dict"):
             raise ValueError(f"a model is what sk.load_model({name!r}) gives, found {type(model).__name__}.")
@@ -67,9 +78,14 @@ class OpenedStore:
         elif ours != theirs:  # known without reading the dictionary, which may be large
             raise ValueError(f"the store was made on {name!r} (model_hash {ours}), this model has {theirs}.")
 
-    def sql(self, query: str, parameters: Sequence[Any] = ()) -> pandas.DataFrame:
+    def sql(self, query: str, parameters: Any = ()) -> pandas.DataFrame:
         """Ask the tables latents, examples, activations, tokens, concepts, documents, vocabulary and labels, in
-        DuckDB's SQL; `?` stand for parameters, NumPy's numbers among them. Errors are DuckDB's own."""
+        DuckDB's SQL; `?` stand for parameters, NumPy's numbers among them. Errors in it are DuckDB's own.
+
+        Raises ValueError for what is no question: the tables are only read."""
+        check_question(query)
+        if isinstance(parameters, str) or not isinstance(parameters, Iterable):  # one alone
+            parameters = [parameters]
         parameters = [value.item() if isinstance(value, np.generic) else value for value in parameters]
         return self.database.frame(query, parameters, {"labels": self.labels.frame()})
 

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from saekit_widgets.protocols import Band, Example, FeatureView
 
+from saekit.features import schema
 from saekit.features.asking.around import around, at, firings
 from saekit.features.asking.numbers import facts
 from saekit.features.asking.opened import OpenedStore
+from saekit.features.columns import rows_or_tokens
 from saekit.features.pieces import pieces
 from saekit.features.schema import INTERVALS, KINDS, QUANTILES
 from saekit.models import Site
@@ -174,13 +176,15 @@ def _absent(store: OpenedStore, row: dict[str, Any]) -> dict[str, str]:
     writes = ", ".join(store.manifest["dictionary"]["writes"])
     absent: dict[str, str] = {}
     if not row["firings"]:
-        never = f"It never fired in {store.tokens:,} counted tokens."
+        never = f"It never fired in {store.tokens:,} {rows_or_tokens(store.manifest)}."
         absent |= {"histogram": never, "examples": never}
-    if row["top_tokens"] is None:
+    if row["top_tokens"] is None and not schema.over_arrays(store.manifest):  # of arrays nobody asks for them
         absent["logits"] = f"{writes} is not the residual stream and not added to it: no direct path to the logits."
     if not row["neighbours"]:
         absent["neighbours"] = "It has no neighbours: the dictionary has no other latent."
-    if not store.manifest["concepts"]:
+    if schema.over_arrays(store.manifest):
+        pass
+    elif not store.manifest["concepts"]:
         absent["concepts"] = "The corpus has no labels."
     elif not row["concept"]:
         absent["concepts"] = "No labelled concept is found by it."

@@ -28,6 +28,7 @@ from saekit.dictionaries.provenance import installed_versions
 from saekit.dictionaries.wanted import dictionary_of
 from saekit.engines import check_engine
 from saekit.features import schema
+from saekit.features.building.array_reading import ArrayReader, is_arrays
 from saekit.features.building.chunks import Readings, first_rows, write_chunk
 from saekit.features.building.concepts import Concepts
 from saekit.features.building.neighbours import Neighbours
@@ -36,11 +37,12 @@ from saekit.features.building.part import Workbench
 from saekit.features.building.reading import Progress, Reader
 from saekit.features.building.settings import Settings, as_arguments
 from saekit.features.building.tables import write_table, write_text
+from saekit.features.pieces import vocabulary
 from saekit.files import make_folder, remove_leftovers
 from saekit.files.locks import writing_in
 from saekit.files.manifests import GIVEN, as_read, check_same, write_json
 from saekit.files.paths import resolved
-from saekit.files.roles import CORPUS, DICTIONARY, MODEL, RUN, check_roles
+from saekit.files.roles import ACTIVATIONS, CORPUS, DICTIONARY, MODEL, RUN, check_roles
 from saekit.models import can_be_edited, check_site, describe_model
 from saekit.models.hashing import fingerprint_model, hash_tensors
 
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 
 LONG = 2.0  # seconds
 LATENTS_AT_ONCE, FIRINGS_AT_ONCE = 2048, 2**19
+CALL = "sk.FeatureStore.build(model, sae, corpus, folder, tokens=…)"
 MOST_THREADS = 4  # each holds a part
 
 
@@ -67,26 +70,37 @@ class Build:
     ) -> None:
         check_roles(
             "FeatureStore.build(model, dictionary, source, folder)",
-            model=(model, MODEL),
+            model=(model, (MODEL, ACTIVATIONS)),
             dictionary=(dictionary, (DICTIONARY, RUN)),
             source=(source, CORPUS),
         )
         check_engine(engine)
         dictionary = dictionary_of(dictionary)
-        check_model(dictionary, model)
         check_one_site(dictionary)
-        for site in dict.fromkeys(dictionary.reads + dictionary.writes):
-            check_site(model, site)
-        corpus = read_source(source, model, settings.context)
-        if isinstance(corpus, Corpus) and corpus.endless and settings.tokens is None:
-            raise ValueError(f"corpus {corpus.name!r} is endless: give tokens=, the number of tokens to read.")
-        self.model, self.dictionary, self.folder, self.settings = model, dictionary.eval(), resolved(folder), settings
-        concepts = list(corpus.concepts) if isinstance(corpus, Corpus) else []
-        bos = dictionary.provenance.prepend_bos
-        how = {"exclude": settings.exclude, "context": settings.context, "bos": bos}
-        self.reader = Reader(model, dictionary, corpus, settings.tokens, concepts, how, engine, workers)
-        provenance = describe_model(model)
-        provenance |= {"corpus": corpus.provenance if isinstance(corpus, Corpus) else None}
+        self.dictionary, self.folder, self.settings = dictionary.eval(), resolved(folder), settings
+        self.model: TransformerBridge | None = None
+        self.reader: Reader | ArrayReader
+        if is_arrays(model):
+            if settings.exclude or settings.context is not None or engine != "local":
+                raise ValueError("exclude=, context= and engine= are for reading a model: here is none.")
+            self.reader = ArrayReader.of(model, dictionary, source, settings.tokens)
+            provenance = self.reader.provenance
+            given: dict[str, Any] = {"text": provenance["arrays"]["fingerprint"], "model": None}
+        else:
+            _check(model, dictionary)
+            if source is None:
+                raise ValueError(f"a model reads a corpus, texts or tokens, found None: {CALL}.")
+            corpus = read_source(source, model, settings.context)
+            if isinstance(corpus, Corpus) and corpus.endless and settings.tokens is None:
+                raise ValueError(f"corpus {corpus.name!r} is endless: give tokens=, the number of tokens to read.")
+            self.model = model
+            known = list(corpus.concepts) if isinstance(corpus, Corpus) else []
+            bos = dictionary.provenance.prepend_bos
+            how = {"exclude": settings.exclude, "context": settings.context, "bos": bos}
+            self.reader = Reader(model, dictionary, corpus, settings.tokens, known, how, engine, workers)
+            provenance = describe_model(model)
+            provenance |= {"corpus": corpus.provenance if isinstance(corpus, Corpus) else None}
+            given = {"text": corpus.fingerprint, "model": fingerprint_model(model)}
         state = stored(dictionary)
         self.described: dict[str, Any] = {
             "format": schema.FORMAT,
@@ -100,8 +114,8 @@ class Build:
                 "d_sae": dictionary.d_sae,
             },
             "settings": settings.in_manifest(),
-            "concepts": concepts,
-            GIVEN: {"text": corpus.fingerprint, "model": fingerprint_model(model)},
+            "concepts": list(self.reader.concepts),
+            GIVEN: given,
         }
 
     def run(self) -> None:
@@ -175,16 +189,18 @@ class Build:
             if not manifest["progress"]["counted"]:
                 raise ValueError("there is no token to count: the corpus is empty or everything in it is excluded.")
             done = manifest["progress"]
-            bos = self.dictionary.provenance.prepend_bos
-            read = what_was_read(self.model, done["rows"], done["counted"], done["excluded"], bos)
-            manifest["read"], manifest["what_was_read"] = True, read
+            if self.model is not None:
+                bos = self.dictionary.provenance.prepend_bos
+                read = what_was_read(self.model, done["rows"], done["counted"], done["excluded"], bos)
+                manifest["what_was_read"] = read
+            manifest["read"] = True
             self._write(manifest)
 
     def _finish(self, manifest: dict[str, Any]) -> None:
         progress = Progress(**manifest["progress"])
         room = self.folder / "reading"
         readings = Readings([room / file for file in manifest["chunks"]])
-        write_text(self.folder, readings, progress, self.reader.concepts, self.model)
+        write_text(self.folder, readings, progress, self.reader.concepts, self._words)
         bench, manifest["output_path"] = self._workbench(readings, progress)
         manifest["editable"] = bench.loss_examples > 0  # at the site that is written, so that loss effects exist
         parts = _divided(readings.starts)
@@ -214,9 +230,11 @@ class Build:
     def _workbench(self, readings: Readings, progress: Progress) -> tuple[Workbench, str | None]:
         sae, single = self.dictionary, len(self.dictionary.writes) == 1
         output = None
-        if single and writes_residual(self.model, sae.writes[0]) and sae.d_out == self.model.cfg.d_model:
-            output = OutputPath.of(self.model, first_rows(readings))
-        can_be_measured = single and can_be_edited(self.model, sae.writes[0])
+        can_be_measured = False
+        if self.model is not None and single:
+            if writes_residual(self.model, sae.writes[0]) and sae.d_out == self.model.cfg.d_model:
+                output = OutputPath.of(self.model, first_rows(readings))
+            can_be_measured = can_be_edited(self.model, sae.writes[0])
         bench = Workbench(
             model=self.model,
             dictionary=sae,
@@ -231,8 +249,29 @@ class Build:
         )
         return bench, None if output is None else output.definition
 
+    def _words(self) -> tuple[list[bytes], list[bool]]:
+        if isinstance(self.reader, ArrayReader):
+            return self.reader.vocabulary()
+        return vocabulary(self.reader.model.tokenizer, self.reader.model.cfg.d_vocab)
+
     def _write(self, manifest: dict[str, Any]) -> None:
         write_json(self.folder / "manifest.json", manifest)
+
+
+def _check(model: Any, dictionary: Dictionary) -> None:
+    """Whether the dictionary goes on the model; raises TypeError or ValueError saying why not."""
+    if not hasattr(model, "hook_dict"):
+        raise TypeError(
+            f"model is what sk.load_model gives, or an array of activations, found a {type(model).__name__}: {CALL}."
+        )
+    check_model(dictionary, model)
+    for site in dict.fromkeys(dictionary.reads + dictionary.writes):
+        if site not in model.hook_dict and dictionary.provenance.model_hash is None:
+            raise ValueError(
+                f"the dictionary is of arrays (it reads {str(site)!r}), of no hook of the model: a store over arrays "
+                "is sk.FeatureStore.build(x, sae, None, folder)."
+            )
+        check_site(model, site)
 
 
 def _examples_to_measure(loss_examples: int, readings: Readings) -> int:

@@ -56,6 +56,19 @@ class NearMisses:
             self._document(int(documents[start]), u, places[part])
             start += count
 
+    @torch.no_grad()
+    def add_apart(self, x: dict[str, Tensor], codes: SparseCodes, places: Tensor) -> None:
+        """Rows that are each a document of their own, all at once; of equals the first stay."""
+        u = pre_activations(self.dictionary, x).float().cpu()
+        fired = codes.values != 0
+        latents, rows = codes.indices[fired].long(), codes.rows[fired]
+        self.weakest.scatter_reduce_(0, latents, u[rows, latents], "amin")
+        u[rows, latents] = -torch.inf
+        values = torch.cat([self.values, u.T], dim=1)
+        at = torch.cat([self.places, places.expand(len(values), -1)], dim=1)
+        order = values.sort(dim=1, descending=True, stable=True).indices[:, :MOST]
+        self.values, self.places = values.gather(1, order), at.gather(1, order)
+
     def _document(self, document: int, u: Tensor, places: Tensor) -> None:
         best = u.amax(0)
         if self.open is not None and self.open[0] == document:  # a long document comes in several rows

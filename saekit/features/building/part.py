@@ -36,7 +36,7 @@ DIRECTIONS_AT_ONCE = 2**24  # logits
 class Workbench:
     """What every part needs; what is None is left out."""
 
-    model: TransformerBridge
+    model: TransformerBridge | None  # None over arrays, where there is no output either
     dictionary: Dictionary
     readings: Readings
     counted: int
@@ -144,7 +144,7 @@ class Workbench:
         peak = np.where(f.counts > 0, f.value[strongest] if len(f.value) else 0, 1).astype(np.float32)
         follows = shown & (f.place < self.readings.take("row_last", f.place))
         parts: list[dict[str, np.ndarray]] = []
-        step = max(1, DIRECTIONS_AT_ONCE // self.model.cfg.d_vocab)
+        step = max(1, DIRECTIONS_AT_ONCE // self.output.model.cfg.d_vocab)
         for start in range(0, f.latents, step):
             stop = min(start + step, f.latents)
             logits = self.output(directions[start:stop]).numpy()
@@ -162,7 +162,7 @@ class Workbench:
         self, f: Firings, chosen: Chosen, end: np.ndarray, first: int, told: Callable[[int], object]
     ) -> np.ndarray:
         some = self._measured(chosen)
-        if not self.settings.effects_now or not some.any():
+        if self.model is None or not self.settings.effects_now or not some.any():
             return np.full(len(f.place), np.nan, np.float32)
         directions = self._directions(first, first + f.latents)
         where = (chosen.latent[some], chosen.place[some], end[some])

@@ -123,7 +123,7 @@ class Reader:
             told(int(rows.mask.sum()))
         tensors = {name: torch.cat(values) for name, values in columns.items()}
         place_of_row = tensors["counted"].nonzero()[:, 0]
-        tensors |= _by_latent(codes, place_of_row, sae.d_sae)
+        tensors |= by_latent(codes, place_of_row, sae.d_sae)
         pairs = torch.cat(labels)
         pairs = pairs[pairs[:, 0].argsort(stable=True)]
         tensors |= {"label_place": pairs[:, 0].int(), "label_concept": pairs[:, 1].short()}
@@ -170,7 +170,7 @@ def _columns(rows: TokenRows, batch: _Batch, kept: Tensor, base: int) -> dict[st
     return {name: values if values.dtype == torch.bool else values.int() for name, values in found.items()}
 
 
-def _by_latent(codes: list[SparseCodes], place_of_row: Tensor, d_sae: int) -> dict[str, Tensor]:
+def by_latent(codes: list[SparseCodes], place_of_row: Tensor, d_sae: int) -> dict[str, Tensor]:
     """The non-zero entries sorted by latent, those of a latent by place: value, place, and where each latent begins."""
     if not codes:
         empty = torch.empty(0)

@@ -10,6 +10,12 @@ from saekit.files.arguments import whole
 from saekit.files.choices import checked
 
 MOST = 2**61  # of a count or seed
+LEAST = {
+    "tokens": 1,
+    "context": 1,
+    "most_firings": 1,
+    **dict.fromkeys(("loss_examples", "top", "per_band", "random", "seed"), 0),
+}
 LOSS_EFFECTS = ("opened", "all")
 
 
@@ -29,13 +35,13 @@ class Settings:
     seed: int
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "context", "loss_examples", "top", "per_band", "random", "seed", "most_firings"):
-            if (given := getattr(self, name)) is None:
+        for name, least in LEAST.items():
+            if getattr(self, name) is None and name in ("tokens", "context"):
                 continue
-            count = whole(name, given, name in ("tokens", "context", "most_firings"))
+            count = whole(name, getattr(self, name), least)
             if count >= MOST:
-                raise ValueError(f"{name} is a whole number below 2⁶¹, found {count:,}.")
-            object.__setattr__(self, name, count)
+                raise ValueError(f"{name} is a whole number below 2⁶¹, found {count}.")
+            object.__setattr__(self, name, count)  # as a plain int, however it was given
         checked("loss_effects", self.loss_effects, LOSS_EFFECTS)
 
     @property

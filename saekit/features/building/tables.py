@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 from saekit.features import schema
 from saekit.features.building.chunks import Readings
 from saekit.features.building.reading import Progress
-from saekit.features.pieces import vocabulary
 from saekit.files import write_atomically
 
 ROW_GROUP = 2**16
@@ -51,8 +50,15 @@ def write_table(folder: Path, name: str, number: int, part: pa.Table) -> None:
     )
 
 
-def write_text(folder: Path, readings: Readings, progress: Progress, concepts: Sequence[str], model: Any) -> None:
-    """The tables of the corpus: tokens, concepts, documents, vocabulary; nothing where they are there."""
+def write_text(
+    folder: Path,
+    readings: Readings,
+    progress: Progress,
+    concepts: Sequence[str],
+    words: Callable[[], tuple[list[bytes], list[bool]]],
+) -> None:
+    """The tables of the corpus: tokens, concepts, documents, vocabulary; nothing where they are there.
+    words: gives the bytes of every token id, and whether it is special."""
     last = folder / "vocabulary.parquet"
     if last.is_file():
         return
@@ -72,8 +78,8 @@ def write_text(folder: Path, readings: Readings, progress: Progress, concepts: S
     kind = kinds[np.concatenate([chunk["document_kind"] for chunk in readings.chunks])]
     documents = {"document": np.arange(len(kind)), "kind": kind, "tokens": counted}
     write_table(folder, "documents", 0, table("documents", documents))
-    words, special = vocabulary(model.tokenizer, model.cfg.d_vocab)
-    _write(last, table("vocabulary", {"token": np.arange(len(words)), "bytes": words, "special": special}), {})
+    texts, special = words()
+    _write(last, table("vocabulary", {"token": np.arange(len(texts)), "bytes": texts, "special": special}), {})
 
 
 def _write(file: Path, part: pa.Table, options: dict[str, Any]) -> None:

@@ -165,7 +165,10 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
 def _check(positives: Sequence[Window], negatives: Sequence[Window]) -> None:
     for kind, windows in (("activating", positives), ("silent", negatives)):
         if len(windows) < 2:
-            raise ValueError(f"a score needs at least 2 {kind} windows, better {ENOUGH}, found {len(windows)}.")
+            raise ValueError(
+                f"a score needs at least 2 {kind} windows, better {ENOUGH}, found {len(windows)}: "
+                "they are of documents that no example shows, of which a store on more tokens has more."
+            )
     for window in positives:
         if not any(_firings(window)):
             raise ValueError(

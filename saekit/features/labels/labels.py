@@ -14,6 +14,8 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from saekit.dictionaries.latent_number import latent_number
 from saekit.files.paths import resolved, shown
 from saekit.files.sqlite import SqliteFile
@@ -79,8 +81,9 @@ class Labels:
         """Change what is given, keep the rest; "" clears a text. Returns what is now stored, as `get` does."""
         number = self.checked(latent)
         row = {"latent": number, "label": text_of(label, "label"), "note": text_of(note, "note"), "saved": now()}
+        switch = None if star is None else _switch(star)
         with self.file.writing() as connection:
-            put(connection, {**row, "star": None if star is None else bool(star)})
+            put(connection, {**row, "star": switch})
             return _rows(connection.execute(_SELECT + "WHERE latent = ?", (number,)))[number]
 
     def get(self, latent: int) -> dict[str, Any]:
@@ -209,12 +212,20 @@ def text_of(value: str | None, name: str) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
-        raise ValueError(f"{name} must be text, found {value!r}.")
+        written = f": write {str(value)!r}" if isinstance(value, Real) else ""
+        raise ValueError(f"{name} must be text, found {value!r}{written}.")
     try:
         value.encode()
     except UnicodeEncodeError as error:
         raise ValueError(f"{name} has half a character (a lone surrogate) at position {error.start}.") from None
     return value
+
+
+def _switch(star: Any) -> bool:
+    """True or False, NumPy's too; text such as "no" would be True."""
+    if not isinstance(star, bool | np.bool_):
+        raise ValueError(f"star must be True or False, found {star!r}.")
+    return bool(star)
 
 
 def _rows(found: Iterable[tuple[Any, ...]]) -> dict[int, dict[str, Any]]:

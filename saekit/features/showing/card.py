@@ -134,6 +134,8 @@ def _histogram(view: FeatureView) -> str:
 
 def _logits(view: FeatureView) -> str:
     logits = view["logits"]
+    if logits is None and "logits" not in view["absent"]:
+        return ""
     if logits is None:
         return _panel("Logits", _why(view, "logits"))
     counts, edges = list(logits["counts"]), list(logits["edges"])

@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import html
 import importlib
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from saekit.features.asking.listing import listing
+from saekit.features.store import FeatureStore
 from saekit.files.choices import checked
 from saekit.plots.renderer import picture
 from saekit.plots.scatter import RAMP, colours, points
@@ -20,8 +23,6 @@ if TYPE_CHECKING:
     import altair
     import ipywidgets
     import pandas
-
-    from saekit.features.store import FeatureStore
 
 METHODS = ("pca", "umap")
 COLOURS = ("density", "concept", "max")
@@ -41,7 +42,7 @@ class Browser(Protocol):
 
 
 def feature_map(
-    store: FeatureStore,
+    store: FeatureStore | str | Path,
     browser: Browser | None = None,
     method: Literal["pca", "umap"] = "pca",
     *,
@@ -51,6 +52,7 @@ def feature_map(
 ) -> FeatureMap:
     """Every latent that fires as a point; dead ones are left out, and their number is said.
 
+    store:   opened, or its folder.
     browser: a FeatureBrowser of the store: choosing a point opens it there, and what is opened there is marked here.
     method:  "pca": the two directions along which the unit decoder rows differ most. "umap" keeps near what is near,
              and makes up the distances between; it needs the package umap-learn.
@@ -59,6 +61,7 @@ def feature_map(
     seed:    of UMAP; PCA draws nothing at random.
     Raises ModuleNotFoundError naming what is not installed, ValueError for anything else that cannot be.
     """
+    store = _opened(store)
     checked("method", method, METHODS)
     checked("colour", colour, COLOURS)
     frame, dead = _latents(store)
@@ -75,6 +78,17 @@ def feature_map(
     frame.insert(1, "x", place[:, 0])
     frame.insert(2, "y", place[:, 1])
     return FeatureMap(jscatter, store, frame, browser, method=how, colour=colour, dead=dead, height=height)
+
+
+def _opened(store: Any) -> FeatureStore:
+    if isinstance(store, str | os.PathLike):
+        return FeatureStore(Path(store))
+    if not isinstance(store, FeatureStore):
+        raise TypeError(
+            f"store is a feature store, as sk.FeatureStore.open(folder) gives it, or its folder; found a "
+            f"{type(store).__name__}."
+        )
+    return store
 
 
 class FeatureMap:

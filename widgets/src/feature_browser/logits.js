@@ -11,7 +11,8 @@ const WIDTH = 292;
 export function logits(app) {
   const { logits: found, firings } = app.view;
   const aside = firings ? "at its maximum" : "at activation 1";
-  if (!found) return panelOf(app, "logits", "Top and bottom logits", null, absent(app, "logits", "Not measured."));
+  if (!found)
+    return app.view.absent.logits && panelOf(app, "logits", "Top and bottom logits", null, absent(app, "logits"));
   const most = Math.max(...[...found.top, ...found.bottom].map(([, value]) => Math.abs(value)), 1e-9);
   const table = (/** @type {[string, number][]} */ rows, /** @type {string} */ name) =>
     element(
