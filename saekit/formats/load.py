@@ -34,12 +34,12 @@ def load_dictionary(
     Raises FileNotFoundError for what is not there, naming the closest shipped one; ValueError for a format that is not
     known (naming those that are), a run of several dictionaries (naming their folders), and damaged files.
     """
-    kind, where = as_dtype(dtype), as_device(device or "cpu")
     ships = shipped()
     path = ships.get(str(source), Path(source).expanduser())
     if not path.exists():
         hint = f"of those shipped {offered(source, ships)}"
         raise FileNotFoundError(f"there is no dictionary {str(source)!r}, neither shipped nor a folder; {hint}.")
+    kind, where = as_dtype(dtype), as_device(device or "cpu")
     path = _of_a_run(path)
     for known in REGISTRY.values():
         if known.matches(path):

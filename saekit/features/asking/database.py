@@ -162,6 +162,13 @@ def check_question(query: str) -> None:
             )
 
 
+def unanswered(error: duckdb.Error) -> str:
+    """DuckDB's words for why a query has no answer as one sentence, with the tables that there are."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    said = " ".join(line for line in lines if line and not line.startswith("LINE") and set(line) != {"^"})
+    return f"the query has no answer: {said} (tables: {', '.join([*schema.TABLES, 'labels'])})."
+
+
 def _literal(file: Path) -> str:
     """A file as DuckDB's SQL names it and no other: in names of folders it sees patterns, `*`, `?` and `[`."""
     text = str(file)

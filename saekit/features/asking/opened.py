@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import duckdb
 import numpy as np
 
 from saekit.activations.read import spoken_read
@@ -14,7 +15,7 @@ from saekit.dictionaries import Dictionary, check_model
 from saekit.dictionaries.latent_number import latent_number
 from saekit.dictionaries.reading import read_dictionary
 from saekit.features import schema
-from saekit.features.asking.database import Database, check_question
+from saekit.features.asking.database import Database, check_question, unanswered
 from saekit.features.asking.definitions import left_out
 from saekit.features.asking.manifest import opened_manifest
 from saekit.features.labels.labels import Labels
@@ -80,14 +81,18 @@ class OpenedStore:
 
     def sql(self, query: str, parameters: Any = ()) -> pandas.DataFrame:
         """Ask the tables latents, examples, activations, tokens, concepts, documents, vocabulary and labels, in
-        DuckDB's SQL; `?` stand for parameters, NumPy's numbers among them. Errors in it are DuckDB's own.
+        DuckDB's SQL; `?` stand for parameters, NumPy's numbers among them.
 
-        Raises ValueError for what is no question: the tables are only read."""
+        Raises ValueError for what is no question, since the tables are only read, and for one that cannot be answered,
+        in DuckDB's words."""
         check_question(query)
         if isinstance(parameters, str) or not isinstance(parameters, Iterable):  # one alone
             parameters = [parameters]
         parameters = [value.item() if isinstance(value, np.generic) else value for value in parameters]
-        return self.database.frame(query, parameters, {"labels": self.labels.frame()})
+        try:
+            return self.database.frame(query, parameters, {"labels": self.labels.frame()})
+        except duckdb.Error as error:
+            raise ValueError(unanswered(error)) from error
 
     def row(self, latent: int) -> dict[str, Any]:
         """The row of one latent in the table latents. Raises NoSuchLatent where there is none."""
