@@ -113,7 +113,7 @@ def _name(source: Any, endless: bool) -> str:
     if isinstance(source, Corpus):
         return source.name
     named = getattr(getattr(source, "info", None), "dataset_name", None)
-    return str(named or ("stream" if endless else type(source).__name__))
+    return str(named or ("stream" if endless else "list"))
 
 
 def _rows(source: Any) -> Callable[[], Iterable[Any]]:

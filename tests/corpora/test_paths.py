@@ -48,7 +48,6 @@ def test_the_same_text_is_the_same_corpus_in_every_file(tmp_path, ending):
     corpus = load_corpus(path)
     assert [document.text for document in corpus] == TEXTS and set(corpus.kinds) == {"text"}
     assert corpus.fingerprint == load_corpus(TEXTS).fingerprint
-    assert corpus.provenance["columns"] == ["text"] and "columns=['text']" in repr(corpus)
 
 
 def test_json_of_lines_of_strings_and_of_one_row(tmp_path):
@@ -138,7 +137,6 @@ def test_a_folder_is_read_by_every_kind_of_text_and_others_are_said(tmp_path, ca
     corpus = load_corpus(tmp_path)
     assert [document.text for document in corpus] == ["csv", "json", "jsonl", "# md", "t", "xt", "parquet"]
     assert capsys.readouterr().out == f"{tmp_path}: 2 other files left out (g.pdf, h).\n"
-    assert corpus.provenance["left_out"] == 2
 
 
 def test_a_folder_without_text_names_what_it_has(tmp_path):
