@@ -222,6 +222,17 @@ def test_a_text_in_place_of_a_path_goes_in_a_list(text):
     assert len(str(error.value)) < 250
 
 
+def test_a_list_of_files_is_no_list_of_texts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ["a.txt", "b.txt"]
+    for name in names:
+        (tmp_path / name).write_text("text")
+    for given in (names, tuple(names), [tmp_path / name for name in names]):
+        with pytest.raises(ValueError, match=r"a list holds texts, and .*a\.txt'\)? is a file: pass its path alone"):
+            load_corpus(given)
+    assert texts(["a.txt", "another text"]) == ["a.txt", "another text"]
+
+
 def test_a_path_that_is_not_there_offers_what_stands_beside(tmp_path):
     (tmp_path / "my notes.txt").write_text("a")
     with pytest.raises(FileNotFoundError, match=r"closest is 'my notes\.txt' \(of microworld, python, my notes\.txt\)"):
