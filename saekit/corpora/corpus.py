@@ -20,7 +20,7 @@ class Corpus:
 
     documents: a sequence (a finite corpus, with `len()` and `[i]`), or a function that returns a new iterator (an
     endless one).
-    reading: how text of one's own was read, where that is worth a record: columns, and what was skipped or left out.
+    reading: how text of one's own was read, where that is worth a record: its columns, and how many rows were skipped.
     """
 
     role: ClassVar[str] = CORPUS

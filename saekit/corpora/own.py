@@ -9,7 +9,7 @@ from typing import Any
 
 from saekit.corpora.corpus import Corpus
 from saekit.corpora.documents import Document
-from saekit.corpora.paths import first_few, tables_of
+from saekit.corpora.paths import first_few, is_file_name, tables_of
 from saekit.corpora.rows import Reading, documents_of
 from saekit.files.choices import unknown
 
@@ -113,11 +113,11 @@ def _name(source: Any, endless: bool) -> str:
     if isinstance(source, Corpus):
         return source.name
     named = getattr(getattr(source, "info", None), "dataset_name", None)
-    return str(named or ("stream" if endless else type(source).__name__))
+    return str(named or ("stream" if endless else "list"))
 
 
 def _rows(source: Any) -> Callable[[], Iterable[Any]]:
-    """A function that begins to read the rows. Raises TypeError for what is no source of text."""
+    """A function that begins to read the rows. Raises TypeError for what is no source of text, ValueError for paths."""
     if hasattr(source, "itertuples"):  # a frame of pandas; numbers, which are no text, may be empty cells too
         frame = source.select_dtypes(exclude=["number", "bool", "datetime", "timedelta"])
         return lambda: (dict(zip(frame.columns, row, strict=True)) for row in frame.itertuples(index=False, name=None))
@@ -125,6 +125,8 @@ def _rows(source: Any) -> Callable[[], Iterable[Any]]:
         return lambda: source.iter_rows(named=True)
     if hasattr(source, "to_pylist"):  # of Arrow
         return source.to_pylist
+    if isinstance(source, list | tuple) and source and all(map(is_file_name, source)):
+        raise ValueError(f"a list holds texts, and {source[0]!r} is a file: pass its path alone, or the folder.")
     if isinstance(source, Iterator):
         raise TypeError("an iterator can be read once, a corpus is read again: pass a list, or a data set.")
     if isinstance(source, Set):

@@ -47,6 +47,12 @@ def tables_of(source: str | PathLike[str], names: tuple[str, ...], left_out: lis
         yield f" of {file.relative_to(path)}", rows_of(file)
 
 
+def is_file_name(given: Any) -> bool:
+    """Whether this is a path of a file that is there, and no text."""
+    short = isinstance(given, str | PathLike) and len(str(given)) < LONGEST * 2
+    return short and bool(Path(given).suffix) and Path(given).is_file()
+
+
 def first_few(names: list[str], few: int = 3) -> str:
     """The first names, and how many there are beside."""
     more = len(names) - few

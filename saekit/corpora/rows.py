@@ -37,9 +37,9 @@ class Reading:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What of it is worth a record."""
-        found = {"columns": sorted(self.columns), "skipped": self.skipped, "left_out": len(self.left_out)}
-        return {name: value for name, value in found.items() if value}
+        """What of it is worth a record: columns that one would not expect, and how many rows were skipped."""
+        columns = sorted({*self.columns} - {"text", *CHAT_COLUMNS})
+        return ({"columns": columns} if columns else {}) | ({"skipped": self.skipped} if self.skipped else {})
 
     def skip(self, row: str) -> None:
         """Count a row without text."""

@@ -155,6 +155,18 @@ def test_what_holds_texts_is_taken(source, found):
     assert corpus.fingerprint == load_corpus(list(found)).fingerprint
 
 
+def test_how_the_same_texts_are_held_makes_no_other_run():
+    """A run goes on only where its corpus has the same provenance."""
+    held = [
+        ["a", "b"],
+        ("a", "b"),
+        np.array(["a", "b"]),
+        pd.Series(["a", "b"]),
+        OfHuggingFace([{"text": "a"}, {"text": "b"}]),
+    ]
+    assert all(load_corpus(each).provenance == load_corpus(["a", "b"]).provenance for each in held)
+
+
 def test_a_string_of_a_list_keeps_its_place_even_without_characters():
     assert [document.text for document in load_corpus(["a", "", "b"])] == ["a", "", "b"]
 
@@ -268,7 +280,8 @@ ROWS = [{"title": "t", "body": "a", "chats": CHAT}, {"title": "u", "body": "b"}]
 
 
 def test_the_column_that_is_said():
-    assert [document.text for document in load_corpus(ROWS, column="body")] == ["a", "b"]
+    corpus = load_corpus(ROWS, column="body")
+    assert [document.text for document in corpus] == ["a", "b"] and "columns=['body']" in repr(corpus)
     corpus = load_corpus(ROWS, column="chats")
     assert corpus[0].kind == "chat" and corpus.provenance["skipped"] == 1 and corpus.provenance["columns"] == ["chats"]
     assert load_corpus(pd.DataFrame(["a", "b"]), column=0)[1].text == "b"

@@ -48,7 +48,6 @@ def test_the_same_text_is_the_same_corpus_in_every_file(tmp_path, ending):
     corpus = load_corpus(path)
     assert [document.text for document in corpus] == TEXTS and set(corpus.kinds) == {"text"}
     assert corpus.fingerprint == load_corpus(TEXTS).fingerprint
-    assert corpus.provenance["columns"] == ["text"] and "columns=['text']" in repr(corpus)
 
 
 def test_json_of_lines_of_strings_and_of_one_row(tmp_path):
@@ -138,7 +137,6 @@ def test_a_folder_is_read_by_every_kind_of_text_and_others_are_said(tmp_path, ca
     corpus = load_corpus(tmp_path)
     assert [document.text for document in corpus] == ["csv", "json", "jsonl", "# md", "t", "xt", "parquet"]
     assert capsys.readouterr().out == f"{tmp_path}: 2 other files left out (g.pdf, h).\n"
-    assert corpus.provenance["left_out"] == 2
 
 
 def test_a_folder_without_text_names_what_it_has(tmp_path):
@@ -222,6 +220,17 @@ def test_a_text_in_place_of_a_path_goes_in_a_list(text):
     with pytest.raises(ValueError, match="a text goes in a list, \\[text\\]") as error:
         load_corpus(text)
     assert len(str(error.value)) < 250
+
+
+def test_a_list_of_files_is_no_list_of_texts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ["a.txt", "b.txt"]
+    for name in names:
+        (tmp_path / name).write_text("text")
+    for given in (names, tuple(names), [tmp_path / name for name in names]):
+        with pytest.raises(ValueError, match=r"a list holds texts, and .*a\.txt'\)? is a file: pass its path alone"):
+            load_corpus(given)
+    assert texts(["a.txt", "another text"]) == ["a.txt", "another text"]
 
 
 def test_a_path_that_is_not_there_offers_what_stands_beside(tmp_path):
