@@ -143,6 +143,16 @@ def test_however_the_array_is_given_the_store_is_the_same(make, x, sae, tmp_path
         pandas.testing.assert_frame_equal(make(array, folder=name).sql("select * from activations"), truth)
 
 
+def test_what_was_harvested_is_read_where_it_counts(tiny_llama, tmp_path, one_thread) -> None:
+    site = "blocks.0.hook_resid_post"
+    sae = sk.TopK(d_sae=20, k=3).build(sk.Wiring(site), {site: 16})
+    acts = sk.activations.harvest(tiny_llama, ["the cat sat", "on a hat"], site)
+    store = sk.FeatureStore.build(acts, sae, None, tmp_path / "acts")
+    z = sae.encode_dense(acts.flat(site)).detach().numpy()
+    assert store.tokens == len(z) and np.allclose(store.latents().max_activation, z.max(0))
+    assert store.view(0)["logits"] is None and not store.manifest["editable"]
+
+
 def test_chunks_and_interruptions_do_not_change_it(make, x, tmp_path, monkeypatch) -> None:
     whole = make(strings=WORDS)
     monkeypatch.setattr(array_reading, "CHUNK_TOKENS", 25)

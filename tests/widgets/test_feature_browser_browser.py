@@ -149,6 +149,14 @@ def test_what_the_store_lacks_is_said_in_its_panel(opened) -> None:
     assert texts(page, ".rows .absent") == ["The store was built without examples."]
 
 
+def test_logits_that_nobody_asks_for_have_no_panel(opened, monkeypatch) -> None:
+    """Of a store over arrays."""
+    real = FakeStore.view
+    monkeypatch.setattr(FakeStore, "view", lambda store, latent: {**real(store, latent), "logits": None, "absent": {}})
+    page = opened()
+    assert page.locator(".side > *").count() == 2 and not page.locator(".panel.logits").count()
+
+
 def test_a_part_that_cannot_be_drawn_leaves_the_others(opened, monkeypatch) -> None:
     plain = FakeStore.view
     broken = {"histogram": {"counts": [1]}, "logits": {"top": 7}}

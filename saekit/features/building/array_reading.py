@@ -67,7 +67,10 @@ class ArrayReader:
         tokens = self._tokens()
         for first in range(progress.counted, self.wanted, CHUNK_TOKENS):
             last = min(first + CHUNK_TOKENS, self.wanted)
-            yield self._chunk(first, tokens[first:last], told), Progress(last, last, last, kinds={KIND: last})
+            yield (
+                self._chunk(first, tokens[first:last], told),
+                Progress(documents=last, counted=last, places=last, kinds={KIND: last}),
+            )
 
     def _tokens(self) -> Tensor:
         if self.texts is None:
