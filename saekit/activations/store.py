@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "saekit.activations", 1
 SHARD_TOKENS = 2**16
+AT_FIRST = {"exclude": [], "context": None}  # of stores from before these could be said
 PER_TOKEN = ("document", "position", "token")  # int32, beside the activations
 
 
@@ -196,7 +197,8 @@ class ActivationStore:
         dtype = getattr(torch, described["dtype"])
         manifest: dict[str, Any] = described | {"documents": 0, "shards": [], "read": what_was_read(model, 0, 0, {})}
         if (folder / "manifest.json").is_file():
-            manifest = {"exclude": [], "context": None} | cls.open(folder).manifest
+            manifest = cls.open(folder).manifest
+            manifest |= {name: value for name, value in AT_FIRST.items() if name not in manifest}
             check_same(folder, "store", manifest, {key: described[key] for key in described if key != "wanted"})
             manifest["wanted"] = tokens
         remove_leftovers(folder)

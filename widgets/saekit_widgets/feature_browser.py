@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import pathlib
 import traceback
@@ -13,7 +12,7 @@ import anywidget
 import numpy as np
 import traitlets
 
-from saekit_widgets.filtering import checked_filter, checked_sort, unknown
+from saekit_widgets.filtering import checked_filter, checked_sort, no_argument, unknown, whole
 from saekit_widgets.packing import packed_view, plain
 from saekit_widgets.page import Answer, offline_page
 from saekit_widgets.protocols import FeatureSource
@@ -62,7 +61,7 @@ class FeatureBrowser(anywidget.AnyWidget):
         **others: Any,
     ) -> None:
         if others:
-            raise TypeError(_no_argument(next(iter(others))))
+            raise TypeError(no_argument(next(iter(others))))
         store = self._source(store)
         # The checks of the traits below need these.
         if model is not None:
@@ -299,7 +298,7 @@ class FeatureBrowser(anywidget.AnyWidget):
     # -- helpers ------------------------------------------------------------------------------------------------------
 
     def _latent(self, value: Any, name: str) -> int:
-        size, number = self._listing["d_sae"], _whole(value)
+        size, number = self._listing["d_sae"], whole(value)
         if number is None or not 0 <= number < size:
             near = "" if number is None else f"; the closest is {0 if number < 0 else size - 1}"
             raise ValueError(f"{name} names latents from 0 to {size - 1}, not {value!r}{near}.")
@@ -345,23 +344,6 @@ class FeatureBrowser(anywidget.AnyWidget):
         listing = self._listing
         end = "/".join(pathlib.PurePath(listing["title"]).parts[-2:])  # of a long path, as in the page
         return f"<FeatureBrowser: {end}, feature {self.feature} of {listing['d_sae']:,}>"
-
-
-def _whole(value: Any) -> int | None:
-    """3, 3.0 and NumPy's or torch's of these as 3; None for what is no whole number."""
-    if isinstance(value, bool | np.bool_ | str) or np.ndim(value):
-        return None
-    try:
-        return int(value) if value == int(value) else None
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
-def _no_argument(name: str) -> str:
-    taken = ("store", "model", "feature", "filter", "sort", "tab")
-    near = difflib.get_close_matches(name, taken, 1, 0.6)
-    meant = f" Did you mean {near[0]}=?" if near else ""
-    return f"FeatureBrowser takes no {name}=.{meant} It takes {', '.join(taken)}."
 
 
 def _largest(values: np.ndarray) -> int:

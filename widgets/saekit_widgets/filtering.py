@@ -1,4 +1,6 @@
-"""What a filter and a sorting of the list may be; the source of features applies them, and the page (filtering.js)."""
+"""What a browser may be given: a filter and a sorting of the list, the number of a latent.
+
+The source of features applies them, and the page (filtering.js)."""
 
 from __future__ import annotations
 
@@ -81,3 +83,21 @@ def unknown(what: str, given: Any, known: Iterable[str]) -> str:
 def searchable(text: str) -> str:
     """As search sees text: no case, no sign for a space."""
     return text.replace("␣", "").lower()
+
+
+def whole(value: Any) -> int | None:
+    """3, 3.0 and NumPy's or torch's of these as 3; None for what is no whole number."""
+    if isinstance(value, bool | np.bool_ | str) or np.ndim(value):
+        return None
+    try:
+        return int(value) if value == int(value) else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def no_argument(name: str) -> str:
+    """The sentence for an argument that a browser does not have, with the nearest that it has."""
+    taken = ("store", "model", "feature", "filter", "sort", "tab")
+    near = difflib.get_close_matches(name, taken, 1, 0.6)
+    meant = f" Did you mean {near[0]}=?" if near else ""
+    return f"FeatureBrowser takes no {name}=.{meant} It takes {', '.join(taken)}."

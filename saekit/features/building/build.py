@@ -41,7 +41,7 @@ from saekit.features.pieces import vocabulary
 from saekit.files import make_folder, remove_leftovers
 from saekit.files.locks import writing_in
 from saekit.files.manifests import GIVEN, as_read, check_same, write_json
-from saekit.files.paths import resolved
+from saekit.files.paths import resolved, shown
 from saekit.files.roles import ACTIVATIONS, CORPUS, DICTIONARY, MODEL, RUN, check_roles
 from saekit.models import can_be_edited, check_site, describe_model
 from saekit.models.hashing import fingerprint_model, hash_tensors
@@ -138,7 +138,7 @@ class Build:
             self._tell(manifest, time.monotonic() - began)
         except KeyboardInterrupt:
             read = f"{manifest['progress']['counted']:,} tokens, {len(manifest['parts'])} parts"
-            print(f"stopped; {self.folder} keeps {read}: the same call goes on from there.")
+            print(f"stopped; {shown(self.folder)} keeps {read}: the same call goes on from there.")
             raise
 
     def _tell(self, manifest: dict[str, Any], seconds: float) -> None:
@@ -148,7 +148,7 @@ class Build:
         later = "; loss effects are measured when a feature is opened with the model"
         waits = manifest["editable"] and not self.settings.effects_now
         read = f"{self.dictionary.d_sae:,} latents on {manifest['progress']['counted']:,} tokens"
-        print(f"{self.folder}: {read} in {seconds:.0f} s{later if waits else ''}")
+        print(f"{shown(self.folder)}: {read} in {seconds:.0f} s{later if waits else ''}")
 
     def _found(self) -> dict[str, Any]:
         """The manifest of this store where it was begun; nothing in a folder that is new or empty."""
