@@ -50,7 +50,7 @@ class ModelWorker:
             raise ValueError(
                 "engine='ray' loads the model by its name in each worker: load it with sk.load_model first."
             )
-        now = fingerprint_model(self.model)
+        now = fingerprint_model(self.model) | {"model_hash": described["model_hash"]}
         return functools.partial(_loaded, type(self), described["model"], self.model.cfg.dtype, now, self.hooks)
 
 
@@ -58,10 +58,10 @@ def _loaded(
     kind: type[ModelWorker], name: str, dtype: torch.dtype, wanted: dict[str, Any], hooks: list[str]
 ) -> ModelWorker:
     model = load_model(name, dtype=dtype)
-    found = fingerprint_model(model)
+    found = fingerprint_model(model) | {"model_hash": model.model_hash}
     if differ := [key for key in wanted if found[key] != wanted[key]]:
         raise ValueError(
-            f"the model {name!r} as a worker loads it has other {', '.join(differ)} than the one given: engine='ray' "
-            "is for models as load_model gives them."
+            f"the worker's {name!r} has other {', '.join(differ)} than the model given: engine='ray' is for models as "
+            "load_model gives them."
         )
     return kind(model, hooks)

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "saekit.activations", 1
 SHARD_TOKENS = 2**16
-AT_FIRST = {"exclude": [], "context": None}  # of stores from before these could be said
+AT_FIRST: dict[str, Any] = {"exclude": [], "context": None}  # of stores from before these could be said
 PER_TOKEN = ("document", "position", "token")  # int32, beside the activations
 
 

@@ -63,7 +63,6 @@ def check_model(dictionary: Any, model: Any) -> None:
 
     A dictionary made from plain arrays (hash None) passes; its width is checked where it is used.
     """
-    check_named(dictionary)
     provenance: Provenance = dictionary.provenance
     ours, theirs = provenance.model_hash, getattr(model, "model_hash", None)
     hooks = getattr(model, "hook_dict", None)

@@ -55,8 +55,8 @@ def first_scales(batch: Batch, wiring: Wiring) -> dict[str, float]:
     batch = batch.flat()
     if all(len(x) > 1 and constant(x) for x in batch.reads.values()):
         read = ", ".join(map(repr, map(str, batch.reads)))
-        n = len(next(iter(batch.reads.values())))
-        raise ValueError(f"activations at {read} do not vary: the first {n:,} tokens are all the same.")
+        alike = "the same" if any(bool(x.any()) for x in batch.reads.values()) else "0"
+        raise ValueError(f"activations do not vary: all of the first batch at {read} are {alike}.")
     found = {site: _scale(x) for site, x in (dict(batch.reads) | dict(batch.writes)).items()}
     return dict.fromkeys(wiring.sites, next(iter(found.values()))) if wiring.each else found
 

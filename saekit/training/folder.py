@@ -102,8 +102,9 @@ def former_ends(folder: Path, tokens: int) -> list[int]:
     """The tokens at which the run of a folder had ended and went on, or will where it is to have more tokens now."""
     config = written_config(folder)
     ends = list(config.get("gone_on_at", []))
-    goes_on = (folder / END).is_file() and config.get("tokens", tokens) < tokens
-    return [*ends, config["tokens"]] if goes_on else ends
+    if not (folder / END).is_file() or config["tokens"] // config["batch_size"] >= tokens // config["batch_size"]:
+        return ends
+    return [*ends, config["tokens"]]
 
 
 def open_folder(folder: Path, config: dict[str, Any], resume: bool, count: int) -> bool:

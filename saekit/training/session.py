@@ -21,8 +21,7 @@ from saekit.files.checkpoints import below, read_tensors, write_tensors
 from saekit.objectives import Batch
 from saekit.training.batches import as_batch, constant, first_scales, joined_batches
 from saekit.training.estimate import Pace
-from saekit.training.learners import Learner
-from saekit.training.learners.learner import first_tokens
+from saekit.training.learners import FitLearner, Learner
 from saekit.training.run import Progress, read_records
 from saekit.training.sources import Stream
 
@@ -180,8 +179,7 @@ class Session:
             for learner in self.learners:
                 sample = self.sample(learner.dictionary.method.sample)
                 learner.initialise(batch if sample is None else sample, self.scales)
-                learner.seen = first_tokens(batch)
-                learner.folded(self.scales, self.stream.provenance, 0)  # what cannot be folded is refused now
+                learner.check_foldable(batch, self.scales)
         measured = []
         for number, learner in enumerate(self.learners):
             self.stepped = number
@@ -208,8 +206,10 @@ class Session:
 
     def varied(self, batch: Batch) -> Batch:
         """The first batch, or where all of its tokens are the same more of them."""
-        reads = batch.flat().reads.values()
-        return batch if not all(map(constant, reads)) else self.sample(VARIED_TOKENS) or batch
+        fits = all(isinstance(learner, FitLearner) for learner in self.learners)  # they scale nothing
+        if fits or not all(map(constant, batch.flat().reads.values())):
+            return batch
+        return self.sample(VARIED_TOKENS) or batch
 
     def sample(self, tokens: int) -> Batch | None:
         """The first tokens of the stream, read for themselves, so that a resumed run trains on what it would have."""

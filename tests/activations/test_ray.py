@@ -88,7 +88,7 @@ def test_a_failing_worker_ends_in_a_message(model):
             return "0" * 64 if name == "model_hash" else getattr(model, name)
 
     with pytest.raises(
-        RuntimeError, match=r"a worker of the cluster failed: ValueError: the worker's 'micro' has model_hash"
+        RuntimeError, match=r"a worker of the cluster failed: ValueError: the worker's 'micro' has other model_hash"
     ):
         sk.activations.harvest(Elsewhere(), ["The cat."], SITES[:1], engine="ray", workers=1)
 

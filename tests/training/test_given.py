@@ -97,8 +97,11 @@ REFUSED = {
     "nothing": (lambda: None, "found None"),
     "a module": (lambda: torch.nn.Linear(3, 3), r"found a Linear; those of any module .*harvest"),
     "a dictionary": (lambda: train(X).dictionary, "found a TopKDictionary"),
-    "the same rows": (lambda: np.full((600, 12), 0.1), "at 'x' do not vary: the first 4,100 tokens are all the same"),
-    "zeros": (lambda: np.zeros((600, 12)), "do not vary"),
+    "the same rows": (
+        lambda: np.full((600, 12), 0.1),
+        "activations do not vary: all of the first batch at 'x' are the same",
+    ),
+    "zeros": (lambda: np.zeros((600, 12)), "do not vary: all of the first batch at 'x' are 0"),
     "one row": (lambda: X[:1], "do not vary"),
 }
 

@@ -24,6 +24,9 @@ class FitLearner(Learner):
     def initialise(self, sample: Batch, scales: Mapping[str, float]) -> None:
         """Nothing yet: all tokens are the sample."""
 
+    def check_foldable(self, batch: Batch, scales: Mapping[str, float]) -> None:
+        """Nothing is folded."""
+
     @torch.no_grad()
     def update(self, whole: Batch, scales: Mapping[str, float], step: int, measure: bool) -> dict[str, float] | None:
         """Keep the tokens; at the last step make the dictionary of all of them. Numbers at the last step alone."""

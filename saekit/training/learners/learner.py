@@ -20,6 +20,7 @@ from saekit.training.batches import constant
 from saekit.training.settings import Settings, weights_dtype
 
 FOLDED_TOKENS, FOLDED_ERROR = 256, 1e-3
+LEAST_TOKENS, ROUGHLY = 32, 0.04
 DENSITY_RATE = 0.01
 
 
@@ -53,6 +54,15 @@ class Learner(ABC):
         """After the last step; recent: tokens as the model gave them."""
         with using(self.settings.kernels):
             self.dictionary.finalise(scaled(recent, scales), self.state(step, scales))
+
+    def check_foldable(self, batch: Batch, scales: Mapping[str, float]) -> None:
+        """Before the first step: raise ValueError where what is trained could not be folded in the end. Roughly: where
+        thresholds begin at an activation, a few codes hang on rounding, which of a small batch is much."""
+        if next(iter(batch.flat().reads.values())).shape[0] < LEAST_TOKENS:
+            return
+        dictionary = copy.deepcopy(self.dictionary).eval()
+        dictionary.rescale(scales)
+        check_folding(dictionary, self.dictionary, first_tokens(batch), scales, ROUGHLY)
 
     def make_room(self) -> None:
         """What is counted of latents that have joined."""
@@ -191,9 +201,11 @@ def check_loss(loss: Loss, dictionary: Dictionary, batch: Batch) -> None:
 
 
 @torch.no_grad()
-def check_folding(folded: Dictionary, trained: Dictionary, seen: Batch, scales: Mapping[str, float]) -> None:
+def check_folding(
+    folded: Dictionary, trained: Dictionary, seen: Batch, scales: Mapping[str, float], most: float = FOLDED_ERROR
+) -> None:
     """Raise ValueError where x̂ · scale of the trained dictionary and x̂ of the folded one differ by more than 3 % of
-    their spread."""
+    their spread (``most``, its square)."""
     seen = seen.flat()
     trained.eval()
     expected, found = trained(scaled(seen, scales).reads), folded(seen.reads)
@@ -203,7 +215,7 @@ def check_folding(folded: Dictionary, trained: Dictionary, seen: Batch, scales: 
     for site, x_hat in expected.items():
         x_hat = x_hat * scales[site]
         missed, spread = (found[site] - x_hat).square().sum(), (x_hat - x_hat.mean(0)).square().sum()
-        if not float(missed) <= FOLDED_ERROR * float(spread) + 1e-6 * float(x_hat.square().sum()):
+        if not float(missed) <= most * float(spread) + 1e-6 * float(x_hat.square().sum()):
             shared = {id(p) for p in trained.encoder.parameters()} & {id(p) for p in trained.decoder.parameters()}
             instead = (
                 "Encoder and decoder share a parameter, which cannot grow as both should where sites have different "
