@@ -20,6 +20,7 @@ from saekit.corpora import Corpus, load_corpus
 from saekit.engines import check_engine
 from saekit.files.choices import unknown
 from saekit.models import ROWS_AT_ONCE, check_site, describe_model, joined
+from saekit.models.site import as_names
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -120,7 +121,7 @@ def harvest(
         return harvest_module(model, source, hooks, **of_modules)
     if of_modules:
         raise TypeError(f"{', '.join(of_modules)} is for modules without hooks; this model has them.")
-    hooks = [hooks] if isinstance(hooks, str) else list(hooks)
+    hooks = as_names(hooks)
     for hook in hooks:
         check_site(model, hook)
     check_engine(engine)

@@ -31,6 +31,7 @@ from saekit.files import remove_leftovers, write_atomically
 from saekit.files.durations import LONG, TimeLeft, spoken_bytes, spoken_duration
 from saekit.files.manifests import check_same, write_json
 from saekit.models import ROWS_AT_ONCE, as_dtype, check_site, describe_model, joined, joined_width
+from saekit.models.site import as_names
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -132,7 +133,7 @@ class ActivationStore:
         values that the dtype cannot hold."""
         check_engine(engine)
         dtype = as_dtype(dtype)
-        sites = [sites] if isinstance(sites, str) else list(sites)
+        sites = as_names(sites)
         corpus = source if isinstance(source, Corpus) else load_corpus(source)
         widths = {check_site(model, site): joined_width(model, site) for site in sites}
         described = {

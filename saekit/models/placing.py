@@ -1,5 +1,5 @@
-"""Placing: on which device a model lies and in which numbers, as people give them; and what may stand in an activation's
-place: a value at some tokens, the rest as it arrived."""
+"""Placing: on which device a model lies and in which numbers, as people give them; and what may stand in the place of
+an activation: a value at some tokens, the rest as it arrived."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from saekit.dictionaries import Dictionary, check_model
 from saekit.dictionaries.coded import coded
 from saekit.features.pieces import Piece, pieces, token_bytes
 from saekit.features.showing.score_sheet import score_sheet
+from saekit.models import joined_width
 
 if TYPE_CHECKING:
     import pandas
@@ -113,6 +114,8 @@ def features_on(model: TransformerBridge, sae: Dictionary, prompt: str) -> Promp
     dictionary that was made on another model.
     """
     check_model(sae, model)
+    for site in sae.reads:
+        joined_width(model, site)  # raises where it is no vector a token
     if not isinstance(prompt, str) or not prompt:
         raise ValueError(f"features_on needs a prompt, a text of at least one token, found {prompt!r}.")
     began = time.perf_counter()
