@@ -15,6 +15,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from saekit.files.choices import checked, offered
+from saekit.models import bos_of
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -105,7 +106,7 @@ def tokenize(
     if isinstance(texts, Tensor):
         return _from_tensor(texts, tokenizer, model.cfg, special, first_document)
     checked("long", long, ("window", "cut"))
-    bos = tokenizer.bos_token_id
+    bos = bos_of(model)
     lead = int(bos is not None)
     if context is not None and context <= lead:
         raise ValueError(f"context must be at least {lead + 1}, so that a row holds a token, found {context}.")
@@ -121,7 +122,15 @@ def tokenize(
                 cut += len(ids) - start
                 break
             rows.append((first_document + d, start, ids[start : start + room], offsets[start : start + room]))
-    return _pad(rows, bos, tokenizer.pad_token_id or 0, special, cut)
+    vocabulary = model.cfg.d_vocab
+    largest = max((max(ids) for _, _, ids, _ in rows if ids), default=0)
+    if largest >= vocabulary:
+        raise ValueError(
+            f"the tokenizer gives the token {tokenizer.convert_ids_to_tokens(largest)!r} the id {largest:,}, and the "
+            f"model knows 0 … {vocabulary - 1:,}: load the tokenizer that the model was trained with."
+        )
+    pad = tokenizer.pad_token_id or 0
+    return _pad(rows, bos, pad if pad < vocabulary else 0, special, cut)
 
 
 def _pad(rows: list[Any], bos: int | None, pad: int, special: Tensor, cut: int) -> TokenRows:
@@ -225,7 +234,8 @@ def concept_mask(rows: TokenRows, documents: Sequence[Document], concept: str) -
 
 
 def token_strings(model: TransformerBridge, tokens: Iterable[int]) -> list[str]:
-    """What each token adds to the text; bytes that are no character alone show as �."""
+    """What each token adds to the text; bytes that are no character alone show as �, and ids that the model has and its
+    tokenizer does not as <298>."""
     tokenizer = model.tokenizer
     special = set(tokenizer.all_special_ids)
     ids = [int(token) for token in tokens]
@@ -234,6 +244,8 @@ def token_strings(model: TransformerBridge, tokens: Iterable[int]) -> list[str]:
     return [p if i in special else _display(tokenizer, i, p) for i, p in zip(ids, plain, strict=True)]
 
 
-def _display(tokenizer: Any, token: int, plain: str) -> str:
+def _display(tokenizer: Any, token: int, plain: str | None) -> str:
+    if plain is None:
+        return f"<{token}>"
     text = tokenizer.decode([token], clean_up_tokenization_spaces=False)
     return " " + text if plain.startswith("▁") and not text.startswith(" ") else text
