@@ -24,6 +24,7 @@ from saekit.files.arguments import whole
 from saekit.files.choices import unknown
 from saekit.files.roles import ACTIVATIONS, CORPUS, MODEL, SITE, check_roles, role_of
 from saekit.models import ROWS_AT_ONCE, check_site, describe_model, joined
+from saekit.models.site import as_names
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -132,7 +133,7 @@ def harvest(
         raise TypeError(f"{', '.join(of_modules)} is for modules without hooks; this model has them.")
     call = "sk.activations.harvest(model, corpus, hooks)"
     check_roles(call, model=(model, MODEL), source=(source, CORPUS), hooks=(hooks, SITE))
-    hooks = [hooks] if isinstance(hooks, str) else list(hooks)
+    hooks = as_names(hooks)
     for hook in hooks:
         check_site(model, hook)
     check_engine(engine)

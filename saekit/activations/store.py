@@ -39,6 +39,7 @@ from saekit.files.paths import resolved, shown
 from saekit.files.roles import ACTIVATIONS, CORPUS, MODEL, SITE, check_roles
 from saekit.models import ROWS_AT_ONCE, as_dtype, check_site, describe_model, joined, joined_width
 from saekit.models.hashing import fingerprint_model
+from saekit.models.site import as_names
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -161,7 +162,7 @@ class ActivationStore:
         )
         check_engine(engine)
         dtype = as_dtype(dtype)
-        sites = [sites] if isinstance(sites, str) else list(sites)
+        sites = as_names(sites)
         tokens = whole("tokens", tokens)
         corpus = read_source(source, model, context)
         named = {} if isinstance(corpus, GivenTokens) else {"corpus": corpus.provenance}

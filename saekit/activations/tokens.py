@@ -138,7 +138,14 @@ def tokenize(
                 cut += len(ids) - start
                 break
             rows.append((first_document + d, start, ids[start : start + room], offsets[start : start + room]))
-    return _pad(rows, begin, getattr(tokenizer, "pad_token_id", None) or 0, special, cut)
+    vocabulary, pad = model.cfg.d_vocab, getattr(tokenizer, "pad_token_id", None) or 0
+    largest = max((max(ids) for _, _, ids, _ in rows if ids), default=0)
+    if largest >= vocabulary:
+        raise ValueError(
+            f"the tokenizer gives the token {tokenizer.convert_ids_to_tokens(largest)!r} the id {largest:,}, and the "
+            f"model knows 0 … {vocabulary - 1:,}: load the tokenizer that the model was trained with."
+        )
+    return _pad(rows, begin, pad if pad < vocabulary else 0, special, cut)
 
 
 def _pad(rows: list[Any], bos: int | None, pad: int, special: Tensor, cut: int) -> TokenRows:
@@ -237,7 +244,8 @@ def concept_mask(rows: TokenRows, documents: Sequence[Document], concept: str) -
 
 
 def token_strings(model: TransformerBridge, tokens: Iterable[int]) -> list[str]:
-    """What each token adds to the text; bytes that are no character alone show as �."""
+    """What each token adds to the text; bytes that are no character alone show as �, and ids that the model has and its
+    tokenizer does not as <298>."""
     tokenizer = model.tokenizer
     special = set(tokenizer.all_special_ids)
     ids = [int(token) for token in tokens]
@@ -246,6 +254,8 @@ def token_strings(model: TransformerBridge, tokens: Iterable[int]) -> list[str]:
     return [p if i in special else _display(tokenizer, i, p) for i, p in zip(ids, plain, strict=True)]
 
 
-def _display(tokenizer: Any, token: int, plain: str) -> str:
+def _display(tokenizer: Any, token: int, plain: str | None) -> str:
+    if plain is None:
+        return f"<{token}>"
     text = tokenizer.decode([token], clean_up_tokenization_spaces=False)
     return " " + text if plain.startswith("▁") and not text.startswith(" ") else text

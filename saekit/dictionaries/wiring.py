@@ -78,7 +78,7 @@ def _residual(site: str | int) -> str:
 
 
 def _sites(given: str | Sequence[str], what: str) -> tuple[Site, ...]:
-    names = [given] if isinstance(given, str) else list(given) if isinstance(given, Iterable) else []
+    names = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
     if not names or not all(isinstance(name, str) and name for name in names):
         raise ValueError(f"a wiring {what} sites by name, such as 'blocks.2.hook_resid_post', found {given!r}.")
     twice = [name for name in names if names.count(name) > 1]

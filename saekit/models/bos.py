@@ -32,9 +32,9 @@ def bos_of(model: TransformerBridge, prepend: bool | None = None) -> int | None:
     where it has none: eos never stands in its place), False for none.
     Raises ValueError where the tokenizer begins a text with more than one token.
     """
+    if prepend is False or model.tokenizer is None or model.tokenizer.bos_token_id is None:
+        return None  # TransformerLens leaves no tokenizer without one, so that somebody took it away
     begin: Begin = getattr(model, "begin", None) or begin_of(model)
-    if prepend is False:
-        return None
     if len(begin.adds) > 1:
         raise ValueError(
             f"this tokenizer begins a text with {len(begin.adds)} tokens ({', '.join(map(str, begin.adds))}), and a "
@@ -47,22 +47,23 @@ def bos_of(model: TransformerBridge, prepend: bool | None = None) -> int | None:
 
 def begin_of(model: TransformerBridge) -> Begin:
     """What the files of the model's tokenizer say."""
-    tokenizer = model.tokenizer
-    if tokenizer is None:
-        return Begin((), None, False)
-    own = _as_stored(tokenizer)
+    own = _as_stored(model.tokenizer)
     text, whole = (list(own("a", add_special_tokens=special)["input_ids"]) for special in (False, True))
     starts = [at for at in range(len(whole)) if whole[at : at + len(text)] == text]
     has = own.bos_token_id
     if has is not None and has >= model.cfg.d_vocab:  # a name that its class gives, of which the model knows nothing
         has = None
-    return Begin(tuple(whole[: starts[0]] if starts else whole[:1]), has, bool(model.cfg.default_prepend_bos))
+    return Begin(
+        tuple(whole[: starts[0]] if starts else whole[:1]), has, getattr(model.cfg, "default_prepend_bos", True)
+    )
 
 
 def begin_alike(model: TransformerBridge) -> None:
     """Remember what the files say, and let ``model(text)`` begin as the rule does."""
+    if model.tokenizer is None:
+        return
     model.begin = begin_of(model)
-    if model.tokenizer is None or len(model.begin.adds) > 1:
+    if len(model.begin.adds) > 1:
         return
     bos = bos_of(model)
     model.cfg.default_prepend_bos = bos is not None

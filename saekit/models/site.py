@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import Any
 
 _IN_A_BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")
 
@@ -66,3 +68,16 @@ class Site(str):
         if self.layer is None:
             raise ValueError(f"{str(self)!r} lies in no block, so there is no {kind!r} beside it.")
         return Site(f"{self.model}:blocks.{self.layer}.{kind}" if self.model else f"blocks.{self.layer}.{kind}")
+
+
+def as_names(given: Any) -> list[Any]:
+    """One site or several, as a list. Raises TypeError for what is no name, with the one that may be meant."""
+    several = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    for site in several:
+        if not isinstance(site, str):
+            layer = site if isinstance(site, int) else 0
+            raise TypeError(
+                f"a site is the name of a hook, such as 'blocks.{layer}.hook_resid_post', found {site!r} "
+                f"(a {type(site).__name__})."
+            )
+    return several

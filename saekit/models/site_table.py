@@ -26,7 +26,7 @@ class Sites(Sequence[Site]):
     """The sites of a model that fire, in the order of a pass.
 
     rows: site, layer (None outside the blocks), width of what a dictionary reads there (heads · d_head where heads come
-    one by one; None where it changes with the text), heads (0 where there are none), edits: whether they are offered.
+    one by one; None where that is no vector a token), heads (0 where there are none), edits: whether they are offered.
     """
 
     rows: list[dict[str, Any]]
@@ -65,8 +65,9 @@ def sites_of(model: TransformerBridge) -> Sites:
     rows: list[dict[str, Any]] = []
     for number, shape in shapes.items():
         site = _usual(names[number])
-        # Attention patterns, say, are as wide as the text is long.
-        width = shape[-1] if longer[number][-1] == shape[-1] else None
+        # Attention patterns, say, are as wide as the text is long, and rotary angles are no row's.
+        a_token = longer[number] == (2, 2, *shape[2:]) and (len(shape) == 3 or site.heads)
+        width = shape[-1] if a_token else None
         heads = shape[-1] // site_width(model, site) if site.heads else 0
         edits = _edits(model, site)
         rows.append({"site": str(site), "layer": site.layer, "width": width, "heads": heads, "edits": edits})
@@ -87,7 +88,7 @@ def _shapes(model: TransformerBridge, length: int) -> dict[int, tuple[int, ...]]
             stack.enter_context(context)
         for point in {id(point): point for point in model.hook_dict.values()}.values():
             stack.callback(point.register_forward_hook(keep).remove)
-        model(torch.zeros(1, length, dtype=torch.long, device=model.cfg.device), return_type=None)
+        model(torch.zeros(2, length, dtype=torch.long, device=model.cfg.device), return_type=None)
     return seen
 
 

@@ -11,21 +11,27 @@ stands on it would be measured with it.
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saekit.files.choices import unknown
+from saekit.files.choices import offered
 from saekit.models.bridge import through_bridge
 from saekit.models.edit_sites import heads_reach, sums_hold
 from saekit.models.found import found
-from saekit.models.site import EDITABLE, Site
+from saekit.models.site import EDITABLE, Site, as_names
 from saekit.models.state import alone
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
+
+
+_MODULE = re.compile(r"^(?:[a-z_]+\.)*(?:layers?|h|blocks)\.(\d+)(?:\.([a-z_]+))?$")
+_PARTS = (("att", "hook_attn_out"), ("mlp", "hook_mlp_out"), ("feed_forward", "hook_mlp_out"))
 
 
 def site_layer(site: str) -> int | None:
@@ -36,12 +42,22 @@ def site_layer(site: str) -> int | None:
 def check_site(model: TransformerBridge, site: str) -> Site:
     """The site, when the model has a hook of that name that fires, else ValueError naming the closest."""
     hooks = model.hook_dict
+    as_names([site])
     if site not in hooks:
-        raise ValueError(unknown("the model has no hook", site, hooks))
+        raise ValueError(f"the model has no hook {str(site)!r}; {offered(_of_hugging_face(site) or site, hooks)}.")
     gate = model._gated_hook_reason(hooks[site].name or site)
     if gate is not None:
         raise ValueError(f"hook {str(site)!r} does not fire until model.set_{gate}(True) is called.")
     return Site(site)
+
+
+def _of_hugging_face(name: str) -> str | None:
+    """The hook at what a module of Hugging Face's gives: 'model.layers.2' → 'blocks.2.hook_resid_post'."""
+    found = _MODULE.search(name)
+    if found is None:
+        return None
+    part = found[2] or ""
+    return f"blocks.{found[1]}.{next((kind for word, kind in _PARTS if word in part), 'hook_resid_post')}"
 
 
 def site_width(model: TransformerBridge, site: str) -> int:
@@ -52,12 +68,30 @@ def site_width(model: TransformerBridge, site: str) -> int:
 def joined_width(model: TransformerBridge, site: str) -> int:
     """The width of what a dictionary reads at a site: ``site_width``, or heads · d_head where there are heads."""
     shape = _shape(model, site)
+    known = found(model, "by token")
+    if site not in known:
+        with alone(model):
+            tokens = torch.zeros(2, 3, dtype=torch.long)
+            known[site] = tuple(through_bridge(model, tokens, [site]).kept[site].shape)
+    if known[site] != (2, 3, *shape[2:]) or (len(shape) != 3 and not Site(site).heads):
+        raise _no_vector(site, known[site])
     return math.prod(shape[2:]) if Site(site).heads else shape[-1]
 
 
 def joined(h: Float[Tensor, "row position ..."], site: str) -> Float[Tensor, "row position d"]:
-    """Activations as a dictionary reads them, head beside head; those of sites without heads as they are."""
-    return h.flatten(2) if Site(site).heads and h.ndim == 4 else h
+    """Activations as a dictionary reads them, head beside head; those of sites without heads as they are. Raises
+    ValueError where there is no vector a token, as at attn.hook_pattern."""
+    x = h.flatten(2) if Site(site).heads and h.ndim == 4 else h
+    if x.ndim != 3:
+        raise _no_vector(site, h.shape)
+    return x
+
+
+def _no_vector(site: str, shape: Sequence[int]) -> ValueError:
+    return ValueError(
+        f"what passes {str(site)!r} has the shape {tuple(shape)}, and a dictionary reads a vector a token, [row, "
+        f"position, d]: choose another site, such as 'blocks.{Site(site).layer or 0}.hook_resid_post'."
+    )
 
 
 def by_head(

@@ -77,9 +77,7 @@ def test_on_a_machine_with_two_gpus(monkeypatch):
     assert as_device("cuda:1") == torch.device("cuda:1") and as_device("cpu:0") == torch.device("cpu")
     with pytest.raises(ValueError, match="device cannot be 'gpu'; on this machine it is 'cuda'"):
         as_device("gpu")
-    with pytest.raises(
-        ValueError, match=r"device cannot be 'cuda:9'; the closest is 'cuda(:1|:0)?' \(of cuda, cuda:0, "
-    ):
+    with pytest.raises(ValueError, match=r"device cannot be 'cuda:9'; the closest is 'cuda(:\d)?' \(of cuda, "):
         as_device("cuda:9")
 
 

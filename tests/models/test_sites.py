@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from saekit.models import check_edit_site, check_site, load_model, site_layer, site_width
+import saekit as sk
+from saekit.models import check_edit_site, check_site, joined_width, load_model, site_layer, site_width
 
 PARALLEL = ("neox",)
 TOKENS = torch.tensor([[0, 40, 270, 7, 99, 5]])
@@ -167,3 +168,70 @@ def test_widths_and_layers(tiny_llama):
     assert site_layer("blocks.12.attn.hook_z") == 12 and site_layer("hook_embed") is None
     with pytest.raises(ValueError, match="did not fire"):
         site_width(tiny_llama, "hook_pos_embed")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("model.layers.1", "blocks.1.hook_resid_post"),
+        ("transformer.h.0.mlp", "blocks.0.hook_mlp_out"),
+        ("model.layers.0.self_attn", "blocks.0.hook_attn_out"),
+        ("gpt_neox.layers.1.attention", "blocks.1.hook_attn_out"),
+        ("layers.1", "blocks.1.hook_resid_post"),
+        ("blocks.1", "blocks.1.hook_resid_post"),
+    ],
+)
+def test_a_module_of_hugging_faces_names_the_hook_that_is_meant(tiny_llama, name, meant):
+    for check in (
+        check_site,
+        check_edit_site,
+        site_width,
+        lambda m, site: sk.activations.harvest(m, ["the cat"], site),
+    ):
+        with pytest.raises(ValueError, match=f"no hook '{name}'; the closest is '{meant}'"):
+            check(tiny_llama, name)
+    with pytest.raises(ValueError, match=r"no hook 'model.layers.7'; the closest is 'blocks.1.hook_resid_post'"):
+        check_site(tiny_llama, "model.layers.7")
+
+
+@pytest.mark.parametrize("site", [1, [1], None, ("blocks.0.hook_resid_post", 1)])
+def test_what_is_no_name_is_refused_with_the_one_that_may_be_meant(tiny_llama, tmp_path, site):
+    calls = [
+        lambda: sk.activations.harvest(tiny_llama, ["the cat"], site),
+        lambda: sk.activations.ActivationStore.build(tiny_llama, ["the cat"], site, tmp_path / "x", tokens=2),
+    ]
+    meant = 0 if site is None else 1
+    for call in calls:
+        with pytest.raises(TypeError, match=f"such as 'blocks.{meant}.hook_resid_post', found"):
+            call()
+
+
+@pytest.mark.parametrize("kind", ["attn.hook_pattern", "attn.hook_attn_scores"])
+def test_a_dictionary_cannot_read_what_is_no_vector_a_token(tiny_gpt2, tmp_path, kind):
+    """These are as wide as the text is long."""
+    site, method = f"blocks.1.{kind}", sk.TopK(d_sae=8, k=2)
+    sae = method.build(sk.Wiring(site), {site: 4})
+    calls = [
+        lambda: joined_width(tiny_gpt2, site),
+        lambda: sk.train(tiny_gpt2, site, method, ["the cat sat on the mat"], tokens=4),
+        lambda: sk.evaluate(tiny_gpt2, sae, ["the cat sat on the mat"]),
+        lambda: sk.FeatureStore.build(tiny_gpt2, sae, ["the cat sat on the mat"], tmp_path / "store"),
+        lambda: sk.activations.ActivationStore.build(tiny_gpt2, ["the cat"], site, tmp_path / "x", tokens=2),
+        lambda: sk.features_on(tiny_gpt2, sae, "the cat"),
+    ]
+    for call in calls:
+        with pytest.raises(
+            ValueError, match=f"'{site}' has the shape .* reads a vector a token.*such as 'blocks.1.hook_resid_post'"
+        ):
+            call()
+    assert sk.activations.harvest(tiny_gpt2, ["the cat"], site)[site].ndim == 4  # read it can be
+
+
+VECTORS = ["hook_embed", "blocks.1.mlp.hook_pre", "blocks.1.mlp.hook_post", "blocks.1.ln1.hook_scale"]
+
+
+@pytest.mark.parametrize("site", VECTORS)
+def test_a_dictionary_reads_any_vector_a_token(tiny_gpt2, site):
+    text = ["the cat sat on the mat"] * 4
+    sae = sk.train(tiny_gpt2, site, sk.TopK(d_sae=64, k=2), text, tokens=20, batch_size=10).dictionary
+    assert sk.evaluate(tiny_gpt2, sae, text).recovered is None

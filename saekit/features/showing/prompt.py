@@ -18,6 +18,7 @@ from saekit.dictionaries.wanted import dictionary_of
 from saekit.features.pieces import Piece, pieces, token_bytes
 from saekit.features.showing.score_sheet import score_sheet
 from saekit.files.roles import DICTIONARY, MODEL, RUN, check_roles
+from saekit.models import joined_width
 
 if TYPE_CHECKING:
     import pandas
@@ -122,6 +123,8 @@ def features_on(
     check_roles("sk.features_on(model, sae, prompt)", model=(model, MODEL), sae=(sae, roles), prompt=(prompt, "a text"))
     sae = dictionary_of(sae)
     check_model(sae, model)
+    for site in sae.reads:
+        joined_width(model, site)  # raises where it is no vector a token
     if not isinstance(prompt, str) or not prompt:
         raise ValueError(f"features_on needs a prompt, a text of at least one token, found {prompt!r}.")
     began = time.perf_counter()
