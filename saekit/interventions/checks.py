@@ -8,11 +8,12 @@ from weakref import WeakSet
 
 from saekit.dictionaries import Dictionary, check_model
 from saekit.interventions.standing import Standing
-from saekit.models import Site, check_edit_site, check_site, joined_width
+from saekit.models import Site, bos_of, check_edit_site, check_site, joined_width
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
+_told_of_bos: WeakSet[Dictionary] = WeakSet()
 _told: WeakSet[Dictionary] = WeakSet()
 """dictionaries from plain arrays that a warning was given about"""
 
@@ -31,12 +32,25 @@ def check_standing(model: TransformerBridge, standing: Standing) -> None:
     for site, width in _widths(dictionary, "read", standing).items():
         if width != (found := joined_width(model, check_site(model, site))):
             raise ValueError(f"the dictionary reads {width} values, site {str(site)!r} has {found} here.")
+    _tell_of_bos(model, dictionary)
     if dictionary.provenance.model_hash is None and dictionary not in _told:
         _told.add(dictionary)
         where = ", ".join(repr(str(site)) for site in standing.writes)
         warnings.warn(
             f"this dictionary does not say which model it was made on; it fits {where} by its width alone.",
             stacklevel=4,
+        )
+
+
+def _tell_of_bos(model: TransformerBridge, dictionary: Dictionary) -> None:
+    """Say once where rows began otherwise when it was trained than those of ``model(text)`` do."""
+    trained, here = dictionary.provenance.prepend_bos, bos_of(model) is not None
+    if trained is not None and trained != here and dictionary not in _told_of_bos:
+        _told_of_bos.add(dictionary)
+        warnings.warn(
+            f"this dictionary was trained on rows that begin {'with' if trained else 'without'} BOS, model(text) gives "
+            f"them {'with' if here else 'without'}: give tokens instead of text, model(tokens).",
+            stacklevel=5,
         )
 
 

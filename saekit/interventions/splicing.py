@@ -19,7 +19,7 @@ from saekit.files.roles import DICTIONARY, MODEL, RUN, check_roles
 from saekit.interventions.checks import check_standing
 from saekit.interventions.running import Step, running
 from saekit.interventions.standing import Standing
-from saekit.models import Call, Site
+from saekit.models import Call, Site, bos_of
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -41,7 +41,7 @@ def spliced(
 
     BOS and padding keep their own activation. What they are is looked up in the tokens that each call gives: padding is
     what the attention mask leaves out, and the tokenizer's pad tokens before a row's first other token and after its
-    last; BOS is the tokenizer's bos token where a row begins. Of what is generated with a cache, all is spliced.
+    last; BOS is what a row begins with (``saekit.models.bos``). Of what is generated with a cache, all is spliced.
     Raises ValueError for a dictionary of another model or width, a site where edits are not offered, and two
     dictionaries that write one site.
     """
@@ -102,7 +102,7 @@ def _spliced_at(model: TransformerBridge, call: Call, length: int) -> Bool[Tenso
     if tokenizer.pad_token_id is not None:
         pad = (tokens == tokenizer.pad_token_id).long()
         keep |= (pad.cumprod(1) | pad.flip(1).cumprod(1).flip(1)).bool()
-    if tokenizer.bos_token_id is not None:
+    if (bos := bos_of(model)) is not None:
         first = keep.long().cumprod(1).sum(1, keepdim=True).clamp_max(length - 1)
-        keep |= (tokens == tokenizer.bos_token_id) & (torch.arange(length, device=tokens.device) == first)
+        keep |= (tokens == bos) & (torch.arange(length, device=tokens.device) == first)
     return ~keep

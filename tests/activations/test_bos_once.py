@@ -76,5 +76,11 @@ def test_what_a_dictionary_says_of_bos_comes_first(micro, tmp_path):
     assert report.excluded["bos"] == 0 and "rows: 2 rows, no BOS" in report.lines()
     store = sk.FeatureStore.build(micro, sae, texts, tmp_path / "store")
     assert store.manifest["what_was_read"]["bos"] is None and store.tokens == report.tokens
+    tokens = torch.tensor([micro.tokenizer(texts[0], add_special_tokens=False)["input_ids"]])
+    told = r"trained on rows that begin without BOS, model\(text\) gives them with: give tokens"
+    with pytest.warns(UserWarning, match=told), sk.spliced(micro, sae):
+        micro(tokens)
+    with sk.spliced(micro, sae):  # said once
+        micro(tokens)
     on = sk.features_on(micro, sae, texts[0])
     assert on.counted.all()
