@@ -65,13 +65,7 @@ def check_model(dictionary: Any, model: Any) -> None:
     """
     provenance: Provenance = dictionary.provenance
     ours, theirs = provenance.model_hash, getattr(model, "model_hash", None)
-    hooks = getattr(model, "hook_dict", None)
-    strange = [site for site in dict.fromkeys(dictionary.reads + dictionary.writes) if hooks and site not in hooks]
-    if ours is None and strange:
-        raise ValueError(
-            f"the dictionary was trained on arrays called {', '.join(repr(str(site)) for site in strange)}, and this "
-            "model has no such site: sae.on(model, site='blocks.…') puts it at one."
-        )
+    check_named(dictionary, model)
     if isinstance(ours, Mapping):
         raise ValueError(
             f"the dictionary was made on the models {', '.join(ours)} together: it does not run on one of them alone."
@@ -90,9 +84,11 @@ def check_model(dictionary: Any, model: Any) -> None:
         )
 
 
-def check_named(dictionary: Any) -> None:
-    """Raise ValueError where a dictionary made from plain arrays stands at none of a model's sites yet."""
-    names = [str(name) for name in dictionary.reads + dictionary.writes if "hook_" not in name]
+def check_named(dictionary: Any, model: Any) -> None:
+    """Raise ValueError where a dictionary made from plain arrays stands at none of the model's sites yet."""
+    names = [
+        str(site) for site in dictionary.reads + dictionary.writes if site not in getattr(model, "hook_dict", (site,))
+    ]
     if names and dictionary.provenance.model_hash is None:
         raise ValueError(
             f"the model has no hook {names[0]!r}: this dictionary was made of arrays, so say where it stands, "
