@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from saekit.activations import harvest
 from saekit.activations.arrays import by_site
+from saekit.activations.outliers import without_outliers
 from saekit.activations.source import Readable
 from saekit.dictionaries import Dictionary
 from saekit.dictionaries.coded import coded
@@ -31,10 +32,13 @@ def measure_latent_max(
     *,
     exclude: Sequence[str] | str = (),
     context: int | None = None,
+    max_norm_multiple: float | None = None,
 ) -> Tensor:
     """Measure ``dictionary.latent_max``, the largest |z| of each latent, on a corpus, and keep it there; when ``model``
     is None on an array [n, d], or on one for each site that the dictionary reads; several models by their names.
 
+    max_norm_multiple: tokens whose norm is above so many times the median are left out, as ``sk.train`` does; None:
+    none is.
     A latent that never fires has 0. The corpus and the number of tokens go into ``provenance.latent_max``.
     """
     call = "sk.measure_latent_max(model, dictionary, corpus)"
@@ -52,6 +56,7 @@ def measure_latent_max(
     maximum = torch.zeros_like(dictionary.latent_max)
     parts = [{site: h} for site, h in x.items()] if dictionary.wiring.each else [x]
     for part in parts:
+        part, _ = without_outliers(part, list(part), max_norm_multiple)
         for codes in (batch.codes for batch in coded(dictionary, [part])):
             maximum.scatter_reduce_(0, codes.indices.long(), codes.values.abs().to(maximum), "amax")
     dictionary.latent_max.copy_(maximum)

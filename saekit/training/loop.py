@@ -211,7 +211,7 @@ def _finish(source: Source, dictionaries: list[Dictionary], folder: Path | None,
     tokens = min(session.tokens, LATENT_MAX_TOKENS)
     try:
         for dictionary in dictionaries:
-            _measure_latent_max(source, dictionary, tokens)
+            _measure_latent_max(source, dictionary, tokens, session.stream.max_norm_multiple)
         if folder is not None and processes.first():
             for dictionary, place in zip(dictionaries, places(folder, len(dictionaries)), strict=True):
                 dictionary.save(place)
@@ -266,7 +266,7 @@ def _warn_of_narrow(methods: list[Method], widths: dict[str, int]) -> None:
         )
 
 
-def _measure_latent_max(source: Source, dictionary: Dictionary, tokens: int) -> None:
+def _measure_latent_max(source: Source, dictionary: Dictionary, tokens: int, multiple: float | None) -> None:
     model, corpus = source.model, source.corpus
     if isinstance(model, ActivationStore):
         parts = []
@@ -277,4 +277,12 @@ def _measure_latent_max(source: Source, dictionary: Dictionary, tokens: int) -> 
         model, corpus = None, {site: torch.cat([part[site] for part in parts]) for site in dictionary.reads}
     elif source.is_array:
         model, corpus = None, model
-    measure_latent_max(model, dictionary, corpus, tokens=tokens, exclude=source.exclude, context=source.context)
+    measure_latent_max(
+        model,
+        dictionary,
+        corpus,
+        tokens=tokens,
+        exclude=source.exclude,
+        context=source.context,
+        max_norm_multiple=multiple,
+    )

@@ -55,6 +55,7 @@ def test_one_row_in_forty_does_not_decide_what_is_learned(capsys, tmp_path):
     (wanted, dead), (found, now_dead) = score(without, x), score(run.dictionary, x)
     print(f"explained variance {found:.3f}, without those rows {wanted:.3f}; dead {now_dead:.3f}, {dead:.3f}")
     assert wanted > 0.8 and abs(found - wanted) < 0.02 and now_dead <= dead
+    assert run.dictionary.latent_max.max() < 2 * without.latent_max.max()  # the unit of strength is of the others too
     assert {record["left_out"] for record in run.records} == {100}
     assert json.loads((tmp_path / "config.json").read_text())["max_norm_multiple"] == 10
     kept = train(spoiled(x), None, METHOD, tokens=tokens, max_norm_multiple=None)
