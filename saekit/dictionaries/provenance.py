@@ -65,7 +65,6 @@ def check_model(dictionary: Any, model: Any) -> None:
     """
     provenance: Provenance = dictionary.provenance
     ours, theirs = provenance.model_hash, getattr(model, "model_hash", None)
-    check_named(dictionary, model)
     if isinstance(ours, Mapping):
         raise ValueError(
             f"the dictionary was made on the models {', '.join(ours)} together: it does not run on one of them alone."
@@ -84,13 +83,11 @@ def check_model(dictionary: Any, model: Any) -> None:
         )
 
 
-def check_named(dictionary: Any, model: Any) -> None:
-    """Raise ValueError where a dictionary made from plain arrays stands at none of the model's sites yet."""
-    names = [
-        str(site) for site in dictionary.reads + dictionary.writes if site not in getattr(model, "hook_dict", (site,))
-    ]
+def check_named(dictionary: Any) -> None:
+    """Raise ValueError where a dictionary made from plain arrays stands at none of a model's sites yet."""
+    names = [str(name) for name in dictionary.reads + dictionary.writes if "hook_" not in name]
     if names and dictionary.provenance.model_hash is None:
         raise ValueError(
             f"the model has no hook {names[0]!r}: this dictionary was made of arrays, so say where it stands, "
-            "sae.on(model, site='blocks.2.hook_resid_post')."
+            "sae.on(model, site='blocks.2.hook_resid_post'), or give arrays in place of the model."
         )

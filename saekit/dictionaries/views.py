@@ -50,7 +50,7 @@ def on_another_model(dictionary: Any, model: TransformerBridge, site: str | Wiri
                     f"a dictionary of {dictionary.wiring} is put at two sites: on(model, site=sk.Wiring(…, …))."
                 )
         _stand(view, site if isinstance(site, Wiring) else Wiring(site))
-    check_named(view, model)
+    check_named(view)
     for name, width in (view.read_widths | view.write_widths).items():
         if width != (found := joined_width(model, name)):
             raise ValueError(f"the dictionary has {width} values at {name!r}, this model {found}.")

@@ -12,7 +12,7 @@ from saekit.activations.read import spoken_rows
 from saekit.activations.source import Readable
 from saekit.corpora.load import NAMES
 from saekit.dictionaries import Dictionary, check_model, check_one_site
-from saekit.dictionaries.provenance import installed_versions
+from saekit.dictionaries.provenance import check_named, installed_versions
 from saekit.dictionaries.wanted import dictionary_of
 from saekit.files.roles import ACTIVATIONS, CORPUS, DICTIONARY, MODEL, RUN, check_roles, role_of
 from saekit.metrics.concepts import ConceptMatch, Concepts
@@ -71,6 +71,7 @@ def evaluate(
     if corpus is None:
         raise TypeError(f"there is no corpus to evaluate on: {call}.")
     check_model(dictionary, model)
+    check_named(dictionary)
     check_one_site(dictionary)
     sparsity, concepts = Sparsity(), Concepts()
     editable = all(can_be_edited(model, site) for site in dictionary.writes)

@@ -15,6 +15,7 @@ from saekit.activations.finite import check_finite
 from saekit.activations.source import Readable
 from saekit.dictionaries import Dictionary, check_model, check_one_site
 from saekit.dictionaries.coded import TOKENS_AT_ONCE, coded
+from saekit.dictionaries.provenance import check_named
 from saekit.metrics.metric import Metric, Number, Result, RowMetric
 from saekit.metrics.reading import Reading, rounded
 from saekit.models import Passed, check_site, forward, joined
@@ -39,6 +40,7 @@ def run(
     ``tokens``, and NaN or infinite activations (naming the batch).
     """
     check_model(dictionary, model)
+    check_named(dictionary)
     check_one_site(dictionary)
     for site in dictionary.reads + dictionary.writes:
         check_site(model, site)

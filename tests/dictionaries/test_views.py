@@ -105,7 +105,7 @@ def test_of_arrays_and_nowhere_yet_it_says_how_to_put_it_somewhere(tiny_gpt2: An
     own = sk.TopK(d_sae=24, k=3).build(sk.Wiring("x"), {"x": 16})
     with pytest.raises(ValueError, match=r"no hook 'x'.*made of arrays, so say where it stands, sae.on\(model, site="):
         own.on(tiny_gpt2)
-    with pytest.raises(ValueError, match=r"no hook 'blocks.1.hook_resid'; the closest is 'blocks.1.hook_resid_pre'"):
+    with pytest.raises(ValueError, match=r"no hook 'blocks.1.hook_resid'; the closest is 'blocks.1.hook_resid_post'"):
         own.on(tiny_gpt2, site="blocks.1.hook_resid")
 
 

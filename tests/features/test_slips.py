@@ -211,12 +211,12 @@ def test_whole_numbers_of_a_build_are_taken_however_they_are_given(st, tiny_llam
 
 def test_another_store_in_the_folder_is_a_short_sentence(st, tiny_llama, sae) -> None:
     corpus = sk.load_corpus("microworld", split="heldout", n=20)
-    with pytest.raises(ValueError, match=r"concepts \(there \[\], here \['adjective', .{40,70}…\)") as said:
+    with pytest.raises(ValueError, match=r"concepts \(there \[\], here \d+ of them\)") as said:
         sk.FeatureStore.build(tiny_llama, sae, corpus, "store", top=3, loss_examples=0)
     assert len(str(said.value)) < 1500
 
 
 def test_the_repr_says_what_was_read(st) -> None:
     documents, counted = len(TEXTS), st.manifest["progress"]["counted"]
-    told = f"20 latents, {counted} counted tokens of {documents} documents; left out: {documents} bos"
+    told = f"20 latents; {documents} rows, BOS is '<s>'; {counted} counted tokens; left out: {documents} bos"
     assert repr(st) == f"<FeatureStore store: {told}>"

@@ -41,7 +41,7 @@ def make(x, sae, tmp_path, one_thread):
 
 def test_its_numbers_are_those_of_the_codes(make, x, sae) -> None:
     store, z = make(), sae.encode_dense(x).detach().double().numpy()
-    assert store.tokens == N and repr(store).endswith(f"store: {LATENTS} latents, {N} rows>")
+    assert store.tokens == N and repr(store).endswith(f"store: {LATENTS} latents; {N} rows>")
     frame = store.latents()
     assert np.allclose(frame.density, (z != 0).mean(0)) and np.allclose(frame.max_activation, z.max(0))
     for latent in range(LATENTS):
@@ -220,8 +220,9 @@ def test_refusals_are_one_sentence(make, x, sae, tmp_path, tiny_llama) -> None:
         (x, "one text", {}, "or None for row numbers; found 'one text'"),
         (x, sk.load_corpus("microworld"), {}, "a string a row, 90, or None"),
         (x, [*WORDS[:-1], 3], {}, "at row 89 is 3"),
-        (x, None, {"exclude": "special"}, "over arrays none is"),
-        (x, None, {"engine": "ray"}, "over arrays none is"),
+        (x, None, {"exclude": "special"}, "are for reading a model"),
+        (x, None, {"engine": "ray"}, "are for reading a model"),
+        (x, None, {"context": 8}, "are for reading a model"),
         (torch.where(torch.arange(N)[:, None] == 7, torch.nan, x), None, {}, "NaN activations at 'x'"),
         (str(tmp_path / "no.npy"), None, {}, r"no\.npy is missing, cut or no \.npy file"),
     ):
@@ -231,19 +232,20 @@ def test_refusals_are_one_sentence(make, x, sae, tmp_path, tiny_llama) -> None:
         (
             sae,
             tiny_llama,
-            r"dictionary is what sk\.load_dictionary gives, found a TransformerBridge: sk\.FeatureStore\.build",
+            r"model is a model, found a dictionary: the call is FeatureStore\.build",
         ),
         (
             sae,
             sae,
-            r"model is what sk\.load_model gives, or an array of activations, found a TopKDictionary: sk\.Feature",
+            r"model is a model, found a dictionary: the call is FeatureStore\.build",
         ),
         (3, sae, "found a int"),
     ):
         with pytest.raises(TypeError, match=words):
             sk.FeatureStore.build(model, dictionary, ["a text"], tmp_path / "refused")
     with pytest.raises(
-        ValueError, match=r"of arrays \(it reads 'x'\), of no hook of the model: a store over arrays is sk\."
+        ValueError,
+        match=r"no hook 'x': this dictionary was made of arrays, .*sae\.on\(model, .*or give arrays in place of",
     ):
         sk.FeatureStore.build(tiny_llama, sae, ["a text"], tmp_path / "refused")
     with pytest.raises(ValueError, match="a model reads a corpus, texts or tokens, found None"):

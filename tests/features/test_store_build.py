@@ -185,7 +185,7 @@ def test_refusals(make, tmp_path, sae, tiny_gpt2, tiny_llama) -> None:
         make(tmp_path / "s", top=4)
     with torch.no_grad():
         sae.decoder_bias += 1
-    with pytest.raises(ValueError, match=r"differs in dictionary\.fingerprint \(there '\w+', here '\w+'\)"):
+    with pytest.raises(ValueError, match=r"differs in dictionary\.fingerprint \(there '\w+…', here '\w+…'\)"):
         make(tmp_path / "s")
     with pytest.raises(ValueError, match="this model has"):
         store.check_model(tiny_gpt2)

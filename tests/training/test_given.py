@@ -96,7 +96,7 @@ REFUSED = {
     "no file": (lambda: "no.npy", "no.npy is missing, cut or no .npy file"),
     "nothing": (lambda: None, "found None"),
     "a module": (lambda: torch.nn.Linear(3, 3), r"found a Linear; those of any module .*harvest"),
-    "a dictionary": (lambda: train(X).dictionary, "found a TopKDictionary"),
+    "a dictionary": (lambda: train(X).dictionary, "model is a model, found a dictionary: the call is sk.train"),
     "the same rows": (
         lambda: np.full((600, 12), 0.1),
         "activations do not vary: all of the first batch at 'x' are the same",
@@ -109,7 +109,7 @@ REFUSED = {
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_is_no_array_is_one_sentence(kind):
     given, message = REFUSED[kind]
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         train(given())
 
 
@@ -241,7 +241,7 @@ def test_numbers_as_people_give_them_are_the_same_run(tmp_path):
         ({"warm_up": "1"}, TypeError, "warm_up is a whole number from 0, found '1', a string: write 1"),
         ({"max_norm_multiple": 1}, ValueError, "max_norm_multiple is a number above 1, found 1"),
         ({"seed": "a"}, TypeError, "seed is a whole number from 0, found 'a', a string"),
-        ({"dtype": "half"}, ValueError, "dtype is torch.float32, torch.float64 or torch.bfloat16, found half"),
+        ({"dtype": "half"}, ValueError, "dtype cannot be 'half'; the closest is"),
         ({"token": 5}, TypeError, "train takes no token=: it is called tokens= here"),
         ({"n_tokens": 5}, TypeError, "train takes no n_tokens=: it is called tokens= here"),
         ({"learning_rate": 5}, TypeError, "train takes no learning_rate=: it is called lr= here"),

@@ -19,7 +19,7 @@ METHOD = sk.TopK(d_sae=24, k=3)
 train = functools.partial(sk.train, X, None, METHOD, tokens=2048, batch_size=64, lr=1e-2)
 quiet = functools.partial(train, callback=lambda _: None)
 BEFORE_CONTRACT_2 = {"contract", "wiring", "warm_up", "decay", "dead_after", "labels", "exclude", "context"}
-BEFORE_CONTRACT_2 |= {"max_norm_multiple"}
+BEFORE_CONTRACT_2 |= {"max_norm_multiple", "given"}
 
 
 def stop(progress: Any) -> None:
@@ -121,6 +121,7 @@ def as_of_contract_1(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(old, indent=1))
 
 
+@pytest.mark.filterwarnings("ignore:.*fingerprints of what went in were kept")
 def test_a_finished_run_of_an_older_saekit_is_returned(tmp_path):
     first = quiet(out=tmp_path)
     as_of_contract_1(tmp_path)

@@ -24,7 +24,7 @@ def test_bad_arguments(x, tiny_gpt2):
         sk.TopK(d_sae=8, k=9)
     with pytest.raises(ValueError, match="kernels is 'auto', 'triton', 'cpu' or 'reference', found 'fast'"):
         train(x, None, CONFIGURATION, kernels="fast")
-    with pytest.raises(ValueError, match=r"dtype is .*float32, .*float64 or .*bfloat16, found torch.float16"):
+    with pytest.raises(ValueError, match=r"dtype cannot be 'torch.float16'; .* \(of float32, float64, bfloat16\)"):
         train(x, None, CONFIGURATION, dtype=torch.float16)
     with pytest.raises(ValueError, match="kernels='triton' was asked for, but the tensors are on cpu, not on a GPU"):
         train(x, None, CONFIGURATION, kernels="triton", tokens=512)

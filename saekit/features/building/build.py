@@ -24,7 +24,7 @@ from saekit.activations.read import what_was_read
 from saekit.activations.source import Readable, read_source
 from saekit.corpora import Corpus
 from saekit.dictionaries import Dictionary, check_model, check_one_site, stored
-from saekit.dictionaries.provenance import installed_versions
+from saekit.dictionaries.provenance import check_named, installed_versions
 from saekit.dictionaries.wanted import dictionary_of
 from saekit.engines import check_engine
 from saekit.features import schema
@@ -265,12 +265,8 @@ def _check(model: Any, dictionary: Dictionary) -> None:
             f"model is what sk.load_model gives, or an array of activations, found a {type(model).__name__}: {CALL}."
         )
     check_model(dictionary, model)
+    check_named(dictionary)
     for site in dict.fromkeys(dictionary.reads + dictionary.writes):
-        if site not in model.hook_dict and dictionary.provenance.model_hash is None:
-            raise ValueError(
-                f"the dictionary is of arrays (it reads {str(site)!r}), of no hook of the model: a store over arrays "
-                "is sk.FeatureStore.build(x, sae, None, folder)."
-            )
         check_site(model, site)
 
 

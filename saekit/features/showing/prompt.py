@@ -14,6 +14,7 @@ from saekit_kernels import SparseCodes
 from saekit.activations import harvest
 from saekit.dictionaries import Dictionary, check_model
 from saekit.dictionaries.coded import coded
+from saekit.dictionaries.provenance import check_named
 from saekit.dictionaries.wanted import dictionary_of
 from saekit.features.pieces import Piece, pieces, token_bytes
 from saekit.features.showing.score_sheet import score_sheet
@@ -123,6 +124,7 @@ def features_on(
     check_roles("sk.features_on(model, sae, prompt)", model=(model, MODEL), sae=(sae, roles), prompt=(prompt, "a text"))
     sae = dictionary_of(sae)
     check_model(sae, model)
+    check_named(sae)
     for site in sae.reads:
         joined_width(model, site)  # raises where it is no vector a token
     if not isinstance(prompt, str) or not prompt:
