@@ -19,16 +19,23 @@ Readable = Corpus | Sequence[str] | Tensor | Any
 
 
 def read_source(source: Readable, model: TransformerBridge, context: int | None = None) -> Corpus | GivenTokens:
-    """A source as it is read: token ids in their normal form, checked against the model; anything else as a corpus.
+    """A source as it is read: token ids in their normal form, checked against the model; anything else as a corpus, its
+    chats written by the model's own template.
 
     Raises as ``given_tokens``, ``check_given`` and ``load_corpus`` do."""
     if isinstance(source, Corpus):
         return source
     given = given_tokens(source)
     if given is None:
-        return load_corpus(source)
+        return load_corpus(source, tokenizer=_chat_writer(model.tokenizer))
     check_given(given, model, context)
     return given
+
+
+def _chat_writer(tokenizer: Any) -> Any:
+    """Who writes chats: the tokenizer, or None for micro's, whose format the corpora know."""
+    knows = getattr(tokenizer, "chat_template", None) is None and "<|user|>" in tokenizer.get_vocab()
+    return None if knows else tokenizer
 
 
 def in_parts(source: Corpus | GivenTokens, size: int, skip: int = 0) -> Iterator[list[Document] | GivenTokens]:

@@ -10,6 +10,7 @@ import torch
 
 import saekit as sk
 from saekit.activations import chat_texts, harvest, tokenize
+from saekit.activations.source import read_source
 
 HOOK = "blocks.1.hook_resid_post"
 TEMPLATE = (
@@ -101,3 +102,20 @@ def test_refused(micro, chatting, tiny_llama):
             chat_texts(chatting, wrong)
     with pytest.raises(ValueError, match="refuses conversation 0: there is no role system"):
         chat_texts(chatting, [[{"role": "system", "content": "Be kind."}]])
+
+
+def test_chats_are_written_by_the_models_own_template_wherever_text_is_read(chatting):
+    acts = harvest(chatting, ASKED, HOOK, exclude="special")
+    written = harvest(chatting, chat_texts(chatting, ASKED), HOOK, exclude="special")
+    assert torch.equal(acts.tokens, written.tokens) and torch.equal(acts[HOOK], written[HOOK])
+
+
+def test_a_model_that_has_no_template_is_not_given_micros(micro, monkeypatch):
+    """Its tokenizer would cut <|user|> into pieces of text."""
+    tokenizer = copy.deepcopy(micro.tokenizer)
+    without = {name: number for name, number in tokenizer.get_vocab().items() if not name.startswith("<|")}
+    monkeypatch.setattr(type(tokenizer), "get_vocab", lambda self: without)
+    model = SimpleNamespace(tokenizer=tokenizer, cfg=micro.cfg, hook_dict={})
+    with pytest.raises(ValueError, match="is a chat, and the tokenizer has no chat template"):
+        read_source(ASKED, model)
+    assert len(read_source(["Anna went home."], model)) == 1
