@@ -148,6 +148,15 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "sk.trian": (lambda w: sk.trian, r"no attribute 'trian'; the closest is 'train'"),
     "sk.plot": (lambda w: sk.plot, r"no attribute 'plot'; the closest is"),
     "harvest no tokens": (lambda w: sk.activations.harvest(w.model, w.corpus, S), r"no end.*tokens=100_000"),
+    "harvest model name": (lambda w: sk.activations.harvest("micro", w.held, S), r"'micro': sk\.load_model\('micro'\)"),
+    "evaluate ce_tokens str": (
+        lambda w: sk.evaluate(w.model, w.sae, w.held, tokens=50, ce_tokens="5"),
+        r"ce_tokens is a whole number from 1, found '5', a string: write 5",
+    ),
+    "load a model object": (lambda w: sk.load_model(w.model), r"by its name or folder, found .*a TransformerBridge"),
+    "load a dictionary of a number": (lambda w: sk.load_dictionary(3), r"by its name or path, found 3"),
+    "export swapped": (lambda w: sk.export("out", w.sae), r"folder is a path, .* found TopKDictionary"),
+    "feature swapped": (lambda w: w.store.feature(w.model, 12), r"latent is a whole number in 0 … 2047, found Transf"),
     "harvest arg order": (
         lambda w: sk.activations.harvest(w.model, S, w.corpus, tokens=100),
         r"source is a corpus, found a site .*the call is sk\.activations\.harvest\(model, corpus, hooks\)",
@@ -173,6 +182,7 @@ TAKEN: dict[str, tuple[Any, Any]] = {
     "edit latent numpy int": (lambda w: sk.Edit(w.sae, latent=np.int64(3), mode="ablate"), lambda e: e.latents == [3]),
     "edit latent tensor": (lambda w: sk.Edit(w.sae, latent=torch.tensor(3), mode="ablate"), lambda e: e.latents == [3]),
     "edit clamp": (lambda w: sk.Edit(w.sae, latent=3, mode="clamp", strength=2), lambda edit: edit.strength == 2),
+    "encode NumPy": (lambda w: w.sae.encode(np.ones((3, 128))), lambda codes: codes.shape == (3,)),
     "edited no list": (generate, lambda text: text.startswith("Anna")),
     "FeatureStore(path)": (lambda w: sk.FeatureStore("store"), lambda store: store.tokens == 1500),
     "browser with the model": (

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from saekit.files.arguments import brief
 from saekit.files.choices import unknown
 
 
@@ -29,7 +30,7 @@ def as_array(given: Any, name: str = "x") -> Tensor:
     if isinstance(given, str | os.PathLike):
         given = _mapped(Path(given), name)
     if not hasattr(given, "__array__") and not isinstance(given, list | tuple):
-        raise ValueError(f"{name} is an array, a tensor, a frame or the path of a .npy file, found {_shown(given)}.")
+        raise ValueError(f"{name} is an array, a tensor, a frame or the path of a .npy file, found {brief(given)}.")
     if (kinds := getattr(given, "dtypes", None)) is not None:  # a frame
         _check_columns(kinds, name)
     try:
@@ -81,8 +82,3 @@ def _check_columns(kinds: Any, name: str) -> None:
                 f"{name} is a frame of numbers, and its column {column!r} is {kind}: leave it out, "
                 f"frame.select_dtypes('number')."
             )
-
-
-def _shown(given: Any) -> str:
-    text = repr(given)
-    return f"{text if len(text) <= 60 else text[:57] + '…'} (a {type(given).__name__})"

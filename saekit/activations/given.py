@@ -1,9 +1,9 @@
 """Token ids as people have them, in one normal form.
 
 Token ids come as a tensor or array [row, position], as lists, as a mapping with ``input_ids`` and ``attention_mask``
-(what a tokenizer gives), or as a data set with these columns. A row is taken as it is, nothing is added to it; what its
-attention mask leaves out is padding, and rows padded on the left are moved to the left, so that a token's position is
-its place in its text.
+(what a tokenizer gives), as a data set with these columns, or as the ``rows`` of what was harvested. A row is taken as
+it is, nothing is added to it; what its attention mask leaves out is padding, and rows padded on the left are moved to
+the left, so that a token's position is its place in its text.
 """
 
 from __future__ import annotations
@@ -72,6 +72,8 @@ def given_tokens(source: Any) -> GivenTokens | None:
     other values than 0 and 1, and an empty row."""
     if isinstance(source, GivenTokens):
         return source
+    if hasattr(source, "tokens") and hasattr(source, "kept"):  # rows that were made of a text
+        return _of_array(source.tokens, source.kept)
     if isinstance(source, Tensor | np.ndarray) and not _holds_text(source):
         return _of_array(as_array(source), None)
     columns = _columns(source)

@@ -84,9 +84,10 @@ class TokenRows:
 
     def split(self, rows: int) -> list[TokenRows]:
         """Parts of at most so many rows each; what was excluded is not known by part."""
-        return [self._part(slice(start, start + rows)) for start in range(0, len(self), rows)]
+        return [self[start : start + rows] for start in range(0, len(self), rows)]
 
-    def _part(self, p: slice) -> TokenRows:
+    def __getitem__(self, p: slice) -> TokenRows:
+        """Some rows, to read again: ``harvest(model, acts.rows[3:5], hook)``."""
         spans = None if self.spans is None else self.spans[p]
         return TokenRows(self.tokens[p], self.mask[p], self.documents[p], self.positions[p], spans, {})
 

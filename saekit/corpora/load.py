@@ -66,6 +66,8 @@ def load_corpus(
     no source of text."""
     n = None if n is None else whole("n", n)
     seed = whole("seed", seed, least=0)
+    if isinstance(source, Corpus):
+        return _first(source, n, split)
     if not (isinstance(source, str) and source in NAMES):
         if kinds is not None or correlation is not None or installed:
             raise ValueError(
@@ -87,6 +89,18 @@ def load_corpus(
     if correlation is not None:
         raise ValueError(f"correlation is of the microworld's biographies, found {correlation!r} for 'python'.")
     return _python(split, n, seed, installed)
+
+
+def _first(corpus: Corpus, n: int | None, split: str | None) -> Corpus:
+    """The first n documents of a corpus that there is; itself where all are meant."""
+    if split not in (None, corpus.split):
+        raise ValueError(f"this corpus is the split {corpus.split!r} of {corpus.name!r}, not {split!r}: load that one.")
+    if n is None:
+        return corpus
+    documents = tuple(islice(iter(corpus), n))
+    if len(documents) < n:
+        raise ValueError(f"n={n:,} documents are asked for, but the corpus holds {len(documents):,}.")
+    return Corpus(documents, name=corpus.name, split=corpus.split, seed=corpus.seed, kinds=corpus.kinds)
 
 
 def _check_correlation(correlation: float | None) -> float | None:

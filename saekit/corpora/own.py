@@ -106,12 +106,10 @@ def _is_data_set(source: Any) -> bool:
 
 
 def _is_stream(source: Any) -> bool:
-    return source.endless if isinstance(source, Corpus) else not hasattr(source, "__len__")
+    return not hasattr(source, "__len__")
 
 
 def _name(source: Any, endless: bool) -> str:
-    if isinstance(source, Corpus):
-        return source.name
     named = getattr(getattr(source, "info", None), "dataset_name", None)
     return str(named or ("stream" if endless else "list"))
 

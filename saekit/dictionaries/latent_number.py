@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from saekit.files.arguments import brief
+
 
 class NoSuchLatent(IndexError, ValueError):
     """A number that no latent has: as an index it is out of range, as an argument it is a wrong value."""
@@ -19,7 +21,7 @@ def latent_number(latent: Any, d_sae: int) -> int:
             raise TypeError
         number = operator.index(latent)
     except TypeError:
-        raise NoSuchLatent(f"a latent is a whole number in 0 … {d_sae - 1}, found {latent!r}.") from None
+        raise NoSuchLatent(f"a latent is a whole number in 0 … {d_sae - 1}, found {brief(latent)}.") from None
     if not 0 <= number < d_sae:
         closest = 0 if number < 0 else d_sae - 1
         raise NoSuchLatent(f"latent {number} is not in 0 … {d_sae - 1}; the closest is {closest}.")

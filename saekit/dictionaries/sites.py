@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from saekit.dictionaries.wiring import Wiring
+from saekit.files.arguments import brief
 
 
 def single(widths: Mapping[str, int], name: str, each: bool = False) -> tuple[str, int]:
@@ -19,7 +21,9 @@ def single(widths: Mapping[str, int], name: str, each: bool = False) -> tuple[st
 
 
 def join(x: Tensor | Mapping[str, Tensor], widths: Mapping[str, int], what: str, each: bool = False) -> Tensor:
-    """Activations as one tensor, sites one after the other; of ``each`` those of the one site there is."""
+    """Activations as one tensor, sites one after the other; of ``each`` those of the one site there is. NumPy's arrays
+    become float32."""
+    x = {site: _tensor(one) for site, one in x.items()} if isinstance(x, Mapping) else _tensor(x)
     if each:
         if isinstance(x, Mapping):
             there = [site for site in widths if site in x]
@@ -44,6 +48,14 @@ def join(x: Tensor | Mapping[str, Tensor], widths: Mapping[str, int], what: str,
             f"found width {x.shape[-1]} in shape {tuple(x.shape)}."
         )
     return x
+
+
+def _tensor(x: Any) -> Tensor:
+    if isinstance(x, Tensor):
+        return x
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in "biuf":
+        raise TypeError(f"activations are a tensor or an array of numbers, found {brief(x)}.")
+    return torch.tensor(x, dtype=torch.float32)
 
 
 def widths_of(names: Sequence[str], wiring: Wiring, widths: Mapping[str, int]) -> list[int]:

@@ -6,6 +6,8 @@ import math
 import operator
 from typing import Any
 
+LONGEST = 60  # characters of a value in a sentence
+
 
 def whole(name: str, value: Any, least: int = 1) -> int:
     """A whole number as Python's int: 2e3, np.int64(2000) and torch.tensor(2000) are 2000.
@@ -21,7 +23,7 @@ def whole(name: str, value: Any, least: int = 1) -> int:
         try:
             real = float(value)
         except (TypeError, ValueError):
-            raise TypeError(f"{wanted}, found {_shown(value)}.") from None
+            raise TypeError(f"{wanted}, found {brief(value)}.") from None
         if not math.isfinite(real) or real != int(real):
             near = "" if not math.isfinite(real) else f"; the nearest is {max(least, round(real)):,}"
             raise ValueError(f"{wanted}, found {value!r}{near}.") from None
@@ -41,7 +43,7 @@ def number(name: str, value: Any, *, above: float | None = None, least: float | 
     try:
         found = float(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{wanted}, found {_shown(value)}.") from None
+        raise TypeError(f"{wanted}, found {brief(value)}.") from None
     if math.isnan(found) or (above is not None and not found > above) or (least is not None and found < least):
         raise ValueError(f"{wanted}, found {value!r}.")
     return found
@@ -58,6 +60,8 @@ def _written(value: Any) -> str:
     return ""
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return f"{text if len(text) <= 60 else text[:57] + '…'} (a {type(value).__name__})"
+def brief(value: Any) -> str:
+    """A value in a few words on one line, and what it is where that is not plain to see."""
+    text = " ".join(repr(value).split())
+    text = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return text if isinstance(value, str | int | float) else f"{text} (a {type(value).__name__})"

@@ -7,13 +7,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from saekit.files.arguments import brief
+
 
 def resolved(path: Any, name: str = "folder") -> Path:
     """The path from the root on, with `~` as the home folder. ``name``: the argument's.
 
     Raises TypeError for what is no path, ValueError for "" and for a NUL in it."""
     if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
-        raise TypeError(f"{name} is a path, a str or a pathlib.Path, found {path!r} (a {type(path).__name__}).")
+        raise TypeError(f"{name} is a path, a str or a pathlib.Path, found {brief(path)}.")
     text = os.fspath(path)
     if not text or "\0" in text:
         raise ValueError(f"{name} is the name of a file or folder, found {text!r}.")

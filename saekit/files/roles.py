@@ -48,6 +48,8 @@ def check_roles(call: str, **arguments: tuple[Any, str | Sequence[str]]) -> None
     for name, (value, allowed) in arguments.items():
         allowed = [allowed] if isinstance(allowed, str) else list(allowed)
         found = role_of(value, hooks)
+        if allowed == [MODEL] and isinstance(value, str):
+            raise TypeError(f"{name} is a model, found {value!r}: sk.load_model({value!r}) loads one by its name.")
         if found is not None and found not in allowed:
             shown = f" ({value!r})" if isinstance(value, str) else ""
             raise TypeError(f"{name} is {allowed[0]}, found {found}{shown}: the call is {call}.")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from os import PathLike
 from pathlib import Path
 
 import torch
 
 from saekit.dictionaries import Dictionary
+from saekit.files.arguments import brief
 from saekit.files.choices import checked, offered
 from saekit.files.paths import resolved
 from saekit.formats.registry import REGISTRY
@@ -34,6 +36,8 @@ def load_dictionary(
     Raises FileNotFoundError for what is not there, naming the closest shipped one; ValueError for a format that is not
     known (naming those that are), a run of several dictionaries (naming their folders), and damaged files.
     """
+    if not isinstance(source, str | PathLike):
+        raise TypeError(f"a dictionary is loaded by its name or path, found {brief(source)}.")
     ships = shipped()
     path = ships.get(str(source), Path(source).expanduser())
     if not path.exists():

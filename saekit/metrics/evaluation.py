@@ -14,6 +14,7 @@ from saekit.corpora.load import NAMES
 from saekit.dictionaries import Dictionary, check_model, check_one_site
 from saekit.dictionaries.provenance import check_named, installed_versions
 from saekit.dictionaries.wanted import dictionary_of
+from saekit.files.arguments import whole
 from saekit.files.roles import ACTIVATIONS, CORPUS, DICTIONARY, MODEL, RUN, check_roles, role_of
 from saekit.metrics.concepts import ConceptMatch, Concepts
 from saekit.metrics.metric import Metric, Number
@@ -75,6 +76,7 @@ def evaluate(
     check_one_site(dictionary)
     sparsity, concepts = Sparsity(), Concepts()
     editable = all(can_be_edited(model, site) for site in dictionary.writes)
+    ce_tokens = None if ce_tokens is None else whole("ce_tokens", ce_tokens)
     recovery = [Recovery(ablation, ce_tokens)] if editable else []
     every: list[Metric] = [ExplainedVariance(), sparsity, Shrinkage(), *recovery, concepts, *own]
     reading, results = run(model, dictionary, corpus, tokens, every, exclude=exclude, context=context)

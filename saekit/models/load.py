@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from saekit.files.arguments import brief
 from saekit.files.choices import offered, unknown
 from saekit.models.bos import begin_alike
 from saekit.models.hashing import hash_checkpoint
@@ -39,6 +41,8 @@ def load_model(
     """
     device = as_device(device) if device is not None else _default_device()
     dtype = as_dtype(dtype) if dtype is not None else None
+    if not isinstance(name, str | PathLike):
+        raise TypeError(f"a model is loaded by its name or folder, found {brief(name)}.")
     name = str(name)
     folder = _find_folder(name)
     model_hash = hash_checkpoint(folder)

@@ -110,6 +110,14 @@ def test_where_padding_is_also_bos_one_is_bos_and_two_are_refused(tiny_gpt2):
             tokenize(model, torch.tensor([row]))
 
 
+def test_rows_that_were_harvested_are_read_again(tiny_llama):
+    acts = harvest(tiny_llama, ["the cat sat on a mat", "the dog", "he is in it"], HOOK)
+    again = harvest(tiny_llama, acts.rows[1:3], HOOK)
+    assert torch.equal(again.tokens[again.rows.kept], acts.tokens[1:3][acts.rows.kept[1:3]])
+    assert torch.equal(again.mask, acts.mask[1:3]) and torch.equal(again.rows.positions, acts.rows.positions[1:3])
+    assert torch.allclose(again[HOOK][again.mask], acts[HOOK][1:3][acts.mask[1:3]], atol=1e-5)
+
+
 def test_a_data_set_with_a_text_is_read_as_text(tiny_llama):
     data = DataSet(text=["the cat", "the dog sat"], input_ids=[[5], [6]])
     assert given_tokens(data) is None
