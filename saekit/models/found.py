@@ -59,6 +59,13 @@ def hooks_on(model: TransformerBridge) -> bool:
     )
 
 
+def hooked_places(model: TransformerBridge) -> list[str]:
+    """The names of hook points and modules on which somebody has a forward hook, sorted."""
+    points = [name for name, point in model.hook_dict.items() if point._forward_hooks or point._forward_pre_hooks]
+    modules = [name for name, module in model.original_model.named_modules() if _hooks(module, "_forward")]
+    return sorted({*points, *modules})
+
+
 def _weight(parameter: nn.Parameter) -> tuple[int, int]:
     return parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version
 

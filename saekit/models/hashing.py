@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from saekit.models.found import hooked_places
+
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
@@ -53,13 +55,12 @@ def fingerprint_model(model: TransformerBridge) -> dict[str, Any]:
     state = {name.replace("._original_component", ""): tensor for name, tensor in original.state_dict().items()}
     config = original.config.to_dict()
     told = {name: value for name, value in config.items() if not name.startswith("_") and name not in _OF_THE_FILE}
-    hooked = [name for name, point in model.hook_dict.items() if point._forward_hooks or point._forward_pre_hooks]
     return {
         "weights": hash_tensors(list(state), lambda name: state[name]),
         "configuration": hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest(),
         "dtype": str(next(original.parameters()).dtype).removeprefix("torch."),
         "context": model.cfg.n_ctx,
-        "hooks": sorted(hooked),
+        "hooks": hooked_places(model),
     }
 
 

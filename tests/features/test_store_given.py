@@ -59,17 +59,19 @@ def test_other_texts_of_as_many_tokens_are_refused(model, sae, tmp_path):
             build(["the cat sat", "the hog"])
 
 
-@pytest.mark.parametrize("change", ["weights", "precision", "hook", "context"])
+@pytest.mark.parametrize("change", ["weights", "precision", "hook", "torch hook", "context"])
 def test_the_model_as_it_is_now_is_held_against_the_folder(model, sae, tokens, tmp_path, change):
     for build in builders(model, sae, tmp_path):
         build(tokens)
-    field = {"weights": "weights", "precision": "dtype", "hook": "hooks", "context": "context"}[change]
+    field = {"weights": "weights", "precision": "dtype", "context": "context"}.get(change, "hooks")
     if change == "weights":
         next(model.original_model.parameters()).data.mul_(1.01)
     elif change == "precision":
         model.to(torch.bfloat16)
     elif change == "context":
         model.cfg.n_ctx = 16
+    elif change == "torch hook":
+        list(model.original_model.modules())[-1].register_forward_hook(lambda module, given, out: out * 2)
     else:
         model.add_hook(HOOK, lambda h, hook: h * 2)
     for build in builders(model, sae, tmp_path):
