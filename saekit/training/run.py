@@ -90,9 +90,10 @@ class Run:
         methods = ", ".join(repr(dictionary.method) for dictionary in self.dictionaries)
         made = self.dictionaries[0].provenance
         of = f" of {made.corpus['name']}/{made.corpus['split']}" if made.corpus else ""
+        what = "counted tokens" if made.model is not None else "rows"
         bos = {None: "", True: ", each row from BOS on", False: ", no BOS"}[made.prepend_bos]
         wiring = self.dictionaries[0].wiring
-        return f"Run({methods} at {wiring}; {made.tokens or 0:,} counted tokens{of}{bos}{state}{where})"
+        return f"Run({methods} at {wiring}; {made.tokens or 0:,} {what}{of}{bos}{state}{where})"
 
     def _repr_mimebundle_(self, **keywords: Any) -> Any:
         from saekit.plots import training_curve

@@ -71,5 +71,8 @@ def test_the_rows_a_dictionary_was_trained_on_stand_in_its_provenance_and_repr(t
     run = sk.train(tiny_gpt2, HOOK, METHOD, ["the cat sat", "a dog"], tokens=64, batch_size=32, callback=lambda _: None)
     assert run.dictionary.provenance.prepend_bos is True
     assert repr(run) == f"Run({METHOD!r} at {HOOK}; 64 counted tokens of list/train, each row from BOS on)"
+    x = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
+    of_rows = sk.train(x, None, METHOD, tokens=64, batch_size=32, callback=lambda _: None)
+    assert repr(of_rows) == f"Run({METHOD!r} at x; 64 rows)"
     run.dictionary.save(tmp_path / "saved")
     assert sk.load_dictionary(tmp_path / "saved").provenance.prepend_bos is True
