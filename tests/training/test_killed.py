@@ -96,7 +96,9 @@ def wait(until: Callable[[], object]) -> None:
 
 
 def contents(folder: Path) -> dict[str, object]:
-    """Every file by name: bytes, and of metrics.jsonl the records without their seconds."""
+    """Every file by name: bytes, and of metrics.jsonl and the last state what is in them without the seconds."""
+    from saekit.files.checkpoints import read_tensors
+
     found: dict[str, object] = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
@@ -104,6 +106,10 @@ def contents(folder: Path) -> dict[str, object]:
         if name == "metrics.jsonl":
             records = [json.loads(line) for line in path.read_text().splitlines()]
             found[name] = [{key: value for key, value in record.items() if key != "seconds"} for record in records]
+        if name == "end.safetensors":
+            tensors, numbers = read_tensors(path)
+            state = {key: tensor.numpy().tobytes() for key, tensor in tensors.items()}
+            found[name] = [state, {key: value for key, value in numbers.items() if key != "seconds"}]
     return found
 
 
