@@ -34,7 +34,7 @@ from saekit.files import make_folder, remove_leftovers, write_atomically
 from saekit.files.arguments import whole
 from saekit.files.durations import LONG, TimeLeft, spoken_bytes, spoken_duration
 from saekit.files.locks import writing_in
-from saekit.files.manifests import check_same, warn_of_unknown, write_json
+from saekit.files.manifests import GIVEN, check_same, warn_of_unknown, write_json
 from saekit.files.paths import resolved, shown
 from saekit.files.roles import ACTIVATIONS, CORPUS, MODEL, SITE, check_roles
 from saekit.models import ROWS_AT_ONCE, as_dtype, check_site, describe_model, joined, joined_width
@@ -177,7 +177,7 @@ class ActivationStore:
             "wanted": tokens,
             "exclude": exclude if isinstance(exclude, str) else list(exclude),
             "context": context,
-            "given": {"text": corpus.fingerprint, "model": fingerprint_model(model)},
+            GIVEN: {"text": corpus.fingerprint, "model": fingerprint_model(model)},
         }
         folder = resolved(folder)
         make_folder(folder)
