@@ -29,7 +29,7 @@ def run(
     model: TransformerBridge,
     dictionary: Dictionary,
     source: Readable,
-    tokens: int | None,
+    tokens: int | str | None,
     metrics: Sequence[Metric],
     **how: Any,
 ) -> tuple[Reading, list[Number | Result | None]]:
@@ -49,7 +49,7 @@ def run(
         for metric in metrics:
             metric.begin(model, dictionary, reading.concepts)
         with tqdm(
-            total=tokens, desc="evaluate", unit=" token", unit_scale=True, delay=2, leave=False, file=sys.stdout
+            total=reading.tokens, desc="evaluate", unit=" token", unit_scale=True, delay=2, leave=False, file=sys.stdout
         ) as bar:
             for batch in coded(dictionary, _activations(model, dictionary, reading, metrics)):
                 for metric in metrics:

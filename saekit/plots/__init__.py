@@ -11,7 +11,7 @@ from saekit.plots.compare import bars, curves
 from saekit.plots.scatter import points
 from saekit.plots.table import html_table
 from saekit.plots.theme import enable
-from saekit.plots.tokens import Concordance, TokensView, concordance, tokens_view
+from saekit.plots.tokens import Concordance, TokensView, concordance, shown, tokens_view
 
 __all__ = [
     "Concordance",
@@ -25,6 +25,7 @@ __all__ = [
     "html_table",
     "next_token_change",
     "points",
+    "shown",
     "tokens_view",
     "training_curve",
 ]
