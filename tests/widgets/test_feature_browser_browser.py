@@ -693,6 +693,14 @@ def test_nothing_sticks_out_at_any_width(opened, width) -> None:
     assert beside == (width == 1280)
 
 
+def test_it_fills_the_page_that_says_so(host) -> None:
+    page = host("feature_browser", {"feature": 0, "filter": {}, "sort": ["max", True], "tab": "top", "fill": True})
+    for height in (500, 800):
+        page.evaluate("height => { first.el.style.height = height + 'px' }", height)
+        assert page.locator(".browser").bounding_box()["height"] == height
+        assert page.locator(".grid").bounding_box()["height"] == height - 2  # within the border
+
+
 def test_ranges_are_within_reach_at_600_px(opened) -> None:
     page = opened(width=600)
     assert page.locator(".range:visible").count() == 0

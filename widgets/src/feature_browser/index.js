@@ -23,10 +23,11 @@ import style from "./style.css";
 /** @param {{model: import("../shared/messages.js").Model, el: HTMLElement}} context */
 function render({ model, el }) {
   const frame = element("section.sk.browser", { label: "feature browser", tabindex: -1 });
-  // JupyterLab would take the keys of this widget for its own commands.
-  const unheard = { "data-lm-suppress-shortcuts": "true" };
+  // JupyterLab would take the keys of this widget for its own commands. On a page of its own, which says
+  // `fill`, it is as high as the element that holds it.
+  const around = { "data-lm-suppress-shortcuts": "true", "data-fill": Boolean(model.get("fill")) };
   const say = (/** @type {unknown} */ error) => top.say(`The browser could not draw: ${error}`);
-  const { host, signal, fail, guarded, begin } = widget({ model, el }, frame, [theme, controls, style], say, unheard);
+  const { host, signal, fail, guarded, begin } = widget({ model, el }, frame, [theme, controls, style], say, around);
 
   const app = /** @type {App} */ ({
     frame,
