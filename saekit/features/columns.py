@@ -238,9 +238,9 @@ COLUMNS = (
         changes=True,
     ),
 )
-"""The first two stand in every row of the list, which is sorted by the second until somebody sorts it otherwise."""
+"""The first two stand in every row of the list."""
 
-_TAKEN = {*schema.LATENTS.names, "label", "star", "note", "saved", "hint", "search", "starred", "dead"}
+_TAKEN = {*schema.LATENTS.names, "label", "star", "note", "saved", "hint", "search", "starred", "dead", "usual"}
 _own: dict[str, Column] = {}
 
 

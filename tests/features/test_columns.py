@@ -40,7 +40,8 @@ FILTERS: list[dict[str, Any]] = [
     {"detection": [0.5, None]},
     {"entropy": [0.2, 0.7], "search": "x"},
 ]
-SORTS = [
+SORTS: list[Any] = [
+    None,
     ["latent", False],
     ["latent", True],
     *([name, way] for name in ("max", "loss_effect", "detection", "entropy") for way in (True, False)),
@@ -67,9 +68,17 @@ def store(tmp_path: Path) -> FeatureStore:
     return made
 
 
-def by_the_rule(store: FeatureStore, filter: dict[str, Any], sort: list[Any]) -> list[int]:
+def by_the_rule(store: FeatureStore, filter: dict[str, Any], sort: list[Any] | None) -> list[int]:
     made = store.listing()
-    kept = (made["columns"], made["dead"], made["concept"], made["concepts"], made["hints"], made["labels"])
+    kept = (
+        made["columns"],
+        made["usual"],
+        made["dead"],
+        made["concept"],
+        made["concepts"],
+        made["hints"],
+        made["labels"],
+    )
     return passing(*kept, filter, sort)
 
 
@@ -115,7 +124,7 @@ def test_the_browser_gives_the_list_that_was_filtered(store: FeatureStore, entro
     everything = store.latents()
     assert everything.latent.tolist() == list(range(SIZE))
     assert everything["max"].tolist() == everything[["max_activation", "min_activation"]].abs().max(axis=1).tolist()
-    assert store.latents({}).latent.tolist() == store.matching({}, ["max", True])
+    assert store.latents({}).latent.tolist() == store.matching({}, None)
 
 
 def test_one_entry_shows_a_column_everywhere(store: FeatureStore, entropy: Column, tmp_path: Path) -> None:

@@ -11,13 +11,14 @@ import numpy as np
 
 def passing(
     columns: Mapping[str, np.ndarray],
+    usual: np.ndarray,
     dead: np.ndarray,
     concept: np.ndarray,
     concepts: Sequence[str],
     hints: Sequence[str],
     labels: Mapping[int, Mapping[str, Any]],
     filter: Mapping[str, Any],
-    sort: Sequence[Any],
+    sort: Sequence[Any] | None,
 ) -> list[int]:
     """The latents that a list shows, in order, one at a time: what others are held against."""
 
@@ -42,6 +43,8 @@ def passing(
         return True
 
     def order(latent: int) -> tuple[bool, float, int]:
+        if sort is None:
+            return (False, float(usual[latent]), latent)
         value = float(latent if sort[0] == "latent" else columns[sort[0]][latent])
         return (True, 0.0, latent) if math.isnan(value) else (False, -value if sort[1] else value, latent)
 

@@ -97,15 +97,23 @@ class FakeStore:
         return found | {"detection": detection}
 
     @property
+    def usual(self) -> np.ndarray:
+        """The strongest first."""
+        place = np.empty(self.size, np.int32)
+        place[np.argsort(-self.strongest, kind="stable")] = np.arange(self.size)
+        return place
+
+    @property
     def hints(self) -> list[str]:
         hints = [" ".join("␣" + PIECES[(i * k) % 6].strip() for k in (1, 2, 3)) for i in range(self.size)]
         hints[1] = "␣dragon ␣egg\0\u202e ␣<i>"
         return hints
 
-    def matching(self, filter: Mapping[str, Any], sort: Sequence[Any]) -> list[int]:
-        return passing(self.columns, self.density == 0, self.concept, CONCEPTS, self.hints, self.labels, filter, sort)
+    def matching(self, filter: Mapping[str, Any], sort: Sequence[Any] | None) -> list[int]:
+        kept = (self.columns, self.usual, self.density == 0, self.concept, CONCEPTS, self.hints, self.labels)
+        return passing(*kept, filter, sort)
 
-    def latents(self, filter: Mapping[str, Any], sort: Sequence[Any]) -> pandas.DataFrame:
+    def latents(self, filter: Mapping[str, Any], sort: Sequence[Any] | None) -> pandas.DataFrame:
         order = self.matching(filter, sort)
         return pandas.DataFrame({"latent": order, **{name: values[order] for name, values in self.columns.items()}})
 
@@ -118,6 +126,8 @@ class FakeStore:
             "d_sae": self.size,
             "about": [column_of(*words) for words in ABOUT],
             "columns": self.columns,
+            "usual": self.usual,
+            "order": {"by": "max", "words": "by max"},
             "dead": self.density == 0,
             "concept": self.concept,
             "concepts": CONCEPTS,

@@ -35,8 +35,10 @@ class FeatureBrowser(anywidget.AnyWidget):
     With a model, the reader can type a prompt and see which features fire on it. State can be read and set from Python:
     `feature` (the latent shown), `filter`, `sort`, `tab`, `starred` (kept in the store). `filter` is a dict with any of
     the store's columns by name (density, max …): [low, high], where None leaves a side open; search, concept: text;
-    starred, dead: True or False. Dead features are listed only where something asks for them. `latents()` is the list
-    that was filtered. `error` says what went wrong in the browser. Raises ValueError for a model that is not the
+    starred, dead: True or False. Dead features are listed only where something asks for them. `sort` is [column,
+    descending]; None, the usual order, has on top what is worth reading first: those that find a labelled concept best,
+    special tokens last; without labels those of middling density, the strongest first. It opens with the first of its
+    list. `latents()` is the list that was filtered. `error` says what went wrong in the browser. Raises ValueError for a model that is not the
     store's, naming both.
     """
 
@@ -45,7 +47,7 @@ class FeatureBrowser(anywidget.AnyWidget):
     feature = _Checked(0).tag(sync=True)
     filter = _Checked({}).tag(sync=True)
     starred = _Checked([]).tag(sync=True)
-    sort: Any = _Checked([]).tag(sync=True)
+    sort: Any = _Checked(None).tag(sync=True)
     tab = _Checked("top").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
 
@@ -70,12 +72,10 @@ class FeatureBrowser(anywidget.AnyWidget):
         self._listing = store.listing()
         self._labels = {int(latent): entry for latent, entry in self._listing["labels"].items()}
         self._take_labels(0)
-        usual = self._listing["about"][1]["name"]
+        given = {"feature": 0 if feature is None else feature, "filter": {} if filter is None else filter}
+        super().__init__(**given, sort=sort, tab=tab, starred=self._stars(), error="")
         if feature is None:
-            feature = _largest(self._listing["columns"][usual])
-        given = {"feature": feature, "filter": {} if filter is None else filter, "tab": tab}
-        given["sort"] = [usual, True] if sort is None else sort
-        super().__init__(**given, starred=self._stars(), error="")
+            self.feature = next(iter(self._store.matching(self.filter, self.sort)), 0)
         self.on_msg(self._answer)
 
     @staticmethod
@@ -105,7 +105,7 @@ class FeatureBrowser(anywidget.AnyWidget):
         return checked_filter(proposal["value"], ranges, self._listing["concepts"])
 
     @traitlets.validate("sort")
-    def _check_sort(self, proposal: Any) -> list[Any]:
+    def _check_sort(self, proposal: Any) -> list[Any] | None:
         return checked_sort(proposal["value"], list(self._listing["columns"]))
 
     @traitlets.validate("tab")
@@ -180,7 +180,8 @@ class FeatureBrowser(anywidget.AnyWidget):
         if offline or self._model is None:
             way = "open the browser in a notebook" if offline else "pass model=… to FeatureBrowser"
             off["prompt"] = listing.get("no_prompt") or f"A prompt needs the model: {way}."
-        head = {key: listing[key] for key in ("title", "model", "site", "facts", "d_sae", "concepts", "definitions")}
+        names = ("title", "model", "site", "facts", "d_sae", "order", "concepts", "definitions")
+        head = {key: listing[key] for key in names}
         reply = {
             **head,
             "columns": listing["about"],
@@ -193,7 +194,8 @@ class FeatureBrowser(anywidget.AnyWidget):
         hints = "\0".join(hint.replace("\0", "␀") for hint in listing["hints"])
         concept = np.ascontiguousarray(listing["concept"], "<i2").tobytes()
         dead = np.ascontiguousarray(listing["dead"], "u1").tobytes()
-        return reply, (*columns, concept, dead, hints.encode("utf-8", "replace"))
+        usual = np.ascontiguousarray(listing["usual"], "<f4").tobytes()  # whole numbers below 2²⁴
+        return reply, (*columns, usual, concept, dead, hints.encode("utf-8", "replace"))
 
     def _send_feature(self, content: Mapping[str, Any]) -> Answer:
         latent = self._latent(content.get("latent"), "feature")
@@ -344,8 +346,3 @@ class FeatureBrowser(anywidget.AnyWidget):
         listing = self._listing
         end = "/".join(pathlib.PurePath(listing["title"]).parts[-2:])  # of a long path, as in the page
         return f"<FeatureBrowser: {end}, feature {self.feature} of {listing['d_sae']:,}>"
-
-
-def _largest(values: np.ndarray) -> int:
-    finite = np.where(np.isfinite(values), values, -np.inf)
-    return int(np.argmax(finite)) if len(finite) else 0

@@ -111,6 +111,13 @@ class FeatureView(TypedDict):
     absent: dict[str, str]  # histogram, logits, neighbours, examples, sources, … → one sentence; logits: or no panel
 
 
+class UsualOrder(TypedDict):
+    """The order in which latents are listed until somebody sorts them."""
+
+    by: str  # the column that it mostly goes by, which the list shows
+    words: str  # all that it goes by
+
+
 class Listing(TypedDict):
     """What a browser needs of all features at once. Arrays are little-endian, one entry a latent."""
 
@@ -119,8 +126,10 @@ class Listing(TypedDict):
     site: str
     facts: str  # "TopK k = 32 · 500,000 tokens of microworld/train"
     d_sae: int
-    about: list[ColumnWords]  # two at least, which stand in every row; the list is sorted by the second at first
+    about: list[ColumnWords]  # two at least, which stand in every row
     columns: dict[str, np.ndarray]  # float32, in the order of `about`; nan: not measured
+    usual: np.ndarray  # int32: each latent's place in the usual order
+    order: UsualOrder
     dead: np.ndarray  # bool: never fires
     concept: np.ndarray  # int16, index into `concepts` of the best match, −1 for none
     concepts: list[str]
@@ -153,10 +162,10 @@ class FeatureSource(Protocol):
     def listing(self) -> Listing:
         """All features at once."""
 
-    def matching(self, filter: Mapping[str, Any], sort: Sequence[Any]) -> Sequence[int]:
-        """The latents that the list shows, in its order. filter and sort are checked ones."""
+    def matching(self, filter: Mapping[str, Any], sort: Sequence[Any] | None) -> Sequence[int]:
+        """The latents that the list shows, in its order. filter and sort are checked ones; None: the usual order."""
 
-    def latents(self, filter: Mapping[str, Any], sort: Sequence[Any]) -> Any:
+    def latents(self, filter: Mapping[str, Any], sort: Sequence[Any] | None) -> Any:
         """The same as a frame, with all that is known of them."""
 
     def view(self, latent: int) -> FeatureView:

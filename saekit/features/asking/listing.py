@@ -12,6 +12,7 @@ from saekit.features.asking.definitions import definitions
 from saekit.features.asking.hints import hints
 from saekit.features.asking.numbers import numbers
 from saekit.features.asking.opened import OpenedStore
+from saekit.features.asking.order import usual_order
 from saekit.features.columns import columns_of
 
 
@@ -31,6 +32,8 @@ def listing(store: OpenedStore) -> Listing:
         d_sae=store.d_sae,
         about=about,
         columns={one["name"]: np.asarray(found[one["name"]], dtype="<f4") for one in about},
+        usual=np.asarray(found["usual"], dtype="<i4"),
+        order=usual_order(store.manifest),
         dead=np.asarray(found["dead"], dtype=bool),
         concept=np.array([number[name] for name in found["best"]], dtype="<i2"),
         concepts=names,

@@ -1,7 +1,7 @@
 """The columns of all latents, or of those that a filter lets pass, in order: one question to DuckDB.
 
 The browser's page filters by itself, with the same rules (widgets/src/feature_browser/filtering.js): numbers are
-float32, what was not measured passes no range and is sorted last, ties go by number.
+float32, what was not measured passes no range and is sorted last, ties go by number; unsorted is the usual order.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from saekit_widgets.protocols import Fact
 
 from saekit.features.asking.hints import hints
 from saekit.features.asking.opened import OpenedStore
+from saekit.features.asking.order import usual
 from saekit.features.columns import Column, columns_of
 
 if TYPE_CHECKING:
@@ -26,14 +27,14 @@ Tables = dict[str, pa.Table]
 
 
 def numbers(store: OpenedStore) -> tuple[str, Tables]:
-    """The question for latent, dead, best (concept) and every column, null where it was not measured, a row a latent;
-    and the tables that it needs beside the store's."""
+    """The question for latent, dead, best (concept), usual (its place in the usual order) and every column, null where
+    it was not measured, a row a latent; and the tables that it needs beside the store's."""
     columns = columns_of(store.manifest)
-    made: dict[str, Any] = {"latent": np.arange(store.d_sae, dtype=np.int32)}
+    made: dict[str, Any] = {"latent": np.arange(store.d_sae, dtype=np.int32), "usual": usual(store)}
     made |= {column.name: values_of(store, column) for column in columns if not isinstance(column.values, str)}
     parts = [f"nullif(({_expression(column)})::float, 'nan'::float) as \"{column.name}\"" for column in columns]
     query = (
-        f"select latents.latent, firings = 0 as dead, coalesce(concept[1], '') as best, {', '.join(parts)} "
+        f"select latents.latent, firings = 0 as dead, coalesce(concept[1], '') as best, made.usual, {', '.join(parts)} "
         "from latents join made using (latent)"
     )
     return query, {"made": pa.table(made)}
@@ -75,7 +76,7 @@ def matching(store: OpenedStore, filter: Mapping[str, Any], sort: Sequence[Any] 
     query = "select distinct concept[1] as name from latents where name is not null order by name"
     concepts = [row["name"] for row in store.database.rows(query)]
     filter = checked_filter(filter, [column.name for column in columns if column.filterable], concepts)
-    column, descending = checked_sort(sort or [names[1], True], names)
+    column, descending = checked_sort(sort, names) or ["usual", False]
     query, tables = numbers(store)
     conditions, values = _conditions(filter)
     source = "numbers"

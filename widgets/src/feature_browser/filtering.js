@@ -5,6 +5,7 @@ import { isDead } from "./listing.js";
 /** @typedef {import("./listing.js").Listing} Listing
  *  @typedef {Record<string, any>} Filter */
 
+const USUAL = /** @type {[string, boolean]} */ (["usual", false]);
 /** @type {WeakMap<Listing, Map<string, Uint32Array>>} */ const orders = new WeakMap();
 /** @type {WeakMap<Listing, {hints: string, starts: Uint32Array, labels: Map<number, string>}>} */ const texts =
   new WeakMap();
@@ -98,11 +99,11 @@ export function reindex(listing, latent) {
 
 /**
  * The latents that pass, in order. Dead ones only where something asks for them: the switch, a star, their own number.
- * @param {Listing} listing @param {Filter} filter @param {[string, boolean]} sort
+ * @param {Listing} listing @param {Filter} filter @param {[string, boolean] | null} sort  null: the usual order
  * @returns {Uint32Array}
  */
-export function matching(listing, filter, [column, descending]) {
-  const order = sorted(listing, column, descending);
+export function matching(listing, filter, sort) {
+  const order = sorted(listing, ...(sort ?? USUAL));
   const out = new Uint32Array(listing.size);
   const words = searchable(filter.search ?? "").trim();
   const found = words ? holding(listing, words) : null;

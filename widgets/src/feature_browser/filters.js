@@ -93,7 +93,7 @@ export function filters(app) {
   const count = element("span.dim", { role: "status" });
   const sort = element("select.plain", {
     label: "sorted by",
-    onchange: () => app.set("sort", [sort.value, sort.value !== "latent"]),
+    onchange: () => app.set("sort", sort.value ? [sort.value, sort.value !== "latent"] : null),
   });
   const nothing = element("div.nothing", { hidden: true });
   const node = element(
@@ -162,12 +162,14 @@ export function filters(app) {
       dead.ariaPressed = String(Boolean(filter.dead));
       fill(
         sort,
+        element("option", { value: "" }, "usual order"),
         element("option", { value: "latent" }, "by number"),
         listing.about
           .filter(({ name }) => listing.columns[name].some((value) => !Number.isNaN(value)))
           .map(({ name, head }) => element("option", { value: name }, `by ${head}`)),
       );
-      sort.value = app.model.get("sort")[0];
+      sort.value = app.model.get("sort")?.[0] ?? "";
+      sort.title = sort.value ? "" : listing.order.words;
       fill(count, whole(app.shown.length), plain("span.total", ` of ${whole(listing.size)}`));
       nothing.hidden = app.shown.length > 0;
       if (!app.shown.length) explain();

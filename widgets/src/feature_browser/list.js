@@ -24,12 +24,15 @@ export function list(app) {
   const node = plain("div.table", heads, sight);
 
   const height = () => (app.frame.clientWidth && app.frame.clientWidth < 760 ? TALL : LOW);
-  const sort = () => /** @type {[string, boolean]} */ (app.model.get("sort"));
-  /** The last column shows what the list is sorted by, where that is not in the row anyway. */
-  const last = () => app.listing.about.find(({ name }) => name !== first.name && name === sort()[0]) ?? second;
+  const sort = () => /** @type {[string, boolean] | null} */ (app.model.get("sort"));
+  /** The last column shows what the list goes by, where that is not in the row anyway. */
+  const last = () => {
+    const by = sort()?.[0] ?? app.listing.order.by;
+    return app.listing.about.find(({ name }) => name !== first.name && name === by) ?? second;
+  };
 
   function drawHeads() {
-    const [column, descending] = sort();
+    const [column, descending] = sort() ?? ["", false];
     const head = (/** @type {string} */ name, /** @type {string} */ title, /** @type {string} */ kind) =>
       element(
         `div.${kind}`,

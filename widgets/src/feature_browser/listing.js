@@ -15,7 +15,8 @@ import { visible } from "../shared/tokens.js";
  * @property {string} title @property {string} model @property {string} site @property {string} facts
  * @property {number} size  latents of the dictionary
  * @property {Column[]} about  the columns; the first two stand in every row
- * @property {Record<string, Float32Array>} columns
+ * @property {Record<string, Float32Array>} columns  and "usual": each latent's place in the usual order
+ * @property {{by: string, words: string}} order  the usual one: the column that it mostly goes by, and all that it does
  * @property {Uint8Array} dead  1: never fires
  * @property {Int16Array} concept @property {string[]} concepts
  * @property {string[]} hints
@@ -34,11 +35,12 @@ export function decodeListing(content, buffers) {
     if (columns[name].length !== content.d_sae)
       throw new Error(`${name} has ${columns[name].length} entries for ${content.d_sae} latents`);
   });
-  const rest = content.columns.length;
+  const rest = content.columns.length + 1;
+  columns.usual = float32(buffers[rest - 1]);
   const hints = new TextDecoder().decode(bytes(buffers[rest + 2])).split("\0");
   if (hints.length !== content.d_sae && content.d_sae)
     throw new Error(`${hints.length} hints for ${content.d_sae} latents`);
-  const { title, model, site, facts, concepts, definitions, version, off, has_model: hasModel } = content;
+  const { title, model, site, facts, order, concepts, definitions, version, off, has_model: hasModel } = content;
   const labels = new Map(content.labels.map((/** @type {any} */ one) => [one.latent, one]));
   return {
     title,
@@ -48,6 +50,7 @@ export function decodeListing(content, buffers) {
     size: content.d_sae,
     about: content.columns,
     columns,
+    order,
     concept: int16(buffers[rest]),
     dead: bytes(buffers[rest + 1]),
     concepts,
