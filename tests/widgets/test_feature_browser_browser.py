@@ -56,6 +56,16 @@ def shown(page: Any) -> list[int]:
     return python(page).latents()["latent"].tolist()
 
 
+def focus(page: Any) -> str:
+    """What has the focus, by the name that is spoken; "" for the page."""
+    return page.evaluate(
+        """() => {
+          const at = first.el.firstChild.shadowRoot.activeElement;
+          return at ? at.ariaLabel || at.title || at.textContent : "";
+        }"""
+    )
+
+
 # -- drawing ----------------------------------------------------------------------------------------------------------
 
 
@@ -422,6 +432,55 @@ def test_keyboard(opened) -> None:
     assert python(page).feature == 12 and page.locator(".example.full").count() == 14
 
 
+def test_what_is_drawn_anew_keeps_the_focus_and_none_falls_to_the_page(opened) -> None:
+    page = opened()
+    page.locator(".heads button", has_text="density").click()
+    page.locator(".heads button", has_text="density").press("Enter")
+    assert python(page).sort == ["density", False]  # which needed the focus
+    page.get_by_role("button", name="what is Neighbours?").focus()
+    page.store.set_label(12, label="another")
+    page.locator(".browser").dispatch_event("pointerenter")
+    page.locator("#f12 .name", has_text="another").wait_for()
+    assert focus(page) == "what is Neighbours?"
+    page.locator(".neighbours th .link", has_text="φ").click()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    assert page.locator(".neighbours th[aria-sort=descending]").inner_text() == "cos ↓"
+    page.locator(".neighbours .link.mono").first.click()  # which goes with the feature
+    until(page, "model.get('feature') !== 12 && busy === 0")
+    assert focus(page) == "feature browser"
+    before = page.widget.feature
+    page.keyboard.press("j")  # so its keys go on
+    assert python(page).feature != before
+    page.widget.feature = DEAD
+    page.push()
+    page.get_by_role("button", name="Next feature that fires").click()
+    drawn(page, DEAD + 1)
+    assert focus(page) == "Next feature that fires"  # that one is dead too
+    page.widget.feature = BROKEN
+    page.push()
+    page.get_by_role("button", name="Try again").click()
+    until(page, "busy === 0")
+    assert focus(page) in ("feature browser", "Try again")
+    page.evaluate("fromPython.message({kind: 'labels', labels: 7})")
+    page.locator(".line.failed").get_by_role("button", name="Close").click()
+    assert focus(page) == "feature browser"
+
+
+def test_what_is_scored_or_measured_meanwhile_leaves_the_reader_where_he_reads(opened) -> None:
+    page = opened(height=400)
+    page.locator(".rows").evaluate("one => { one.scrollTop = 60 }")
+    page.locator(".example").nth(5).locator(".tk").nth(2).click()
+    said = texts(page, ".readout")
+    page.store.score(12, 0.9)
+    page.locator(".browser").dispatch_event("pointerenter")  # which asks for news
+    until(page, "sent.filter(one => one.kind === 'feature' && one.latent === 12).length === 2 && busy === 0")
+    page.wait_for_timeout(50)
+    assert page.locator(".rows").evaluate("one => one.scrollTop") == 60 and texts(page, ".readout") == said
+    page.keyboard.press("2")
+    assert page.locator(".rows").evaluate("one => one.scrollTop") == 0  # other examples begin at the top
+
+
 def test_tokens_read_out(opened) -> None:
     page = opened()
     one = page.store.view(12)["examples"]["top"][0]
@@ -643,6 +702,33 @@ def test_the_sheet_is_sorted_by_density_or_effect(opened, width) -> None:
     assert page.get_by_label("sheet sorted by").bounding_box()["width"] > 80  # wide enough to be read
     helps = sorted(others, key=lambda latent: -np.nan_to_num(store.effect[latent], nan=-np.inf))
     assert texts(page, ".sheet tbody .link") == [str(latent) for latent in [12, *helps]]
+
+
+@pytest.mark.parametrize("width", [1280, 1000, 600])
+def test_the_sheet_stays_open_with_the_focus_where_it_was(opened, width) -> None:
+    page = opened(width=width)
+    field = page.get_by_label("your prompt", exact=True).locator("input")
+    field.fill("one two three four")
+    field.press("Enter")
+    page.locator(".sheet tbody tr").first.wait_for()
+    high = page.locator(".sheet").bounding_box()["height"]
+    page.get_by_label("open feature 20", exact=True).click()
+    drawn(page, 20)
+    until(page, "busy === 0")
+    assert page.locator(".sheet").bounding_box()["height"] == high
+    assert focus(page) == "open feature 20" and texts(page, ".sheet tbody .link")[0] == "20"
+    page.locator(".sheet tbody tr").nth(2).locator("td").nth(3).click()
+    assert page.locator(".sheet").bounding_box()["height"] == high
+    page.locator(".sheet thead button", has_text="three").click()
+    assert focus(page).startswith('" three": sort by') and page.locator(".sheet").bounding_box()["height"] > 30
+    page.keyboard.press("Enter")  # again: by all
+    page.get_by_label("sheet sorted by").select_option("density")
+    page.get_by_label("sheet sorted by").focus()
+    page.get_by_label("sheet sorted by").select_option("max")
+    assert focus(page) == "sheet sorted by" and page.locator(".sheet").bounding_box()["height"] == high
+    page.locator(".item").nth(1).click()  # and while others are opened
+    until(page, "busy === 0")
+    assert page.locator(".sheet").bounding_box()["height"] >= high - 18
 
 
 def test_what_never_fired_in_the_store_has_full_colour(opened) -> None:
