@@ -281,6 +281,29 @@ def test_handles_and_their_numbers_filter(opened) -> None:
     assert page.locator(".range .out").count() == 0
 
 
+@pytest.mark.parametrize("width", [1280, 1116, 900, 600])
+def test_handles_never_lie_on_each_other(opened, width) -> None:
+    page = opened(width=width, filter={"max": [6, 6.001], "density": [0.0005, 0.0005]})
+    if width == 600:
+        page.get_by_role("button", name="More").click()
+    reach = page.locator(".browser").evaluate(
+        """browser => [...browser.querySelectorAll(".range")].filter(one => one.checkVisibility()).flatMap(range => {
+          const root = browser.getRootNode();
+          return [...range.querySelectorAll("input[type=range]")].map(one => {
+            const box = one.getBoundingClientRect();
+            const at = box.left + (one.value / 200) * (box.width - 6) + 3; // the middle of its thumb
+            return root.elementFromPoint(at, box.top + 7) === one;
+          });
+        })"""
+    )
+    assert len(reach) >= 4 and all(reach)
+    apart = page.locator(".handles:visible").evaluate_all(
+        """all => all.map(one => one.getBoundingClientRect()).flatMap((a, i, boxes) => boxes.slice(i + 1)
+          .filter(b => b.top === a.top).map(b => b.left - a.right))"""
+    )
+    assert all(gap >= 2 * 6 + 4 for gap in apart)  # a handle stands out by 6 px on each side
+
+
 def test_a_new_score_is_listed_sorted_and_filtered(opened) -> None:
     page = opened()
     options = "select[aria-label='sorted by'] option"
@@ -597,6 +620,50 @@ def test_labels_and_notes_are_stored_and_shown(opened) -> None:
     assert page.locator(".label").input_value() == "mine <b>"
 
 
+@pytest.mark.parametrize("width", [1280, 1000])
+def test_a_note_has_lines_and_ends_only_where_its_writer_says(opened, width) -> None:
+    page = opened(width=width)
+    page.locator(".examples .caption").click()
+    page.keyboard.press("n")
+    assert "Enter: a new line" in page.locator(".note").get_attribute("placeholder")
+    page.keyboard.type("jt")
+    page.keyboard.press("Enter")
+    page.keyboard.type("kssj 1")
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type("end")
+    assert focus(page) == "note on the feature"
+    assert python(page).feature == 12 and page.widget.starred == [NASTY]  # nothing of it was a command
+    page.keyboard.press("Control+Enter")
+    until(page, "sent.filter(one => one.kind === 'label').length === 1")
+    assert python(page)._store.labels[12]["note"] == "jt\nkssj 1\nend" == page.locator(".note").input_value()
+    assert focus(page) == "feature browser"
+    page.keyboard.press("n")
+    page.keyboard.press("End")
+    page.keyboard.type(", kept")
+    page.keyboard.press("Escape")  # leaves it, as it leaves search and prompt: too much would be lost
+    until(page, "sent.filter(one => one.kind === 'label').length === 2")
+    assert "kept" in python(page)._store.labels[12]["note"] and focus(page) == "feature browser"
+    page.keyboard.press("n")
+    page.keyboard.type("left")
+    page.locator(".item:not(.chosen)").first.click()
+    until(page, "sent.filter(one => one.kind === 'label').length === 3")
+    assert "left" in python(page)._store.labels[12]["note"]
+
+
+def test_a_prompt_that_is_being_typed_while_the_kernel_goes_keeps_its_keys(opened) -> None:
+    page = opened()
+    page.clock.install()
+    page.evaluate("away = true")
+    page.evaluate("model.set('feature', 33)")
+    page.locator(".prompt input").focus()
+    page.clock.run_for(9000)
+    page.keyboard.type("dd")
+    assert page.locator(".line.lost").is_visible() and page.locator(".prompt input").input_value() == "dd"
+    page.evaluate("away = false")
+    page.get_by_role("button", name="Try again").click()
+    until(page, "first.el.firstChild.shadowRoot.querySelector('.line.lost').hidden")
+
+
 def test_stars_from_python_and_labels_of_another_notebook_arrive(opened) -> None:
     page = opened()
     page.widget.starred = [12]
@@ -768,6 +835,7 @@ WIDTHS = {
     1456: (320, True),
     1280: (320, True),
     1116: (316, True),
+    1060: (302, True),
     920: (300, False),
     736: (200, False),
     600: (168, False),
@@ -786,7 +854,7 @@ def test_nothing_sticks_out_at_any_width(opened, width) -> None:
         assert wide == []
     assert page.locator(".browser").bounding_box()["height"] == 680 + 8 + 2  # its edge, and its border
     list_width, beside = WIDTHS[width]
-    assert page.locator(".left").bounding_box()["width"] == list_width
+    assert round(page.locator(".left").bounding_box()["width"]) == list_width
     assert page.locator(".item .name").first.bounding_box()["width"] > 110  # px for a label
     assert page.locator(".item").first.bounding_box()["height"] == (38 if width < 860 else 24)
     assert page.get_by_title("all of each example").is_visible()
