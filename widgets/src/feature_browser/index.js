@@ -13,6 +13,7 @@ import { edits } from "./edits.js";
 import { features } from "./features.js";
 import { filters } from "./filters.js";
 import { index, matching } from "./filtering.js";
+import { edge } from "./height.js";
 import { keyboard } from "./keys.js";
 import { list } from "./list.js";
 import { decodeListing } from "./listing.js";
@@ -58,7 +59,14 @@ function render({ model, el }) {
     Array.from({ length: 14 }, (_, i) => element("div.bone", { style: `width:${88 - ((i * 13) % 40)}%` })),
   );
   const right = plain("div.right", element("div.big", { role: "status" }, plain("b", "Reading the list of features")));
-  frame.append(plain("div.grid", top.node, top.lines, left, right));
+  const bottom = edge(app, host);
+  bottom.draw();
+  frame.append(plain("div.grid", top.node, top.lines, left, right), bottom.node);
+  frame.addEventListener("click", () => {
+    // What was clicked may be gone by now: its keys must not fall to the page.
+    const at = /** @type {ShadowRoot} */ (frame.getRootNode()).activeElement;
+    if (!at?.checkVisibility()) frame.focus({ preventScroll: true });
+  });
   const connection = (/** @type {boolean} */ connected) => {
     top.connected(connected, store?.count() ?? 0);
     chosen?.connected(connected);
@@ -213,6 +221,7 @@ function render({ model, el }) {
       ["change:filter", sift],
       ["change:sort", sift],
       ["change:tab", () => chosen?.drawTab()],
+      ["change:height", bottom.draw],
     ],
   );
 }
