@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 
-def passing(
+def passing(  # noqa: C901
     columns: Mapping[str, np.ndarray],
     usual: np.ndarray,
     dead: np.ndarray,

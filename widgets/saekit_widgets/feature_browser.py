@@ -38,8 +38,8 @@ class FeatureBrowser(anywidget.AnyWidget):
     starred, dead: True or False. Dead features are listed only where something asks for them. `sort` is [column,
     descending]; None, the usual order, has on top what is worth reading first: those that find a labelled concept best,
     special tokens last; without labels those of middling density, the strongest first. It opens with the first of its
-    list. `latents()` is the list that was filtered. `error` says what went wrong in the browser. Raises ValueError for a model that is not the
-    store's, naming both.
+    list. `latents()` is the list that was filtered. `error` says what went wrong in the browser. Raises ValueError for
+    a model that is not the store's, naming both.
     """
 
     _esm = _STATIC / "feature_browser.js"

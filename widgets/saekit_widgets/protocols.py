@@ -133,7 +133,7 @@ class Listing(TypedDict):
     dead: np.ndarray  # bool: never fires
     concept: np.ndarray  # int16, index into `concepts` of the best match, −1 for none
     concepts: list[str]
-    hints: list[str]  # for each latent its strongest tokens, spaces as ␣: shown where there is no label
+    hints: list[str]  # for each latent the words that it fires on most: shown where there is no label
     labels: dict[int, dict[str, Any]]  # latent → label, star, note, saved (ISO 8601, local time)
     # What a "?" opens: list, examples, histogram, logits, neighbours, prompt, explanations, each column by its name
     # → title, text, code; "{latent}" in the code is the feature shown. What is missing has no "?".
