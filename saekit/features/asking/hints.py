@@ -1,4 +1,5 @@
-"""What a latent is called: its label, or where there is none the commonest words at its strongest examples' peaks."""
+"""What a latent is called: its label, or where nobody gave one its best explanation, or else the commonest words at its
+strongest examples' peaks."""
 
 from __future__ import annotations
 
@@ -19,10 +20,11 @@ def hints(store: OpenedStore) -> list[str]:
 
 def names(store: OpenedStore, latents: list[int]) -> dict[int, str]:
     """What these latents are called."""
-    known = store.labels.all()
+    known, explained = store.labels.all(), store.labels.best_explanations()
     query = "select latent, peak_tokens, peak_words from latents where latent in (select unnest(?))"
     found = {row["latent"]: _hint(store, row) for row in store.database.rows(query, [latents])}
-    return {latent: known.get(latent, {}).get("label") or found[latent] for latent in latents}
+    said = {latent: text for latent, (text, _) in explained.items()}
+    return {latent: known.get(latent, {}).get("label") or said.get(latent) or found[latent] for latent in latents}
 
 
 def _hint(store: OpenedStore, row: dict[str, Any]) -> str:
