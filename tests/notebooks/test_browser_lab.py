@@ -107,7 +107,7 @@ def shown(notebook: Any) -> Any:
 
 def wait_for(notebook: Any, latent: int) -> None:
     notebook.page.locator(".browser .title .number", has_text=str(latent)).wait_for()
-    notebook.page.locator(".browser .neighbours tbody tr").first.wait_for()
+    notebook.page.locator(".browser .neighbours tbody tr").first.wait_for(state="attached")
 
 
 def texts(notebook: Any, selector: str) -> list[str]:
@@ -300,7 +300,7 @@ def test_after_a_reload_the_view_comes_back_from_the_kernel(shown) -> None:
     shown.show(BROWSER)
     wait_for(shown, 5)
     assert shown.page.locator(".browser .label").input_value() == "a name for it"
-    assert texts(shown, ".browser .tab[aria-selected=true]") == ["Random +"]
+    assert texts(shown, ".browser .examples .tab[aria-selected=true]") == ["Random +"]
     shown.page.locator(".browser .search .field").fill("1301")
     until(shown, "browser.filter == {'search': '1301'}")
     shown.show(MAP).locator("canvas").first.wait_for()

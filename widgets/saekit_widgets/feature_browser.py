@@ -18,6 +18,7 @@ from saekit_widgets.page import Answer, offline_page
 from saekit_widgets.protocols import FeatureSource
 
 TABS = ("top", "interval", "quantile", "random", "near")
+HEIGHT, LEAST, MOST = 680, 320, 4000  # px: of a new browser, and between which it may be; in height.js too
 EXPORTED = 50  # of the features that pass the filter, in the order of the list
 
 _STATIC = pathlib.Path(__file__).parent / "static"
@@ -33,7 +34,8 @@ class FeatureBrowser(anywidget.AnyWidget):
     """Browse the features of a store: `sk.FeatureBrowser(store, model=model)`.
 
     With a model, the reader can type a prompt and see which features fire on it. State can be read and set from Python:
-    `feature` (the latent shown), `filter`, `sort`, `tab`, `starred` (kept in the store). `filter` is a dict with any of
+    `feature` (the latent shown), `filter`, `sort`, `tab`, `height` (pixels; the edge along the bottom drags it too),
+    `starred` (kept in the store). `filter` is a dict with any of
     the store's columns by name (density, max …): [low, high], where None leaves a side open; search, concept: text;
     starred, dead: True or False. Dead features are listed only where something asks for them. `sort` is [column,
     descending]; None, the usual order, has on top what is worth reading first: those that find a labelled concept best,
@@ -49,6 +51,7 @@ class FeatureBrowser(anywidget.AnyWidget):
     starred = _Checked([]).tag(sync=True)
     sort: Any = _Checked(None).tag(sync=True)
     tab = _Checked("top").tag(sync=True)
+    height = _Checked(HEIGHT).tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
 
     def __init__(
@@ -60,6 +63,7 @@ class FeatureBrowser(anywidget.AnyWidget):
         filter: Mapping[str, Any] | None = None,
         sort: Iterable[Any] | None = None,
         tab: str = "top",
+        height: int = HEIGHT,
         **others: Any,
     ) -> None:
         if others:
@@ -73,7 +77,7 @@ class FeatureBrowser(anywidget.AnyWidget):
         self._labels = {int(latent): entry for latent, entry in self._listing["labels"].items()}
         self._take_labels(0)
         given = {"feature": 0 if feature is None else feature, "filter": {} if filter is None else filter}
-        super().__init__(**given, sort=sort, tab=tab, starred=self._stars(), error="")
+        super().__init__(**given, sort=sort, tab=tab, height=height, starred=self._stars(), error="")
         if feature is None:
             self.feature = next(iter(self._store.matching(self.filter, self.sort)), 0)
         self.on_msg(self._answer)
@@ -113,6 +117,17 @@ class FeatureBrowser(anywidget.AnyWidget):
         if not isinstance(proposal["value"], str) or proposal["value"] not in TABS:
             raise ValueError(unknown("tab", proposal["value"], TABS))
         return str(proposal["value"])
+
+    @traitlets.validate("height")
+    def _check_height(self, proposal: Any) -> int:
+        height = whole(proposal["value"])
+        if height is None or not LEAST <= height <= MOST:
+            near = HEIGHT if height is None else min(max(height, LEAST), MOST)
+            raise ValueError(
+                f"height is a whole number of pixels from {LEAST} to {MOST}, not {proposal['value']!r}; "
+                f"{'usual' if height is None else 'the closest'} is {near}."
+            )
+        return height
 
     @traitlets.observe("starred")
     def _keep_stars(self, change: Any) -> None:

@@ -14,6 +14,7 @@ import { features } from "./features.js";
 import { firing } from "./firing.js";
 import { filters } from "./filters.js";
 import { index, matching } from "./filtering.js";
+import { edge } from "./height.js";
 import { keyboard } from "./keys.js";
 import { list } from "./list.js";
 import { decodeListing } from "./listing.js";
@@ -24,10 +25,11 @@ import style from "./style.css";
 /** @param {{model: import("../shared/messages.js").Model, el: HTMLElement}} context */
 function render({ model, el }) {
   const frame = element("section.sk.browser", { label: "feature browser", tabindex: -1 });
-  // JupyterLab would take the keys of this widget for its own commands.
-  const unheard = { "data-lm-suppress-shortcuts": "true" };
+  // JupyterLab would take the keys of this widget for its own commands. On a page of its own, which says
+  // `fill`, it is as high as the element that holds it.
+  const around = { "data-lm-suppress-shortcuts": "true", "data-fill": Boolean(model.get("fill")) };
   const say = (/** @type {unknown} */ error) => top.say(`The browser could not draw: ${error}`);
-  const { host, signal, fail, guarded, begin } = widget({ model, el }, frame, [theme, controls, style], say, unheard);
+  const { host, signal, fail, guarded, begin } = widget({ model, el }, frame, [theme, controls, style], say, around);
 
   const app = /** @type {App} */ ({
     frame,
@@ -58,7 +60,14 @@ function render({ model, el }) {
     Array.from({ length: 14 }, (_, i) => element("div.bone", { style: `width:${88 - ((i * 13) % 40)}%` })),
   );
   const right = plain("div.right", element("div.big", { role: "status" }, plain("b", "Reading the list of features")));
-  frame.append(plain("div.grid", top.node, top.lines, left, right));
+  const bottom = edge(app, host);
+  bottom.draw();
+  frame.append(plain("div.grid", top.node, top.lines, left, right), bottom.node);
+  frame.addEventListener("click", () => {
+    // What was clicked may be gone by now: its keys must not fall to the page.
+    const at = /** @type {ShadowRoot} */ (frame.getRootNode()).activeElement;
+    if (!at?.checkVisibility()) frame.focus({ preventScroll: true });
+  });
   const connection = (/** @type {boolean} */ connected) => {
     top.connected(connected, store?.count() ?? 0);
     chosen?.connected(connected);
@@ -215,6 +224,7 @@ function render({ model, el }) {
       ["change:filter", sift],
       ["change:sort", sift],
       ["change:tab", () => chosen?.drawTab()],
+      ["change:height", bottom.draw],
     ],
   );
 }
