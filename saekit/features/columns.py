@@ -178,9 +178,9 @@ def _loss_effect_definition(manifest: Manifest) -> str:
 
 
 def _detection(store: Opened) -> Numbers:
-    best = store.labels.best_scores()
     found = np.full(store.d_sae, np.nan)
-    found[list(best)] = list(best.values())
+    for latent, (_, detection) in store.labels.best_explanations().items():
+        found[latent] = np.nan if detection is None else detection
     return found
 
 

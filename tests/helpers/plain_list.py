@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 
-def passing(
+def passing(  # noqa: C901
     columns: Mapping[str, np.ndarray],
     usual: np.ndarray,
     dead: np.ndarray,
@@ -19,6 +19,7 @@ def passing(
     labels: Mapping[int, Mapping[str, Any]],
     filter: Mapping[str, Any],
     sort: Sequence[Any] | None,
+    firing: Sequence[int] = (),
 ) -> list[int]:
     """The latents that a list shows, in order, one at a time: what others are held against."""
 
@@ -32,7 +33,9 @@ def passing(
             return False
         if (filter.get("dead") and not dead[latent]) or (filter.get("starred") and not own.get("star")):
             return False
-        if words and not any(words in seen(text) for text in (hints[latent], own.get("label") or "", str(latent))):
+        named = concepts[concept[latent]] if concept[latent] >= 0 else ""
+        said = [hints[latent], named, str(latent), *(own.get(name) or "" for name in ("label", "note", "explanation"))]
+        if words and latent not in firing and not any(words in seen(text) for text in said):
             return False
         if "concept" in filter and (concept[latent] < 0 or concepts[concept[latent]] != filter["concept"]):
             return False

@@ -40,8 +40,8 @@ class FeatureBrowser(anywidget.AnyWidget):
     starred, dead: True or False. Dead features are listed only where something asks for them. `sort` is [column,
     descending]; None, the usual order, has on top what is worth reading first: those that find a labelled concept best,
     special tokens last; without labels those of middling density, the strongest first. It opens with the first of its
-    list. `latents()` is the list that was filtered. `error` says what went wrong in the browser. Raises ValueError for a model that is not the
-    store's, naming both.
+    list. `latents()` is the list that was filtered. `error` says what went wrong in the browser. Raises ValueError for
+    a model that is not the store's, naming both.
     """
 
     _esm = _STATIC / "feature_browser.js"
@@ -168,6 +168,7 @@ class FeatureBrowser(anywidget.AnyWidget):
             "listing": self._send_listing,
             "feature": self._send_feature,
             "measure": self._send_measured,
+            "token": self._send_token,
             "prompt": self._send_prompt,
             "label": self._send_label,
             "labels": self._send_labels,
@@ -191,7 +192,7 @@ class FeatureBrowser(anywidget.AnyWidget):
         self._show_stars()
         off = {}
         if offline:
-            off = dict.fromkeys(("edit", "save"), "This is a saved file: it has no kernel.")
+            off = dict.fromkeys(("edit", "save", "token"), "This is a saved file: it has no kernel.")
         if offline or self._model is None:
             way = "open the browser in a notebook" if offline else "pass model=… to FeatureBrowser"
             off["prompt"] = listing.get("no_prompt") or f"A prompt needs the model: {way}."
@@ -227,6 +228,11 @@ class FeatureBrowser(anywidget.AnyWidget):
             self._listing["columns"][name][latent] = math.nan if value is None else value
         self.send({"kind": "labels", "labels": [{"latent": latent, **plain(self._labels.get(latent, {})), **measured}]})
         return {"latent": latent}, ()
+
+    def _send_token(self, content: Mapping[str, Any]) -> Answer:
+        """What of a search is no text of the list: the latents that fire on the token that it names."""
+        latents = self._store.firing_on(str(content.get("text", "")))
+        return {}, (np.asarray(latents, "<f4").tobytes(),)
 
     def _send_prompt(self, content: Mapping[str, Any]) -> Answer:
         if self._model is None:

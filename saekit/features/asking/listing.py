@@ -8,11 +8,10 @@ import numpy as np
 from saekit_widgets.protocols import Listing
 
 from saekit.features import schema
-from saekit.features.asking.definitions import definitions
+from saekit.features.asking.definitions import definitions, usual_order
 from saekit.features.asking.hints import hints
 from saekit.features.asking.numbers import numbers
 from saekit.features.asking.opened import OpenedStore
-from saekit.features.asking.order import usual_order
 from saekit.features.columns import columns_of
 
 

@@ -16,6 +16,7 @@ from saekit_widgets.filtering import checked_filter, checked_sort, searchable
 from saekit_widgets.protocols import Fact
 
 from saekit.features.asking.hints import hints
+from saekit.features.asking.on_token import firing_on
 from saekit.features.asking.opened import OpenedStore
 from saekit.features.asking.order import usual
 from saekit.features.columns import Column, columns_of
@@ -82,6 +83,7 @@ def matching(store: OpenedStore, filter: Mapping[str, Any], sort: Sequence[Any] 
     source = "numbers"
     if "search" in filter or "starred" in filter:
         source, tables["said"] = "numbers join said using (latent)", _said(store)
+        tables["on_it"] = pa.table({"latent": pa.array(firing_on(store, filter.get("search", "")), pa.int32())})
     asked = (
         f"with numbers as ({query}) select latent from {source} where {' and '.join(conditions)} "
         f'order by "{column}"{" desc" if descending else ""} nulls last, latent'
@@ -134,7 +136,7 @@ def _conditions(filter: Mapping[str, Any]) -> tuple[list[str], list[Any]]:
     if filter.get("starred"):
         conditions.append("star")
     if words:
-        conditions.append("contains(text, ?)")
+        conditions.append("(contains(text, ?) or latent in (select latent from on_it))")
         values.append(words)
     if "concept" in filter:
         conditions.append("best = ?")
@@ -150,10 +152,13 @@ def _conditions(filter: Mapping[str, Any]) -> tuple[list[str], list[Any]]:
 
 
 def _said(store: OpenedStore) -> pa.Table:
-    """text: what search looks at, of every latent; star."""
-    labels = store.labels.all()
-    nothing: dict[str, Any] = {}
-    rows = [(i, hint, labels.get(i, nothing)) for i, hint in enumerate(hints(store))]
-    texts = ["\0".join([searchable(hint), searchable(own.get("label", "")), str(i)]) for i, hint, own in rows]
-    stars = [bool(own.get("star")) for *_, own in rows]
+    """text: what search looks at, of every latent: hint, concept, label, note, best explanation, number; star."""
+    labels, explained = store.labels.all(), store.labels.best_explanations()
+    found = store.database.rows("select coalesce(concept[1], '') as concept from latents order by latent")
+    texts, stars = [], []
+    for latent, (hint, row) in enumerate(zip(hints(store), found, strict=True)):
+        own, (explanation, _) = labels.get(latent, {}), explained.get(latent, ("", None))
+        said = [hint, row["concept"], own.get("label", ""), own.get("note", ""), explanation]
+        texts.append("\0".join([*map(searchable, said), str(latent)]))
+        stars.append(bool(own.get("star")))
     return pa.table({"latent": np.arange(store.d_sae, dtype=np.int32), "text": texts, "star": stars})

@@ -7,22 +7,12 @@ middling density first (.05 to 5 %: neither once in a book nor everywhere), the 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from saekit_widgets.protocols import UsualOrder
 
 from saekit.features.asking.opened import OpenedStore
 from saekit.features.schema import COACTIVE_TOKENS
 
 MIDDLING = (0.0005, 0.05)  # densities
-LABELLED = UsualOrder(by="f1", words="by F1 of the concept found, special tokens last")
-PLAIN = UsualOrder(by="max", words="densities of .05 to 5 % first, by max")
-
-
-def usual_order(manifest: dict[str, Any]) -> UsualOrder:
-    """What the order goes by, and in words."""
-    return LABELLED if manifest["concepts"] else PLAIN
 
 
 def usual(store: OpenedStore) -> np.ndarray:

@@ -72,10 +72,12 @@ export function index(listing) {
 }
 
 /**
- * For each latent 1 where its hint, label or number holds the words.
- * @param {Listing} listing @param {string} words  searchable
+ * For each latent 1 where its hint, label, note, explanation, concept or number holds the words, or where it fires on the
+ * token that they are, as far as that is known.
+ * @param {Listing} listing @param {string} search
  */
-function holding(listing, words) {
+function holding(listing, search) {
+  const words = searchable(search).trim();
   const { hints, starts, labels } = index(listing);
   const found = new Uint8Array(listing.size);
   for (const needle of new Set([words, words.replaceAll(" ", " ␣")])) {
@@ -86,15 +88,20 @@ function holding(listing, words) {
       found[latent++] = 1;
     }
   }
-  for (const [latent, label] of labels) if (label.includes(words)) found[latent] = 1;
+  for (const [latent, said] of labels) if (said.includes(words)) found[latent] = 1;
+  const named = listing.concepts.map((name) => searchable(name).includes(words));
+  if (named.includes(true))
+    for (let latent = 0; latent < listing.size; latent++) if (named[listing.concept[latent]]) found[latent] = 1;
+  for (const latent of listing.firing.get(search) ?? []) found[latent] = 1;
   if (/^\d+$/.test(words))
     for (let latent = 0; latent < listing.size; latent++) if (String(latent).includes(words)) found[latent] = 1;
   return found;
 }
 
-/** A label changed: search must see it. @param {Listing} listing @param {number} latent */
+/** What is said of a latent changed: search must see it. @param {Listing} listing @param {number} latent */
 export function reindex(listing, latent) {
-  texts.get(listing)?.labels.set(latent, searchable(listing.labels.get(latent)?.label ?? ""));
+  const { label, note, explanation } = listing.labels.get(latent) ?? {};
+  texts.get(listing)?.labels.set(latent, searchable([label, note, explanation].join("\0")));
 }
 
 /**
@@ -106,7 +113,7 @@ export function matching(listing, filter, sort) {
   const order = sorted(listing, ...(sort ?? USUAL));
   const out = new Uint32Array(listing.size);
   const words = searchable(filter.search ?? "").trim();
-  const found = words ? holding(listing, words) : null;
+  const found = words ? holding(listing, filter.search) : null;
   const number = /^\d+$/.test(words) ? Number(words) : -1;
   const concept =
     filter.concept && listing.concepts.includes(filter.concept) ? listing.concepts.indexOf(filter.concept) : NaN;

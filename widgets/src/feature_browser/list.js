@@ -58,8 +58,9 @@ export function list(app) {
     const { listing } = app;
     const latent = app.shown[at];
     const dead = isDead(listing, latent);
-    const { text: whole, own } = nameOf(listing, latent);
+    const { text: whole, own, explained } = nameOf(listing, latent);
     const text = whole.slice(0, 300);
+    const title = explained ? `explained as ${text}; fires on ${listing.hints[latent]}` : text;
     const cell = (/** @type {string} */ name, /** @type {import("../shared/dom.js").Child[]} */ ...children) =>
       element(name, { role: "gridcell" }, ...children);
     const value = listing.columns[first.name][latent];
@@ -78,7 +79,11 @@ export function list(app) {
       },
       element("span.star", { role: "gridcell", label: starred ? "starred" : "" }, starred && icon("star", true)),
       cell("span.index.mono.dim", latent),
-      element(`span.name.cut${own ? ".strong" : dead ? ".dim" : ".mono.dim"}`, { role: "gridcell", title: text }, text),
+      element(
+        `span.name.cut${own ? ".strong" : ".dim"}${explained ? ".explained" : ""}`,
+        { role: "gridcell", title },
+        text,
+      ),
       cell(
         "span.first",
         dead ? "dead" : WRITE[first.format](value),

@@ -10,7 +10,7 @@ import { visible } from "../shared/tokens.js";
  * @property {string} scale @property {string} format @property {string} unit
  * @property {boolean} filterable @property {boolean} in_header
  *
- * @typedef {{label?: string, star?: boolean, note?: string, saved?: string, [column: string]: any}} Label
+ * @typedef {{label?: string, star?: boolean, note?: string, saved?: string, explanation?: string, [column: string]: any}} Label
  * @typedef {object} Listing
  * @property {string} title @property {string} model @property {string} site @property {string} facts
  * @property {number} size  latents of the dictionary
@@ -21,9 +21,10 @@ import { visible } from "../shared/tokens.js";
  * @property {Int16Array} concept @property {string[]} concepts
  * @property {string[]} hints
  * @property {Map<number, Label>} labels
+ * @property {Map<string, Float32Array | number[]>} firing  a search → the latents that fire on the token that it names
  * @property {number} version  of the labels
  * @property {Record<string, {title: string, text: string, code?: string}>} definitions
- * @property {{prompt?: string, edit?: string, save?: string}} off  what cannot be done here, and why
+ * @property {{prompt?: string, edit?: string, save?: string, token?: string}} off  what cannot be done here, and why
  * @property {boolean} hasModel
  */
 
@@ -56,6 +57,7 @@ export function decodeListing(content, buffers) {
     concepts,
     hints,
     labels,
+    firing: new Map(),
     version,
     definitions,
     off,
@@ -67,14 +69,15 @@ export function decodeListing(content, buffers) {
 export const isDead = (listing, latent) => listing.dead[latent] === 1;
 
 /**
- * What a latent is called, and whether a person said so; its strongest tokens stand in for a label.
- * @param {Listing} listing @param {number} latent @returns {{text: string, own: boolean}}
+ * What a latent is called: the label that a person gave (`own`), else its best explanation (`explained`), else the words
+ * that it fires on most.
+ * @param {Listing} listing @param {number} latent @returns {{text: string, own: boolean, explained?: boolean}}
  */
 export function nameOf(listing, latent) {
-  const label = listing.labels.get(latent)?.label;
+  const { label, explanation } = listing.labels.get(latent) ?? {};
   if (label) return { text: visible(label), own: true };
-  if (isDead(listing, latent)) return { text: "never fires", own: false };
-  return { text: visible(listing.hints[latent] ?? ""), own: false };
+  if (explanation) return { text: visible(explanation), own: false, explained: true };
+  return { text: isDead(listing, latent) ? "never fires" : visible(listing.hints[latent] ?? ""), own: false };
 }
 
 /**
