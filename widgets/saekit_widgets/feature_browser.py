@@ -8,10 +8,10 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import anywidget
 import numpy as np
 import traitlets
 
+from saekit_widgets.base import Widget
 from saekit_widgets.filtering import checked_filter, checked_sort, no_argument, unknown, whole
 from saekit_widgets.packing import packed_view, plain
 from saekit_widgets.page import Answer, offline_page
@@ -29,7 +29,7 @@ class _Checked(traitlets.Any):
     allow_none = False
 
 
-class FeatureBrowser(anywidget.AnyWidget):
+class FeatureBrowser(Widget):
     """Browse the features of a store: `sk.FeatureBrowser(store, model=model)`.
 
     With a model, the reader can type a prompt and see which features fire on it. State can be read and set from Python:
@@ -329,16 +329,9 @@ class FeatureBrowser(anywidget.AnyWidget):
     def _listed(self, latents: Iterable[int]) -> list[dict[str, Any]]:
         return [{"latent": int(latent), **plain(self._labels[latent])} for latent in latents]
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The live view, and beside it the feature as static HTML for whatever shows the notebook without a kernel."""
-        bundle = super()._repr_mimebundle_(**kwargs)
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-        data = {**data, "text/plain": repr(self)}
-        try:
-            data["text/html"] = self._store.card(self.feature)
-        except Exception:  # a feature that cannot be read must not hide the browser that says so
-            data.pop("text/html", None)
-        return data, metadata
+    def _saved(self) -> str:
+        """The feature as static HTML, for whatever shows the notebook without a kernel."""
+        return self._store.card(self.feature)
 
     def __repr__(self) -> str:
         listing = self._listing

@@ -26,7 +26,13 @@ function render({ model, el }) {
   // JupyterLab would take the keys of this widget for its own commands.
   const unheard = { "data-lm-suppress-shortcuts": "true" };
   const say = (/** @type {unknown} */ error) => top.say(`The browser could not draw: ${error}`);
-  const { host, signal, fail, guarded, begin } = widget({ model, el }, frame, [theme, controls, style], say, unheard);
+  const { host, signal, fail, guarded, begin, alive } = widget(
+    { model, el },
+    frame,
+    [theme, controls, style],
+    say,
+    unheard,
+  );
 
   const app = /** @type {App} */ ({
     frame,
@@ -59,6 +65,7 @@ function render({ model, el }) {
   const right = plain("div.right", element("div.big", { role: "status" }, plain("b", "Reading the list of features")));
   frame.append(plain("div.grid", top.node, top.lines, left, right));
   const connection = (/** @type {boolean} */ connected) => {
+    if (!app.listing) alive(connected); // a view that was saved never had a kernel
     top.connected(connected, store?.count() ?? 0);
     chosen?.connected(connected);
   };
