@@ -74,6 +74,8 @@ def test_wrong_arguments_are_named(store) -> None:
         r"sort is \[column, descending\]": {"sort": ["max"]},
         r"tab does not know 'tops'. Did you mean 'top'\?": {"tab": "tops"},
         r"feature names latents from 0 to 399, not 400": {"feature": 400},
+        r"height is a whole number of pixels from 320 to 4000, not 50; the closest is 320": {"height": 50},
+        r"pixels from 320 to 4000, not 'tall'; usual is 680": {"height": "tall"},
     }
     for sentence, arguments in wrong.items():
         with pytest.raises(ValueError, match=sentence):
@@ -86,7 +88,14 @@ def test_a_model_that_is_not_the_stores_is_named_at_once(store) -> None:
 
 
 def test_a_wrong_value_leaves_the_old_one(made) -> None:
-    for name, value in {"filter": {"x": 1}, "feature": -1, "tab": "none", "sort": [1], "starred": [4000]}.items():
+    for name, value in {
+        "filter": {"x": 1},
+        "feature": -1,
+        "tab": "none",
+        "height": 7.5,
+        "sort": [1],
+        "starred": [4000],
+    }.items():
         before = getattr(made, name)
         with pytest.raises(ValueError):
             setattr(made, name, value)

@@ -30,7 +30,7 @@ def opened(live: Any) -> Any:
 
 def drawn(page: Any, latent: int) -> None:
     page.locator(".header .number", has_text=str(latent)).wait_for()
-    page.locator(".side .neighbours, .big").first.wait_for()
+    page.locator(".side .neighbours, .big").first.wait_for(state="attached")
 
 
 def texts(page: Any, selector: str) -> list[str]:
@@ -154,7 +154,7 @@ def test_logits_that_nobody_asks_for_have_no_panel(opened, monkeypatch) -> None:
     real = FakeStore.view
     monkeypatch.setattr(FakeStore, "view", lambda store, latent: {**real(store, latent), "logits": None, "absent": {}})
     page = opened()
-    assert page.locator(".side > *").count() == 2 and not page.locator(".panel.logits").count()
+    assert page.locator(".side .panel").count() == 2 and not page.locator(".panel.logits").count()
 
 
 def test_a_part_that_cannot_be_drawn_leaves_the_others(opened, monkeypatch) -> None:
@@ -678,19 +678,137 @@ def test_without_a_model_the_prompt_says_why(opened) -> None:
 # -- looks ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("width", [1280, 900, 600])
+WIDTHS = {
+    1456: (320, True),
+    1280: (320, True),
+    1116: (316, True),
+    920: (300, False),
+    736: (200, False),
+    600: (168, False),
+}
+
+
+@pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_sticks_out_at_any_width(opened, width) -> None:
     page = opened(width=width)
-    wide = page.locator(".left, .about, .tabs, .bar, .title, .prompt, .rows, .switches, .count").evaluate_all(
-        "all => all.filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.className)"
+    for name in ("Histogram", "Neighbours", "Logits"):
+        if width < 1280:
+            page.get_by_role("tab", name=name).click()
+        wide = page.locator(
+            ".left, .about, .tabs, .tabs .list, .bar, .title, .prompt, .rows, .switches, .count, .panels, .panel, .head"
+        ).evaluate_all("all => all.filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.className)")
+        assert wide == []
+    assert page.locator(".browser").bounding_box()["height"] == 680 + 8 + 2  # its edge, and its border
+    list_width, beside = WIDTHS[width]
+    assert page.locator(".left").bounding_box()["width"] == list_width
+    assert page.locator(".item .name").first.bounding_box()["width"] > 110  # px for a label
+    assert page.locator(".item").first.bounding_box()["height"] == (38 if width < 860 else 24)
+    assert page.get_by_title("all of each example").is_visible()
+    assert beside == (page.locator(".side").bounding_box()["x"] > page.locator(".examples").bounding_box()["x"] + 100)
+
+
+def overprinted(page: Any, selector: str) -> list[str]:
+    """Texts of which the boxes lie on each other's."""
+    return page.locator(selector).evaluate_all(
+        """all => {
+          const boxes = all.map(one => [one.textContent, one.getBoundingClientRect()]).filter(([, box]) => box.width);
+          return boxes.flatMap(([text, a], i) => boxes.slice(i + 1).filter(([, b]) =>
+            a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1
+          ).map(([other]) => `${text} | ${other}`));
+        }"""
     )
-    assert wide == [] and page.locator(".browser").bounding_box()["height"] <= 562
-    list_width = page.locator(".left").bounding_box()["width"]
-    assert list_width == {1280: 320, 900: 272, 600: 168}[width]
-    row = page.locator(".item").first.bounding_box()["height"]
-    assert row == (38 if width == 600 else 24)
-    beside = page.locator(".side").bounding_box()["x"] > page.locator(".examples").bounding_box()["x"] + 100
-    assert beside == (width == 1280)
+
+
+@pytest.mark.parametrize("width", [1116, 736, 600])
+def test_in_a_laptops_window_each_panel_has_room_and_none_prints_over_another(opened, monkeypatch, width) -> None:
+    plain = FakeStore.view
+    said = {"text": "a name " * 30, "author": "a judge of many words", "detection": 0.81, "fuzzing": 0.79}
+
+    def view(store: FakeStore, latent: int) -> Any:
+        known = plain(store, latent)
+        ten = {side: [[f" word{i}", (i + 1) / 3] for i in range(10)] for side in ("top", "bottom")}
+        return {**known, "explanations": [*known["explanations"], said], "logits": {**known["logits"], **ten}}
+
+    monkeypatch.setattr(FakeStore, "view", view)
+    page = opened(width=width)
+    tabs = page.get_by_role("tablist", name="histogram, logits, neighbours")
+    assert tabs.get_by_role("tab", selected=True).inner_text() == "Logits"
+    rows = page.locator(".logits tr").evaluate_all("all => all.map(one => one.getBoundingClientRect().bottom)")
+    bottom = page.locator(".panels").evaluate("one => one.getBoundingClientRect().bottom")
+    assert sum(row <= bottom for row in rows) >= (20 if width == 1116 else 12)
+    assert overprinted(page, ".logits td:last-child, .logits .piece, .head .small") == []
+    tabs.get_by_role("tab", name="Logits").press("ArrowRight")
+    assert page.locator(".neighbours tbody tr:visible").count() == 7 and page.locator(".logits").is_hidden()
+    assert overprinted(page, ".neighbours td, .neighbours th") == []
+    page.keyboard.press("ArrowRight")  # round to the first
+    assert page.locator(".bars").is_visible() and page.locator(".neighbours").is_hidden()
+    page.locator(".item:not(.chosen)").first.click()
+    until(page, "model.get('feature') !== 12 && busy === 0")
+    assert page.locator(".bars").is_visible()  # the tab stays
+
+
+def test_note_and_explanations_are_folded_where_room_is_short(opened) -> None:
+    page = opened(width=1116)
+    assert page.locator(".note").is_hidden() and page.locator(".explanations").is_hidden()
+    fold = page.get_by_role("button", name="1 explanation")
+    assert "names of <b>people</b>" in fold.inner_text()
+    fold.click()
+    assert page.locator(".explanations").is_visible() and fold.get_attribute("aria-expanded") == "true"
+    assert overprinted(page, ".explanations span, .explanations .question, .numbers div, .folds") == []
+    page.locator(".examples .caption").click()
+    page.keyboard.press("n")
+    page.keyboard.type("seen at last")
+    page.keyboard.press("Escape")
+    assert page.locator(".note").is_visible()  # opened stays open, while the view lives
+    page.widget.feature = 14
+    page.push()
+    drawn(page, 14)
+    assert page.locator(".note").is_visible() and page.locator(".explanations").is_visible()
+    assert page.locator(".note").input_value() == ""
+    page.get_by_role("button", name="Note").click()
+    page.widget.feature = 12
+    page.push()
+    drawn(page, 12)
+    assert page.locator(".note").is_hidden() and "seen at last" in page.get_by_role("button", name="Note").inner_text()
+    wide = opened(width=1280)
+    assert wide.locator(".note").is_visible() and wide.locator(".fold:visible").count() == 0
+
+
+def test_it_is_as_high_as_its_reader_wants(opened) -> None:
+    page = opened(height=500)
+    grid, edge = page.locator(".grid"), page.get_by_role("separator", name="height of the browser")
+    assert grid.bounding_box()["height"] == 500 and edge.get_attribute("aria-valuenow") == "500"
+    edge.focus()
+    page.keyboard.press("ArrowDown")
+    assert python(page).height == 520 and grid.bounding_box()["height"] == 520
+    page.keyboard.press("PageUp")
+    page.keyboard.press("PageUp")
+    page.keyboard.press("PageUp")
+    assert python(page).height == 320 == grid.bounding_box()["height"]  # the least
+    box = edge.bounding_box()
+    page.mouse.move(box["x"] + 200, box["y"] + 4)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 210, box["y"] + 84)
+    page.mouse.move(box["x"] + 220, box["y"] + 154)
+    assert grid.bounding_box()["height"] == 470 and page.widget.height == 320  # Python hears of where it ends
+    page.mouse.up()
+    page.mouse.move(10, 10)
+    assert python(page).height == 470 == grid.bounding_box()["height"]
+    page.widget.height = 800
+    page.push()
+    assert grid.bounding_box()["height"] == 800
+    page.get_by_role("button", name="copy the Python call").click()
+    assert "height=800" in texts(page, ".popover")[0]
+    again = page.evaluate("view().el.firstChild.shadowRoot.querySelector('.grid').getBoundingClientRect().height")
+    assert again == 800  # a new view
+
+
+def test_it_fills_the_page_that_says_so(host) -> None:
+    page = host("feature_browser", {"feature": 0, "filter": {}, "sort": ["max", True], "tab": "top", "fill": True})
+    for height in (500, 800):
+        page.evaluate("height => { first.el.style.height = height + 'px' }", height)
+        assert page.locator(".browser").bounding_box()["height"] == height
+        assert page.locator(".grid").bounding_box()["height"] == height - 2  # within the border
 
 
 def test_ranges_are_within_reach_at_600_px(opened) -> None:
@@ -718,7 +836,7 @@ def test_the_theme_changes_colours_and_keeps_contrast(opened) -> None:
 
 def test_before_any_answer_there_is_a_frame(host) -> None:
     page = host("feature_browser", {"feature": 0, "filter": {}, "sort": ["max", True], "tab": "top"})
-    assert page.locator(".browser").bounding_box()["height"] > 500 and page.locator(".bone").count() == 14
+    assert page.locator(".browser").bounding_box()["height"] > 600 and page.locator(".bone").count() == 14
     assert page.locator("[role=status]", has_text="Reading the list").count() == 1
 
 

@@ -18,6 +18,7 @@ from saekit_widgets.page import Answer, offline_page
 from saekit_widgets.protocols import FeatureSource
 
 TABS = ("top", "interval", "quantile", "random", "near")
+HEIGHT, LEAST, MOST = 680, 320, 4000  # px: of a new browser, and between which it may be; in height.js too
 EXPORTED = 50  # of the features that pass the filter, in the order of the list
 
 _STATIC = pathlib.Path(__file__).parent / "static"
@@ -33,7 +34,8 @@ class FeatureBrowser(Widget):
     """Browse the features of a store: `sk.FeatureBrowser(store, model=model)`.
 
     With a model, the reader can type a prompt and see which features fire on it. State can be read and set from Python:
-    `feature` (the latent shown), `filter`, `sort`, `tab`, `starred` (kept in the store). `filter` is a dict with any of
+    `feature` (the latent shown), `filter`, `sort`, `tab`, `height` (pixels; the edge along the bottom drags it too),
+    `starred` (kept in the store). `filter` is a dict with any of
     the store's columns by name (density, max …): [low, high], where None leaves a side open; search, concept: text;
     starred, dead: True or False. Dead features are listed only where something asks for them. `latents()` is the list
     that was filtered. `error` says what went wrong in the browser. Raises ValueError for a model that is not the
@@ -47,6 +49,7 @@ class FeatureBrowser(Widget):
     starred = _Checked([]).tag(sync=True)
     sort: Any = _Checked([]).tag(sync=True)
     tab = _Checked("top").tag(sync=True)
+    height = _Checked(HEIGHT).tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
 
     def __init__(
@@ -58,6 +61,7 @@ class FeatureBrowser(Widget):
         filter: Mapping[str, Any] | None = None,
         sort: Iterable[Any] | None = None,
         tab: str = "top",
+        height: int = HEIGHT,
         **others: Any,
     ) -> None:
         if others:
@@ -73,7 +77,7 @@ class FeatureBrowser(Widget):
         usual = self._listing["about"][1]["name"]
         if feature is None:
             feature = _largest(self._listing["columns"][usual])
-        given = {"feature": feature, "filter": {} if filter is None else filter, "tab": tab}
+        given = {"feature": feature, "filter": {} if filter is None else filter, "tab": tab, "height": height}
         given["sort"] = [usual, True] if sort is None else sort
         super().__init__(**given, starred=self._stars(), error="")
         self.on_msg(self._answer)
@@ -113,6 +117,17 @@ class FeatureBrowser(Widget):
         if not isinstance(proposal["value"], str) or proposal["value"] not in TABS:
             raise ValueError(unknown("tab", proposal["value"], TABS))
         return str(proposal["value"])
+
+    @traitlets.validate("height")
+    def _check_height(self, proposal: Any) -> int:
+        height = whole(proposal["value"])
+        if height is None or not LEAST <= height <= MOST:
+            near = HEIGHT if height is None else min(max(height, LEAST), MOST)
+            raise ValueError(
+                f"height is a whole number of pixels from {LEAST} to {MOST}, not {proposal['value']!r}; "
+                f"{'usual' if height is None else 'the closest'} is {near}."
+            )
+        return height
 
     @traitlets.observe("starred")
     def _keep_stars(self, change: Any) -> None:

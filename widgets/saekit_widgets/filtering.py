@@ -97,7 +97,7 @@ def whole(value: Any) -> int | None:
 
 def no_argument(name: str) -> str:
     """The sentence for an argument that a browser does not have, with the nearest that it has."""
-    taken = ("store", "model", "feature", "filter", "sort", "tab")
+    taken = ("store", "model", "feature", "filter", "sort", "tab", "height")
     near = difflib.get_close_matches(name, taken, 1, 0.6)
     meant = f" Did you mean {near[0]}=?" if near else ""
     return f"FeatureBrowser takes no {name}=.{meant} It takes {', '.join(taken)}."

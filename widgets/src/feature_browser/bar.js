@@ -4,6 +4,7 @@ import { button, iconButton } from "../shared/controls.js";
 import { bytes } from "../shared/buffers.js";
 import { element, fill, plain } from "../shared/dom.js";
 import { visible } from "../shared/tokens.js";
+import { HEIGHT } from "./height.js";
 import { KEYS } from "./keys.js";
 import { counted, python } from "./words.js";
 
@@ -16,6 +17,8 @@ export function callOf(app) {
   if (Object.keys(filter).length) parts.push(`filter=${python(filter)}`);
   if (sort[0] !== app.listing.about[1].name || !sort[1]) parts.push(`sort=${python(sort)}`);
   if (tab !== "top") parts.push(`tab=${python(tab)}`);
+  const height = app.model.get("height");
+  if (height && height !== HEIGHT) parts.push(`height=${height}`);
   return `sk.FeatureBrowser(${parts.filter(Boolean).join(", ")})`;
 }
 

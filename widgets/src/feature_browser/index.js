@@ -13,6 +13,7 @@ import { edits } from "./edits.js";
 import { features } from "./features.js";
 import { filters } from "./filters.js";
 import { index, matching } from "./filtering.js";
+import { edge } from "./height.js";
 import { keyboard } from "./keys.js";
 import { list } from "./list.js";
 import { decodeListing } from "./listing.js";
@@ -23,15 +24,16 @@ import style from "./style.css";
 /** @param {{model: import("../shared/messages.js").Model, el: HTMLElement}} context */
 function render({ model, el }) {
   const frame = element("section.sk.browser", { label: "feature browser", tabindex: -1 });
-  // JupyterLab would take the keys of this widget for its own commands.
-  const unheard = { "data-lm-suppress-shortcuts": "true" };
+  // JupyterLab would take the keys of this widget for its own commands. On a page of its own, which says
+  // `fill`, it is as high as the element that holds it.
+  const around = { "data-lm-suppress-shortcuts": "true", "data-fill": Boolean(model.get("fill")) };
   const say = (/** @type {unknown} */ error) => top.say(`The browser could not draw: ${error}`);
   const { host, signal, fail, guarded, begin, alive } = widget(
     { model, el },
     frame,
     [theme, controls, style],
     say,
-    unheard,
+    around,
   );
 
   const app = /** @type {App} */ ({
@@ -63,7 +65,14 @@ function render({ model, el }) {
     Array.from({ length: 14 }, (_, i) => element("div.bone", { style: `width:${88 - ((i * 13) % 40)}%` })),
   );
   const right = plain("div.right", element("div.big", { role: "status" }, plain("b", "Reading the list of features")));
-  frame.append(plain("div.grid", top.node, top.lines, left, right));
+  const bottom = edge(app, host);
+  bottom.draw();
+  frame.append(plain("div.grid", top.node, top.lines, left, right), bottom.node);
+  frame.addEventListener("click", () => {
+    // What was clicked may be gone by now: its keys must not fall to the page.
+    const at = /** @type {ShadowRoot} */ (frame.getRootNode()).activeElement;
+    if (!at?.checkVisibility()) frame.focus({ preventScroll: true });
+  });
   const connection = (/** @type {boolean} */ connected) => {
     if (!app.listing) alive(connected); // a view that was saved never had a kernel
     top.connected(connected, store?.count() ?? 0);
@@ -219,6 +228,7 @@ function render({ model, el }) {
       ["change:filter", sift],
       ["change:sort", sift],
       ["change:tab", () => chosen?.drawTab()],
+      ["change:height", bottom.draw],
     ],
   );
 }

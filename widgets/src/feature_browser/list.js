@@ -23,7 +23,7 @@ export function list(app) {
   const heads = element("div.heads", { role: "row" });
   const node = plain("div.table", heads, sight);
 
-  const height = () => (app.frame.clientWidth && app.frame.clientWidth < 760 ? TALL : LOW);
+  const height = () => (app.frame.clientWidth && app.frame.clientWidth < 860 ? TALL : LOW);
   const sort = () => /** @type {[string, boolean]} */ (app.model.get("sort"));
   /** The last column shows what the list is sorted by, where that is not in the row anyway. */
   const last = () => app.listing.about.find(({ name }) => name !== first.name && name === sort()[0]) ?? second;

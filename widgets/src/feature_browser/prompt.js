@@ -207,9 +207,9 @@ export function prompt(app) {
     node,
     field,
     draw,
-    /** Without a kernel no model runs. @param {boolean} now */
+    /** Without a kernel no model runs; but a field that is being typed in must not hand its keys to the page. @param {boolean} now */
     connected(now) {
-      field.disabled = Boolean(off) || !now;
+      field.disabled = Boolean(off) || !(now || field.matches(":focus"));
     },
   };
 }
