@@ -21,6 +21,7 @@ TABS = ("top", "interval", "quantile", "random", "near")
 HEIGHT, LEAST, MOST = 680, 320, 4000  # px: of a new browser, and between which it may be; in height.js too
 EXPORTED = 50  # of the features that pass the filter, in the order of the list
 
+_TOLD = ("store", "title", "model", "site", "facts", "d_sae", "concepts", "definitions")  # of the listing, as it is
 _STATIC = pathlib.Path(__file__).parent / "static"
 
 
@@ -195,7 +196,7 @@ class FeatureBrowser(Widget):
         if offline or self._model is None:
             way = "open the browser in a notebook" if offline else "pass model=… to FeatureBrowser"
             off["prompt"] = listing.get("no_prompt") or f"A prompt needs the model: {way}."
-        head = {key: listing[key] for key in ("title", "model", "site", "facts", "d_sae", "concepts", "definitions")}
+        head = {key: listing[key] for key in _TOLD}
         reply = {
             **head,
             "columns": listing["about"],

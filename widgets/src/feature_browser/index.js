@@ -73,15 +73,18 @@ function render({ model, el }) {
     const at = /** @type {ShadowRoot} */ (frame.getRootNode()).activeElement;
     if (!at?.checkVisibility()) frame.focus({ preventScroll: true });
   });
-  const connection = (/** @type {boolean} */ connected) => {
+  const connection = () => {
     if (!app.listing) alive(connected); // a view that was saved never had a kernel
-    top.connected(connected, store?.count() ?? 0);
+    top.connected(connected, gone, store?.count() ?? 0);
     chosen?.connected(connected);
   };
-  let connected = true;
+  let [connected, gone] = [true, false];
   app.messages = messenger(model, {
     signal,
-    connection: (now) => connection((connected = now)),
+    connection(...now) {
+      [connected, gone] = now;
+      connection();
+    },
     heard: guarded((content) => {
       if (content.kind === "labels") store?.take(content.labels);
     }),
@@ -103,7 +106,7 @@ function render({ model, el }) {
     fill(left, sieve.node, rows.node);
     fill(right, chosen.node);
     top.loaded();
-    connection(connected);
+    connection();
     keyboard(app, {
       search: () => sieve.search.focus(),
       label: chosen.editLabel,
@@ -117,6 +120,7 @@ function render({ model, el }) {
     });
     sift();
     open();
+    store.resume();
     frame.addEventListener("pointerenter", news);
     setTimeout(() => index(app.listing), 1000); // so that the first keystroke of a search need not wait for it
   }
@@ -135,7 +139,7 @@ function render({ model, el }) {
     sieve.draw();
     rows.draw();
     chosen.relabel(latents);
-    connection(connected);
+    connection();
     if (!views.get(app.latent)) open(); // it was forgotten
   }
 
