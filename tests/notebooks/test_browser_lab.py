@@ -301,7 +301,7 @@ def test_after_a_reload_the_view_comes_back_from_the_kernel(shown) -> None:
     shown.show(BROWSER)
     wait_for(shown, 5)
     assert shown.page.locator(".browser .label").input_value() == "a name for it"
-    assert texts(shown, ".browser .tab[aria-selected=true]") == ["Random +"]
+    assert texts(shown, ".browser .examples .tab[aria-selected=true]") == ["Random +"]
     shown.page.locator(".browser .search .field").fill("1301")
     until(shown, "browser.filter == {'search': '1301'}")
     shown.show(MAP).locator("canvas").first.wait_for()

@@ -57,6 +57,16 @@ def shown(page: Any) -> list[int]:
     return python(page).latents()["latent"].tolist()
 
 
+def focus(page: Any) -> str:
+    """What has the focus, by the name that is spoken; "" for the page."""
+    return page.evaluate(
+        """() => {
+          const at = first.el.firstChild.shadowRoot.activeElement;
+          return at ? at.ariaLabel || at.title || at.textContent : "";
+        }"""
+    )
+
+
 # -- drawing ----------------------------------------------------------------------------------------------------------
 
 
@@ -272,6 +282,29 @@ def test_handles_and_their_numbers_filter(opened) -> None:
     assert page.locator(".range .out").count() == 0
 
 
+@pytest.mark.parametrize("width", [1280, 1116, 900, 600])
+def test_handles_never_lie_on_each_other(opened, width) -> None:
+    page = opened(width=width, filter={"max": [6, 6.001], "density": [0.0005, 0.0005]})
+    if width == 600:
+        page.get_by_role("button", name="More").click()
+    reach = page.locator(".browser").evaluate(
+        """browser => [...browser.querySelectorAll(".range")].filter(one => one.checkVisibility()).flatMap(range => {
+          const root = browser.getRootNode();
+          return [...range.querySelectorAll("input[type=range]")].map(one => {
+            const box = one.getBoundingClientRect();
+            const at = box.left + (one.value / 200) * (box.width - 6) + 3; // the middle of its thumb
+            return root.elementFromPoint(at, box.top + 7) === one;
+          });
+        })"""
+    )
+    assert len(reach) >= 4 and all(reach)
+    apart = page.locator(".handles:visible").evaluate_all(
+        """all => all.map(one => one.getBoundingClientRect()).flatMap((a, i, boxes) => boxes.slice(i + 1)
+          .filter(b => b.top === a.top).map(b => b.left - a.right))"""
+    )
+    assert all(gap >= 2 * 6 + 4 for gap in apart)  # a handle stands out by 6 px on each side
+
+
 def test_a_new_score_is_listed_sorted_and_filtered(opened) -> None:
     page = opened()
     options = "select[aria-label='sorted by'] option"
@@ -423,6 +456,55 @@ def test_keyboard(opened) -> None:
     assert python(page).feature == 12 and page.locator(".example.full").count() == 14
 
 
+def test_what_is_drawn_anew_keeps_the_focus_and_none_falls_to_the_page(opened) -> None:
+    page = opened()
+    page.locator(".heads button", has_text="density").click()
+    page.locator(".heads button", has_text="density").press("Enter")
+    assert python(page).sort == ["density", False]  # which needed the focus
+    page.get_by_role("button", name="what is Neighbours?").focus()
+    page.store.set_label(12, label="another")
+    page.locator(".browser").dispatch_event("pointerenter")
+    page.locator("#f12 .name", has_text="another").wait_for()
+    assert focus(page) == "what is Neighbours?"
+    page.locator(".neighbours th .link", has_text="φ").click()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    assert page.locator(".neighbours th[aria-sort=descending]").inner_text() == "cos ↓"
+    page.locator(".neighbours .link.mono").first.click()  # which goes with the feature
+    until(page, "model.get('feature') !== 12 && busy === 0")
+    assert focus(page) == "feature browser"
+    before = page.widget.feature
+    page.keyboard.press("j")  # so its keys go on
+    assert python(page).feature != before
+    page.widget.feature = DEAD
+    page.push()
+    page.get_by_role("button", name="Next feature that fires").click()
+    drawn(page, DEAD + 1)
+    assert focus(page) == "Next feature that fires"  # that one is dead too
+    page.widget.feature = BROKEN
+    page.push()
+    page.get_by_role("button", name="Try again").click()
+    until(page, "busy === 0")
+    assert focus(page) in ("feature browser", "Try again")
+    page.evaluate("fromPython.message({kind: 'labels', labels: 7})")
+    page.locator(".line.failed").get_by_role("button", name="Close").click()
+    assert focus(page) == "feature browser"
+
+
+def test_what_is_scored_or_measured_meanwhile_leaves_the_reader_where_he_reads(opened) -> None:
+    page = opened(height=400)
+    page.locator(".rows").evaluate("one => { one.scrollTop = 60 }")
+    page.locator(".example").nth(5).locator(".tk").nth(2).click()
+    said = texts(page, ".readout")
+    page.store.score(12, 0.9)
+    page.locator(".browser").dispatch_event("pointerenter")  # which asks for news
+    until(page, "sent.filter(one => one.kind === 'feature' && one.latent === 12).length === 2 && busy === 0")
+    page.wait_for_timeout(50)
+    assert page.locator(".rows").evaluate("one => one.scrollTop") == 60 and texts(page, ".readout") == said
+    page.keyboard.press("2")
+    assert page.locator(".rows").evaluate("one => one.scrollTop") == 0  # other examples begin at the top
+
+
 def test_tokens_read_out(opened) -> None:
     page = opened()
     one = page.store.view(12)["examples"]["top"][0]
@@ -537,6 +619,50 @@ def test_labels_and_notes_are_stored_and_shown(opened) -> None:
     page.locator(".label").press("Enter")
     page.locator(".line.failed", has_text="the disk is full").wait_for()
     assert page.locator(".label").input_value() == "mine <b>"
+
+
+@pytest.mark.parametrize("width", [1280, 1000])
+def test_a_note_has_lines_and_ends_only_where_its_writer_says(opened, width) -> None:
+    page = opened(width=width)
+    page.locator(".examples .caption").click()
+    page.keyboard.press("n")
+    assert "Enter: a new line" in page.locator(".note").get_attribute("placeholder")
+    page.keyboard.type("jt")
+    page.keyboard.press("Enter")
+    page.keyboard.type("kssj 1")
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type("end")
+    assert focus(page) == "note on the feature"
+    assert python(page).feature == 12 and page.widget.starred == [NASTY]  # nothing of it was a command
+    page.keyboard.press("Control+Enter")
+    until(page, "sent.filter(one => one.kind === 'label').length === 1")
+    assert python(page)._store.labels[12]["note"] == "jt\nkssj 1\nend" == page.locator(".note").input_value()
+    assert focus(page) == "feature browser"
+    page.keyboard.press("n")
+    page.keyboard.press("End")
+    page.keyboard.type(", kept")
+    page.keyboard.press("Escape")  # leaves it, as it leaves search and prompt: too much would be lost
+    until(page, "sent.filter(one => one.kind === 'label').length === 2")
+    assert "kept" in python(page)._store.labels[12]["note"] and focus(page) == "feature browser"
+    page.keyboard.press("n")
+    page.keyboard.type("left")
+    page.locator(".item:not(.chosen)").first.click()
+    until(page, "sent.filter(one => one.kind === 'label').length === 3")
+    assert "left" in python(page)._store.labels[12]["note"]
+
+
+def test_a_prompt_that_is_being_typed_while_the_kernel_goes_keeps_its_keys(opened) -> None:
+    page = opened()
+    page.clock.install()
+    page.evaluate("away = true")
+    page.evaluate("model.set('feature', 33)")
+    page.locator(".prompt input").focus()
+    page.clock.run_for(9000)
+    page.keyboard.type("dd")
+    assert page.locator(".line.lost").is_visible() and page.locator(".prompt input").input_value() == "dd"
+    page.evaluate("away = false")
+    page.get_by_role("button", name="Try again").click()
+    until(page, "first.el.firstChild.shadowRoot.querySelector('.line.lost').hidden")
 
 
 def test_stars_from_python_and_labels_of_another_notebook_arrive(opened) -> None:
@@ -734,6 +860,33 @@ def test_the_sheet_is_sorted_by_density_or_effect(opened, width) -> None:
     assert texts(page, ".sheet tbody .link") == [str(latent) for latent in [12, *helps]]
 
 
+@pytest.mark.parametrize("width", [1280, 1000, 600])
+def test_the_sheet_stays_open_with_the_focus_where_it_was(opened, width) -> None:
+    page = opened(width=width)
+    field = page.get_by_label("your prompt", exact=True).locator("input")
+    field.fill("one two three four")
+    field.press("Enter")
+    page.locator(".sheet tbody tr").first.wait_for()
+    high = page.locator(".sheet").bounding_box()["height"]
+    page.get_by_label("open feature 20", exact=True).click()
+    drawn(page, 20)
+    until(page, "busy === 0")
+    assert page.locator(".sheet").bounding_box()["height"] == high
+    assert focus(page) == "open feature 20" and texts(page, ".sheet tbody .link")[0] == "20"
+    page.locator(".sheet tbody tr").nth(2).locator("td").nth(3).click()
+    assert page.locator(".sheet").bounding_box()["height"] == high
+    page.locator(".sheet thead button", has_text="three").click()
+    assert focus(page).startswith('" three": sort by') and page.locator(".sheet").bounding_box()["height"] > 30
+    page.keyboard.press("Enter")  # again: by all
+    page.get_by_label("sheet sorted by").select_option("density")
+    page.get_by_label("sheet sorted by").focus()
+    page.get_by_label("sheet sorted by").select_option("max")
+    assert focus(page) == "sheet sorted by" and page.locator(".sheet").bounding_box()["height"] == high
+    page.locator(".item").nth(1).click()  # and while others are opened
+    until(page, "busy === 0")
+    assert page.locator(".sheet").bounding_box()["height"] >= high - 18
+
+
 def test_what_never_fired_in_the_store_has_full_colour(opened) -> None:
     page = opened()
     field = page.get_by_label("your prompt", exact=True).locator("input")
@@ -771,6 +924,7 @@ WIDTHS = {
     1456: (320, True),
     1280: (320, True),
     1116: (316, True),
+    1060: (302, True),
     920: (300, False),
     736: (200, False),
     600: (168, False),
@@ -789,7 +943,7 @@ def test_nothing_sticks_out_at_any_width(opened, width) -> None:
         assert wide == []
     assert page.locator(".browser").bounding_box()["height"] == 680 + 8 + 2  # its edge, and its border
     list_width, beside = WIDTHS[width]
-    assert page.locator(".left").bounding_box()["width"] == list_width
+    assert round(page.locator(".left").bounding_box()["width"]) == list_width
     assert page.locator(".item .name").first.bounding_box()["width"] > 110  # px for a label
     assert page.locator(".item").first.bounding_box()["height"] == (38 if width < 860 else 24)
     assert page.get_by_title("all of each example").is_visible()

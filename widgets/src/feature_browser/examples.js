@@ -49,6 +49,9 @@ export function examples(app) {
   let full = false;
   /** @type {WeakMap<Element, [Example, number]>} */ let places = new WeakMap();
   /** @type {HTMLElement | null} */ let cursor = null; // the token that arrows move and the readout returns to
+  let drawn = ""; // which examples stand there
+
+  const tokens = () => [...body.querySelectorAll(".tk")];
 
   /** @param {boolean} on */
   function showFull(on) {
@@ -90,10 +93,13 @@ export function examples(app) {
     const { view } = app;
     const tab = app.model.get("tab");
     tabs.show(tab);
+    if (!view) return;
+    // The same examples again, of which something was measured meanwhile: the reader stays where he was.
+    const again = drawn === (drawn = `${app.latent} ${tab} ${full}`);
+    const [top, at] = again ? [body.scrollTop, tokens().indexOf(cursor)] : [0, -1];
     cursor = null;
     places = new WeakMap();
     fill(readout);
-    if (!view) return;
     const all = /** @type {any[]} */ (view.examples[tab] ?? []);
     const flat = all.flatMap((one) => one.examples ?? [one]);
     const scale = scaleOf(flat, view);
@@ -114,10 +120,10 @@ export function examples(app) {
         ]),
       );
     else fill(body, ...flat.map((one) => row(one, scale, tab === "near")));
-    body.scrollTop = 0;
+    body.scrollTop = top;
     body.setAttribute("data-tab", tab);
-    const peak = body.querySelector(".peak");
-    if (peak) moveTo(peak);
+    const span = tokens()[at] ?? body.querySelector(".peak");
+    if (span) moveTo(span);
   }
 
   function nothingFired() {

@@ -172,8 +172,8 @@ export function header(app) {
             { title: visible(one.text).slice(0, 1000) },
             plain("span.text", visible(one.text).slice(0, 1000)),
             plain("span.dim.small", [
-              one.author && ` · ${visible(one.author)}`,
-              ` · detection ${share(one.detection)} · fuzzing ${share(one.fuzzing)}`,
+              one.author && `${visible(one.author)} · `,
+              `detection ${share(one.detection)} · fuzzing ${share(one.fuzzing)}`,
             ]),
             question(app, "explanations"),
           ),

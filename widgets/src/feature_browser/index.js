@@ -201,7 +201,7 @@ function render({ model, el }) {
   function settle() {
     const { latent } = app;
     setTimeout(() => {
-      if (signal.aborted || app.latent !== latent) return;
+      if (signal.aborted || app.latent !== latent || !app.view) return; // it was forgotten, and comes again
       news();
       const at = app.shown.indexOf(latent);
       if (at >= 0) views.ahead(app.shown[at + 1], app.shown[at - 1]); // j and k

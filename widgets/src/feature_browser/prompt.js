@@ -117,6 +117,7 @@ export function prompt(app) {
   function draw() {
     if (!sheet) return;
     const { pieces, counted: isCounted, latents, maxima, values } = sheet;
+    const held = order.matches(":focus"); // it moves into the new head
     const { rows, left } = ordered(sheet, app.latent, column, ROWS, order.value && rank);
     const pick = (/** @type {number} */ i) => () => {
       column = column === i ? -1 : i;
@@ -179,6 +180,7 @@ export function prompt(app) {
           `${counted(left, "more feature fires", "more features fire")}; choose a token to see its own.`,
         ),
     );
+    if (held) order.focus();
   }
 
   field.addEventListener("input", () => {
