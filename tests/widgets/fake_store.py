@@ -119,6 +119,7 @@ class FakeStore:
 
     def listing(self) -> Listing:
         return {
+            "store": f"fake {self.title}",
             "title": self.title,
             "model": "micro",
             "site": "blocks.2.hook_resid_post",

@@ -301,13 +301,36 @@ def test_the_save_button_gets_the_file(made) -> None:
     assert reply["name"] == "first_12.html" and page.startswith(b"<!doctype html>")
 
 
-def test_a_saved_notebook_shows_the_card(store, made) -> None:
+def test_a_saved_notebook_shows_the_card(store, made, published) -> None:
     made.feature = 12
-    data, _ = made._repr_mimebundle_()
-    assert "application/vnd.jupyter.widget-view+json" in data and data["text/html"] == "<div>feature 12</div>"
-    assert data["text/plain"] == "<FeatureBrowser: stores/first, feature 12 of 400>"
+    made._ipython_display_()
+    (view, _), (card, card_id) = published
+    assert set(view) == {"application/vnd.jupyter.widget-view+json", "text/plain"}
+    assert view["text/plain"] == "<FeatureBrowser: stores/first, feature 12 of 400>"
+    assert set(card) == {"text/html"} and "<div>feature 12</div>" in card["text/html"]
+    assert "run this cell again" in card["text/html"] and made._live in card["text/html"] and made._live in card_id
     store.card = lambda latent: 1 / 0
-    assert "application/vnd.jupyter.widget-view+json" in made._repr_mimebundle_()[0]
+    made._ipython_display_()
+    assert set(published[2][0]) == set(view) and "division by zero" in published[3][0]["text/html"]
+
+
+@pytest.fixture
+def published(monkeypatch) -> list[tuple[dict[str, Any], str | None]]:
+    """What is displayed in a notebook: data, and the identifier by which it can be replaced."""
+    out: list[tuple[dict[str, Any], str | None]] = []
+
+    def publish(data: dict[str, Any], metadata: Any = None, *, transient: Any = None, update: bool = False) -> None:
+        assert not update
+        out.append((data, (transient or {}).get("display_id")))
+
+    monkeypatch.setattr("IPython.display.publish_display_data", publish)
+    monkeypatch.setattr("saekit_widgets.base.in_notebook", lambda: True)
+    return out
+
+
+def test_outside_a_notebook_it_is_its_text(made) -> None:
+    with pytest.raises(NotImplementedError):  # which IPython takes for: draw it by its text
+        made._ipython_display_()
 
 
 def test_it_loads_no_torch() -> None:

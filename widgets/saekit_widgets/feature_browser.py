@@ -8,10 +8,10 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import anywidget
 import numpy as np
 import traitlets
 
+from saekit_widgets.base import Widget
 from saekit_widgets.filtering import checked_filter, checked_sort, no_argument, unknown, whole
 from saekit_widgets.packing import packed_view, plain
 from saekit_widgets.page import Answer, offline_page
@@ -21,6 +21,7 @@ TABS = ("top", "interval", "quantile", "random", "near")
 HEIGHT, LEAST, MOST = 680, 320, 4000  # px: of a new browser, and between which it may be; in height.js too
 EXPORTED = 50  # of the features that pass the filter, in the order of the list
 
+_TOLD = ("store", "title", "model", "site", "facts", "d_sae", "order", "concepts", "definitions")  # as it is
 _STATIC = pathlib.Path(__file__).parent / "static"
 
 
@@ -30,7 +31,7 @@ class _Checked(traitlets.Any):
     allow_none = False
 
 
-class FeatureBrowser(anywidget.AnyWidget):
+class FeatureBrowser(Widget):
     """Browse the features of a store: `sk.FeatureBrowser(store, model=model)`.
 
     With a model, the reader can type a prompt and see which features fire on it. State can be read and set from Python:
@@ -196,8 +197,7 @@ class FeatureBrowser(anywidget.AnyWidget):
         if offline or self._model is None:
             way = "open the browser in a notebook" if offline else "pass model=… to FeatureBrowser"
             off["prompt"] = listing.get("no_prompt") or f"A prompt needs the model: {way}."
-        names = ("title", "model", "site", "facts", "d_sae", "order", "concepts", "definitions")
-        head = {key: listing[key] for key in names}
+        head = {key: listing[key] for key in _TOLD}
         reply = {
             **head,
             "columns": listing["about"],
@@ -352,16 +352,9 @@ class FeatureBrowser(anywidget.AnyWidget):
     def _listed(self, latents: Iterable[int]) -> list[dict[str, Any]]:
         return [{"latent": int(latent), **plain(self._labels[latent])} for latent in latents]
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The live view, and beside it the feature as static HTML for whatever shows the notebook without a kernel."""
-        bundle = super()._repr_mimebundle_(**kwargs)
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-        data = {**data, "text/plain": repr(self)}
-        try:
-            data["text/html"] = self._store.card(self.feature)
-        except Exception:  # a feature that cannot be read must not hide the browser that says so
-            data.pop("text/html", None)
-        return data, metadata
+    def _saved(self) -> str:
+        """The feature as static HTML, for whatever shows the notebook without a kernel."""
+        return self._store.card(self.feature)
 
     def __repr__(self) -> str:
         listing = self._listing

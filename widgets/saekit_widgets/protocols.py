@@ -121,6 +121,7 @@ class UsualOrder(TypedDict):
 class Listing(TypedDict):
     """What a browser needs of all features at once. Arrays are little-endian, one entry a latent."""
 
+    store: str  # what tells it from every other: edits that wait for a kernel go to it alone
     title: str  # the store's folder, the whole path
     model: str
     site: str

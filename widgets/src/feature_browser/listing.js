@@ -12,6 +12,7 @@ import { visible } from "../shared/tokens.js";
  *
  * @typedef {{label?: string, star?: boolean, note?: string, saved?: string, explanation?: string, [column: string]: any}} Label
  * @typedef {object} Listing
+ * @property {string} store  what tells it from every other, wherever it is opened
  * @property {string} title @property {string} model @property {string} site @property {string} facts
  * @property {number} size  latents of the dictionary
  * @property {Column[]} about  the columns; the first two stand in every row
@@ -41,9 +42,10 @@ export function decodeListing(content, buffers) {
   const hints = new TextDecoder().decode(bytes(buffers[rest + 2])).split("\0");
   if (hints.length !== content.d_sae && content.d_sae)
     throw new Error(`${hints.length} hints for ${content.d_sae} latents`);
-  const { title, model, site, facts, order, concepts, definitions, version, off, has_model: hasModel } = content;
+  const { store, title, model, site, facts, order, concepts, definitions, version, off, has_model: hasModel } = content;
   const labels = new Map(content.labels.map((/** @type {any} */ one) => [one.latent, one]));
   return {
+    store,
     title,
     model,
     site,
