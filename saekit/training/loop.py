@@ -27,6 +27,7 @@ from saekit.activations.outliers import USUAL
 from saekit.corpora import Corpus
 from saekit.dictionaries import Dictionary, Method, Wiring, read_dictionary
 from saekit.engines import processes
+from saekit.engines.threads import working_with
 from saekit.files import make_folder
 from saekit.files.arguments import whole
 from saekit.files.choices import no_argument
@@ -146,10 +147,11 @@ def train(
     _warn_of_narrow(methods, stream.widths)
     session = Session(stream, learners, tokens, batch_size, seed)
     if folder is None:
-        return _trained(session, source, folder, callback)
+        with working_with(session.threads):
+            return _trained(session, source, folder, callback)
     several = not isinstance(method, Method | Mapping)
     config = describe(session, source, settings, methods, several)
-    with _writer(folder, tokens, len(methods)):
+    with _writer(folder, tokens, len(methods)), working_with(session.threads):
         if ends:
             config["gone_on_at"] = ends
             till_then = replace(settings, steps=max(1, ends[-1] // batch_size))

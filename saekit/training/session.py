@@ -16,6 +16,7 @@ from tqdm.std import tqdm
 from saekit.activations import StreamState
 from saekit.dictionaries import Dictionary, Wiring
 from saekit.engines import processes
+from saekit.engines.threads import products_of, threads_for
 from saekit.files import NotWritten, append_lines, whole_step, write_atomically
 from saekit.files.checkpoints import below, read_tensors, write_tensors
 from saekit.objectives import Batch
@@ -44,6 +45,9 @@ class Session:
         self.recent: dict[str, Tensor] = {}  # by site, the last tokens, for methods that look at them in the end
         self.records: list[dict[str, float]] = []
         self.saved: int | None = None  # tokens of the checkpoint on the disk
+        of_models = [products_of(model) for model in (stream.models or {}).values()]
+        of_learners = [batch_size * sum(stream.widths.values()) * learner.dictionary.method.d_sae for learner in learners]
+        self.threads = threads_for(max(of_models + of_learners), learners[0].settings.device)
         self.stepped = 0  # learners that have made the present step, before the one whose turn it is
 
     def resume(self, folder: Path) -> None:
