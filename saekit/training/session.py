@@ -46,7 +46,9 @@ class Session:
         self.records: list[dict[str, float]] = []
         self.saved: int | None = None  # tokens of the checkpoint on the disk
         of_models = [products_of(model) for model in (stream.models or {}).values()]
-        of_learners = [batch_size * sum(stream.widths.values()) * learner.dictionary.method.d_sae for learner in learners]
+        of_learners = [
+            batch_size * sum(stream.widths.values()) * learner.dictionary.method.d_sae for learner in learners
+        ]
         self.threads = threads_for(max(of_models + of_learners), learners[0].settings.device)
         self.stepped = 0  # learners that have made the present step, before the one whose turn it is
 

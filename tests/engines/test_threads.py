@@ -78,10 +78,13 @@ def test_a_run_chooses_by_its_shapes_and_writes_it_down(tmp_path, d_sae: int, ex
     assert torch.get_num_threads() == 1
 
 
+# Two threads beside other tests wait for each other most of the time, so these run alone.
+alone = pytest.mark.timing
 SHAPES = [(1024, 128, 1024, 16), (1024, 128, 2048, 16), (1024, 256, 4096, 32), (2048, 512, 8192, 32)]
 METHODS = [sk.BatchTopK(d_sae=512, k=16), sk.ReLU(d_sae=512), sk.JumpReLU(d_sae=512, l0=40), sk.Gated(d_sae=512, l0=16)]
 
 
+@alone
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", [None, torch.float32], ids=str)
 def test_one_thread_and_two_train_the_same_bits(monkeypatch, shape, dtype) -> None:
@@ -89,6 +92,7 @@ def test_one_thread_and_two_train_the_same_bits(monkeypatch, shape, dtype) -> No
     assert_the_same(monkeypatch, array(4 * n, d), sk.TopK(d_sae=d_sae, k=k), tokens=6 * n, batch_size=n, dtype=dtype)
 
 
+@alone
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
 def test_so_do_other_methods(monkeypatch, method) -> None:
     assert_the_same(monkeypatch, array(8192, 128), method, tokens=8192)
@@ -105,6 +109,7 @@ def assert_the_same(monkeypatch, x: torch.Tensor, method: sk.Method, **settings)
     assert one.metrics.drop(columns="seconds").equals(two.metrics.drop(columns="seconds"))
 
 
+@alone
 def test_one_thread_and_two_train_and_build_the_same_on_a_model(micro, monkeypatch, tmp_path) -> None:
     made = []
     for number in (1, 2):
