@@ -49,14 +49,16 @@ def run(
     try:
         for metric in metrics:
             metric.begin(model, dictionary, reading.concepts)
-        with tqdm(
-            total=tokens, desc="evaluate", unit=" token", unit_scale=True, delay=2, leave=False, file=sys.stdout
-        ) as bar:
-            with working_with(threads_for(products_of(model, dictionary), model.cfg.device)):
-                for batch in coded(dictionary, _activations(model, dictionary, reading, metrics)):
-                    for metric in metrics:
-                        metric.update(batch)
-                    bar.update(len(batch.codes))
+        with (
+            tqdm(
+                total=tokens, desc="evaluate", unit=" token", unit_scale=True, delay=2, leave=False, file=sys.stdout
+            ) as bar,
+            working_with(threads_for(products_of(model, dictionary), model.cfg.device)),
+        ):
+            for batch in coded(dictionary, _activations(model, dictionary, reading, metrics)):
+                for metric in metrics:
+                    metric.update(batch)
+                bar.update(len(batch.codes))
         return reading, [metric.result() for metric in metrics]
     finally:
         for metric in metrics:
