@@ -20,13 +20,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a callback is told after each measured step."""
+    """What a callback is told after each measured step, and once more where the run is stopped.
+
+    total_tokens: as many as were asked for; of a finished run those that whole batches make.
+    seconds_left: an estimate; None where it is not known yet.
+    stopped:      what is said of a run that was stopped, else "".
+    """
 
     tokens: int
     total_tokens: int
     seconds: float
     metrics: Mapping[str, float]
     finished: bool
+    seconds_left: float | None = None
+    stopped: str = ""
 
 
 @dataclass
@@ -74,6 +81,12 @@ class Run:
                 f"this run trained {len(self.dictionaries)} dictionaries: take run.dictionaries[0] or another."
             )
         return self.dictionaries[0]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that were trained on; of a run of a folder that is not finished, those of its last record."""
+        made = self.dictionaries[0].provenance.tokens if self.dictionaries else None
+        return made or int(self.records[-1]["tokens"] if self.records else 0)
 
     @property
     def metrics(self) -> pandas.DataFrame:
