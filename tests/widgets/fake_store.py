@@ -105,7 +105,7 @@ class FakeStore:
     def matching(self, filter: Mapping[str, Any], sort: Sequence[Any]) -> list[int]:
         return passing(self.columns, self.density == 0, self.concept, CONCEPTS, self.hints, self.labels, filter, sort)
 
-    def latents(self, filter: Mapping[str, Any], sort: Sequence[Any]) -> pandas.DataFrame:
+    def latents(self, filter: Mapping[str, Any], sort: Sequence[Any], *, all: bool = False) -> pandas.DataFrame:
         order = self.matching(filter, sort)
         return pandas.DataFrame({"latent": order, **{name: values[order] for name, values in self.columns.items()}})
 

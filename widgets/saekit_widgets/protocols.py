@@ -156,8 +156,8 @@ class FeatureSource(Protocol):
     def matching(self, filter: Mapping[str, Any], sort: Sequence[Any]) -> Sequence[int]:
         """The latents that the list shows, in its order. filter and sort are checked ones."""
 
-    def latents(self, filter: Mapping[str, Any], sort: Sequence[Any]) -> Any:
-        """The same as a frame, with all that is known of them."""
+    def latents(self, filter: Mapping[str, Any], sort: Sequence[Any], *, all: bool = False) -> Any:
+        """The same as a frame, with what one looks at first, or all that is known of them."""
 
     def view(self, latent: int) -> FeatureView:
         """Raises ValueError with a sentence to show when it cannot be read."""
