@@ -46,7 +46,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     proposals = store.propose(first)
     report = sk.evaluate(model, sae, heldout, tokens=3_000, ce_tokens=200)
     long = sk.train(torch.randn(300, 24), None, [sk.TopK(d_sae=32, k=2)] * 9, tokens=300, **quiet)
-    kept = sk.activations.ActivationStore.build(model, hostile * 5, S, folder / "activations")
+    kept = sk.activations.ActivationStore.build(model, hostile * 5, S, folder / "activations", tokens=100)
     found = {
         "model": model,
         "corpus": corpus,
@@ -64,7 +64,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "sites": sk.models.sites_of(model),
         "report": report,
         "report of arrays": sk.evaluate(acts.flat(S), sae),
-        "concepts": report.concepts,
+        "matches": report.concepts,
         "numbers": report.numbers,
         "sparse": report.sparse,
         "recovered": report.recovered,
@@ -87,7 +87,6 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "held out": store.held_out(first, n=4),
         "labels": store.labels,
         "features on a prompt": sk.features_on(model, sae, f"Anna gave {HOSTILE} to Peter, who went home " * 2),
-        "map": sk.feature_map(store),
         "browser": sk.FeatureBrowser(store, model=model),
         "tokens": sk.tokens_view([HOSTILE, "b"], [0, 1.0]),
         **{
@@ -122,7 +121,7 @@ def test_every_result_is_short_in_a_script_and_in_a_notebook(results: dict[str, 
     assert not complaints, "\n".join(complaints)
 
 
-TABLES = ["report", "card", "examples", "near examples", "proposals", "windows", "logits", "neighbours", "concepts",
+TABLES = ["report", "card", "examples", "near examples", "proposals", "windows", "logits", "neighbours", "matches", "concepts",
           "histogram", "sites", "lens", "run", "report of arrays", "model"]  # fmt: skip
 
 
@@ -165,7 +164,7 @@ def test_a_run_says_how_far_it_is_and_how_good(results: dict[str, Any]) -> None:
 def test_examples_stand_with_their_peaks_in_one_column(results: dict[str, Any]) -> None:
     for name in ("examples", "windows", "card"):
         marked = [line for line in str(results[name]).splitlines() if "«" in line]
-        assert len(marked) >= 5 and len({columns(line[: line.index("«")]) for line in marked}) == 1
+        assert len(marked) >= 2 and len({columns(line[: line.index("«")]) for line in marked}) == 1
     assert any("⟨001B⟩" in str(results[name]) for name in ("card", "features on a prompt")), "shown as its code"
 
 

@@ -15,7 +15,7 @@ def run_text(
     dictionaries: Sequence[Dictionary], records: Sequence[Mapping[str, float]], out: Path | None, finished: bool
 ) -> str:
     """At most 15 lines. Where no dictionary is there yet, its records alone."""
-    where = "" if out is None else f", in {shown(out)}"
+    where = "" if out is None else f"\nin {shown(out)}"
     state = "Run" if finished else "Run, not finished (the same call of sk.train goes on)"
     if not dictionaries:
         tokens = f" up to {records[-1]['tokens']:,} tokens" if records else ""
