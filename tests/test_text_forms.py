@@ -121,8 +121,8 @@ def test_every_result_is_short_in_a_script_and_in_a_notebook(results: dict[str, 
     assert not complaints, "\n".join(complaints)
 
 
-TABLES = ["report", "card", "examples", "near examples", "proposals", "windows", "logits", "neighbours", "matches", "concepts",
-          "histogram", "sites", "lens", "run", "report of arrays", "model"]  # fmt: skip
+TABLES = ["report", "card", "examples", "near examples", "proposals", "windows", "logits", "neighbours", "matches",
+          "concepts", "histogram", "sites", "lens", "run", "report of arrays", "model"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", TABLES)
