@@ -168,7 +168,7 @@ def _run(model: TransformerBridge, tokens: Tensor, new_tokens: int) -> tuple[Ten
     logits = model(tokens)[0].float().log_softmax(-1).cpu()
     if not new_tokens:
         return logits, ""
-    made = model.generate(tokens, max_new_tokens=new_tokens, do_sample=False, verbose=False)
+    made: Any = model.generate(tokens, max_new_tokens=new_tokens, do_sample=False, verbose=False)
     return logits, str(model.tokenizer.decode(made[0, tokens.shape[1] :]))
 
 

@@ -34,7 +34,7 @@ DEFINITION = (__doc__ or "").split("\n\n", 1)[-1].strip()
 CELLS_AT_ONCE = 2**20  # halves × latents × levels × concepts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ConceptMatch:
     """A row a concept: latent, threshold, precision, recall, f1, token_f1 (best token), positives; the highest F1
     first."""
@@ -62,6 +62,11 @@ class ConceptMatch:
             return [Number(f"best concept, {best['concept']}", best["f1"], definition + f"{best['token_f1']:.2f}")]
         why = f"none of {len(self.rows)} concepts is found better by a latent than by the best token alone"
         return [Number("best concept", float("nan"), why if self.rows else f"no concept had {MINIMUM} positive tokens")]
+
+    def __repr__(self) -> str:
+        from saekit.plots import text_table
+
+        return text_table(self.rows, more=".frame()") or f"no concept had {MINIMUM} positive tokens"
 
     def _repr_html_(self) -> str:
         from saekit.plots import html_table

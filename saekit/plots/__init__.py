@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from saekit.plots.charts import concept_scores, density_histogram, next_token_change, training_curve
 from saekit.plots.compare import bars, curves
+from saekit.plots.plain import sparkline, text_concordance, text_table
 from saekit.plots.scatter import points
 from saekit.plots.table import html_table
 from saekit.plots.theme import enable
@@ -26,6 +27,9 @@ __all__ = [
     "next_token_change",
     "points",
     "shown",
+    "sparkline",
+    "text_concordance",
+    "text_table",
     "tokens_view",
     "training_curve",
 ]

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from saekit.dictionaries import Dictionary, read_dictionary
-from saekit.files.paths import resolved, shown
+from saekit.files.paths import resolved
 from saekit.files.roles import RUN
+from saekit.training.run_text import run_text
 
 if TYPE_CHECKING:
     import pandas
@@ -36,7 +37,7 @@ class Progress:
     stopped: str = ""
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """What was trained, and how it got there.
 
@@ -96,22 +97,16 @@ class Run:
         return pandas.DataFrame(self.records)
 
     def __repr__(self) -> str:
-        state = "" if self.finished else ", not finished"
-        where = "" if self.out is None else f", in {shown(self.out)}"
-        if not self.dictionaries:
-            return f"Run({len(self.records)} records{state}{where})"
-        methods = ", ".join(repr(dictionary.method) for dictionary in self.dictionaries)
-        made = self.dictionaries[0].provenance
-        of = f" of {made.corpus['name']}/{made.corpus['split']}" if made.corpus else ""
-        what = "counted tokens" if made.model is not None else "rows"
-        bos = {None: "", True: ", each row from BOS on", False: ", no BOS"}[made.prepend_bos]
-        wiring = self.dictionaries[0].wiring
-        return f"Run({methods} at {wiring}; {made.tokens or 0:,} {what}{of}{bos}{state}{where})"
+        return run_text(self.dictionaries, self.records, self.out, self.finished)
 
     def _repr_mimebundle_(self, **keywords: Any) -> Any:
         from saekit.plots import training_curve
 
-        return training_curve(self.metrics)._repr_mimebundle_(**keywords)
+        if not self.records:
+            return {"text/plain": repr(self)}
+        bundle: Any = training_curve(self.metrics)._repr_mimebundle_(**keywords)
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+        return {**data, "text/plain": repr(self)}, metadata
 
 
 def places(folder: Path, count: int) -> list[Path]:

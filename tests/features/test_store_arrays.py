@@ -42,7 +42,7 @@ def make(x, sae, tmp_path, one_thread):
 def test_its_numbers_are_those_of_the_codes(make, x, sae) -> None:
     store, z = make(), sae.encode_dense(x).detach().double().numpy()
     assert store.tokens == N and repr(store).endswith(f"store: {LATENTS} latents; {N} rows>")
-    frame = store.latents()
+    frame = store.latents(all=True)
     assert np.allclose(frame.density, (z != 0).mean(0)) and np.allclose(frame.max_activation, z.max(0))
     for latent in range(LATENTS):
         fired = z[:, latent][z[:, latent] != 0]

@@ -683,7 +683,9 @@ def test_without_a_kernel_edits_are_kept_and_sent_later(opened) -> None:
     page.locator(".label").fill("kept")
     page.locator(".label").press("Enter")
     page.clock.run_for(9000)
-    assert "1 edit is kept until it answers" in texts(page, ".line.lost")[0] and texts(page, ".saved") == ["not saved yet"]
+    assert "1 edit is kept until it answers" in texts(page, ".line.lost")[0] and texts(page, ".saved") == [
+        "not saved yet"
+    ]
     page.locator("#f12").wait_for()
     assert page.locator(".example").count() == 14  # what is loaded stays
     page.evaluate("away = false")

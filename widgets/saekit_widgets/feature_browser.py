@@ -152,9 +152,11 @@ class FeatureBrowser(Widget):
         self.observe(chosen, names="feature")
         return lambda: self.unobserve(chosen, names="feature")
 
-    def latents(self) -> Any:
-        """The list as it is filtered and sorted: a frame, a row a latent, with all that the store knows of them."""
-        return self._store.latents(self.filter, self.sort)
+    def latents(self, *, all: bool = False) -> Any:
+        """The list as it is filtered and sorted: a frame, a row a latent, its columns those of `store.latents`.
+
+        all: every column that the store has."""
+        return self._store.latents(self.filter, self.sort, all=all)
 
     # -- messages -----------------------------------------------------------------------------------------------------
 

@@ -168,8 +168,8 @@ class FeatureSource(Protocol):
     def matching(self, filter: Mapping[str, Any], sort: Sequence[Any] | None) -> Sequence[int]:
         """The latents that the list shows, in its order. filter and sort are checked ones; None: the usual order."""
 
-    def latents(self, filter: Mapping[str, Any], sort: Sequence[Any] | None) -> Any:
-        """The same as a frame, with all that is known of them."""
+    def latents(self, filter: Mapping[str, Any], sort: Sequence[Any] | None, *, all: bool = False) -> Any:
+        """The same as a frame, with what one looks at first, or all that is known of them."""
 
     def firing_on(self, search: str) -> Sequence[int]:
         """The latents that clearly fire on the token that a search names; none where it names none. A list that is
