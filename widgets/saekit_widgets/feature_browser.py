@@ -197,7 +197,7 @@ class FeatureBrowser(anywidget.AnyWidget):
             way = "open the browser in a notebook" if offline else "pass model=… to FeatureBrowser"
             off["prompt"] = listing.get("no_prompt") or f"A prompt needs the model: {way}."
         names = ("title", "model", "site", "facts", "d_sae", "order", "concepts", "definitions")
-        head = {key: listing[key] for key in names}
+        head = {key: listing[key] for key in names}  # type: ignore[literal-required]
         reply = {
             **head,
             "columns": listing["about"],
