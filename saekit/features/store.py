@@ -35,7 +35,9 @@ from saekit.features.explanations import (
     propose,
     score,
 )
+from saekit.features.explanations.every import AUTHOR, CANDIDATES, explain_each, simplest
 from saekit.features.explanations.judge import explanation_text
+from saekit.features.explanations.scoring import FEWEST
 from saekit.features.labels.exchange import Imported, export_labels, import_labels
 from saekit.features.showing.card import Card
 from saekit.features.showing.neuronpedia import write_neuronpedia
@@ -259,12 +261,47 @@ class FeatureStore(OpenedStore):
             # A concept that the corpus does not have holds nowhere: its score of .50 would pass for a measured one.
             explanation = parse(str(predicate), self.manifest["concepts"] or ())
         result = score(explanation, *self.held_out(latent, n, seed), judge=judge, seed=seed)
-        data = json.dumps(explanation.to_json()) if isinstance(explanation, Predicate) else None
-        text = explanation_text(explanation)
-        scores = (result.detection, result.fuzzing)
-        kept = [value if math.isfinite(value) else None for value in scores]
-        self.labels.add_explanation(latent, text, data, author, *kept)
+        self._keep(latent, explanation, author, result.detection, result.fuzzing)
         return result
+
+    def explain_all(
+        self, filter: Mapping[str, Any] | None = None, judge: Judge | None = None, *, n: int = 50, seed: int = 0
+    ) -> pandas.DataFrame:
+        """An explanation for every latent that fires and has none yet, in the order of a browser's list, so that this
+        list has names.
+
+        Each is one of those that `propose` makes, the best for its length: a name is short. It is scored on held-out
+        windows as `explain` does and kept, with the author "propose"; unscored where there are fewer than two windows
+        of a kind, or only a sample of the firings. It takes about a tenth of a second a latent. Ctrl-C keeps what is
+        done, and the same call goes on with the rest.
+
+        filter: as of `latents`: only those that it lets pass.
+        judge:  scores them, such as a ChatJudge; by default each predicate judges by itself.
+        n:      windows of a kind.
+        Returns a row an explanation of these latents, those of before too: latent, explanation, detection, fuzzing,
+        author. Raises ValueError for a filter that cannot be, and what the judge raises.
+        """
+        most_firings = self.manifest["settings"]["most_firings"]
+
+        def one(latent: int) -> None:
+            proposals = self.propose(latent, CANDIDATES)
+            if not proposals:
+                return
+            explanation, scores = simplest(proposals), [math.nan, math.nan]
+            if self.row(latent)["firings"] <= most_firings:
+                windows = self.held_out(latent, n, seed)
+                if min(map(len, windows)) >= FEWEST:
+                    result = score(explanation, *windows, judge=judge, seed=seed)
+                    scores = [result.detection, result.fuzzing]
+            self._keep(latent, explanation, AUTHOR, *scores)
+
+        alive = [latent for latent in self.matching(filter or {}) if self.strongest[latent]]
+        return explain_each(self.labels, alive, one)
+
+    def _keep(self, latent: int, explanation: Explanation, author: str, *scores: float) -> None:
+        data = json.dumps(explanation.to_json()) if isinstance(explanation, Predicate) else None
+        kept = [value if math.isfinite(value) else None for value in scores]
+        self.labels.add_explanation(latent, explanation_text(explanation), data, author, *kept)
 
     # -- labels ------------------------------------------------------------------------------------------------------
 

@@ -199,7 +199,7 @@ class FeatureBrowser(Widget):
         if offline or self._model is None:
             way = "open the browser in a notebook" if offline else "pass model=… to FeatureBrowser"
             off["prompt"] = listing.get("no_prompt") or f"A prompt needs the model: {way}."
-        head = {key: listing[key] for key in _TOLD}
+        head = {key: listing[key] for key in _TOLD}  # type: ignore[literal-required]
         reply = {
             **head,
             "columns": listing["about"],
