@@ -21,6 +21,7 @@ from saekit.features.asking.answers import Answer, Examples
 from saekit.features.asking.definitions import KINDS, definitions
 from saekit.features.asking.hints import names
 from saekit.features.asking.listing import facts, listing
+from saekit.features.asking.on_token import firing_on, on_token
 from saekit.features.asking.opened import OpenedStore
 from saekit.features.asking.view import bin_edges, concepts, examples, feature_view, neighbours
 from saekit.features.asking.windows import Window
@@ -131,6 +132,14 @@ class FeatureStore(OpenedStore):
         filter, sort: as a FeatureBrowser's: those alone that its list shows, in its order; {} leaves out those that
         never fire. Raises ValueError for what they cannot be, naming the nearest."""
         return numbers.frame(self, filter, sort)
+
+    def on_token(self, token: str) -> pandas.DataFrame:
+        """The latents that fire on a token, given as its text to the letter, such as " Lily": the most frequent first.
+
+        A row a latent: latent, name, firings on it, max_activation on it, share_of_token (of its counted occurrences),
+        share_of_latent (of all firings of the latent). Of latents of which the store keeps a sample of the firings they
+        are estimated from it. Raises ValueError for a token that was never counted, naming the nearest that was."""
+        return on_token(self, token)
 
     # -- about one latent --------------------------------------------------------------------------------------------
 
@@ -290,6 +299,11 @@ class FeatureStore(OpenedStore):
     def matching(self, filter: Mapping[str, Any], sort: Sequence[Any] | None = None) -> list[int]:
         """The numbers of the latents that a browser's list shows, in its order."""
         return numbers.matching(self, filter, sort)
+
+    def firing_on(self, search: str) -> list[int]:
+        """The latents that clearly fire on the token that a search names, with or without a space before it: on a tenth
+        of its occurrences or more, or with a tenth of their firings. None where it is no token."""
+        return firing_on(self, search)
 
     def view(self, latent: int) -> FeatureView:
         """Everything that a browser shows of one latent. Raises NoSuchLatent where there is none."""

@@ -55,7 +55,7 @@ def test_the_fake_store_satisfies_the_protocol(store) -> None:
 
 def test_it_opens_on_the_strongest_feature_with_the_stars_of_the_store(store, made) -> None:
     assert made.feature == int(np.argmax(store.strongest)) and made.starred == [NASTY]
-    assert (made.filter, made.sort, made.tab, made.error) == ({}, ["max", True], "top", "")
+    assert (made.filter, made.sort, made.tab, made.error) == ({}, None, "top", "")
     opened = FeatureBrowser(store, feature=7, filter={"max": [1, None]}, sort=["f1", False], tab="near")
     assert (opened.feature, opened.filter, opened.sort, opened.tab) == (7, {"max": [1, None]}, ["f1", False], "near")
 
@@ -123,9 +123,10 @@ def test_listing_is_binary_and_complete(store, made) -> None:
     assert [one["name"] for one in reply["columns"]] == [*store.columns] and reply["d_sae"] == 400
     assert reply["columns"] == store.listing()["about"]
     assert np.array_equal(np.frombuffer(buffers[1], "<f4"), store.strongest)
-    assert np.array_equal(np.frombuffer(buffers[5], "<i2"), store.concept)
-    assert np.array_equal(np.frombuffer(buffers[6], "u1"), store.density == 0)
-    hints = buffers[7].decode().split("\0")
+    assert np.array_equal(np.frombuffer(buffers[5], "<f4"), store.usual)
+    assert np.array_equal(np.frombuffer(buffers[6], "<i2"), store.concept)
+    assert np.array_equal(np.frombuffer(buffers[7], "u1"), store.density == 0)
+    hints = buffers[8].decode().split("\0")
     assert len(hints) == 400 and hints[1].startswith("␣dragon ␣egg␀")  # a hint's own U+0000 separates nothing
     assert {"latent": SIGNED, "label": LONG, "star": False, "note": ""} in reply["labels"]
     assert reply["off"] == {} and reply["has_model"]

@@ -9,7 +9,7 @@ import numpy as np
 from saekit_widgets.protocols import Listing
 
 from saekit.features import schema
-from saekit.features.asking.definitions import definitions
+from saekit.features.asking.definitions import definitions, usual_order
 from saekit.features.asking.hints import hints
 from saekit.features.asking.numbers import numbers
 from saekit.features.asking.opened import OpenedStore
@@ -33,6 +33,8 @@ def listing(store: OpenedStore) -> Listing:
         d_sae=store.d_sae,
         about=about,
         columns={one["name"]: np.asarray(found[one["name"]], dtype="<f4") for one in about},
+        usual=np.asarray(found["usual"], dtype="<i4"),
+        order=usual_order(store.manifest),
         dead=np.asarray(found["dead"], dtype=bool),
         concept=np.array([number[name] for name in found["best"]], dtype="<i2"),
         concepts=names,

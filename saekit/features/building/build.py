@@ -246,6 +246,7 @@ class Build:
             concepts=Concepts(readings, len(self.reader.concepts)) if self.reader.concepts else None,
             concept_names=list(self.reader.concepts),
             output=output,
+            vocabulary=self._words()[0],
         )
         return bench, None if output is None else output.definition
 

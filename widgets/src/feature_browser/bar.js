@@ -15,7 +15,7 @@ export function callOf(app) {
   const [filter, sort, tab] = [app.model.get("filter"), app.model.get("sort"), app.model.get("tab")];
   const parts = ["store", app.listing.hasModel && "model=model", `feature=${app.latent}`];
   if (Object.keys(filter).length) parts.push(`filter=${python(filter)}`);
-  if (sort[0] !== app.listing.about[1].name || !sort[1]) parts.push(`sort=${python(sort)}`);
+  if (sort) parts.push(`sort=${python(sort)}`);
   if (tab !== "top") parts.push(`tab=${python(tab)}`);
   const height = app.model.get("height");
   if (height && height !== HEIGHT) parts.push(`height=${height}`);

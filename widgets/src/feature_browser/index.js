@@ -11,6 +11,7 @@ import { bar } from "./bar.js";
 import { detail } from "./detail.js";
 import { edits } from "./edits.js";
 import { features } from "./features.js";
+import { firing } from "./firing.js";
 import { filters } from "./filters.js";
 import { index, matching } from "./filtering.js";
 import { edge } from "./height.js";
@@ -94,6 +95,7 @@ function render({ model, el }) {
   /** @type {ReturnType<typeof detail>} */ let chosen;
   /** @type {ReturnType<typeof edits>} */ let store;
   const views = features(app);
+  const askFiring = firing(app, () => sift());
 
   async function load() {
     const { content, buffers } = await app.messages.ask("listing");
@@ -128,6 +130,7 @@ function render({ model, el }) {
   /** Filter and sort again. */
   function sift() {
     if (!app.listing) return;
+    askFiring();
     app.shown = matching(app.listing, model.get("filter"), model.get("sort"));
     sieve.draw();
     rows.changed();
