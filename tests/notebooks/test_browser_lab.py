@@ -329,8 +329,7 @@ def test_without_its_kernel_the_browser_says_so_and_stays_readable(shown) -> Non
     page.locator(".browser .tab[aria-selected=true]", has_text="Intervals").wait_for()
     assert page.locator(".browser .band").count() == 5
     page.locator(".browser .example").first.click()
-    page.keyboard.press("e")
-    page.keyboard.type("written to nobody")
+    page.locator(".browser .label").fill("written to nobody")
     page.keyboard.press("Enter")
     page.locator(".browser .line.lost", has_text="1 edit is kept, and stored by the next view").wait_for()
     shown.run_cell(0, seconds=120)

@@ -298,6 +298,12 @@ class FakeStore:
         self.waits.discard(latent)
         return {"loss_effect": 0.117}
 
+    def measure_loss_effects(self, model: Any, latents: Sequence[int]) -> int:
+        new = self.waits & set(latents)
+        self.effect[list(new)] = 0.117
+        self.waits -= new
+        return len(new)
+
     def on_prompt(self, model: Any, text: str) -> PromptView:
         self.check_model(model)
         if text == "fail":

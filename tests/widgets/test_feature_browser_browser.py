@@ -1155,8 +1155,8 @@ def file_page(browser: Any, tmp_path: Any) -> Any:
     """file_page(widget): its exported file, opened; nothing but the file may be asked for."""
     pages = []
 
-    def open_file(widget: FeatureBrowser, **more: Any) -> Any:
-        path = widget.export_html(tmp_path / "features.html")
+    def open_file(widget: FeatureBrowser, features: Any = None, **more: Any) -> Any:
+        path = widget.export_html(tmp_path / "features.html", features=features)
         page = browser.new_page(viewport={"width": 1280, "height": 600}, **more)
         page.outside, page.problems = [], []
         page.on("request", lambda r: None if r.url.startswith(("blob:", path.as_uri())) else page.outside.append(r.url))
@@ -1174,21 +1174,53 @@ def file_page(browser: Any, tmp_path: Any) -> Any:
 
 def test_the_exported_file_opens_offline(file_page) -> None:
     store = FakeStore()
-    page = file_page(FeatureBrowser(store, feature=12))
+    widget = FeatureBrowser(store, feature=12)
+    first = [latent for latent in widget._store.matching({}, None)[:50] if latent not in (12, NASTY)]
+    page = file_page(widget)
     drawn(page, 12)
-    assert page.locator(".example").count() == 14 and texts(page, ".count [role=status]") == ["369 of 400"]
+    assert page.locator(".example").count() == 14
+    count = len({12, NASTY, *first})
+    assert texts(page, ".count [role=status]") == [f"{count} of {count}"]
+    assert f"{count} of 400 features" in texts(page, "div.bar")[0]
     assert page.locator(".label").is_disabled() and page.get_by_label("save as one HTML file").is_disabled()
     assert "open the browser in a notebook" in page.locator(".prompt input").get_attribute("placeholder")
     page.locator(".item").first.click()
     page.locator(".example, .body .big").first.wait_for()
-    page.locator(".search input").fill("399")
-    page.locator(".search input").press("Enter")
-    if store.density[399]:
-        page.locator(".body .big", has_text="Not in this file: it holds").wait_for()
     page.locator(".search input").fill(str(NASTY))
     page.locator(".search input").press("Enter")
     drawn(page, NASTY)
     assert page.locator(".example").count() == 14  # starred, so in the file
+
+
+def test_the_exported_file_fills_the_window_and_has_the_keys_from_the_first_on(file_page) -> None:
+    page = file_page(FeatureBrowser(FakeStore(), sort=["latent", False], feature=0))
+    drawn(page, 0)
+    page.keyboard.press("j")
+    drawn(page, 1)
+    page.keyboard.press("j")
+    drawn(page, 2)
+    page.locator("body").click(position={"x": 2, "y": 2})  # beside it
+    page.keyboard.press("k")
+    drawn(page, 1)
+    for height in (500, 900):
+        page.set_viewport_size({"width": 1280, "height": height})
+        until(page, f"Math.abs(document.querySelector('main').firstChild.offsetHeight - {height - 16}) < 2")
+        assert page.evaluate("document.documentElement.scrollHeight - innerHeight") == 0
+
+
+def test_nothing_leads_out_of_the_exported_file(file_page) -> None:
+    store = FakeStore()
+    near = [row["latent"] for row in store.view(12)["neighbours"]]
+    page = file_page(FeatureBrowser(store, feature=12), features=[12, near[0]])
+    drawn(page, 12)
+    links = [int(text) for text in texts(page, ".neighbours tbody button.link")]
+    assert links == [latent for latent in near if latent == near[0]]
+    assert page.locator(".neighbours tbody tr").count() == len(near)
+    assert page.locator(".neighbours [title='not in this file']").count() == len(near) - 1
+    page.locator(".search input").fill("399")
+    page.locator(".search input").press("Enter")
+    page.locator(".line.failed", has_text="Feature 399 is not in this file, which has 2.").wait_for()
+    drawn(page, 12)
 
 
 def test_the_exported_file_follows_the_dark_scheme(file_page) -> None:

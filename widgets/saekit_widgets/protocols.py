@@ -182,6 +182,9 @@ class FeatureSource(Protocol):
         """Measure what of a feature waits for the model, and keep it: its numbers, by the names of their columns.
         Raises ValueError with a sentence to show."""
 
+    def measure_loss_effects(self, model: Any, latents: Sequence[int]) -> int:
+        """The same of several, with progress; how many were new."""
+
     def on_prompt(self, model: Any, text: str) -> PromptView:
         """Which features fire on a text. Raises ValueError with a sentence to show when it cannot be read."""
 

@@ -161,6 +161,8 @@ function render({ model, el }) {
   /** @param {number} latent */
   function select(latent) {
     if (latent === model.get("feature")) return;
+    if (!app.listing.has(latent))
+      return top.say(`Feature ${latent} is not in this file, which has ${app.listing.count}.`);
     views.ahead(latent); // before Python hears of the choice: whoever follows it there may take long
     app.set("feature", latent); // whose change opens it
   }

@@ -27,6 +27,8 @@ import { visible } from "../shared/tokens.js";
  * @property {Record<string, {title: string, text: string, code?: string}>} definitions
  * @property {{prompt?: string, edit?: string, save?: string, token?: string}} off  what cannot be done here, and why
  * @property {boolean} hasModel
+ * @property {(latent: number) => boolean} has  whether it can be opened: of a saved file, what is inside
+ * @property {number} count  of those
  */
 
 /** @param {any} content @param {DataView[]} buffers @returns {Listing} */
@@ -43,6 +45,7 @@ export function decodeListing(content, buffers) {
   if (hints.length !== content.d_sae && content.d_sae)
     throw new Error(`${hints.length} hints for ${content.d_sae} latents`);
   const { store, title, model, site, facts, order, concepts, definitions, version, off, has_model: hasModel } = content;
+  const inside = content.inside ? new Set(content.inside) : null;
   const labels = new Map(content.labels.map((/** @type {any} */ one) => [one.latent, one]));
   return {
     store,
@@ -64,6 +67,8 @@ export function decodeListing(content, buffers) {
     definitions,
     off,
     hasModel,
+    has: (latent) => inside?.has(latent) ?? true,
+    count: inside?.size ?? content.d_sae,
   };
 }
 
