@@ -143,7 +143,7 @@ def harvest(
     starts = range(0, len(rows), ROWS_AT_ONCE)
     read = read_parts(model, rows.split(ROWS_AT_ONCE), hooks, engine, workers, padding=True)
     bar = tqdm(starts, "harvest", leave=False, file=sys.stdout, unit="batch", disable=len(starts) < 50, delay=2)
-    with working_with(threads_for(products_of(model), model.cfg.device)):
+    with working_with(threads_for(products_of(model), str(model.cfg.device))):
         for start, found in zip(bar, read, strict=True):
             part = slice(start, start + ROWS_AT_ONCE)
             for hook, h in found.items():

@@ -79,6 +79,9 @@ class FeatureStore(OpenedStore):
     ) -> FeatureStore:
         """Read a corpus and keep what every latent does on it; the same call on an unfinished store goes on with it.
 
+        Stopped (Ctrl-C, ■), it returns what there is: the features of the tokens read by then, with ``finished`` False.
+        Such a store is for looking at; its labels are kept when the same call goes on.
+
         Over activations of one's own, build(x, dictionary, strings, folder): x is an array [n, d] (a tensor, NumPy's, a
         frame, the path of a .npy file) or a mapping from sites to such; its rows stand in place of tokens, each shown
         as its string or, with None, as its number. There is no text around them, so there are no logits, loss effects
@@ -119,7 +122,8 @@ class FeatureStore(OpenedStore):
 
     @classmethod
     def open(cls, folder: str | Path) -> FeatureStore:
-        """Open a finished store. Raises ValueError for a folder that is none, is half built, or of another version."""
+        """Open a store; one that was stopped half built opens with what there is, ``finished`` False. Raises ValueError
+        for a folder that is none, has nothing to open yet, is being built, or is of another version."""
         return cls(folder)
 
     # -- about all latents -------------------------------------------------------------------------------------------

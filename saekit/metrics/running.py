@@ -53,7 +53,7 @@ def run(
             tqdm(
                 total=tokens, desc="evaluate", unit=" token", unit_scale=True, delay=2, leave=False, file=sys.stdout
             ) as bar,
-            working_with(threads_for(products_of(model, dictionary), model.cfg.device)),
+            working_with(threads_for(products_of(model, dictionary), str(model.cfg.device))),
         ):
             for batch in coded(dictionary, _activations(model, dictionary, reading, metrics)):
                 for metric in metrics:

@@ -59,7 +59,7 @@ class TrainingMonitor(anywidget.AnyWidget):
             self._begin(progress)
         self._remember(progress)
         now = time.monotonic()
-        ends = progress.finished or getattr(progress, "stopped", "")
+        ends = progress.finished or bool(getattr(progress, "stopped", ""))
         if not ends and now - self._drawn < 1 / UPDATES_PER_SECOND:
             return
         self._drawn = now

@@ -75,6 +75,10 @@ def keep_measured(store: OpenedStore, model: TransformerBridge, latents: Sequenc
     store.check_model(model)
     if settings.get("loss_effects") != "opened":
         return 0
+    if not store.finished:
+        raise ValueError(
+            f"loss effects of {store.folder} are measured once it is built: call FeatureStore.build again."
+        )
     if not settings["loss_examples"] or not store.manifest["editable"]:
         writes = ", ".join(store.manifest["dictionary"]["writes"])
         why = f"edits are not offered at {writes}" if settings["loss_examples"] else "it was built with loss_examples=0"
