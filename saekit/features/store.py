@@ -41,6 +41,7 @@ from saekit.features.showing.neuronpedia import write_neuronpedia
 from saekit.features.showing.prompt import features_on
 from saekit.files.choices import checked
 from saekit.files.paths import shown
+from saekit.files.stopping import stopped_with
 
 if TYPE_CHECKING:
     import pandas
@@ -226,6 +227,7 @@ class FeatureStore(OpenedStore):
         """Explanations that suit its examples, from labels and token statistics, the best first."""
         return propose(self.windows(latent), most=most)
 
+    @stopped_with("stopped; no score is kept.")
     def explain(
         self,
         latent: int,

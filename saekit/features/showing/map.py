@@ -14,6 +14,7 @@ import numpy as np
 from saekit.features.asking.listing import listing
 from saekit.features.store import FeatureStore
 from saekit.files.choices import checked
+from saekit.files.stopping import stopped_with
 from saekit.plots.renderer import picture
 from saekit.plots.scatter import RAMP, colours, points
 
@@ -41,6 +42,7 @@ class Browser(Protocol):
         """Call it whenever another feature is chosen; returns a function that ends it."""
 
 
+@stopped_with("stopped; no map was made.")
 def feature_map(
     store: FeatureStore | str | Path,
     browser: Browser | None = None,
