@@ -44,6 +44,7 @@ from saekit.features.showing.neuronpedia import write_neuronpedia
 from saekit.features.showing.prompt import features_on
 from saekit.files.choices import checked
 from saekit.files.paths import shown
+from saekit.files.stopping import stopped_with
 
 if TYPE_CHECKING:
     import pandas
@@ -81,6 +82,9 @@ class FeatureStore(OpenedStore):
         workers: int = 2,
     ) -> FeatureStore:
         """Read a corpus and keep what every latent does on it; the same call on an unfinished store goes on with it.
+
+        Stopped (Ctrl-C, ■), it returns what there is: the features of the tokens read by then, with ``finished`` False.
+        Such a store is for looking at; its labels are kept when the same call goes on.
 
         Over activations of one's own, build(x, dictionary, strings, folder): x is an array [n, d] (a tensor, NumPy's, a
         frame, the path of a .npy file) or a mapping from sites to such; its rows stand in place of tokens, each shown
@@ -122,7 +126,8 @@ class FeatureStore(OpenedStore):
 
     @classmethod
     def open(cls, folder: str | Path) -> FeatureStore:
-        """Open a finished store. Raises ValueError for a folder that is none, is half built, or of another version."""
+        """Open a store; one that was stopped half built opens with what there is, ``finished`` False. Raises ValueError
+        for a folder that is none, has nothing to open yet, is being built, or is of another version."""
         return cls(folder)
 
     # -- about all latents -------------------------------------------------------------------------------------------
@@ -237,6 +242,7 @@ class FeatureStore(OpenedStore):
         """Explanations that suit its examples, from labels and token statistics, the best first."""
         return propose(self.windows(latent), most=most)
 
+    @stopped_with("stopped; no score is kept.")
     def explain(
         self,
         latent: int,

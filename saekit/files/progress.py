@@ -72,5 +72,5 @@ class Bar(tqdm):
 
     def full(self) -> None:
         """All there was is done."""
-        if self.total is not None and self.n:
-            self.total = self.n
+        if self.n and (self.total or 0) > 0:
+            self.total: float = self.n

@@ -16,6 +16,7 @@ from saekit.dictionaries.provenance import check_named, installed_versions
 from saekit.dictionaries.wanted import dictionary_of
 from saekit.files.arguments import whole
 from saekit.files.roles import ACTIVATIONS, CORPUS, DICTIONARY, MODEL, RUN, check_roles, role_of
+from saekit.files.stopping import stopped_with
 from saekit.metrics.concepts import ConceptMatch, Concepts
 from saekit.metrics.metric import Metric, Number
 from saekit.metrics.reading import Reading
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 
+@stopped_with("stopped; what was measured by then is not kept.")
 def evaluate(
     model: TransformerBridge | Any,
     dictionary: Dictionary | Any,

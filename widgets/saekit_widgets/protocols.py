@@ -9,7 +9,8 @@ import numpy as np
 
 
 class TrainingProgress(Protocol):
-    """Where a training run stands, handed to its callback."""
+    """Where a training run stands, handed to its callback. It may have `seconds_left`, a number or None, and `stopped`,
+    the sentence of the last call of a run that was stopped, else ""."""
 
     @property
     def tokens(self) -> int:
@@ -29,7 +30,7 @@ class TrainingProgress(Protocol):
 
     @property
     def finished(self) -> bool:
-        """True in the last call of a run, at its end or when it was stopped."""
+        """True in the last call of a run at its end."""
 
 
 Number = float | None

@@ -16,6 +16,7 @@ from saekit.features.asking.listing import listing
 from saekit.features.showing.map_worth import Worth, worth
 from saekit.features.store import FeatureStore
 from saekit.files.choices import checked
+from saekit.files.stopping import stopped_with
 from saekit.plots.renderer import SCALE, picture
 from saekit.plots.scatter import RAMP, colours, points
 
@@ -43,6 +44,7 @@ class Browser(Protocol):
         """Call it whenever another feature is chosen; returns a function that ends it."""
 
 
+@stopped_with("stopped; no map was made.")
 def feature_map(
     store: FeatureStore | str | Path,
     browser: Browser | None = None,
