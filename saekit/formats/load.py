@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from os import PathLike
 from pathlib import Path
 
 import torch
 
 from saekit.dictionaries import Dictionary
+from saekit.dictionaries.embedded import shipped
 from saekit.files.arguments import brief
 from saekit.files.choices import checked, offered
 from saekit.files.paths import resolved
@@ -16,15 +16,6 @@ from saekit.formats.registry import REGISTRY
 from saekit.models import as_device, as_dtype
 
 SHOWN = 5  # names in a folder that an error lists
-
-
-def shipped() -> dict[str, Path]:
-    """Dictionaries that come with saekit: ``model/site`` and their folders."""
-    root = Path(str(files("saekit") / "dictionaries" / "shipped"))
-    return {
-        str(config.parent.relative_to(root).as_posix()): config.parent
-        for config in sorted(root.glob("*/*/config.json"))
-    }
 
 
 def load_dictionary(

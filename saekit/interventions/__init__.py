@@ -7,3 +7,7 @@ from saekit.interventions.editing import edited
 from saekit.interventions.splicing import spliced
 
 __all__ = ["Edit", "edited", "spliced"]
+
+
+def __dir__() -> list[str]:
+    return [*__all__]
