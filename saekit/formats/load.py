@@ -24,6 +24,9 @@ def load_dictionary(
     """Load a shipped dictionary (``"micro/blocks.2.hook_resid_post"``), one in a folder or file of a known format, or
     the one of a run's folder.
 
+    source: its name or path; ``sk.dictionaries.available()`` lists those that ship. device: default the CPU.
+    dtype:  of its weights, such as "bfloat16"; default float32.
+    Returns a Dictionary, frozen. For example ``sae = sk.load_dictionary("micro/blocks.2.hook_resid_post")``.
     Raises FileNotFoundError for what is not there, naming the closest shipped one; ValueError for a format that is not
     known (naming those that are), a run of several dictionaries (naming their folders), and damaged files.
     """
@@ -43,8 +46,9 @@ def load_dictionary(
 
 
 def export(dictionary: Dictionary, folder: str | Path, format: str = "saekit") -> Path:
-    """Write a dictionary into a folder in one of the registered formats, and return where it is.
+    """Write a dictionary into a folder in one of the registered formats.
 
+    Returns the path of what was written. For example ``sk.export(sae, "out", format="saekit")``.
     Raises ValueError for a format that is not known or only read, naming the closest that is written, and for a
     dictionary that the format cannot hold; NotWritten where the disk refuses."""
     writers = {name: known.write for name, known in REGISTRY.items() if known.write is not None}

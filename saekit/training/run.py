@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a callback is told after each measured step."""
+    """What a callback is told after each measured step.
+
+    tokens: trained on so far, of total_tokens. seconds: spent. metrics: the latest numbers by name. finished: True in a
+    run's last call."""
 
     tokens: int
     total_tokens: int
