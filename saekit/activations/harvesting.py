@@ -39,6 +39,7 @@ class Activations(Mapping[str, Tensor]):
     rows:       the tokens, their mask and where they came from (``acts.tokens`` and ``acts.mask`` for short).
     provenance: model, model_hash, processing, corpus and its fingerprint, counted tokens, what was excluded, and
                 ``read``, what was read in rows, tokens and BOS.
+    sites: the tensors by hook name. provenance: model, corpus, tokens and what was read.
     """
 
     role: ClassVar[str] = ACTIVATIONS
@@ -115,6 +116,7 @@ def harvest(
 ) -> Activations | ModuleActivations:
     """Run the model over texts or tokens and keep its activations at ``hooks``, stopping after the last layer needed.
 
+    hooks:   a site or several, as ``sk.models.sites_of(model)`` lists them.
     source:  a corpus, a list of strings, or token ids (a tensor [row, position], lists, a mapping or data set with
              input_ids and attention_mask), which are taken as they are, nothing added.
     tokens:  stop once this many tokens are counted (needed for an endless corpus).
@@ -124,6 +126,8 @@ def harvest(
     bos:     whether rows begin with BOS; None: as ``saekit.models.bos`` says of the model.
     engine:  "local", or "ray": on `workers` processes of a Ray cluster, each of which loads the model by its name (the
              activations are the same).
+    Returns Activations: ``acts[hook]`` [row, position, d], ``acts.flat(hook)`` [counted token, d], ``acts.mask``. For
+    example ``sk.activations.harvest(model, ["Anna went home"], "blocks.2.hook_resid_post")``.
     Any other ``torch.nn.Module`` is read too, on a tensor of inputs [n, …], at the names of its submodules: see
     ``harvest_module``, which takes batch_size= and channels=.
     Raises ValueError for an unknown hook (naming the closest), an empty source, an endless one without ``tokens``, and

@@ -21,7 +21,9 @@ INPUTS_AT_ONCE = 256
 @dataclass(frozen=True, eq=False)
 class ModuleActivations(Mapping[str, Tensor]):
     """Outputs by module name, on the CPU: ``acts[name]`` is [n, …] as the module gives it; ``acts.flat(name)`` is
-    [n · …, d], one row a place, with dimension ``channels`` of the output as d."""
+    [n · …, d], one row a place, with dimension ``channels`` of the output as d.
+
+    outputs: the tensors by module name."""
 
     outputs: dict[str, Tensor]
     channels: int = -1
@@ -64,6 +66,7 @@ def harvest_module(
     channels: where d is in the outputs: the last dimension, or 1 for images, [n, channels, height, width].
     A submodule called several times in a forward pass is kept as it was the first time. In evaluation mode (put back
     afterwards), without gradients, stopping after the last submodule needed.
+    batch_size: inputs at a time.
     Raises ValueError for an unknown name (naming the closest), no inputs, one that is not called or gives no tensor
     with a row an input, and for NaN or infinite outputs (naming the batch).
     """

@@ -52,7 +52,9 @@ PER_TOKEN = ("document", "position", "token")  # int32, beside the activations
 
 
 class ActivationStore:
-    """An opened store: ``manifest``, and its shards one after the other. ``sk.train(store, site, …)`` trains on it."""
+    """An opened store: ``manifest``, and its shards one after the other. ``sk.train(store, site, …)`` trains on it.
+
+    folder: where it lies."""
 
     role: ClassVar[str] = ACTIVATIONS
 
@@ -95,6 +97,7 @@ class ActivationStore:
     def shard(self, number: int, names: Sequence[str] | None = None) -> dict[str, Tensor]:
         """One shard's tensors by site and by "document", "position", "token", mapped from the disk.
 
+        number: from 0. names: those alone.
         Raises ValueError naming the shard when it is missing or cut."""
         path = self.folder / self.shards[number]["file"]
         try:
@@ -153,6 +156,7 @@ class ActivationStore:
         tokens: counted tokens, at least so many; a finite corpus that holds fewer is read once.
         exclude, context: as in ``harvest``.
         engine: "local", or "ray": each shard is read on `workers` processes of a Ray cluster (see harvest).
+        source: a corpus, a list of strings, or token ids. sites: one or several. shard_tokens: tokens a file.
         Raises ValueError for a folder that holds another store (naming the fields: the text, the model as it is now and
         every setting are held against it), NaN or infinite activations, and values that the dtype cannot hold."""
         check_roles(

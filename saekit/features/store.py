@@ -91,6 +91,8 @@ class FeatureStore(OpenedStore):
         as its string or, with None, as its number. There is no text around them, so there are no logits, loss effects
         and concepts.
 
+        model, dictionary: a dictionary of this model, or the run that trained it. source: a corpus, a list of strings,
+                       or token ids. folder: of the store.
         tokens:        counted tokens to read; None reads a finite corpus once.
         top, random:   how many examples of these kinds a latent gets; per_band of each of five intervals and quantiles.
         loss_effects:  "opened": they are measured when a feature is opened with the model at hand, and kept; "all":
@@ -100,7 +102,10 @@ class FeatureStore(OpenedStore):
                        examples show; its numbers are of all.
         exclude:       special tokens that are not counted, by their text; "special": all that the tokenizer has.
         context:       tokens in a row at most, BOS included; default what the model can.
+        seed:          of everything drawn at random.
         engine:        "local", or "ray": the model is read on `workers` processes of a Ray cluster; the same store.
+        Returns the store, opened. For example
+        `store = sk.FeatureStore.build(model, sae, corpus, "stores/first", tokens=200_000)`.
         Raises ValueError for a folder that holds another store (naming the fields: the text, the dictionary, the model
         as it is now and every setting are held against it), a dictionary of another model, an endless corpus without
         `tokens`, NaN or infinite activations.
@@ -126,8 +131,11 @@ class FeatureStore(OpenedStore):
 
     @classmethod
     def open(cls, folder: str | Path) -> FeatureStore:
-        """Open a store; one that was stopped half built opens with what there is, ``finished`` False. Raises ValueError
-        for a folder that is none, has nothing to open yet, is being built, or is of another version."""
+        """Open a store, without model or corpus; one that was stopped half built opens with what there is, ``finished``
+        False. Returns it: `store = sk.FeatureStore.open("stores/first")`.
+
+        folder: that it was built in.
+        Raises ValueError for a folder that is none, has nothing to open yet, is being built, or is of another version."""
         return cls(folder)
 
     # -- about all latents -------------------------------------------------------------------------------------------
@@ -165,7 +173,9 @@ class FeatureStore(OpenedStore):
         return Card(view, shown(self.folder), facts(self.manifest), label, called)
 
     def examples(self, latent: int, kind: Kind = "top") -> Examples:
-        """Examples: "top", "interval", "quantile", "random" or "near"; each states its definition."""
+        """Examples: "top", "interval", "quantile", "random" or "near"; each states its definition.
+
+        latent: its number. kind: which of them, in the words of `.definition`."""
         checked("kind", kind, schema.KINDS)
         row = self.row(latent)
         found = examples(self, row["latent"], (kind,))
@@ -174,7 +184,9 @@ class FeatureStore(OpenedStore):
         return Examples(row["latent"], kind, shown, bands, strongest, KINDS[kind])
 
     def histogram(self, latent: int) -> Histogram:
-        """Non-zero activations in 40 equal bins: low, high, count."""
+        """Non-zero activations in 40 equal bins: low, high, count.
+
+        latent: its number."""
         row = self.row(latent)
         counts = row["histogram"] or []
         edges = bin_edges(row["min_activation"], row["max_activation"], counts)
@@ -183,7 +195,9 @@ class FeatureStore(OpenedStore):
         return Histogram(row["latent"], rows, self._definition("histogram"))
 
     def logits(self, latent: int) -> Answer:
-        """The tokens it promotes and suppresses most at its maximum: side, token, id, effect."""
+        """The tokens it promotes and suppresses most at its maximum: side, token, id, effect.
+
+        latent: its number."""
         row = self.row(latent)
         rows = [
             {"side": side, "token": self.text_of(token), "id": token, "effect": effect}
@@ -203,12 +217,16 @@ class FeatureStore(OpenedStore):
 
     def concepts(self, latent: int) -> Answer:
         """The labelled concepts that it finds best: concept, f1, precision, recall, threshold, share. They are chosen
-        and ordered on one half of the documents; the numbers are of the other."""
+        and ordered on one half of the documents; the numbers are of the other.
+
+        latent: its number."""
         return Answer(self.number(latent), concepts(self.row(latent)), self._definition("f1"))
 
     def loss_effect(self, latent: int, model: TransformerBridge | None = None) -> Answer:
         """Nats that a firing saves, the mean over firings drawn at random; and how many these were. With the model it
-        is measured where it was not yet."""
+        is measured where it was not yet.
+
+        latent: its number."""
         if model is not None:
             self.measure_loss_effects(model, [latent])
         row = self.row(latent)
@@ -230,16 +248,22 @@ class FeatureStore(OpenedStore):
     # -- explanations ------------------------------------------------------------------------------------------------
 
     def windows(self, latent: int) -> Windows:
-        """The windows of its examples, with the labelled concepts of each token: explanations are written from them."""
+        """The windows of its examples, with the labelled concepts of each token: explanations are written from them.
+
+        latent: its number."""
         return held_out.seen(self, self.number(latent))
 
     def held_out(self, latent: int, n: int = 50, seed: int = 0) -> tuple[Windows, Windows]:
         """n windows in which it fires and n in which it does not, of documents that no example of it shows; fewer where
-        there are not so many."""
+        there are not so many.
+
+        latent: its number. seed: of the draw."""
         return held_out.held_out(self, self.number(latent), n, seed)
 
     def propose(self, latent: int, most: int = 8) -> Proposals:
-        """Explanations that suit its examples, from labels and token statistics, the best first."""
+        """Explanations that suit its examples, from labels and token statistics, the best first.
+
+        latent: its number. most: so many at most."""
         return propose(self.windows(latent), most=most)
 
     @stopped_with("stopped; no score is kept.")
@@ -257,6 +281,7 @@ class FeatureStore(OpenedStore):
 
         explanation: a predicate, its text such as "concept(entity.person) & ~tokens(' I')", or free text with a `judge`
         that reads it (ChatJudge, LocalJudge). Without a judge, raises ValueError for a concept that the corpus has not.
+        latent: its number. author: stored beside it. n: windows of a kind. seed: of their draw.
         """
         if judge is None:
             try:
@@ -314,7 +339,9 @@ class FeatureStore(OpenedStore):
     def set_label(
         self, latent: int, label: str | None = None, *, star: bool | None = None, note: str | None = None
     ) -> dict[str, Any]:
-        """Name a latent, star it, write a note: what is given changes, the rest stays. Returns what is now stored."""
+        """Name a latent, star it, write a note: what is given changes, the rest stays. Returns what is now stored.
+
+        latent: its number. label: "" takes it away."""
         return self.labels.set(latent, label=label, star=star, note=note)
 
     def labels_since(self, version: int) -> tuple[int, dict[int, dict[str, Any]]]:
@@ -322,19 +349,24 @@ class FeatureStore(OpenedStore):
         return self.labels.since(version)
 
     def export_labels(self, path: str | Path) -> Path:
-        """Labels, stars, notes and explanations as one JSON file."""
+        """Labels, stars, notes and explanations as one JSON file.
+
+        path: of the file. Returns it."""
         return export_labels(self.labels, path)
 
     def import_labels(self, path: str | Path, replace: bool = False) -> Imported:
         """Take in what export_labels wrote; what is here already stays, and the file fills what is empty. `replace`
         makes everything as the file says. Returns how many were added, and how many stayed as they were here.
 
+        path: of the file.
         Raises ValueError for a file that is none, of another dictionary or with latents that are not there; nothing is
         changed then."""
         return import_labels(self.labels, path, replace)
 
     def export_neuronpedia(self, folder: str | Path, latents: Sequence[int] | None = None) -> Path:
-        """Write a Neuronpedia feature JSON for each latent (default: those that fire), the same numbers as here."""
+        """Write a Neuronpedia feature JSON for each latent (default: those that fire), the same numbers as here.
+
+        folder: made where it is not there; returned. latents: their numbers."""
         return write_neuronpedia(self, folder, latents)
 
     # -- for a browser (saekit_widgets.protocols.FeatureSource) ------------------------------------------------------
@@ -344,7 +376,9 @@ class FeatureStore(OpenedStore):
         return listing(self)
 
     def matching(self, filter: Mapping[str, Any], sort: Sequence[Any] | None = None) -> list[int]:
-        """The numbers of the latents that a browser's list shows, in its order."""
+        """The numbers of the latents that a browser's list shows, in its order.
+
+        filter, sort: as a FeatureBrowser's."""
         return numbers.matching(self, filter, sort)
 
     def firing_on(self, search: str) -> list[int]:
@@ -361,7 +395,9 @@ class FeatureStore(OpenedStore):
         return {"loss_effect": self.loss_effect(latent, model).rows[0]["loss_effect"]}
 
     def on_prompt(self, model: TransformerBridge, text: str) -> PromptView:
-        """Which latents fire on a prompt; strengths are relative to the store's maxima."""
+        """Which latents fire on a prompt; strengths are relative to the store's maxima.
+
+        model: the store's. text: the prompt."""
         self.check_model(model)
         exclude = self.manifest["settings"].get("exclude", ())
         return features_on(model, self.dictionary, text, exclude=exclude).view(self.strongest)

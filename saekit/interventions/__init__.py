@@ -8,3 +8,7 @@ from saekit.interventions.editing import edited
 from saekit.interventions.splicing import spliced
 
 __all__ = ["BeforeAndAfter", "Edit", "before_and_after", "edited", "spliced"]
+
+
+def __dir__() -> list[str]:
+    return [*__all__]

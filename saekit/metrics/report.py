@@ -32,6 +32,7 @@ class Report:
     recovered: the model's predictions with the reconstruction in place; None where it cannot be edited at the site.
     concepts:  None where the corpus has no labels.
     tokens:    counted tokens. excluded: how many were left out, by reason. header: what reproduces the numbers.
+    sparse: L0 and the density of each latent.
     """
 
     results: Sequence[Number | Result]

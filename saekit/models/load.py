@@ -33,8 +33,11 @@ def load_model(
     (SHA-256 of the stored weights, see ``saekit.models.hashing``) and ``processing`` (``"none"``), which stand in every
     dictionary made from it.
 
+    name: as above; the three are tried in this order.
     device: default cuda, then mps, then cpu. dtype: such as "bfloat16" or torch.bfloat16; default float32 on a
     CPU, else the checkpoint's own.
+    Returns a TransformerLens bridge, which prints as what it is; ``sk.models.sites_of(model)`` lists its sites. For
+    example ``model = sk.load_model("micro")``, ``sk.load_model("gpt2", dtype="bfloat16")``.
     Raises FileNotFoundError for a name that is neither embedded, nor a folder, nor to be had from the Hub, ValueError
     for a folder that is not a Hugging Face model or holds damaged weights, and for a model that is no causal language
     model or that TransformerLens does not run as Hugging Face does (see ``saekit.models.trial``).

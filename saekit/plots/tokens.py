@@ -84,7 +84,9 @@ def _signs(token: str, spaces: bool) -> list[tuple[str, str | None]]:
 
 @dataclass(frozen=True, repr=False)
 class TokensView:
-    """One text, its tokens coloured by value; made by `tokens_view`, drawn by a notebook. `.html` is what it draws."""
+    """One text, its tokens coloured by value; made by `tokens_view`, drawn by a notebook. `.html` is what it draws.
+
+    tokens, values, maximum, peak, labels: as `tokens_view` takes them."""
 
     tokens: tuple[str, ...]
     values: tuple[float, ...]
@@ -118,7 +120,9 @@ class TokensView:
 
 @dataclass(frozen=True, repr=False)
 class Concordance:
-    """Examples one below the other, peak tokens in one column; made by `concordance`, drawn by a notebook."""
+    """Examples one below the other, peak tokens in one column; made by `concordance`, drawn by a notebook.
+
+    rows, maximum, numbers: as `concordance` takes them."""
 
     rows: tuple[tuple[tuple[str, ...], tuple[float, ...], int], ...]
     maximum: float

@@ -94,6 +94,7 @@ class ChatJudge(LanguageModelJudge):
     Nothing is sent before the first judgement. What fails for the moment (no connection, status 429 or 5xx) is tried
     once more. Raises ValueError for an address that is none or an answer that cannot be read, ConnectionError with
     address and status where the server does not answer.
+    pause: seconds before another try.
     """
 
     def __init__(
@@ -117,7 +118,9 @@ class ChatJudge(LanguageModelJudge):
         self._api_key = api_key
 
     def ask(self, messages: list[Message]) -> str:
-        """The model's answer. Raises ConnectionError with address and cause where there is none."""
+        """The model's answer. Raises ConnectionError with address and cause where there is none.
+
+        messages: the conversation, each with role and content."""
         body = json.dumps({"model": self.model, "messages": messages, "temperature": 0}).encode()
         request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"}, method="POST")
         if self._api_key:  # not carried along when the server sends us elsewhere

@@ -63,6 +63,8 @@ class ExplanationScore:
 
     explanation and judge as text; `detected` and `fuzzed` with all numbers; `documents` that were used to score, so
     that nobody scores on what was read; `note` says what to mind, "" where there is nothing.
+
+    `seed` of the draws; `definition` of the two scores.
     """
 
     explanation: str

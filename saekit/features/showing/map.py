@@ -62,7 +62,8 @@ def feature_map(
              and makes up the distances between; it needs the package umap-learn. "auto": UMAP where that is installed.
     colour:  "density" (in powers), "max", or "concept": the family (entity, code …) of the labelled concept that the
              latent finds best, where it finds it with an F1 of .3 or more.
-    seed:    of UMAP; PCA draws nothing at random.
+    seed:    of UMAP; PCA draws nothing at random. height: of the drawing, in pixels.
+    Returns a FeatureMap, which draws itself. For example ``sk.feature_map(store, browser, colour="concept")``.
     Raises ModuleNotFoundError naming what is not installed, ValueError for anything else that cannot be.
     """
     store = _opened(store)
@@ -107,6 +108,7 @@ class FeatureMap(Displayed):
     it was made. worth: how far what lies near is alike, beside chance (saekit.features.showing.map_worth).
     chart(): the picture that a saved notebook keeps. The live view is saved with a notebook only where JupyterLab's
     setting "Save Widget State Automatically" is on (it is off by default), and then takes 2 MB.
+    jscatter, store, method, colour, dead, height: as `feature_map` gives them.
     """
 
     def __init__(
