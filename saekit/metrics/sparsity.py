@@ -32,11 +32,15 @@ class Sparse:
         return float((self.density == 0).double().mean())
 
     @property
+    def _silent(self) -> str:
+        return f"{int((self.density == 0).sum()):,} of {len(self.density):,}"
+
+    @property
     def numbers(self) -> list[Number]:
         """L0 and dead."""
         return [
             Number("L0", self.l0, "mean number of latents with z ≠ 0 a counted token", digits=2),
-            Number("dead", self.dead, "share of latents with z ≠ 0 on none of the counted tokens"),
+            Number("dead", self.dead, f"share of latents with z ≠ 0 on none of the counted tokens: {self._silent}"),
         ]
 
 

@@ -27,6 +27,7 @@ class Progress:
     seconds: float
     metrics: Mapping[str, float]
     finished: bool
+    latents: int  # of the dictionary, of which ``dead`` counts some
 
 
 @dataclass

@@ -230,7 +230,8 @@ class Session:
 
     def progress(self, measured: dict[str, float], finished: bool) -> Progress:
         """What a callback is told."""
-        return Progress(self.step * self.batch_size, self.steps * self.batch_size, self.seconds, measured, finished)
+        tokens, total = self.step * self.batch_size, self.steps * self.batch_size
+        return Progress(tokens, total, self.seconds, measured, finished, self.learners[0].dictionary.d_sae)
 
     def folded(self) -> list[Dictionary]:
         """The dictionaries for activations as the model gives them."""

@@ -45,7 +45,7 @@ test("a listing is decoded, and what does not fit is named", () => {
   assert.deepEqual([...made.concept], [0, 1, -1, -1, 0, 1]);
   assert.deepEqual(nameOf(made, 1), { text: "A Dragon egg", own: true });
   assert.deepEqual(nameOf(made, 2), { text: "Борис 🐻", own: false });
-  assert.deepEqual(nameOf(made, 3), { text: "never fires", own: false });
+  assert.deepEqual(nameOf(made, 3), { text: "never fired in this store", own: false });
   assert.deepEqual(nameOf(made, 4), { text: "sharing⟨202E⟩", own: true });
   assert.throws(() => listing({ d_sae: 7 }), /density has 6 entries for 7 latents/);
 });

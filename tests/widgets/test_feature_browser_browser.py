@@ -143,7 +143,13 @@ def test_signed_codes_have_a_sign_a_colour_and_dots(opened) -> None:
 
 def test_a_dead_feature_says_so_and_leads_on(opened) -> None:
     page = opened(feature=DEAD)
-    assert texts(page, ".big > b") == ["This feature never fired"] and "dead" in texts(page, ".header .numbers")[0]
+    assert (
+        texts(page, ".big > b") == ["This feature never fired in this store"]
+        and "dead" in texts(page, ".header .numbers")[0]
+    )
+    silent = int((page.store.density == 0).sum())
+    said = f"dead {silent} of 400 ({silent / 4:.1f} %)"  # a count and a share, here as everywhere
+    assert page.get_by_title(said).count() == 3 and said in page.locator(".bar .wide").inner_text()
     assert "Where it came closest:" in texts(page, ".big p")  # one near miss
     assert page.locator(".example").count() == 1 and page.locator(".example .silent").count() == 1
     assert page.locator(".bars").count() == 0 and page.locator(".logits tr").count() == 12

@@ -28,7 +28,7 @@ class TrainingMonitor(anywidget.AnyWidget):
 
     There is no Stop button, since a busy kernel does not read what the browser sends: use the notebook's own (■), which
     interrupts the training cleanly. All traits are for reading: `tokens`, `total_tokens`, `seconds`,
-    `tokens_per_second`, `metrics`, `finished`, and `error`, which says what went wrong in the browser.
+    `tokens_per_second`, `metrics`, `latents`, `finished`, and `error`, which says what went wrong in the browser.
     """
 
     _esm = pathlib.Path(__file__).parent / "static" / "training_monitor.js"
@@ -38,6 +38,7 @@ class TrainingMonitor(anywidget.AnyWidget):
     seconds = traitlets.Float(0.0).tag(sync=True)
     tokens_per_second = traitlets.Float(0.0).tag(sync=True)
     metrics = traitlets.Dict().tag(sync=True)
+    latents = traitlets.Int(0).tag(sync=True)  # of which `dead` counts some, where progress has it
     finished = traitlets.Bool(False).tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
 
@@ -96,6 +97,7 @@ class TrainingMonitor(anywidget.AnyWidget):
             self.tokens_per_second = tokens / seconds if seconds > 0 else 0.0
             # What was not measured this time keeps its last value.
             self.metrics = {**(self.metrics if self._rows else {}), **_measured(progress)}
+            self.latents = int(getattr(progress, "latents", 0))
             self.finished = bool(progress.finished)
         self.send({"kind": "history"}, buffers=[self._history()])
 
@@ -120,6 +122,7 @@ class TrainingMonitor(anywidget.AnyWidget):
             seconds=self.seconds,
             tokens_per_second=self.tokens_per_second,
             metrics=dict(self.metrics),
+            latents=self.latents,
             finished=self.finished,
         )
 

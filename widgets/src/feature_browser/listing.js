@@ -1,6 +1,7 @@
 // What the list knows of every latent, decoded from the one message that brings it; and the views of single features.
 
 import { bytes, float32, int16 } from "../shared/buffers.js";
+import { partOf } from "../shared/numbers.js";
 import { visible } from "../shared/tokens.js";
 
 /**
@@ -63,6 +64,12 @@ export function decodeListing(content, buffers) {
 /** @param {Listing} listing @param {number} latent */
 export const isDead = (listing, latent) => listing.dead[latent] === 1;
 
+/** How many never fired. @param {Listing} listing */
+export const deadOf = ({ dead, size }) => {
+  const count = dead.reduce((sum, one) => sum + one, 0);
+  return `dead ${partOf(count, size)}`;
+};
+
 /**
  * What a latent is called, and whether a person said so; its strongest tokens stand in for a label.
  * @param {Listing} listing @param {number} latent @returns {{text: string, own: boolean}}
@@ -70,7 +77,7 @@ export const isDead = (listing, latent) => listing.dead[latent] === 1;
 export function nameOf(listing, latent) {
   const label = listing.labels.get(latent)?.label;
   if (label) return { text: visible(label), own: true };
-  if (isDead(listing, latent)) return { text: "never fires", own: false };
+  if (isDead(listing, latent)) return { text: "never fired in this store", own: false };
   return { text: visible(listing.hints[latent] ?? ""), own: false };
 }
 

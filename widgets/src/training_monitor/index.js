@@ -6,7 +6,7 @@
 
 import { columns, float64 } from "../shared/buffers.js";
 import { element, plain } from "../shared/dom.js";
-import { compact, duration, number } from "../shared/numbers.js";
+import { compact, duration, number, partOf } from "../shared/numbers.js";
 import theme from "../shared/theme.css";
 import { widget } from "../shared/widget.js";
 import { curve } from "./curve.js";
@@ -56,6 +56,7 @@ function render({ model, el }) {
   function drawState() {
     const [tokens, total, finished] = [model.get("tokens"), model.get("total_tokens"), model.get("finished")];
     const [rate, seconds, metrics] = [model.get("tokens_per_second"), model.get("seconds"), model.get("metrics")];
+    const latents = model.get("latents");
     const share = total > 0 ? Math.min(tokens / total, 1) : 0;
     const early = finished && share < 1;
     title.textContent = early ? "Stopped" : finished ? "Trained" : "Training";
@@ -74,7 +75,7 @@ function render({ model, el }) {
           plain(
             "div",
             plain("dt", NAMES[/** @type {keyof typeof NAMES} */ (name)] ?? name.replaceAll("_", " ")),
-            plain("dd", number(value)),
+            plain("dd", name === "dead" && latents > 0 ? partOf(value, latents) : number(value)),
           ),
         ),
     );
@@ -95,7 +96,7 @@ function render({ model, el }) {
 
   const ask = () => model.send({ kind: "history", id: (asked = Math.floor(Math.random() * 2 ** 48)) });
 
-  const traits = ["tokens", "total_tokens", "seconds", "tokens_per_second", "metrics", "finished"];
+  const traits = ["tokens", "total_tokens", "seconds", "tokens_per_second", "metrics", "latents", "finished"];
   guarded(drawState)();
   ask();
   return begin(
