@@ -564,6 +564,13 @@ def test_definitions_open_in_place_and_close_by_the_same_key(opened) -> None:
     assert box["y"] >= frame["y"] and box["y"] + box["height"] <= frame["y"] + frame["height"]
     ask.click()
     assert page.locator(".popover").is_hidden()
+    ask.click()
+    page.store.set_label(12, label="another")
+    page.locator(".browser").dispatch_event("pointerenter")
+    page.locator("#f12 .name", has_text="another").wait_for()  # with which the panels are drawn anew
+    assert page.locator(".popover").is_visible()
+    ask.click()
+    assert page.locator(".popover").is_hidden()
     page.get_by_role("button", name="copy the Python call").click()
     assert "sk.FeatureBrowser(store, model=model, feature=12)" in texts(page, ".popover")[0]
 
@@ -1104,6 +1111,14 @@ def test_the_exported_file_opens_offline(file_page) -> None:
     page.locator(".search input").press("Enter")
     drawn(page, NASTY)
     assert page.locator(".example").count() == 14  # starred, so in the file
+
+
+def test_a_note_keeps_its_lines_in_the_exported_file(file_page) -> None:
+    store = FakeStore()
+    store.set_label(12, note="first\nsecond\n\nlast")
+    page = file_page(FeatureBrowser(store, feature=12))
+    drawn(page, 12)
+    assert page.locator(".note").input_value() == "first\nsecond\n\nlast"
 
 
 def test_the_exported_file_follows_the_dark_scheme(file_page) -> None:
