@@ -20,6 +20,7 @@ from saekit.activations.read import spoken_read, what_was_read
 from saekit.activations.source import Readable, read_source
 from saekit.activations.tokens import TokenRows, tokenize
 from saekit.engines import check_engine
+from saekit.engines.threads import products_of, threads_for, working_with
 from saekit.files.arguments import whole
 from saekit.files.choices import unknown
 from saekit.files.roles import ACTIVATIONS, CORPUS, MODEL, SITE, check_roles, role_of
@@ -142,13 +143,14 @@ def harvest(
     starts = range(0, len(rows), ROWS_AT_ONCE)
     read = read_parts(model, rows.split(ROWS_AT_ONCE), hooks, engine, workers, padding=True)
     bar = tqdm(starts, "harvest", leave=False, file=sys.stdout, unit="batch", disable=len(starts) < 50, delay=2)
-    for start, found in zip(bar, read, strict=True):
-        part = slice(start, start + ROWS_AT_ONCE)
-        for hook, h in found.items():
-            check_finite(h, hook, start // ROWS_AT_ONCE)
-            if hook not in kept:
-                kept[hook] = h.new_zeros(len(rows), *h.shape[1:], device="cpu")
-            kept[hook][part] = h.cpu()
+    with working_with(threads_for(products_of(model), model.cfg.device)):
+        for start, found in zip(bar, read, strict=True):
+            part = slice(start, start + ROWS_AT_ONCE)
+            for hook, h in found.items():
+                check_finite(h, hook, start // ROWS_AT_ONCE)
+                if hook not in kept:
+                    kept[hook] = h.new_zeros(len(rows), *h.shape[1:], device="cpu")
+                kept[hook][part] = h.cpu()
     provenance |= {"sites": hooks}
     return Activations(kept, rows, provenance)
 

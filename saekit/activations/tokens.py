@@ -48,6 +48,12 @@ class TokenRows:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def __repr__(self) -> str:
+        rows, positions = self.tokens.shape
+        left_out = ", ".join(f"{count:,} {reason}" for reason, count in self.excluded.items() if count)
+        said = f"; left out: {left_out}" if left_out else ""
+        return f"TokenRows({rows:,} rows of {positions:,} positions, {int(self.mask.sum()):,} counted tokens{said})"
+
     @property
     def kept(self) -> Bool[Tensor, "row position"]:
         """Everything but padding: counted tokens, BOS, and special tokens that are not counted."""

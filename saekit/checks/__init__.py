@@ -9,6 +9,8 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
+from saekit.checks.answering import answering
+
 __all__: list[str] = []
 
 for _file in iter_modules(__path__):
@@ -16,7 +18,7 @@ for _file in iter_modules(__path__):
         if _name.startswith("check_") and _check.__module__ == f"{__name__}.{_file.name}":
             if _name in __all__:
                 raise ImportError(f"{_name} stands in two files of saekit.checks: give one of them another name.")
-            globals()[_name] = _check
+            globals()[_name] = answering(_check)
             __all__.append(_name)
 
 

@@ -17,19 +17,20 @@ from saekit.activations.source import Readable
 from saekit.dictionaries import Dictionary
 from saekit.features import schema
 from saekit.features.asking import held_out, numbers
-from saekit.features.asking.answers import Answer, Examples
+from saekit.features.asking.answers import Answer, Examples, Histogram
 from saekit.features.asking.definitions import KINDS, definitions
 from saekit.features.asking.hints import names
 from saekit.features.asking.listing import facts, listing
+from saekit.features.asking.on_token import firing_on, on_token
 from saekit.features.asking.opened import OpenedStore
 from saekit.features.asking.view import bin_edges, concepts, examples, feature_view, neighbours
-from saekit.features.asking.windows import Window
+from saekit.features.asking.windows import Windows
 from saekit.features.explanations import (
     Explanation,
     ExplanationScore,
     Judge,
     Predicate,
-    Proposal,
+    Proposals,
     parse,
     propose,
     score,
@@ -124,13 +125,25 @@ class FeatureStore(OpenedStore):
 
     # -- about all latents -------------------------------------------------------------------------------------------
 
-    def latents(self, filter: Mapping[str, Any] | None = None, sort: Sequence[Any] | None = None) -> pandas.DataFrame:
-        """A row a latent, by number: the table latents and every column (saekit.features.columns), with its label, star
-        and note where it has them; tokens as text.
+    def latents(
+        self, filter: Mapping[str, Any] | None = None, sort: Sequence[Any] | None = None, *, all: bool = False
+    ) -> pandas.DataFrame:
+        """A row a latent, by number: latent, label ("" where it has none), star, density, firings, max_activation,
+        detection, concept (the best matches), f1, loss_effect, top_tokens and top_logits, and columns of one's own.
 
         filter, sort: as a FeatureBrowser's: those alone that its list shows, in its order; {} leaves out those that
-        never fire. Raises ValueError for what they cannot be, naming the nearest."""
-        return numbers.frame(self, filter, sort)
+        never fire. all: the whole table latents (saekit.features.schema), every column and the note.
+        For example `store.latents({"f1": [0.8, None]}, ["density", True])`.
+        Raises ValueError for what filter and sort cannot be, naming the nearest."""
+        return numbers.frame(self, filter, sort, all)
+
+    def on_token(self, token: str) -> pandas.DataFrame:
+        """The latents that fire on a token, given as its text to the letter, such as " Lily": the most frequent first.
+
+        A row a latent: latent, name, firings on it, max_activation on it, share_of_token (of its counted occurrences),
+        share_of_latent (of all firings of the latent). Of latents of which the store keeps a sample of the firings they
+        are estimated from it. Raises ValueError for a token that was never counted, naming the nearest that was."""
+        return on_token(self, token)
 
     # -- about one latent --------------------------------------------------------------------------------------------
 
@@ -153,14 +166,14 @@ class FeatureStore(OpenedStore):
         shown, bands = [example for example, _, _ in found], [band for _, _, band in found]
         return Examples(row["latent"], kind, shown, bands, strongest, KINDS[kind])
 
-    def histogram(self, latent: int) -> Answer:
+    def histogram(self, latent: int) -> Histogram:
         """Non-zero activations in 40 equal bins: low, high, count."""
         row = self.row(latent)
         counts = row["histogram"] or []
         edges = bin_edges(row["min_activation"], row["max_activation"], counts)
         bins = zip(edges[:-1], edges[1:], counts, strict=True)
         rows = [{"low": low, "high": high, "count": count} for low, high, count in bins]
-        return Answer(row["latent"], rows, self._definition("histogram"))
+        return Histogram(row["latent"], rows, self._definition("histogram"))
 
     def logits(self, latent: int) -> Answer:
         """The tokens it promotes and suppresses most at its maximum: side, token, id, effect."""
@@ -209,16 +222,16 @@ class FeatureStore(OpenedStore):
 
     # -- explanations ------------------------------------------------------------------------------------------------
 
-    def windows(self, latent: int) -> list[Window]:
+    def windows(self, latent: int) -> Windows:
         """The windows of its examples, with the labelled concepts of each token: explanations are written from them."""
         return held_out.seen(self, self.number(latent))
 
-    def held_out(self, latent: int, n: int = 50, seed: int = 0) -> tuple[list[Window], list[Window]]:
+    def held_out(self, latent: int, n: int = 50, seed: int = 0) -> tuple[Windows, Windows]:
         """n windows in which it fires and n in which it does not, of documents that no example of it shows; fewer where
         there are not so many."""
         return held_out.held_out(self, self.number(latent), n, seed)
 
-    def propose(self, latent: int, most: int = 8) -> list[Proposal]:
+    def propose(self, latent: int, most: int = 8) -> Proposals:
         """Explanations that suit its examples, from labels and token statistics, the best first."""
         return propose(self.windows(latent), most=most)
 
@@ -290,6 +303,11 @@ class FeatureStore(OpenedStore):
     def matching(self, filter: Mapping[str, Any], sort: Sequence[Any] | None = None) -> list[int]:
         """The numbers of the latents that a browser's list shows, in its order."""
         return numbers.matching(self, filter, sort)
+
+    def firing_on(self, search: str) -> list[int]:
+        """The latents that clearly fire on the token that a search names, with or without a space before it: on a tenth
+        of its occurrences or more, or with a tenth of their firings. None where it is no token."""
+        return firing_on(self, search)
 
     def view(self, latent: int) -> FeatureView:
         """Everything that a browser shows of one latent. Raises NoSuchLatent where there is none."""

@@ -35,7 +35,7 @@ def evaluate(
     model: TransformerBridge | Any,
     dictionary: Dictionary | Any,
     corpus: Readable = None,
-    tokens: int | None = None,
+    tokens: int | str | None = "auto",
     *,
     metrics: Iterable[Metric | type[Metric]] = (),
     ablation: str = "zero",
@@ -50,6 +50,8 @@ def evaluate(
     .npy file, a mapping by site, what ``harvest`` gave) and no corpus, gives the numbers that need no model.
 
     dictionary: or the run that trained it.
+    corpus:    whatever ``load_corpus`` takes, or token ids.
+    tokens:    counted ones that are read, from the beginning; "auto": 40,000, or all where there are fewer; None: all.
     metrics:   further ones, as objects or classes, measured in the same pass; an object is left as it is.
     ablation:  "zero" or "mean", what CE and KL recovered are measured against.
     ce_tokens: CE and KL come from the first so many predictions (on these rows the model runs three times); None: from
@@ -140,7 +142,7 @@ def _header(dictionary: Dictionary, reading: Reading) -> dict[str, Any]:
     header |= {"dictionary": dictionary.method, "site": _sites(dictionary)}
     if made_on := dictionary.provenance.made_on:  # a view for another model than its own
         header["made on"] = f"{made_on['model']} ({str(made_on['model_hash'])[:12]})"
-    header["tokens"] = f"{reading.counted:,} counted"
+    header["tokens"] = reading.spoken
     header["rows"] = spoken_rows(reading.read)
     header["left out"] = ", ".join(f"{count:,} {reason}" for reason, count in reading.excluded.items())
     return header | installed_versions()

@@ -24,7 +24,7 @@ DEFINITION = "d_i · W_U, the decoder row through the unembedding alone; no norm
 SCALED = "; times {scale:.4g}, the model's scale of its logits"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LogitLens:
     """A row a latent and rank: latent, side ("promoted" or "suppressed"), rank from 0, token, logit."""
 
@@ -36,6 +36,11 @@ class LogitLens:
         import pandas
 
         return pandas.DataFrame(self.rows, columns=["latent", "side", "rank", "token", "logit"])
+
+    def __repr__(self) -> str:
+        from saekit.plots import text_table
+
+        return text_table(self.rows, more=".frame()")
 
     def _repr_html_(self) -> str:
         from saekit.plots import html_table

@@ -18,12 +18,14 @@ from saekit.models import Passed
 
 @dataclass(frozen=True)
 class Number:
-    """A number and how it is defined. digits: decimal places that are shown."""
+    """A number and how it is defined. digits: decimal places that are shown. beside: what it is read beside, in a few
+    words, such as "1 is all"; a report that is printed says it in place of the definition."""
 
     name: str
     value: float
     definition: str
     digits: int = 4
+    beside: str = ""
 
 
 @runtime_checkable

@@ -62,10 +62,13 @@ class Recovered:
     @property
     def numbers(self) -> list[Number]:
         """CE recovered and KL recovered."""
+        ce_beside = f"1 is all; nats: clean {self.ce_clean:.2f}, spliced {self.ce_spliced:.2f}"
+        ce_beside += f", {self.ablation} ablation {self.ce_ablated:.2f}"
+        kl_beside = f"1 is all; nats: spliced {self.kl_spliced:.2f}, {self.ablation} ablation {self.kl_ablated:.2f}"
         kl = "1 − KL(clean ‖ spliced) / KL(clean ‖ ablated), there"
         return [
-            Number("CE recovered", self.ce_recovered, self.definition),
-            Number("KL recovered", self.kl_recovered, kl),
+            Number("CE recovered", self.ce_recovered, self.definition, beside=ce_beside),
+            Number("KL recovered", self.kl_recovered, kl, beside=kl_beside),
         ]
 
 

@@ -16,6 +16,7 @@ from saekit.activations.source import Readable
 from saekit.dictionaries import Dictionary, check_model, check_one_site
 from saekit.dictionaries.coded import TOKENS_AT_ONCE, coded
 from saekit.dictionaries.provenance import check_named
+from saekit.engines.threads import products_of, threads_for, working_with
 from saekit.metrics.metric import Metric, Number, Result, RowMetric
 from saekit.metrics.reading import Reading, rounded
 from saekit.models import Passed, check_site, forward, joined
@@ -29,7 +30,7 @@ def run(
     model: TransformerBridge,
     dictionary: Dictionary,
     source: Readable,
-    tokens: int | None,
+    tokens: int | str | None,
     metrics: Sequence[Metric],
     **how: Any,
 ) -> tuple[Reading, list[Number | Result | None]]:
@@ -48,9 +49,18 @@ def run(
     try:
         for metric in metrics:
             metric.begin(model, dictionary, reading.concepts)
-        with tqdm(
-            total=tokens, desc="evaluate", unit=" token", unit_scale=True, delay=2, leave=False, file=sys.stdout
-        ) as bar:
+        with (
+            tqdm(
+                total=reading.tokens,
+                desc="evaluate",
+                unit=" token",
+                unit_scale=True,
+                delay=2,
+                leave=False,
+                file=sys.stdout,
+            ) as bar,
+            working_with(threads_for(products_of(model, dictionary), model.cfg.device)),
+        ):
             for batch in coded(dictionary, _activations(model, dictionary, reading, metrics)):
                 for metric in metrics:
                     metric.update(batch)

@@ -34,7 +34,7 @@ class Shrinkage(Metric):
 
     def result(self) -> Number:
         """1 where reconstructions have the right size."""
-        return Number("shrinkage", self.value, DEFINITION)
+        return Number("shrinkage", self.value, DEFINITION, beside="1: of the right size; below: too small")
 
     @property
     def value(self) -> float:

@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sparse:
     """How sparse codes are: l0, density [d_sae] and the share of dead latents."""
 
     l0: float
     density: Float[Tensor, " d_sae"]
+
+    def __repr__(self) -> str:
+        dead, n = int((self.density == 0).sum()), len(self.density)
+        return f"Sparse(l0={self.l0:.4g}, dead {dead:,} of {n:,} ({100 * self.dead:.1f} %), density: a tensor [{n}])"
 
     @property
     def dead(self) -> float:
@@ -32,15 +36,13 @@ class Sparse:
         return float((self.density == 0).double().mean())
 
     @property
-    def _silent(self) -> str:
-        return f"{int((self.density == 0).sum()):,} of {len(self.density):,}"
-
-    @property
     def numbers(self) -> list[Number]:
         """L0 and dead."""
+        n = len(self.density)
+        silent = f"share: {int((self.density == 0).sum()):,} of {n:,} latents never fire here"
         return [
-            Number("L0", self.l0, "mean number of latents with z ≠ 0 a counted token", digits=2),
-            Number("dead", self.dead, f"share of latents with z ≠ 0 on none of the counted tokens: {self._silent}"),
+            Number("L0", self.l0, "mean number of latents with z ≠ 0 a counted token", 2, f"of {n:,} latents a token"),
+            Number("dead", self.dead, "share of latents with z ≠ 0 on none of the counted tokens", beside=silent),
         ]
 
 

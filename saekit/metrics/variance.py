@@ -89,7 +89,7 @@ class ExplainedVariance(Metric):
 
     def result(self) -> Number | Explained:
         """1 where nothing is lost; with the number of the rest where a few tokens hold most of the variance."""
-        whole = Number("explained variance", self.value, DEFINITION)
+        whole = Number("explained variance", self.value, DEFINITION, beside="share of the spread kept; 1 is all")
         if (few := self._few()) is None:
             return whole
         place, rest = few

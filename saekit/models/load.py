@@ -52,6 +52,8 @@ def load_model(
     from transformer_lens.model_bridge import TransformerBridge
     from transformers.utils import logging
 
+    from saekit.models.loaded import LoadedModel
+
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # it writes to stderr, red in a notebook, for a load of seconds
     try:
@@ -61,9 +63,11 @@ def load_model(
     finally:
         if bars:
             logging.enable_progress_bar()
+    object.__setattr__(model, "__class__", LoadedModel)  # for its text alone
     model.eval()
     model.requires_grad_(False)
     model.model_name = name
+    model.origin = _origin(name)
     model.model_hash = model_hash
     model.processing = "none"
     check_trial(model)
@@ -105,6 +109,13 @@ def _find_folder(name: str) -> Path:
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise FileNotFoundError(f"there is no folder {name}.")
     return _download(name)
+
+
+def _origin(name: str) -> str:
+    """Where a model of that name comes from, in words."""
+    if name in EMBEDDED:
+        return "ships with saekit"
+    return "a local folder" if Path(name).expanduser().is_dir() else "from the Hugging Face Hub"
 
 
 def _download(name: str) -> Path:

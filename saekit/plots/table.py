@@ -35,10 +35,10 @@ def html_table(rows: Sequence[Mapping[str, object]], *, caption: str = "", heade
         return f"<{tag} class='n'>{escape(text)}</{tag}>" if number else f"<{tag}>{escape(text)}</{tag}>"
 
     first = {column: next((row[column] for row in rows if row.get(column) is not None), None) for column in columns}
-    head = "".join(cell("th", str(column), _is_number(first[column])) for column in columns)
+    head = "".join(cell("th", str(column), is_number(first[column])) for column in columns)
     body = "".join(
         "<tr>"
-        + "".join(cell("td", _text(row.get(column)), _is_number(row.get(column))) for column in columns)
+        + "".join(cell("td", spoken(row.get(column)), is_number(row.get(column))) for column in columns)
         + "</tr>"
         for row in rows
     )
@@ -51,15 +51,16 @@ def html_table(rows: Sequence[Mapping[str, object]], *, caption: str = "", heade
     )
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """A real number; True and False are none."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def _text(value: object) -> str:
+def spoken(value: object) -> str:
     """A value as a person reads it: thousands separated, four significant digits, a true minus sign."""
     if value is None:
         return "–"
-    if not _is_number(value):
+    if not is_number(value):
         return str(value)
     number = float(value)  # type: ignore[arg-type]
     whole = number.is_integer() or abs(number) >= 1000

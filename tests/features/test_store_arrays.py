@@ -42,7 +42,7 @@ def make(x, sae, tmp_path, one_thread):
 def test_its_numbers_are_those_of_the_codes(make, x, sae) -> None:
     store, z = make(), sae.encode_dense(x).detach().double().numpy()
     assert store.tokens == N and repr(store).endswith(f"store: {LATENTS} latents; {N} rows>")
-    frame = store.latents()
+    frame = store.latents(all=True)
     assert np.allclose(frame.density, (z != 0).mean(0)) and np.allclose(frame.max_activation, z.max(0))
     for latent in range(LATENTS):
         fired = z[:, latent][z[:, latent] != 0]
@@ -89,7 +89,7 @@ def test_strings_stand_in_place_of_tokens_and_equal_ones_are_one_text(make, x, s
     assert len({example["pieces"][0] for example in shown}) == len(shown)  # copies are counted, not shown
     fired = z[:, latent].nonzero()[:, 0].tolist()
     assert shown[0]["copies"] == sum(WORDS[row] == WORDS[strongest] for row in fired) - 1
-    assert WORDS[strongest].replace(" ", "␣") in store.listing()["hints"][latent]
+    assert WORDS[strongest] in store.listing()["hints"][latent]
     assert store.explain(latent, "words('red')").detection >= 0
     series = pandas.Series(WORDS)[::-1]  # a frame's column, its index of any order
     assert make(strings=series, folder="other").examples(latent, "top")[0]["pieces"] == [WORDS[::-1][strongest]]

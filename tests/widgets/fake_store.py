@@ -97,20 +97,29 @@ class FakeStore:
         return found | {"detection": detection}
 
     @property
+    def usual(self) -> np.ndarray:
+        """The strongest first."""
+        place = np.empty(self.size, np.int32)
+        place[np.argsort(-self.strongest, kind="stable")] = np.arange(self.size)
+        return place
+
+    @property
     def hints(self) -> list[str]:
         hints = [" ".join("␣" + PIECES[(i * k) % 6].strip() for k in (1, 2, 3)) for i in range(self.size)]
         hints[1] = "␣dragon ␣egg\0\u202e ␣<i>"
         return hints
 
-    def matching(self, filter: Mapping[str, Any], sort: Sequence[Any]) -> list[int]:
-        return passing(self.columns, self.density == 0, self.concept, CONCEPTS, self.hints, self.labels, filter, sort)
+    def matching(self, filter: Mapping[str, Any], sort: Sequence[Any] | None) -> list[int]:
+        kept = (self.columns, self.usual, self.density == 0, self.concept, CONCEPTS, self.hints, self.labels)
+        return passing(*kept, filter, sort, self.firing_on(filter.get("search", "")))
 
-    def latents(self, filter: Mapping[str, Any], sort: Sequence[Any]) -> pandas.DataFrame:
+    def latents(self, filter: Mapping[str, Any], sort: Sequence[Any] | None, *, all: bool = False) -> pandas.DataFrame:
         order = self.matching(filter, sort)
         return pandas.DataFrame({"latent": order, **{name: values[order] for name, values in self.columns.items()}})
 
     def listing(self) -> Listing:
         return {
+            "store": f"fake {self.title}",
             "title": self.title,
             "model": "micro",
             "site": "blocks.2.hook_resid_post",
@@ -118,6 +127,8 @@ class FakeStore:
             "d_sae": self.size,
             "about": [column_of(*words) for words in ABOUT],
             "columns": self.columns,
+            "usual": self.usual,
+            "order": {"by": "max", "words": "by max"},
             "dead": self.density == 0,
             "concept": self.concept,
             "concepts": CONCEPTS,
@@ -127,6 +138,9 @@ class FakeStore:
                 name: dict(zip(("title", "text", "code"), text, strict=True)) for name, text in PANELS.items()
             },
         }
+
+    def firing_on(self, search: str) -> list[int]:
+        return [12, 20] if search.strip() == "Zig" else []
 
     def example(self, latent: int, value: float, at: int, *, silent: bool = False) -> Example:
         random = np.random.default_rng(1000 * latent + at)

@@ -20,12 +20,13 @@ const view = (array) => new DataView(array.buffer);
 /** Six latents; 3 is dead, 2 has no F1. */
 function listing(more = {}) {
   const content = {
-    title: "t", model: "m", site: "s", facts: "f", d_sae: 6, columns: ABOUT, concepts: ["name", "bracket"], definitions: {}, off: {}, version: 3,
+    title: "t", model: "m", site: "s", facts: "f", d_sae: 6, columns: ABOUT, order: { by: "f1", words: "by F1" }, concepts: ["name", "bracket"], definitions: {}, off: {}, version: 3,
     labels: [{ latent: 1, label: "A Dragon egg", star: true }, { latent: 3, label: "", star: true }, { latent: 4, label: "sharing\u202e" }], ...more,
   };
   const columns = [[0.1, 0.001, 0.01, 0, 0.01, 0.02], [5, 3, 5, 0, 9, 1], [0.9, 0.5, NaN, 0, 0.2, 0.6]].map((values) => view(Float32Array.from(values)));
   const hints = new TextEncoder().encode(["␣big ␣tall", "␣x", "Борис 🐻", "", "␣y", "␣14"].join("\0"));
-  return decodeListing(content, [...columns, view(Int16Array.of(0, 1, -1, -1, 0, 1)), view(Uint8Array.of(0, 0, 0, 1, 0, 0)), view(hints)]);
+  const usual = view(Float32Array.of(1, 2, 4, 5, 3, 0));
+  return decodeListing(content, [...columns, usual, view(Int16Array.of(0, 1, -1, -1, 0, 1)), view(Uint8Array.of(0, 0, 0, 1, 0, 0)), view(hints)]);
 }
 const list = (filter, sort = ["latent", false], from = listing()) => [...matching(from, filter, sort)];
 
@@ -71,6 +72,7 @@ test("sorting: both ways, ties by number, what was not measured last", () => {
 
 test("filters, alone and together", () => {
   assert.deepEqual(list({}), [0, 1, 2, 4, 5]); // the dead one only where something asks for it
+  assert.deepEqual(list({}, null), [5, 0, 1, 4, 2]); // the usual order
   assert.deepEqual(list({ dead: true }), [3]);
   assert.deepEqual(list({ starred: true }), [1, 3]);
   assert.deepEqual(list({ search: "3" }), [3]);
@@ -187,7 +189,7 @@ test("numbers, times and Python as written here", () => {
 
 test("the call that opens a view names only what differs", () => {
   const call = (state, hasModel) => callOf({ model: { get: (name) => state[name] }, listing: { hasModel, about: ABOUT }, latent: 7 });
-  assert.equal(call({ filter: {}, sort: ["max", true], tab: "top" }, false), "sk.FeatureBrowser(store, feature=7)");
+  assert.equal(call({ filter: {}, sort: null, tab: "top" }, false), "sk.FeatureBrowser(store, feature=7)");
   assert.equal(call({ filter: { max: [1, null] }, sort: ["f1", false], tab: "near" }, true), 'sk.FeatureBrowser(store, model=model, feature=7, filter={"max": [1, None]}, sort=["f1", False], tab="near")');
 });
 

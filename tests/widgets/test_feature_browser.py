@@ -55,7 +55,7 @@ def test_the_fake_store_satisfies_the_protocol(store) -> None:
 
 def test_it_opens_on_the_strongest_feature_with_the_stars_of_the_store(store, made) -> None:
     assert made.feature == int(np.argmax(store.strongest)) and made.starred == [NASTY]
-    assert (made.filter, made.sort, made.tab, made.error) == ({}, ["max", True], "top", "")
+    assert (made.filter, made.sort, made.tab, made.error) == ({}, None, "top", "")
     opened = FeatureBrowser(store, feature=7, filter={"max": [1, None]}, sort=["f1", False], tab="near")
     assert (opened.feature, opened.filter, opened.sort, opened.tab) == (7, {"max": [1, None]}, ["f1", False], "near")
 
@@ -123,9 +123,10 @@ def test_listing_is_binary_and_complete(store, made) -> None:
     assert [one["name"] for one in reply["columns"]] == [*store.columns] and reply["d_sae"] == 400
     assert reply["columns"] == store.listing()["about"]
     assert np.array_equal(np.frombuffer(buffers[1], "<f4"), store.strongest)
-    assert np.array_equal(np.frombuffer(buffers[5], "<i2"), store.concept)
-    assert np.array_equal(np.frombuffer(buffers[6], "u1"), store.density == 0)
-    hints = buffers[7].decode().split("\0")
+    assert np.array_equal(np.frombuffer(buffers[5], "<f4"), store.usual)
+    assert np.array_equal(np.frombuffer(buffers[6], "<i2"), store.concept)
+    assert np.array_equal(np.frombuffer(buffers[7], "u1"), store.density == 0)
+    hints = buffers[8].decode().split("\0")
     assert len(hints) == 400 and hints[1].startswith("␣dragon ␣egg␀")  # a hint's own U+0000 separates nothing
     assert {"latent": SIGNED, "label": LONG, "star": False, "note": ""} in reply["labels"]
     assert reply["off"] == {} and reply["has_model"]
@@ -300,13 +301,36 @@ def test_the_save_button_gets_the_file(made) -> None:
     assert reply["name"] == "first_12.html" and page.startswith(b"<!doctype html>")
 
 
-def test_a_saved_notebook_shows_the_card(store, made) -> None:
+def test_a_saved_notebook_shows_the_card(store, made, published) -> None:
     made.feature = 12
-    data, _ = made._repr_mimebundle_()
-    assert "application/vnd.jupyter.widget-view+json" in data and data["text/html"] == "<div>feature 12</div>"
-    assert data["text/plain"] == "<FeatureBrowser: stores/first, feature 12 of 400>"
+    made._ipython_display_()
+    (view, _), (card, card_id) = published
+    assert set(view) == {"application/vnd.jupyter.widget-view+json", "text/plain"}
+    assert view["text/plain"] == "<FeatureBrowser: stores/first, feature 12 of 400>"
+    assert set(card) == {"text/html"} and "<div>feature 12</div>" in card["text/html"]
+    assert "run this cell again" in card["text/html"] and made._live in card["text/html"] and made._live in card_id
     store.card = lambda latent: 1 / 0
-    assert "application/vnd.jupyter.widget-view+json" in made._repr_mimebundle_()[0]
+    made._ipython_display_()
+    assert set(published[2][0]) == set(view) and "division by zero" in published[3][0]["text/html"]
+
+
+@pytest.fixture
+def published(monkeypatch) -> list[tuple[dict[str, Any], str | None]]:
+    """What is displayed in a notebook: data, and the identifier by which it can be replaced."""
+    out: list[tuple[dict[str, Any], str | None]] = []
+
+    def publish(data: dict[str, Any], metadata: Any = None, *, transient: Any = None, update: bool = False) -> None:
+        assert not update
+        out.append((data, (transient or {}).get("display_id")))
+
+    monkeypatch.setattr("IPython.display.publish_display_data", publish)
+    monkeypatch.setattr("saekit_widgets.base.in_notebook", lambda: True)
+    return out
+
+
+def test_outside_a_notebook_it_is_its_text(made) -> None:
+    with pytest.raises(NotImplementedError):  # which IPython takes for: draw it by its text
+        made._ipython_display_()
 
 
 def test_it_loads_no_torch() -> None:

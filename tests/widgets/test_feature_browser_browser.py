@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -695,7 +696,9 @@ def test_without_a_kernel_edits_are_kept_and_sent_later(opened) -> None:
     page.locator(".label").fill("kept")
     page.locator(".label").press("Enter")
     page.clock.run_for(9000)
-    assert "1 edit is kept here" in texts(page, ".line.lost")[0] and texts(page, ".saved") == ["not saved yet"]
+    assert "1 edit is kept until it answers" in texts(page, ".line.lost")[0] and texts(page, ".saved") == [
+        "not saved yet"
+    ]
     page.locator("#f12").wait_for()
     assert page.locator(".example").count() == 14  # what is loaded stays
     page.evaluate("away = false")
@@ -704,6 +707,94 @@ def test_without_a_kernel_edits_are_kept_and_sent_later(opened) -> None:
     page.clock.run_for(1000)
     until(page, "sent.filter(one => one.kind === 'label').length === 2")
     assert python(page)._store.labels[12]["label"] == "kept"
+
+
+def edit_in_vain(page: Any, text: str) -> None:
+    """A label that no kernel hears of, and the page is reloaded as on the next day."""
+    page.evaluate("away = true")
+    page.locator(".label").fill(text)
+    page.locator(".label").press("Enter")
+    until(page, "sent.some(one => one.kind === 'label')")
+
+
+def test_an_edit_that_was_never_stored_goes_to_the_next_view_of_the_store(opened) -> None:
+    page = opened()
+    edit_in_vain(page, "written too late")
+    page.locator(".header [aria-pressed]").first.click()
+    page.reload()
+    drawn(page, 12)
+    assert page.locator(".label").input_value() == "written too late"
+    until(page, "sent.filter(one => one.kind === 'label').length === 1")
+    label = python(page)._store.labels[12]
+    assert (label["label"], label["star"]) == ("written too late", True)
+    until(page, "localStorage.length === 0")
+    page.reload()
+    drawn(page, 12)
+    assert not page.evaluate("sent.some(one => one.kind === 'label')")  # once
+
+
+def test_an_edit_goes_to_no_other_store_and_over_nothing_newer(opened) -> None:
+    page = opened()
+    edit_in_vain(page, "for this store")
+    page.widget._listing["store"] = "another"
+    page.reload()
+    drawn(page, 12)
+    page.wait_for_timeout(300)
+    assert not page.evaluate("sent.some(one => one.kind === 'label')")
+    assert python(page)._store.labels[12]["label"] == "a name is introduced"
+    page.widget._listing["store"] = "fake stores/first"
+    page.store.labels[12] = {"label": "named since", "star": False, "note": "", "saved": "2999-01-02T15:04:05"}
+    page.store.log.append(12)
+    page.reload()
+    drawn(page, 12)
+    assert 'Feature 12 was changed since: "for this store" was not stored.' in texts(page, ".line.failed")[0]
+    assert page.locator(".label").input_value() == "named since"
+    until(page, "localStorage.length === 0")
+
+
+def test_what_lies_in_the_storage_is_looked_at_first(opened) -> None:
+    page = opened()
+    wrong = [[4000, {"label": "x"}, 1], [13, {"label": 7, "else": "y"}, 1], ["13", {"star": True}, 1], [14, None, 1], 3]
+    for text in (json.dumps([*wrong, [13, {"note": "<b>good</b>"}, 1e13]]), "{not JSON", '{"a": 1}'):
+        page.evaluate("text => localStorage.setItem('saekit.edits.fake stores/first', text)", text)
+        page.reload()
+        drawn(page, 12)
+    assert python(page)._store.labels[13]["note"] == "<b>good</b>"
+
+
+def test_a_kernel_that_ends_is_said_at_once(opened) -> None:
+    page = opened()
+    page.evaluate("""() => {
+        const signal = () => {
+            const heard = new Set();
+            return {connect: (call) => heard.add(call), disconnect: (call) => heard.delete(call),
+                    tell: (status) => heard.forEach((call) => call({}, status)), heard};
+        };
+        window.kernelOf = {statusChanged: signal(), connectionStatusChanged: signal()};
+        first.end();
+        model.widget_manager = {kernel: kernelOf};
+        window.second = view();
+    }""")
+    drawn(page, 12)
+    dot = page.locator(".bar .dot")
+    page.evaluate("kernelOf.statusChanged.tell('busy')")
+    assert dot.get_attribute("aria-label") == "ready"
+    page.evaluate("away = true, kernelOf.connectionStatusChanged.tell('disconnected')")
+    assert dot.get_attribute("aria-label") == "the kernel does not answer"
+    page.evaluate("away = false, kernelOf.connectionStatusChanged.tell('connected')")
+    page.locator(".line.lost").wait_for(state="hidden")
+    page.evaluate("away = true, kernelOf.statusChanged.tell('restarting')")
+    assert dot.get_attribute("aria-label") == "the kernel is gone"
+    assert page.get_by_role("button", name="Try again").count() == 0
+    page.locator(".label").fill("too late")
+    page.locator(".label").press("Enter")
+    assert "run this cell again to go on. 1 edit is kept, and stored by the next" in texts(page, ".line.lost")[0]
+    page.evaluate("away = false, window.third = view()")  # the cell, run again
+    lost = page.locator(".line.lost:visible")
+    lost.filter(has_not_text="1 edit").wait_for()
+    assert python(page)._store.labels[12]["label"] == "too late"
+    page.evaluate("second.end(), third.end()")
+    assert page.evaluate("kernelOf.statusChanged.heard.size + kernelOf.connectionStatusChanged.heard.size") == 0
 
 
 def test_two_views_and_cleanup(opened) -> None:

@@ -8,10 +8,10 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import anywidget
 import numpy as np
 import traitlets
 
+from saekit_widgets.base import Widget
 from saekit_widgets.filtering import checked_filter, checked_sort, no_argument, unknown, whole
 from saekit_widgets.packing import packed_view, plain
 from saekit_widgets.page import Answer, offline_page
@@ -21,6 +21,7 @@ TABS = ("top", "interval", "quantile", "random", "near")
 HEIGHT, LEAST, MOST = 680, 320, 4000  # px: of a new browser, and between which it may be; in height.js too
 EXPORTED = 50  # of the features that pass the filter, in the order of the list
 
+_TOLD = ("store", "title", "model", "site", "facts", "d_sae", "order", "concepts", "definitions")  # as it is
 _STATIC = pathlib.Path(__file__).parent / "static"
 
 
@@ -30,16 +31,18 @@ class _Checked(traitlets.Any):
     allow_none = False
 
 
-class FeatureBrowser(anywidget.AnyWidget):
+class FeatureBrowser(Widget):
     """Browse the features of a store: `sk.FeatureBrowser(store, model=model)`.
 
     With a model, the reader can type a prompt and see which features fire on it. State can be read and set from Python:
     `feature` (the latent shown), `filter`, `sort`, `tab`, `height` (pixels; the edge along the bottom drags it too),
     `starred` (kept in the store). `filter` is a dict with any of
     the store's columns by name (density, max …): [low, high], where None leaves a side open; search, concept: text;
-    starred, dead: True or False. Dead features are listed only where something asks for them. `latents()` is the list
-    that was filtered. `error` says what went wrong in the browser. Raises ValueError for a model that is not the
-    store's, naming both.
+    starred, dead: True or False. Dead features are listed only where something asks for them. `sort` is [column,
+    descending]; None, the usual order, has on top what is worth reading first: those that find a labelled concept best,
+    special tokens last; without labels those of middling density, the strongest first. It opens with the first of its
+    list. `latents()` is the list that was filtered. `error` says what went wrong in the browser. Raises ValueError for
+    a model that is not the store's, naming both.
     """
 
     _esm = _STATIC / "feature_browser.js"
@@ -47,7 +50,7 @@ class FeatureBrowser(anywidget.AnyWidget):
     feature = _Checked(0).tag(sync=True)
     filter = _Checked({}).tag(sync=True)
     starred = _Checked([]).tag(sync=True)
-    sort: Any = _Checked([]).tag(sync=True)
+    sort: Any = _Checked(None).tag(sync=True)
     tab = _Checked("top").tag(sync=True)
     height = _Checked(HEIGHT).tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
@@ -74,12 +77,10 @@ class FeatureBrowser(anywidget.AnyWidget):
         self._listing = store.listing()
         self._labels = {int(latent): entry for latent, entry in self._listing["labels"].items()}
         self._take_labels(0)
-        usual = self._listing["about"][1]["name"]
+        given = {"feature": 0 if feature is None else feature, "filter": {} if filter is None else filter}
+        super().__init__(**given, sort=sort, tab=tab, height=height, starred=self._stars(), error="")
         if feature is None:
-            feature = _largest(self._listing["columns"][usual])
-        given = {"feature": feature, "filter": {} if filter is None else filter, "tab": tab, "height": height}
-        given["sort"] = [usual, True] if sort is None else sort
-        super().__init__(**given, starred=self._stars(), error="")
+            self.feature = next(iter(self._store.matching(self.filter, self.sort)), 0)
         self.on_msg(self._answer)
 
     @staticmethod
@@ -109,7 +110,7 @@ class FeatureBrowser(anywidget.AnyWidget):
         return checked_filter(proposal["value"], ranges, self._listing["concepts"])
 
     @traitlets.validate("sort")
-    def _check_sort(self, proposal: Any) -> list[Any]:
+    def _check_sort(self, proposal: Any) -> list[Any] | None:
         return checked_sort(proposal["value"], list(self._listing["columns"]))
 
     @traitlets.validate("tab")
@@ -151,9 +152,11 @@ class FeatureBrowser(anywidget.AnyWidget):
         self.observe(chosen, names="feature")
         return lambda: self.unobserve(chosen, names="feature")
 
-    def latents(self) -> Any:
-        """The list as it is filtered and sorted: a frame, a row a latent, with all that the store knows of them."""
-        return self._store.latents(self.filter, self.sort)
+    def latents(self, *, all: bool = False) -> Any:
+        """The list as it is filtered and sorted: a frame, a row a latent, its columns those of `store.latents`.
+
+        all: every column that the store has."""
+        return self._store.latents(self.filter, self.sort, all=all)
 
     # -- messages -----------------------------------------------------------------------------------------------------
 
@@ -168,6 +171,7 @@ class FeatureBrowser(anywidget.AnyWidget):
             "listing": self._send_listing,
             "feature": self._send_feature,
             "measure": self._send_measured,
+            "token": self._send_token,
             "prompt": self._send_prompt,
             "label": self._send_label,
             "labels": self._send_labels,
@@ -191,11 +195,11 @@ class FeatureBrowser(anywidget.AnyWidget):
         self._show_stars()
         off = {}
         if offline:
-            off = dict.fromkeys(("edit", "save"), "This is a saved file: it has no kernel.")
+            off = dict.fromkeys(("edit", "save", "token"), "This is a saved file: it has no kernel.")
         if offline or self._model is None:
             way = "open the browser in a notebook" if offline else "pass model=… to FeatureBrowser"
             off["prompt"] = listing.get("no_prompt") or f"A prompt needs the model: {way}."
-        head = {key: listing[key] for key in ("title", "model", "site", "facts", "d_sae", "concepts", "definitions")}
+        head = {key: listing[key] for key in _TOLD}
         reply = {
             **head,
             "columns": listing["about"],
@@ -208,7 +212,8 @@ class FeatureBrowser(anywidget.AnyWidget):
         hints = "\0".join(hint.replace("\0", "␀") for hint in listing["hints"])
         concept = np.ascontiguousarray(listing["concept"], "<i2").tobytes()
         dead = np.ascontiguousarray(listing["dead"], "u1").tobytes()
-        return reply, (*columns, concept, dead, hints.encode("utf-8", "replace"))
+        usual = np.ascontiguousarray(listing["usual"], "<f4").tobytes()  # whole numbers below 2²⁴
+        return reply, (*columns, usual, concept, dead, hints.encode("utf-8", "replace"))
 
     def _send_feature(self, content: Mapping[str, Any]) -> Answer:
         latent = self._latent(content.get("latent"), "feature")
@@ -225,6 +230,11 @@ class FeatureBrowser(anywidget.AnyWidget):
             self._listing["columns"][name][latent] = math.nan if value is None else value
         self.send({"kind": "labels", "labels": [{"latent": latent, **plain(self._labels.get(latent, {})), **measured}]})
         return {"latent": latent}, ()
+
+    def _send_token(self, content: Mapping[str, Any]) -> Answer:
+        """What of a search is no text of the list: the latents that fire on the token that it names."""
+        latents = self._store.firing_on(str(content.get("text", "")))
+        return {}, (np.asarray(latents, "<f4").tobytes(),)
 
     def _send_prompt(self, content: Mapping[str, Any]) -> Answer:
         if self._model is None:
@@ -344,23 +354,11 @@ class FeatureBrowser(anywidget.AnyWidget):
     def _listed(self, latents: Iterable[int]) -> list[dict[str, Any]]:
         return [{"latent": int(latent), **plain(self._labels[latent])} for latent in latents]
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The live view, and beside it the feature as static HTML for whatever shows the notebook without a kernel."""
-        bundle = super()._repr_mimebundle_(**kwargs)
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-        data = {**data, "text/plain": repr(self)}
-        try:
-            data["text/html"] = self._store.card(self.feature)
-        except Exception:  # a feature that cannot be read must not hide the browser that says so
-            data.pop("text/html", None)
-        return data, metadata
+    def _saved(self) -> str:
+        """The feature as static HTML, for whatever shows the notebook without a kernel."""
+        return self._store.card(self.feature)
 
     def __repr__(self) -> str:
         listing = self._listing
         end = "/".join(pathlib.PurePath(listing["title"]).parts[-2:])  # of a long path, as in the page
         return f"<FeatureBrowser: {end}, feature {self.feature} of {listing['d_sae']:,}>"
-
-
-def _largest(values: np.ndarray) -> int:
-    finite = np.where(np.isfinite(values), values, -np.inf)
-    return int(np.argmax(finite)) if len(finite) else 0

@@ -42,8 +42,11 @@ def checked_filter(given: Mapping[str, Any], ranges: Sequence[str], concepts: Se
     return {key: value for key, value in checked.items() if value is not False and value != ""}
 
 
-def checked_sort(given: Any, columns: Sequence[str]) -> list[Any]:
-    """[column or "latent", descending]. Raises ValueError for what it cannot be, naming the nearest."""
+def checked_sort(given: Any, columns: Sequence[str]) -> list[Any] | None:
+    """[column or "latent", descending], or None for the usual order. Raises ValueError for what it cannot be, naming
+    the nearest."""
+    if given is None:
+        return None
     value = list(given) if isinstance(given, Iterable) and not isinstance(given, str | Mapping) else []
     if len(value) != 2 or not isinstance(value[1], bool):
         named = given if isinstance(given, str) else value[0] if value else None

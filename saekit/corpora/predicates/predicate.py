@@ -56,6 +56,10 @@ class Predicate(ABC):
         """Plain values, which `from_json` reads."""
         return self._plain()
 
+    def __repr__(self) -> str:
+        """The text that `parse` reads."""
+        return str(self)
+
     @abstractmethod
     def _plain(self) -> dict[str, Any]: ...
 
@@ -69,7 +73,7 @@ class Predicate(ABC):
         return Not(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Concept(Predicate):
     """The token is labelled with this concept or one below it: "entity" also holds at "entity.person"."""
 
@@ -85,7 +89,7 @@ class Concept(Predicate):
         return {"concept": self.name}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Tokens(Predicate):
     """The token's text is one of these, leading space and case included; with `fold` both are overlooked."""
 
@@ -110,7 +114,7 @@ class Tokens(Predicate):
         return {"words" if self.fold else "tokens": sorted(self.texts)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _Joined(Predicate):
     parts: tuple[Predicate, ...]
 
@@ -151,7 +155,7 @@ class Or(_Joined):
         return {"or": [part.to_json() for part in self.parts]}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Not(Predicate):
     """The counted token does not fit."""
 
@@ -167,7 +171,7 @@ class Not(Predicate):
         return {"not": self.part.to_json()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class After(Predicate):
     """The counted token before this one fits. False at a window's first counted token: what precedes is not seen."""
 
@@ -183,7 +187,7 @@ class After(Predicate):
         return {"after": self.part.to_json()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Before(Predicate):
     """The counted token after this one fits. False at a window's last counted token."""
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from saekit.features import schema
 from saekit.features.asking.effects import Effects
@@ -55,6 +56,8 @@ class Database:
         with self._telling():
             for name, kind in schema.TABLES.items():
                 columns = ", ".join(f'"{column}"' for column in kind.names)
+                if name == "latents" and "peak_words" not in pq.read_schema(self.files[name][0]).names:
+                    columns = columns.replace('"peak_words"', "null::varchar[] as peak_words")  # an older store
                 quoted = ", ".join(_literal(file) for file in self.files[name])
                 self._connection.execute(
                     f"create view {_STORED.get(name, name)} as select {columns} "

@@ -11,12 +11,12 @@ import numpy as np
 
 from saekit.features.asking.around import around, at, firings
 from saekit.features.asking.opened import OpenedStore
-from saekit.features.asking.windows import Window
+from saekit.features.asking.windows import Window, Windows
 
 TRIED = 20  # times as many random places are looked at as windows are wanted
 
 
-def seen(store: OpenedStore, latent: int) -> list[Window]:
+def seen(store: OpenedStore, latent: int) -> Windows:
     """The windows of its examples, each once, in the order of their text."""
     return windows(store, _shown(store, latent), firings(store, latent))
 
@@ -27,7 +27,7 @@ def _shown(store: OpenedStore, latent: int) -> np.ndarray:
     return np.array([row["place"] for row in rows], np.int64)
 
 
-def held_out(store: OpenedStore, latent: int, n: int = 50, seed: int = 0) -> tuple[list[Window], list[Window]]:
+def held_out(store: OpenedStore, latent: int, n: int = 50, seed: int = 0) -> tuple[Windows, Windows]:
     """n windows in which it fires and n in which it does not, of documents that no example shows, none overlapping
     another; fewer where there are not so many.
 
@@ -61,18 +61,18 @@ def _apart(
             yield window
 
 
-def _first(found: Iterator[Window], n: int) -> list[Window]:
-    return [window for window, _ in zip(found, range(n), strict=False)]
+def _first(found: Iterator[Window], n: int) -> Windows:
+    return Windows(window for window, _ in zip(found, range(n), strict=False))
 
 
-def windows(store: OpenedStore, places: np.ndarray, fired: dict[str, np.ndarray]) -> list[Window]:
+def windows(store: OpenedStore, places: np.ndarray, fired: dict[str, np.ndarray]) -> Windows:
     """The tokens around each place, as far as its row goes, with the values of these firings."""
     if not len(places):
-        return []
+        return Windows()
     tokens, centres, stretches = around(store, places)
     values = at(tokens["place"], fired)["value"]
     concepts = store.database.concepts_at(tokens["place"])
-    found = []
+    found = Windows()
     for centre, stretch in zip(centres, stretches, strict=True):
         own, ids = tokens["place"][stretch].tolist(), tokens["token"][stretch].tolist()
         found.append(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
 from saekit_widgets.protocols import Listing
 
 from saekit.features import schema
-from saekit.features.asking.definitions import definitions
+from saekit.features.asking.definitions import definitions, usual_order
 from saekit.features.asking.hints import hints
 from saekit.features.asking.numbers import numbers
 from saekit.features.asking.opened import OpenedStore
@@ -24,6 +25,7 @@ def listing(store: OpenedStore) -> Listing:
     made, sae = store.manifest["provenance"], store.manifest["dictionary"]
     about = [column.words for column in columns_of(store.manifest)]
     said = Listing(
+        store=_identity(store),
         title=str(store.folder),
         model=str(made["model"] or ""),
         site=" → ".join(dict.fromkeys([*sae["reads"], *sae["writes"]])),
@@ -31,6 +33,8 @@ def listing(store: OpenedStore) -> Listing:
         d_sae=store.d_sae,
         about=about,
         columns={one["name"]: np.asarray(found[one["name"]], dtype="<f4") for one in about},
+        usual=np.asarray(found["usual"], dtype="<i4"),
+        order=usual_order(store.manifest),
         dead=np.asarray(found["dead"], dtype=bool),
         concept=np.array([number[name] for name in found["best"]], dtype="<i2"),
         concepts=names,
@@ -41,6 +45,12 @@ def listing(store: OpenedStore) -> Listing:
     if schema.over_arrays(store.manifest):
         said["no_prompt"] = "The store is over an array: there is no model to read a prompt."
     return said
+
+
+def _identity(store: OpenedStore) -> str:
+    """A hash of where the store lies, what it was made from and when: of no other store it is the same."""
+    made = (store.folder / "manifest.json").stat().st_mtime_ns
+    return hashlib.sha256(f"{store.folder}\n{store.labels.dictionary}\n{made}".encode()).hexdigest()
 
 
 def facts(manifest: dict[str, Any]) -> str:

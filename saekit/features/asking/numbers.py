@@ -1,7 +1,7 @@
 """The columns of all latents, or of those that a filter lets pass, in order: one question to DuckDB.
 
 The browser's page filters by itself, with the same rules (widgets/src/feature_browser/filtering.js): numbers are
-float32, what was not measured passes no range and is sorted last, ties go by number.
+float32, what was not measured passes no range and is sorted last, ties go by number; unsorted is the usual order.
 """
 
 from __future__ import annotations
@@ -15,25 +15,31 @@ import pyarrow as pa
 from saekit_widgets.filtering import checked_filter, checked_sort, searchable
 from saekit_widgets.protocols import Fact
 
+from saekit.features import schema
 from saekit.features.asking.hints import hints
+from saekit.features.asking.on_token import firing_on
 from saekit.features.asking.opened import OpenedStore
-from saekit.features.columns import Column, columns_of
+from saekit.features.asking.order import usual
+from saekit.features.columns import COLUMNS, Column, columns_of
 
 if TYPE_CHECKING:
     import pandas
 
+OF_TEXT = ("concept", "f1", "loss_effect", "top_tokens", "top_logits")
+FIRST = ("latent", "label", "star", "density", "firings", "max_activation", "detection", *OF_TEXT)
+"""of a frame's columns those that one looks at first; a store over arrays has none OF_TEXT"""
 Tables = dict[str, pa.Table]
 
 
 def numbers(store: OpenedStore) -> tuple[str, Tables]:
-    """The question for latent, dead, best (concept) and every column, null where it was not measured, a row a latent;
-    and the tables that it needs beside the store's."""
+    """The question for latent, dead, best (concept), usual (its place in the usual order) and every column, null where
+    it was not measured, a row a latent; and the tables that it needs beside the store's."""
     columns = columns_of(store.manifest)
-    made: dict[str, Any] = {"latent": np.arange(store.d_sae, dtype=np.int32)}
+    made: dict[str, Any] = {"latent": np.arange(store.d_sae, dtype=np.int32), "usual": usual(store)}
     made |= {column.name: values_of(store, column) for column in columns if not isinstance(column.values, str)}
     parts = [f"nullif(({_expression(column)})::float, 'nan'::float) as \"{column.name}\"" for column in columns]
     query = (
-        f"select latents.latent, firings = 0 as dead, coalesce(concept[1], '') as best, {', '.join(parts)} "
+        f"select latents.latent, firings = 0 as dead, coalesce(concept[1], '') as best, made.usual, {', '.join(parts)} "
         "from latents join made using (latent)"
     )
     return query, {"made": pa.table(made)}
@@ -75,12 +81,13 @@ def matching(store: OpenedStore, filter: Mapping[str, Any], sort: Sequence[Any] 
     query = "select distinct concept[1] as name from latents where name is not null order by name"
     concepts = [row["name"] for row in store.database.rows(query)]
     filter = checked_filter(filter, [column.name for column in columns if column.filterable], concepts)
-    column, descending = checked_sort(sort or [names[1], True], names)
+    column, descending = checked_sort(sort, names) or ["usual", False]
     query, tables = numbers(store)
     conditions, values = _conditions(filter)
     source = "numbers"
     if "search" in filter or "starred" in filter:
         source, tables["said"] = "numbers join said using (latent)", _said(store)
+        tables["on_it"] = pa.table({"latent": pa.array(firing_on(store, filter.get("search", "")), pa.int32())})
     asked = (
         f"with numbers as ({query}) select latent from {source} where {' and '.join(conditions)} "
         f'order by "{column}"{" desc" if descending else ""} nulls last, latent'
@@ -89,9 +96,13 @@ def matching(store: OpenedStore, filter: Mapping[str, Any], sort: Sequence[Any] 
 
 
 def frame(
-    store: OpenedStore, filter: Mapping[str, Any] | None = None, sort: Sequence[Any] | None = None
+    store: OpenedStore,
+    filter: Mapping[str, Any] | None = None,
+    sort: Sequence[Any] | None = None,
+    all: bool = False,
 ) -> pandas.DataFrame:
-    """A row a latent: the table latents, every column that it lacks, label, star and note; tokens as text."""
+    """A row a latent: FIRST and columns of one's own; with `all` the whole table latents, every column, star and note.
+    Tokens as text; "" where there is no label or note."""
     import pandas
 
     order = None if filter is None and sort is None else matching(store, filter or {}, sort)
@@ -99,14 +110,18 @@ def frame(
     known = store.database.columns("select * from latents limit 0")
     others = [f'numbers."{column.name}"' for column in columns_of(store.manifest) if column.name not in known]
     found = store.database.frame(
-        f"with numbers as ({query}) select latents.*, {', '.join(others)}, labels.label, "
-        "coalesce(labels.star, false) as star, labels.note from latents join numbers using (latent) "
-        "left join labels using (latent) order by latent",
+        f"with numbers as ({query}) select latents.*, {', '.join(others)}, coalesce(labels.label, '') as label, "
+        "coalesce(labels.star, false) as star, coalesce(labels.note, '') as note "
+        "from latents join numbers using (latent) left join labels using (latent) order by latent",
         tables={"labels": store.labels.frame(), **tables},
     )
     if order is not None:
         found = found.iloc[order].reset_index(drop=True)
-    for column in ("peak_tokens", "top_tokens", "bottom_tokens"):
+    if not all:
+        own = [column.name for column in columns_of(store.manifest) if column not in COLUMNS]
+        without = OF_TEXT if schema.over_arrays(store.manifest) else ()
+        found = found[[name for name in (*FIRST, *own) if name not in without]].copy()
+    for column in {"peak_tokens", "top_tokens", "bottom_tokens"} & set(found):
         texts = [[store.text_of(int(i)) for i in ids] if np.iterable(ids) else None for ids in found[column]]
         found[column] = pandas.Series(texts, dtype=object)
     return found
@@ -133,7 +148,7 @@ def _conditions(filter: Mapping[str, Any]) -> tuple[list[str], list[Any]]:
     if filter.get("starred"):
         conditions.append("star")
     if words:
-        conditions.append("contains(text, ?)")
+        conditions.append("(contains(text, ?) or latent in (select latent from on_it))")
         values.append(words)
     if "concept" in filter:
         conditions.append("best = ?")
@@ -149,10 +164,13 @@ def _conditions(filter: Mapping[str, Any]) -> tuple[list[str], list[Any]]:
 
 
 def _said(store: OpenedStore) -> pa.Table:
-    """text: what search looks at, of every latent; star."""
-    labels = store.labels.all()
-    nothing: dict[str, Any] = {}
-    rows = [(i, hint, labels.get(i, nothing)) for i, hint in enumerate(hints(store))]
-    texts = ["\0".join([searchable(hint), searchable(own.get("label", "")), str(i)]) for i, hint, own in rows]
-    stars = [bool(own.get("star")) for *_, own in rows]
+    """text: what search looks at, of every latent: hint, concept, label, note, best explanation, number; star."""
+    labels, explained = store.labels.all(), store.labels.best_explanations()
+    found = store.database.rows("select coalesce(concept[1], '') as concept from latents order by latent")
+    texts, stars = [], []
+    for latent, (hint, row) in enumerate(zip(hints(store), found, strict=True)):
+        own, (explanation, _) = labels.get(latent, {}), explained.get(latent, ("", None))
+        said = [hint, row["concept"], own.get("label", ""), own.get("note", ""), explanation]
+        texts.append("\0".join([*map(searchable, said), str(latent)]))
+        stars.append(bool(own.get("star")))
     return pa.table({"latent": np.arange(store.d_sae, dtype=np.int32), "text": texts, "star": stars})

@@ -133,6 +133,17 @@ class OpenedStore:
         return self.bytes_of(token).decode("utf-8", "replace")
 
     @cached_property
+    def _ids(self) -> dict[bytes, list[int]]:
+        found: dict[bytes, list[int]] = {}
+        for token, own in enumerate(self._vocabulary):
+            found.setdefault(own, []).append(token)
+        return found
+
+    def tokens_of(self, text: str) -> list[int]:
+        """The ids of the tokens that are this text, to the letter; none where it is no token."""
+        return self._ids.get(text.encode("utf-8", "replace"), [])
+
+    @cached_property
     def strongest(self) -> np.ndarray:
         """The largest |z| of each latent."""
         columns = self.database.columns("select max_activation, min_activation from latents order by latent")

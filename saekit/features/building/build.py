@@ -27,6 +27,7 @@ from saekit.dictionaries import Dictionary, check_model, check_one_site, stored
 from saekit.dictionaries.provenance import check_named, installed_versions
 from saekit.dictionaries.wanted import dictionary_of
 from saekit.engines import check_engine
+from saekit.engines.threads import products_of, threads_for, working_with
 from saekit.features import schema
 from saekit.features.building.array_reading import ArrayReader, is_arrays
 from saekit.features.building.chunks import Readings, first_rows, write_chunk
@@ -34,7 +35,7 @@ from saekit.features.building.concepts import Concepts
 from saekit.features.building.neighbours import Neighbours
 from saekit.features.building.output_path import OutputPath, writes_residual
 from saekit.features.building.part import Workbench
-from saekit.features.building.reading import Progress, Reader
+from saekit.features.building.reading import ENCODED_AT_ONCE, Progress, Reader
 from saekit.features.building.settings import Settings, as_arguments
 from saekit.features.building.tables import write_table, write_text
 from saekit.features.pieces import vocabulary
@@ -101,6 +102,10 @@ class Build:
             provenance = describe_model(model)
             provenance |= {"corpus": corpus.provenance if isinstance(corpus, Corpus) else None}
             given = {"text": corpus.fingerprint, "model": fingerprint_model(model)}
+        products = products_of(model, dictionary)
+        if self.model is None:
+            products = ENCODED_AT_ONCE * sum(dictionary.read_widths.values()) * dictionary.d_sae
+        self.threads = threads_for(products, dictionary.latent_max.device)
         state = stored(dictionary)
         self.described: dict[str, Any] = {
             "format": schema.FORMAT,
@@ -133,7 +138,8 @@ class Build:
     def _go_on(self, manifest: dict[str, Any]) -> None:
         began = time.monotonic()
         try:
-            self._read(manifest)
+            with working_with(self.threads):
+                self._read(manifest)
             self._finish(manifest)
             self._tell(manifest, time.monotonic() - began)
         except KeyboardInterrupt:
@@ -173,6 +179,7 @@ class Build:
         self.dictionary.save(self.folder / "dictionary")
         begun = {"progress": asdict(Progress()), "chunks": [], "read": False, "parts": [], "finished": False}
         manifest = as_read(self.described) | {"versions": installed_versions(), "windows": schema.WINDOW} | begun
+        manifest["threads"] = self.threads  # for whoever reads it: nothing hangs on them
         self._write(manifest)
         return manifest
 
@@ -246,6 +253,7 @@ class Build:
             concepts=Concepts(readings, len(self.reader.concepts)) if self.reader.concepts else None,
             concept_names=list(self.reader.concepts),
             output=output,
+            vocabulary=self._words()[0],
         )
         return bench, None if output is None else output.definition
 

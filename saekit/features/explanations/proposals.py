@@ -11,6 +11,8 @@ the numbers rank proposals, and `score` on other windows says how good one is.
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +22,11 @@ import numpy as np
 
 from saekit.corpora.predicates.predicate import After, And, Before, Concept, Not, Or, Predicate, Tokens, folded
 from saekit.features.asking.windows import Window
+from saekit.plots import html_table
+from saekit.plots.plain import WIDTH
 
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+DEFINITION = "Predicates that fit its examples, the best first; F1 is of the windows they were written from."
 MINIMUM_GAIN = 0.01  # of F1 that a further token or part must bring: below, a longer text says no more
 MINIMUM_HITS = 2  # firings on a token text: a text seen once is remembered, not explained
 MOST_TEXTS = 12  # in a set: more is a list, not an explanation
@@ -28,7 +34,7 @@ PAIRED = 10  # the best candidates that are tried in pairs
 Mask = np.ndarray  # bool, an entry a token
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Proposal:
     """A predicate and how well it fits the windows that it was written from."""
 
@@ -40,8 +46,39 @@ class Proposal:
     def __str__(self) -> str:
         return f"{self.predicate}  (F1 {self.f1:.2f} where it was written)"
 
+    __repr__ = __str__
 
-def propose(windows: Sequence[Window], background: Sequence[Window] = (), most: int = 8) -> list[Proposal]:
+
+class Proposals(list[Proposal]):
+    """Proposals, the best first: a list that draws itself as a table."""
+
+    def rows(self) -> list[dict[str, object]]:
+        """f1, precision, recall and predicate (as text) of each."""
+        return [
+            {
+                "f1": round(proposal.f1, 3),
+                "precision": round(proposal.precision, 3),
+                "recall": round(proposal.recall, 3),
+                "predicate": str(proposal.predicate),
+            }
+            for proposal in self
+        ]
+
+    def __repr__(self) -> str:
+        """Each with its predicate on at most three lines."""
+        lines = ["   f1  precision  recall  predicate; [0].predicate is the first"]
+        for one in self:
+            whole = _QUOTED.sub(lambda text: text[0].replace(" ", "\0"), str(one.predicate))  # no line ends in a text
+            shown = textwrap.wrap(whole, WIDTH - 26, max_lines=3, placeholder=" …")
+            numbers = f"{one.f1:5.2f}  {one.precision:9.2f}  {one.recall:6.2f}"
+            lines += [f"{numbers:<26}{shown[0]}", *(" " * 26 + line for line in shown[1:])]
+        return "\n".join(lines).replace("\0", " ") if self else "no proposals: it fires in no window"
+
+    def _repr_html_(self) -> str:
+        return html_table(self.rows(), header=DEFINITION)
+
+
+def propose(windows: Sequence[Window], background: Sequence[Window] = (), most: int = 8) -> Proposals:
     """Predicates for a latent from windows in which it fires and others in which it does not.
 
     Nothing is drawn at random: the same windows give the same proposals. At most `most`; none where the latent fires
@@ -51,11 +88,11 @@ def propose(windows: Sequence[Window], background: Sequence[Window] = (), most: 
         raise ValueError(f"most is the number of proposals, at least 1, found {most}.")
     sample = _Sample([*windows, *background])
     if not sample.fires.any():
-        return []
+        return Proposals()
     singles = [*_concepts(sample), *_token_sets(sample)]
     best = _ranked(sample, singles)[:PAIRED]
     ranked = _ranked(sample, [*singles, *_pairs(sample, best)])[:most]
-    return [Proposal(predicate, *sample.scores(sample.mask(predicate))) for predicate in ranked]
+    return Proposals(Proposal(predicate, *sample.scores(sample.mask(predicate))) for predicate in ranked)
 
 
 class _Sample:

@@ -16,11 +16,19 @@ export function callOf(app) {
   const [filter, sort, tab] = [app.model.get("filter"), app.model.get("sort"), app.model.get("tab")];
   const parts = ["store", app.listing.hasModel && "model=model", `feature=${app.latent}`];
   if (Object.keys(filter).length) parts.push(`filter=${python(filter)}`);
-  if (sort[0] !== app.listing.about[1].name || !sort[1]) parts.push(`sort=${python(sort)}`);
+  if (sort) parts.push(`sort=${python(sort)}`);
   if (tab !== "top") parts.push(`tab=${python(tab)}`);
   const height = app.model.get("height");
   if (height && height !== HEIGHT) parts.push(`height=${height}`);
   return `sk.FeatureBrowser(${parts.filter(Boolean).join(", ")})`;
+}
+
+/** What there is to do without a kernel, and what becomes of edits. @param {boolean} gone @param {number} edits */
+function words(gone, edits) {
+  const kept = counted(edits, "edit is", "edits are");
+  if (gone)
+    return `What is loaded stays readable; run this cell again to go on.${edits ? ` ${kept} kept, and stored by the next view of this store.` : ""}`;
+  return `What is loaded stays readable.${edits ? ` ${kept} kept until it answers, or for the next view of this store.` : ""}`;
 }
 
 /** @param {import("./app.js").App} app @param {HTMLElement} host */
@@ -117,24 +125,27 @@ export function bar(app, host) {
       save.disabled = Boolean(listing.off.save);
       if (listing.off.save) save.title = listing.off.save;
     },
-    /** @param {boolean} connected @param {number} edits  that wait */
-    connected(connected, edits) {
+    /** @param {boolean} connected @param {boolean} gone  for good @param {number} edits  that wait */
+    connected(connected, gone, edits) {
       dot.setAttribute("class", `dot${connected ? (app.listing ? "" : ".empty") : ".lost"}`.replaceAll(".", " "));
-      dot.ariaLabel = connected ? (app.listing ? "ready" : "loading") : "the kernel does not answer";
+      dot.ariaLabel = connected
+        ? app.listing
+          ? "ready"
+          : "loading"
+        : gone
+          ? "the kernel is gone"
+          : "the kernel does not answer";
       connection.hidden = connected;
       if (!connected)
         fill(
           connection,
           plain(
             "span",
-            plain("b.strong", "The kernel does not answer: it is busy or gone. "),
-            plain(
-              "span.dim",
-              `What is loaded stays readable.${edits ? ` ${counted(edits, "edit is", "edits are")} kept here until it returns.` : ""}`,
-            ),
+            plain("b.strong", gone ? "The kernel is gone. " : "The kernel does not answer: it is busy or gone. "),
+            plain("span.dim", words(gone, edits)),
           ),
           element("span.grow"),
-          button("Try again", () => app.messages.pulse()),
+          !gone && button("Try again", () => app.messages.pulse()),
         );
     },
   };

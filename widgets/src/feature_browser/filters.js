@@ -20,7 +20,7 @@ export function filters(app) {
   let timer = 0;
   const search = element("input.field", {
     type: "search",
-    placeholder: "label, token or number",
+    placeholder: "label, word, concept or number",
     label: "search features",
     autocomplete: "off",
     spellcheck: "false",
@@ -93,7 +93,7 @@ export function filters(app) {
   const count = element("span.dim", { role: "status" });
   const sort = element("select.plain", {
     label: "sorted by",
-    onchange: () => app.set("sort", [sort.value, sort.value !== "latent"]),
+    onchange: () => app.set("sort", sort.value ? [sort.value, sort.value !== "latent"] : null),
   });
   const nothing = element("div.nothing", { hidden: true });
   const node = element(
@@ -124,6 +124,9 @@ export function filters(app) {
     fill(
       nothing,
       plain("b", "No feature matches"),
+      filter.search &&
+        listing.off.token &&
+        plain("p.dim", `What fires on a token is not looked up. ${listing.off.token}`),
       ways.length > 0 &&
         plain(
           "p.dim",
@@ -162,13 +165,17 @@ export function filters(app) {
       dead.ariaPressed = String(Boolean(filter.dead));
       fill(
         sort,
+        element("option", { value: "" }, "usual order"),
         element("option", { value: "latent" }, "by number"),
         listing.about
           .filter(({ name }) => listing.columns[name].some((value) => !Number.isNaN(value)))
           .map(({ name, head }) => element("option", { value: name }, `by ${head}`)),
       );
-      sort.value = app.model.get("sort")[0];
+      sort.value = app.model.get("sort")?.[0] ?? "";
+      sort.title = sort.value ? "" : listing.order.words;
       fill(count, whole(app.shown.length), plain("span.total", ` of ${whole(listing.size)}`));
+      const firing = listing.firing.get(filter.search ?? "")?.length;
+      count.title = firing ? `${whole(firing)} of them fire on this token` : "";
       nothing.hidden = app.shown.length > 0;
       if (!app.shown.length) explain();
     },

@@ -11,6 +11,7 @@ import { bar } from "./bar.js";
 import { detail } from "./detail.js";
 import { edits } from "./edits.js";
 import { features } from "./features.js";
+import { firing } from "./firing.js";
 import { filters } from "./filters.js";
 import { index, matching } from "./filtering.js";
 import { edge } from "./height.js";
@@ -28,7 +29,13 @@ function render({ model, el }) {
   // `fill`, it is as high as the element that holds it.
   const around = { "data-lm-suppress-shortcuts": "true", "data-fill": Boolean(model.get("fill")) };
   const say = (/** @type {unknown} */ error) => top.say(`The browser could not draw: ${error}`);
-  const { host, signal, fail, guarded, begin } = widget({ model, el }, frame, [theme, controls, style], say, around);
+  const { host, signal, fail, guarded, begin, alive } = widget(
+    { model, el },
+    frame,
+    [theme, controls, style],
+    say,
+    around,
+  );
 
   const app = /** @type {App} */ ({
     frame,
@@ -67,14 +74,18 @@ function render({ model, el }) {
     const at = /** @type {ShadowRoot} */ (frame.getRootNode()).activeElement;
     if (!at?.checkVisibility()) frame.focus({ preventScroll: true });
   });
-  const connection = (/** @type {boolean} */ connected) => {
-    top.connected(connected, store?.count() ?? 0);
+  const connection = () => {
+    if (!app.listing) alive(connected); // a view that was saved never had a kernel
+    top.connected(connected, gone, store?.count() ?? 0);
     chosen?.connected(connected);
   };
-  let connected = true;
+  let [connected, gone] = [true, false];
   app.messages = messenger(model, {
     signal,
-    connection: (now) => connection((connected = now)),
+    connection(...now) {
+      [connected, gone] = now;
+      connection();
+    },
     heard: guarded((content) => {
       if (content.kind === "labels") store?.take(content.labels);
     }),
@@ -84,6 +95,7 @@ function render({ model, el }) {
   /** @type {ReturnType<typeof detail>} */ let chosen;
   /** @type {ReturnType<typeof edits>} */ let store;
   const views = features(app);
+  const askFiring = firing(app, () => sift());
 
   async function load() {
     const { content, buffers } = await app.messages.ask("listing");
@@ -96,7 +108,7 @@ function render({ model, el }) {
     fill(left, sieve.node, rows.node);
     fill(right, chosen.node);
     top.loaded();
-    connection(connected);
+    connection();
     keyboard(app, {
       search: () => sieve.search.focus(),
       label: chosen.editLabel,
@@ -110,6 +122,7 @@ function render({ model, el }) {
     });
     sift();
     open();
+    store.resume();
     frame.addEventListener("pointerenter", news);
     setTimeout(() => index(app.listing), 1000); // so that the first keystroke of a search need not wait for it
   }
@@ -117,6 +130,7 @@ function render({ model, el }) {
   /** Filter and sort again. */
   function sift() {
     if (!app.listing) return;
+    askFiring();
     app.shown = matching(app.listing, model.get("filter"), model.get("sort"));
     sieve.draw();
     rows.changed();
@@ -128,7 +142,7 @@ function render({ model, el }) {
     sieve.draw();
     rows.draw();
     chosen.relabel(latents);
-    connection(connected);
+    connection();
     if (!views.get(app.latent)) open(); // it was forgotten
   }
 
@@ -190,7 +204,7 @@ function render({ model, el }) {
   function settle() {
     const { latent } = app;
     setTimeout(() => {
-      if (signal.aborted || app.latent !== latent) return;
+      if (signal.aborted || app.latent !== latent || !app.view) return; // it was forgotten, and comes again
       news();
       const at = app.shown.indexOf(latent);
       if (at >= 0) views.ahead(app.shown[at + 1], app.shown[at - 1]); // j and k
