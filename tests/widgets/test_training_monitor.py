@@ -86,7 +86,7 @@ def test_the_closing_call_does_not_repeat_the_last_point(monitor) -> None:
 
 def test_the_dead_are_told_as_a_count_and_a_share(monitor) -> None:
     monitor(Progress(1000, metrics={"loss": 0.2, "dead": 3}, finished=True))
-    assert "<i>dead</i>3 of 40 (7.5 %)</span>" in monitor._picture()
+    assert "<i>dead</i>3 of 40 (7.5 %)</span>" in monitor._saved()
 
 
 def test_another_run_with_the_same_monitor_begins_anew(monitor) -> None:

@@ -69,7 +69,7 @@ function panel(app, by, sortBy) {
             "td",
             element("button.link.mono", { label: `open feature ${latent}`, onclick: () => app.select(latent) }, latent),
           ),
-          element(`td.name${own ? "" : ".mono.dim"}`, { title: text.slice(0, 300) }, text.slice(0, 300)),
+          element(`td.name${own ? "" : ".dim"}`, { title: text.slice(0, 300) }, text.slice(0, 300)),
           cell(cosine),
           cell(phi),
         );
