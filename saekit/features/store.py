@@ -135,7 +135,8 @@ class FeatureStore(OpenedStore):
         False. Returns it: `store = sk.FeatureStore.open("stores/first")`.
 
         folder: that it was built in.
-        Raises ValueError for a folder that is none, has nothing to open yet, is being built, or is of another version."""
+        Raises ValueError for a folder that is none, has nothing to open yet, is being built, or is of another
+        version."""
         return cls(folder)
 
     # -- about all latents -------------------------------------------------------------------------------------------

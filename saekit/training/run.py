@@ -38,6 +38,7 @@ class Progress:
     finished: bool
     seconds_left: float | None = None
     stopped: str = ""
+    latents: int = 0  # of the dictionary, of which ``dead`` counts some
 
 
 @dataclass(repr=False)

@@ -252,7 +252,15 @@ class Session:
     def progress(self, measured: dict[str, float], finished: bool) -> Progress:
         """What a callback is told."""
         done = self.step * self.batch_size
-        return Progress(done, done if finished else self.tokens, self.seconds, measured, finished, self.seconds_left)
+        return Progress(
+            done,
+            done if finished else self.tokens,
+            self.seconds,
+            measured,
+            finished,
+            self.seconds_left,
+            latents=self.learners[0].dictionary.d_sae,
+        )
 
     def folded(self) -> list[Dictionary]:
         """The dictionaries for activations as the model gives them."""

@@ -98,7 +98,7 @@ def test_a_dead_feature_is_said_in_words(make_view: Callable[..., Any]) -> None:
         next_alive=4219, absent={"histogram": "It never fires.", "examples": "It never fires."},
     )  # fmt: skip
     text = Parsed(feature_card(view, "stores/first", "facts")).text
-    assert "dead: it never fires" in text and "This feature never fired" in text
+    assert "dead: it never fired in this store" in text and "This feature never fired in this store" in text
     assert "The next feature that fires is 4219." in text
     assert "␣Lily+2.31" in text and "90340.71" in text
     assert "nan" not in text.lower() and "None" not in text

@@ -48,7 +48,7 @@ test("a listing is decoded, and what does not fit is named", () => {
   assert.deepEqual(nameOf(made, 2), { text: "Борис 🐻", own: false });
   made.labels.set(2, { label: "", explanation: "after(concept(style)) | concept('my name')" });
   assert.deepEqual(nameOf(made, 2), { text: "after(style) | my name", own: false, explained: true });
-  assert.deepEqual(nameOf(made, 3), { text: "never fires", own: false });
+  assert.deepEqual(nameOf(made, 3), { text: "never fired in this store", own: false });
   assert.deepEqual(nameOf(made, 4), { text: "sharing⟨202E⟩", own: true });
   assert.throws(() => listing({ d_sae: 7 }), /density has 6 entries for 7 latents/);
 });

@@ -144,7 +144,13 @@ def test_signed_codes_have_a_sign_a_colour_and_dots(opened) -> None:
 
 def test_a_dead_feature_says_so_and_leads_on(opened) -> None:
     page = opened(feature=DEAD)
-    assert texts(page, ".big > b") == ["This feature never fired"] and "dead" in texts(page, ".header .numbers")[0]
+    assert (
+        texts(page, ".big > b") == ["This feature never fired in this store"]
+        and "dead" in texts(page, ".header .numbers")[0]
+    )
+    silent = int((page.store.density == 0).sum())
+    said = f"dead {silent} of 400 ({silent / 4:.1f} %)"  # a count and a share, here as everywhere
+    assert page.get_by_title(said).count() == 3 and said in page.locator(".bar .wide").inner_text()
     assert "Where it came closest:" in texts(page, ".big p")  # one near miss
     assert page.locator(".example").count() == 1 and page.locator(".example .silent").count() == 1
     assert page.locator(".bars").count() == 0 and page.locator(".logits tr").count() == 12
@@ -557,6 +563,13 @@ def test_definitions_open_in_place_and_close_by_the_same_key(opened) -> None:
     box, frame = page.locator(".popover").bounding_box(), page.locator(".browser").bounding_box()
     assert box["x"] >= frame["x"] and box["x"] + box["width"] <= frame["x"] + frame["width"]
     assert box["y"] >= frame["y"] and box["y"] + box["height"] <= frame["y"] + frame["height"]
+    ask.click()
+    assert page.locator(".popover").is_hidden()
+    ask.click()
+    page.store.set_label(12, label="another")
+    page.locator(".browser").dispatch_event("pointerenter")
+    page.locator("#f12 .name", has_text="another").wait_for()  # with which the panels are drawn anew
+    assert page.locator(".popover").is_visible()
     ask.click()
     assert page.locator(".popover").is_hidden()
     page.get_by_role("button", name="copy the Python call").click()
@@ -1221,6 +1234,14 @@ def test_nothing_leads_out_of_the_exported_file(file_page) -> None:
     page.locator(".search input").press("Enter")
     page.locator(".line.failed", has_text="Feature 399 is not in this file, which has 2.").wait_for()
     drawn(page, 12)
+
+
+def test_a_note_keeps_its_lines_in_the_exported_file(file_page) -> None:
+    store = FakeStore()
+    store.set_label(12, note="first\nsecond\n\nlast")
+    page = file_page(FeatureBrowser(store, feature=12))
+    drawn(page, 12)
+    assert page.locator(".note").input_value() == "first\nsecond\n\nlast"
 
 
 def test_the_exported_file_follows_the_dark_scheme(file_page) -> None:

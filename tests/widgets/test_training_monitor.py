@@ -25,6 +25,7 @@ class Progress:
     finished: bool = False
     seconds_left: float | None = None
     stopped: str = ""
+    latents: int = 40
 
 
 def rows(monitor: TrainingMonitor) -> list[tuple[float, ...]]:
@@ -83,6 +84,11 @@ def test_the_closing_call_does_not_repeat_the_last_point(monitor) -> None:
     monitor(Progress(1000, metrics={"loss": 0.2, "explained_variance": 0.9}))
     monitor(Progress(1000, metrics={"loss": 0.1}, finished=True))
     assert rows(monitor) == [(1000, 0.1, 0.9)]
+
+
+def test_the_dead_are_told_as_a_count_and_a_share(monitor) -> None:
+    monitor(Progress(1000, metrics={"loss": 0.2, "dead": 3}, finished=True))
+    assert "<i>dead</i>3 of 40 (7.5 %)</span>" in monitor._saved()
 
 
 def test_another_run_with_the_same_monitor_begins_anew(monitor) -> None:

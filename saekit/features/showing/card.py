@@ -72,7 +72,7 @@ def feature_card(
 def _summary(view: FeatureView) -> str:
     """The feature in one line."""
     if not view["firings"]:
-        return "dead: it never fires"
+        return "dead: it never fired in this store"
     said = ["alive"]
     for column in all_columns():
         fact, words = view["numbers"].get(column.name), column.words
@@ -94,8 +94,8 @@ def _examples(view: FeatureView) -> str:
         hint = "" if following is None else f" The next feature that fires is <code>{following}</code>."
         return _panel(
             "Examples",
-            "<p>This feature never fired, so it has no examples and no histogram. Its decoder row still has a "
-            f"direction, but its logits and neighbours mean nothing without firings.{hint}</p>",
+            "<p>This feature never fired in this store, so it has no examples and no histogram. Its decoder row still "
+            f"has a direction, but its logits and neighbours mean nothing without firings.{hint}</p>",
         )
     if not found:
         return _panel("Examples", _why(view, "examples"))

@@ -5,6 +5,7 @@ import { bytes } from "../shared/buffers.js";
 import { element, fill, plain } from "../shared/dom.js";
 import { visible } from "../shared/tokens.js";
 import { HEIGHT } from "./height.js";
+import { deadOf } from "./listing.js";
 import { KEYS } from "./keys.js";
 import { counted, python } from "./words.js";
 
@@ -117,7 +118,7 @@ export function bar(app, host) {
       const { listing } = app;
       title.textContent = visible(listing.title);
       what.textContent = [listing.model, listing.site].filter(Boolean).map(visible).join(" · ");
-      facts.textContent = visible(listing.facts);
+      facts.textContent = [visible(listing.facts), deadOf(listing)].filter(Boolean).join(" · ");
       for (const one of [title, what, facts]) one.title = one.textContent ?? "";
       title.textContent = title.title.split(/[\\/]/).slice(-2).join("/"); // of a long path, the end
       copy.disabled = false;
