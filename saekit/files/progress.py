@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from tqdm.std import tqdm
 
-MEMORY = 30.0  # seconds after which what was measured counts 1/e
+MEMORY = 60.0  # seconds after which what was measured counts 1/e
 SHOWN_AFTER = 2.0  # seconds of work from which on a bar is drawn
 
 
@@ -29,7 +29,7 @@ def say(sentence: str) -> None:
 
 
 class Rate:
-    """Work done a second, of the last half minute mostly: a mean over time, so that pauses between quick stretches
+    """Work done a second, of the last minute mostly: a mean over time, so that pauses between quick stretches
     count as much as they last."""
 
     def __init__(self, done: float = 0, clock: Callable[[], float] = time.monotonic) -> None:
