@@ -18,6 +18,8 @@ SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"  # a name, never fetc
 # SVG stays sharp and can be read aloud; the menu's "Open in Vega Editor" would leave the machine, so it is not offered.
 EMBED_OPTIONS = {"renderer": "svg", "actions": {"export": True, "source": False, "compiled": False, "editor": False}}
 
+SCALE = 1.5  # pixels of a PNG for one of the chart
+
 
 def offline_bundle(spec: dict[str, Any], **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """The display data of a Vega-Lite `spec` (a dict) and its metadata, by mime type. Nothing is fetched."""
@@ -38,7 +40,7 @@ def _one_line(spec: dict[str, Any]) -> str:
     return f"<chart: {text}>" if text else "<chart>"
 
 
-def picture(chart: Any, scale: float = 1.5) -> bytes:
+def picture(chart: Any, scale: float = SCALE) -> bytes:
     """An Altair chart as PNG, on white, drawn here; in 64 colours, a fifth of the size, where Pillow is installed."""
     import vl_convert
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -153,10 +154,23 @@ def test_a_label_written_in_the_browser_reaches_the_map(store) -> None:
 
 @pytest.mark.parametrize("colour", ["density", "max"])
 def test_a_saved_notebook_keeps_a_picture_and_little_else(store, colour) -> None:
-    data, _ = sk.feature_map(store, colour=colour)._repr_mimebundle_()
-    assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
-    assert "application/vnd.jupyter.widget-view+json" in data and data["text/plain"].startswith("<FeatureMap: ")
-    assert len(json.dumps(data)) < 60_000
+    made = sk.feature_map(store, colour=colour)
+    data, _ = made._repr_mimebundle_()
+    assert set(data) == {"application/vnd.jupyter.widget-view+json", "text/plain"}
+    assert data["text/plain"].startswith("<FeatureMap: ")
+    card = made._card()
+    (image,) = re.findall(r'src="data:image/png;base64,([^"]*)"', card)
+    assert base64.b64decode(image).startswith(b"\x89PNG")
+    assert f'data-saekit-saved="{made._live}"' in card and made._live in made.widget.children[0].value
+    assert len(json.dumps(data)) + len(card) < 60_000
+
+
+def test_a_store_over_arrays_has_a_map(tmp_path) -> None:
+    dictionary = sk.TopK(d_sae=16, k=4).build(sk.Wiring("x"), {"x": 8})
+    dictionary.latent_max.copy_(torch.ones(16))
+    rows = torch.randn(100, 8, generator=torch.Generator().manual_seed(0))
+    made = sk.feature_map(sk.FeatureStore.build(rows, dictionary, None, tmp_path / "rows"))
+    assert made.positions["f1"].isna().all() and len(made.positions) > 4
 
 
 def test_colours_follow_the_numbers(store) -> None:

@@ -73,6 +73,7 @@ def test_html_opens_from_a_file_without_a_request(run, write_notebook, tmp_path,
         "import saekit.plots\nsaekit.plots.density_histogram([0.1, 0.02, 0.0])",
         "import saekit.plots\nsaekit.plots.tokens_view(['<script>alert(1)</script>'], [1.0])",
         widget,
+        "import saekit_widgets\nsaekit_widgets.TrainingMonitor()",
     )
     notebook = run.run_notebook(path, output=tmp_path / "page.ipynb")
     assert "widgets" not in notebook.metadata and "widget-view" not in (tmp_path / "page.ipynb").read_text()
@@ -91,6 +92,9 @@ def test_html_opens_from_a_file_without_a_request(run, write_notebook, tmp_path,
     assert chart.evaluate("image => image.complete && image.naturalWidth > 300")
     assert page.locator(".jp-Mermaid").inner_text().strip() == "graph LR; a-->b"
     assert page.locator("#own").inner_text() == "own picture"
+    assert [sorted(output["data"]) for output in notebook.cells[4].outputs] == [["text/html"]]
+    assert "0 of 0 tokens" in page.locator("[data-saekit-saved]").inner_text()  # the card stands alone
+    assert page.get_by_text("<TrainingMonitor").count() == 0
     assert page.locator(".saekit-tokens .k").inner_text() == "<script>alert(1)</script>"
     page.close()
 

@@ -120,6 +120,7 @@ class FakeStore:
 
     def listing(self) -> Listing:
         return {
+            "store": f"fake {self.title}",
             "title": self.title,
             "model": "micro",
             "site": "blocks.2.hook_resid_post",
@@ -297,6 +298,12 @@ class FakeStore:
             raise ValueError("the model is out of memory")
         self.waits.discard(latent)
         return {"loss_effect": 0.117}
+
+    def measure_loss_effects(self, model: Any, latents: Sequence[int]) -> int:
+        new = self.waits & set(latents)
+        self.effect[list(new)] = 0.117
+        self.waits -= new
+        return len(new)
 
     def on_prompt(self, model: Any, text: str) -> PromptView:
         self.check_model(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -707,7 +708,9 @@ def test_without_a_kernel_edits_are_kept_and_sent_later(opened) -> None:
     page.locator(".label").fill("kept")
     page.locator(".label").press("Enter")
     page.clock.run_for(9000)
-    assert "1 edit is kept here" in texts(page, ".line.lost")[0] and texts(page, ".saved") == ["not saved yet"]
+    assert "1 edit is kept until it answers" in texts(page, ".line.lost")[0] and texts(page, ".saved") == [
+        "not saved yet"
+    ]
     page.locator("#f12").wait_for()
     assert page.locator(".example").count() == 14  # what is loaded stays
     page.evaluate("away = false")
@@ -716,6 +719,94 @@ def test_without_a_kernel_edits_are_kept_and_sent_later(opened) -> None:
     page.clock.run_for(1000)
     until(page, "sent.filter(one => one.kind === 'label').length === 2")
     assert python(page)._store.labels[12]["label"] == "kept"
+
+
+def edit_in_vain(page: Any, text: str) -> None:
+    """A label that no kernel hears of, and the page is reloaded as on the next day."""
+    page.evaluate("away = true")
+    page.locator(".label").fill(text)
+    page.locator(".label").press("Enter")
+    until(page, "sent.some(one => one.kind === 'label')")
+
+
+def test_an_edit_that_was_never_stored_goes_to_the_next_view_of_the_store(opened) -> None:
+    page = opened()
+    edit_in_vain(page, "written too late")
+    page.locator(".header [aria-pressed]").first.click()
+    page.reload()
+    drawn(page, 12)
+    assert page.locator(".label").input_value() == "written too late"
+    until(page, "sent.filter(one => one.kind === 'label').length === 1")
+    label = python(page)._store.labels[12]
+    assert (label["label"], label["star"]) == ("written too late", True)
+    until(page, "localStorage.length === 0")
+    page.reload()
+    drawn(page, 12)
+    assert not page.evaluate("sent.some(one => one.kind === 'label')")  # once
+
+
+def test_an_edit_goes_to_no_other_store_and_over_nothing_newer(opened) -> None:
+    page = opened()
+    edit_in_vain(page, "for this store")
+    page.widget._listing["store"] = "another"
+    page.reload()
+    drawn(page, 12)
+    page.wait_for_timeout(300)
+    assert not page.evaluate("sent.some(one => one.kind === 'label')")
+    assert python(page)._store.labels[12]["label"] == "a name is introduced"
+    page.widget._listing["store"] = "fake stores/first"
+    page.store.labels[12] = {"label": "named since", "star": False, "note": "", "saved": "2999-01-02T15:04:05"}
+    page.store.log.append(12)
+    page.reload()
+    drawn(page, 12)
+    assert 'Feature 12 was changed since: "for this store" was not stored.' in texts(page, ".line.failed")[0]
+    assert page.locator(".label").input_value() == "named since"
+    until(page, "localStorage.length === 0")
+
+
+def test_what_lies_in_the_storage_is_looked_at_first(opened) -> None:
+    page = opened()
+    wrong = [[4000, {"label": "x"}, 1], [13, {"label": 7, "else": "y"}, 1], ["13", {"star": True}, 1], [14, None, 1], 3]
+    for text in (json.dumps([*wrong, [13, {"note": "<b>good</b>"}, 1e13]]), "{not JSON", '{"a": 1}'):
+        page.evaluate("text => localStorage.setItem('saekit.edits.fake stores/first', text)", text)
+        page.reload()
+        drawn(page, 12)
+    assert python(page)._store.labels[13]["note"] == "<b>good</b>"
+
+
+def test_a_kernel_that_ends_is_said_at_once(opened) -> None:
+    page = opened()
+    page.evaluate("""() => {
+        const signal = () => {
+            const heard = new Set();
+            return {connect: (call) => heard.add(call), disconnect: (call) => heard.delete(call),
+                    tell: (status) => heard.forEach((call) => call({}, status)), heard};
+        };
+        window.kernelOf = {statusChanged: signal(), connectionStatusChanged: signal()};
+        first.end();
+        model.widget_manager = {kernel: kernelOf};
+        window.second = view();
+    }""")
+    drawn(page, 12)
+    dot = page.locator(".bar .dot")
+    page.evaluate("kernelOf.statusChanged.tell('busy')")
+    assert dot.get_attribute("aria-label") == "ready"
+    page.evaluate("away = true, kernelOf.connectionStatusChanged.tell('disconnected')")
+    assert dot.get_attribute("aria-label") == "the kernel does not answer"
+    page.evaluate("away = false, kernelOf.connectionStatusChanged.tell('connected')")
+    page.locator(".line.lost").wait_for(state="hidden")
+    page.evaluate("away = true, kernelOf.statusChanged.tell('restarting')")
+    assert dot.get_attribute("aria-label") == "the kernel is gone"
+    assert page.get_by_role("button", name="Try again").count() == 0
+    page.locator(".label").fill("too late")
+    page.locator(".label").press("Enter")
+    assert "run this cell again to go on. 1 edit is kept, and stored by the next" in texts(page, ".line.lost")[0]
+    page.evaluate("away = false, window.third = view()")  # the cell, run again
+    lost = page.locator(".line.lost:visible")
+    lost.filter(has_not_text="1 edit").wait_for()
+    assert python(page)._store.labels[12]["label"] == "too late"
+    page.evaluate("second.end(), third.end()")
+    assert page.evaluate("kernelOf.statusChanged.heard.size + kernelOf.connectionStatusChanged.heard.size") == 0
 
 
 def test_two_views_and_cleanup(opened) -> None:
@@ -1089,8 +1180,8 @@ def file_page(browser: Any, tmp_path: Any) -> Any:
     """file_page(widget): its exported file, opened; nothing but the file may be asked for."""
     pages = []
 
-    def open_file(widget: FeatureBrowser, **more: Any) -> Any:
-        path = widget.export_html(tmp_path / "features.html")
+    def open_file(widget: FeatureBrowser, features: Any = None, **more: Any) -> Any:
+        path = widget.export_html(tmp_path / "features.html", features=features)
         page = browser.new_page(viewport={"width": 1280, "height": 600}, **more)
         page.outside, page.problems = [], []
         page.on("request", lambda r: None if r.url.startswith(("blob:", path.as_uri())) else page.outside.append(r.url))
@@ -1108,21 +1199,53 @@ def file_page(browser: Any, tmp_path: Any) -> Any:
 
 def test_the_exported_file_opens_offline(file_page) -> None:
     store = FakeStore()
-    page = file_page(FeatureBrowser(store, feature=12))
+    widget = FeatureBrowser(store, feature=12)
+    first = [latent for latent in widget._store.matching({}, None)[:50] if latent not in (12, NASTY)]
+    page = file_page(widget)
     drawn(page, 12)
-    assert page.locator(".example").count() == 14 and texts(page, ".count [role=status]") == ["369 of 400"]
+    assert page.locator(".example").count() == 14
+    count = len({12, NASTY, *first})
+    assert texts(page, ".count [role=status]") == [f"{count} of {count}"]
+    assert f"{count} of 400 features" in texts(page, "div.bar")[0]
     assert page.locator(".label").is_disabled() and page.get_by_label("save as one HTML file").is_disabled()
     assert "open the browser in a notebook" in page.locator(".prompt input").get_attribute("placeholder")
     page.locator(".item").first.click()
     page.locator(".example, .body .big").first.wait_for()
-    page.locator(".search input").fill("399")
-    page.locator(".search input").press("Enter")
-    if store.density[399]:
-        page.locator(".body .big", has_text="Not in this file: it holds").wait_for()
     page.locator(".search input").fill(str(NASTY))
     page.locator(".search input").press("Enter")
     drawn(page, NASTY)
     assert page.locator(".example").count() == 14  # starred, so in the file
+
+
+def test_the_exported_file_fills_the_window_and_has_the_keys_from_the_first_on(file_page) -> None:
+    page = file_page(FeatureBrowser(FakeStore(), sort=["latent", False], feature=0))
+    drawn(page, 0)
+    page.keyboard.press("j")
+    drawn(page, 1)
+    page.keyboard.press("j")
+    drawn(page, 2)
+    page.locator("body").click(position={"x": 2, "y": 2})  # beside it
+    page.keyboard.press("k")
+    drawn(page, 1)
+    for height in (500, 900):
+        page.set_viewport_size({"width": 1280, "height": height})
+        until(page, f"Math.abs(document.querySelector('main').firstChild.offsetHeight - {height - 16}) < 2")
+        assert page.evaluate("document.documentElement.scrollHeight - innerHeight") == 0
+
+
+def test_nothing_leads_out_of_the_exported_file(file_page) -> None:
+    store = FakeStore()
+    near = [row["latent"] for row in store.view(12)["neighbours"]]
+    page = file_page(FeatureBrowser(store, feature=12), features=[12, near[0]])
+    drawn(page, 12)
+    links = [int(text) for text in texts(page, ".neighbours tbody button.link")]
+    assert links == [latent for latent in near if latent == near[0]]
+    assert page.locator(".neighbours tbody tr").count() == len(near)
+    assert page.locator(".neighbours [title='not in this file']").count() == len(near) - 1
+    page.locator(".search input").fill("399")
+    page.locator(".search input").press("Enter")
+    page.locator(".line.failed", has_text="Feature 399 is not in this file, which has 2.").wait_for()
+    drawn(page, 12)
 
 
 def test_the_exported_file_follows_the_dark_scheme(file_page) -> None:
@@ -1131,3 +1254,22 @@ def test_the_exported_file_follows_the_dark_scheme(file_page) -> None:
     assert page.evaluate(
         "document.querySelector('main > div').shadowRoot.querySelector('.sk').hasAttribute('data-dark')"
     )
+
+
+def test_a_link_to_a_feature_of_the_file(file_page, tmp_path) -> None:
+    """The address says which feature is open; with another number the file opens at that one, if it holds it."""
+    page = file_page(FeatureBrowser(FakeStore(), feature=12), features=[12, 13])
+    drawn(page, 12)
+    page.keyboard.press("j")
+    drawn(page, 13)
+    assert page.url.endswith("features.html#13")
+    page.get_by_label("copy a link to this feature").click()
+    assert texts(page, ".popover code") == [page.url]
+    for address, latent in ((f"{page.url[:-2]}12", 12), (f"{page.url[:-2]}399", 12), (f"{page.url[:-2]}13", 13)):
+        page.evaluate(f"location.href = {address!r}")
+        drawn(page, latent)
+    page.goto("about:blank")
+    page.goto(f"{(tmp_path / 'features.html').as_uri()}#13")
+    page.wait_for_function("window.ready")
+    drawn(page, 13)
+    assert (tmp_path / "features.html").stat().st_size < 80_000

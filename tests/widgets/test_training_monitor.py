@@ -110,8 +110,9 @@ def test_static_picture_is_self_contained_and_shows_the_state(monitor) -> None:
         metrics = {"loss": 1 / tokens, "explained_variance": 0.5, "l0": 16.0, "<b>x</b>": 2.0}
         monitor(Progress(tokens, seconds=75.0, metrics=metrics, finished=tokens == 1000))
     data, _ = monitor._repr_mimebundle_()
-    html = data["text/html"]
-    assert "application/vnd.jupyter.widget-view+json" in data and data["text/plain"].startswith("<TrainingMonitor: fin")
+    html = monitor._saved()
+    assert set(data) == {"application/vnd.jupyter.widget-view+json", "text/plain"}
+    assert data["text/plain"].startswith("<TrainingMonitor: fin")
     assert "<b>Trained</b>" in html and "1,000 of 1,000 tokens" in html and "1:15" in html
     assert html.count("<svg") == 2 and "explained variance: 0.5 after 1k tokens" in html
     assert "<i>loss</i>" not in html and "<i>L0</i>16" in html  # the curves say theirs
@@ -122,11 +123,11 @@ def test_static_picture_is_self_contained_and_shows_the_state(monitor) -> None:
 
 def stopped(monitor: TrainingMonitor) -> str:
     monitor(Progress(400, metrics={"loss": 0.1}, finished=True))
-    return monitor._picture()
+    return monitor._saved()
 
 
 def test_picture_before_anything_was_measured() -> None:
-    assert "0 of 0 tokens" in TrainingMonitor()._picture()
+    assert "0 of 0 tokens" in TrainingMonitor()._saved()
 
 
 def test_unknown_arguments_are_named() -> None:

@@ -121,6 +121,7 @@ class UsualOrder(TypedDict):
 class Listing(TypedDict):
     """What a browser needs of all features at once. Arrays are little-endian, one entry a latent."""
 
+    store: str  # what tells it from every other: edits that wait for a kernel go to it alone
     title: str  # the store's folder, the whole path
     model: str
     site: str
@@ -180,6 +181,9 @@ class FeatureSource(Protocol):
     def measured(self, model: Any, latent: int) -> Mapping[str, Number]:
         """Measure what of a feature waits for the model, and keep it: its numbers, by the names of their columns.
         Raises ValueError with a sentence to show."""
+
+    def measure_loss_effects(self, model: Any, latents: Sequence[int]) -> int:
+        """The same of several, with progress; how many were new."""
 
     def on_prompt(self, model: Any, text: str) -> PromptView:
         """Which features fire on a text. Raises ValueError with a sentence to show when it cannot be read."""

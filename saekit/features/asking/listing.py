@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ def listing(store: OpenedStore) -> Listing:
     made, sae = store.manifest["provenance"], store.manifest["dictionary"]
     about = [column.words for column in columns_of(store.manifest)]
     said = Listing(
+        store=_identity(store),
         title=str(store.folder),
         model=str(made["model"] or ""),
         site=" → ".join(dict.fromkeys([*sae["reads"], *sae["writes"]])),
@@ -43,6 +45,12 @@ def listing(store: OpenedStore) -> Listing:
     if schema.over_arrays(store.manifest):
         said["no_prompt"] = "The store is over an array: there is no model to read a prompt."
     return said
+
+
+def _identity(store: OpenedStore) -> str:
+    """A hash of where the store lies, what it was made from and when: of no other store it is the same."""
+    made = (store.folder / "manifest.json").stat().st_mtime_ns
+    return hashlib.sha256(f"{store.folder}\n{store.labels.dictionary}\n{made}".encode()).hexdigest()
 
 
 def facts(manifest: dict[str, Any]) -> str:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
+from saekit_widgets.base import LIVE, Displayed, new_name, plain_bundle
 
 from saekit.features.asking.listing import listing
 from saekit.features.showing.map_worth import Worth, worth
 from saekit.features.store import FeatureStore
 from saekit.files.choices import checked
-from saekit.plots.renderer import picture
+from saekit.plots.renderer import SCALE, picture
 from saekit.plots.scatter import RAMP, colours, points
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _opened(store: Any) -> FeatureStore:
     return store
 
 
-class FeatureMap:
+class FeatureMap(Displayed):
     """A map of latents; made by `feature_map`, drawn by a notebook.
 
     positions: a row a latent: latent, x, y, density, max, label, hint (its best explanation, or else the words that it
@@ -125,6 +126,7 @@ class FeatureMap:
         self._row = {int(latent): row for row, latent in enumerate(positions["latent"])}
         self._families = _families(positions)
         self._scatter = self._drawn(jscatter, height)
+        self._live = new_name()
         self.widget = self._framed()
         self._scatter.widget.observe(self._chosen, names="selection")
         if browser is not None:
@@ -212,7 +214,9 @@ class FeatureMap:
         about = f"<b>{html.escape(self._title())}</b> · {html.escape(self._subtitle())}"
         if self.worth is not None:
             about += f"<br>{html.escape(self._worth())}"
-        caption = ipywidgets.HTML(f"<div style='line-height:1.4'>{about}<br>{self._legend()}</div>")
+        caption = ipywidgets.HTML(
+            f"<div {LIVE}='{self._live}' style='line-height:1.4'>{about}<br>{self._legend()}</div>"
+        )
         return ipywidgets.VBox([caption, self._scatter.show(["pan_zoom", "lasso", "full_screen", "reset"])])
 
     def _legend(self) -> str:
@@ -250,12 +254,15 @@ class FeatureMap:
         words = {"title": self._title(), "subtitle": "\n".join(filter(None, [self._subtitle(), self._worth()]))}
         return points(frame, "x", "y", self.colour, log=self.colour == "density", order=order, grey=BACK, **words)
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The live view, and beside it a picture for whatever shows the notebook without a kernel."""
-        bundle = self.widget._repr_mimebundle_(**kwargs)
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-        image = base64.b64encode(picture(self.chart())).decode()
-        return {**data, "text/plain": repr(self), "image/png": image}, metadata
+    def _live_view(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        return plain_bundle(self.widget._repr_mimebundle_())
+
+    def _saved(self) -> str:
+        """A picture for whatever shows the notebook without a kernel."""
+        image = picture(self.chart())
+        width = int.from_bytes(image[16:20], "big") / SCALE  # of a PNG; drawn so, it is sharp on most screens
+        address = f"data:image/png;base64,{base64.b64encode(image).decode()}"
+        return f'<img alt="{html.escape(self._title())}" style="max-width:100%" width="{width:.0f}" src="{address}">'
 
     def __repr__(self) -> str:
         return f"<FeatureMap: {self._title()}, {self._subtitle()}>"
@@ -277,7 +284,7 @@ def _latents(store: FeatureStore) -> tuple[pandas.DataFrame, int]:
             "label": pandas.Series(labels, dtype=object),
             "hint": pandas.Series([said.get(i, hint) for i, hint in enumerate(shown["hints"])], dtype=object),
             "concept": pandas.Series([names[number] for number in shown["concept"]], dtype=object),
-            "f1": columns["f1"].astype(float),
+            "f1": columns.get("f1", np.full(store.d_sae, np.nan)).astype(float),  # over arrays there are no concepts
         }
     )
     alive = frame["density"] > 0

@@ -22,6 +22,14 @@ export function callOf(app) {
   return `sk.FeatureBrowser(${parts.filter(Boolean).join(", ")})`;
 }
 
+/** What there is to do without a kernel, and what becomes of edits. @param {boolean} gone @param {number} edits */
+function words(gone, edits) {
+  const kept = counted(edits, "edit is", "edits are");
+  if (gone)
+    return `What is loaded stays readable; run this cell again to go on.${edits ? ` ${kept} kept, and stored by the next view of this store.` : ""}`;
+  return `What is loaded stays readable.${edits ? ` ${kept} kept until it answers, or for the next view of this store.` : ""}`;
+}
+
 /** @param {import("./app.js").App} app @param {HTMLElement} host */
 export function bar(app, host) {
   const dot = element("span.dot.empty", { role: "img", label: "loading" });
@@ -37,9 +45,11 @@ export function bar(app, host) {
   const failure = element("div.line.failed", { role: "alert", hidden: true });
   const node = plain("div.bar", dot, title, what, facts, element("span.grow"), copy, save, full, keys);
 
+  /** What opens this view: a call, or in a saved file its own address. */
   function copyCall() {
-    const call = callOf(app);
-    const told = plain("b", "Opens this view in Python");
+    const saved = app.listing.off.save;
+    const call = saved ? `${location.href.split("#")[0]}#${app.latent}` : callOf(app);
+    const told = plain("b", saved ? "Opens this file at this feature" : "Opens this view in Python");
     app.popover.toggle(copy, [told, plain("code", call)]);
     navigator.clipboard?.writeText(call).then(
       () => {
@@ -114,26 +124,32 @@ export function bar(app, host) {
       title.textContent = title.title.split(/[\\/]/).slice(-2).join("/"); // of a long path, the end
       copy.disabled = false;
       save.disabled = Boolean(listing.off.save);
-      if (listing.off.save) save.title = listing.off.save;
+      if (listing.off.save) {
+        save.title = listing.off.save;
+        copy.title = copy.ariaLabel = "copy a link to this feature";
+      }
     },
-    /** @param {boolean} connected @param {number} edits  that wait */
-    connected(connected, edits) {
+    /** @param {boolean} connected @param {boolean} gone  for good @param {number} edits  that wait */
+    connected(connected, gone, edits) {
       dot.setAttribute("class", `dot${connected ? (app.listing ? "" : ".empty") : ".lost"}`.replaceAll(".", " "));
-      dot.ariaLabel = connected ? (app.listing ? "ready" : "loading") : "the kernel does not answer";
+      dot.ariaLabel = connected
+        ? app.listing
+          ? "ready"
+          : "loading"
+        : gone
+          ? "the kernel is gone"
+          : "the kernel does not answer";
       connection.hidden = connected;
       if (!connected)
         fill(
           connection,
           plain(
             "span",
-            plain("b.strong", "The kernel does not answer: it is busy or gone. "),
-            plain(
-              "span.dim",
-              `What is loaded stays readable.${edits ? ` ${counted(edits, "edit is", "edits are")} kept here until it returns.` : ""}`,
-            ),
+            plain("b.strong", gone ? "The kernel is gone. " : "The kernel does not answer: it is busy or gone. "),
+            plain("span.dim", words(gone, edits)),
           ),
           element("span.grow"),
-          button("Try again", () => app.messages.pulse()),
+          !gone && button("Try again", () => app.messages.pulse()),
         );
     },
   };

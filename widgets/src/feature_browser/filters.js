@@ -172,7 +172,7 @@ export function filters(app) {
           .map(({ name, head }) => element("option", { value: name }, `by ${head}`)),
       );
       sort.value = app.model.get("sort")?.[0] ?? "";
-      fill(count, whole(app.shown.length), plain("span.total", ` of ${whole(listing.size)}`));
+      fill(count, whole(app.shown.length), plain("span.total", ` of ${whole(listing.count)}`));
       const firing = listing.firing.get(filter.search ?? "")?.length;
       count.title = firing ? `${whole(firing)} of them fire on this token` : "";
       nothing.hidden = app.shown.length > 0;

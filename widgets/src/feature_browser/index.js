@@ -29,7 +29,13 @@ function render({ model, el }) {
   // `fill`, it is as high as the element that holds it.
   const around = { "data-lm-suppress-shortcuts": "true", "data-fill": Boolean(model.get("fill")) };
   const say = (/** @type {unknown} */ error) => top.say(`The browser could not draw: ${error}`);
-  const { host, signal, fail, guarded, begin } = widget({ model, el }, frame, [theme, controls, style], say, around);
+  const { host, signal, fail, guarded, begin, alive } = widget(
+    { model, el },
+    frame,
+    [theme, controls, style],
+    say,
+    around,
+  );
 
   const app = /** @type {App} */ ({
     frame,
@@ -68,14 +74,18 @@ function render({ model, el }) {
     const at = /** @type {ShadowRoot} */ (frame.getRootNode()).activeElement;
     if (!at?.checkVisibility()) frame.focus({ preventScroll: true });
   });
-  const connection = (/** @type {boolean} */ connected) => {
-    top.connected(connected, store?.count() ?? 0);
+  const connection = () => {
+    if (!app.listing) alive(connected); // a view that was saved never had a kernel
+    top.connected(connected, gone, store?.count() ?? 0);
     chosen?.connected(connected);
   };
-  let connected = true;
+  let [connected, gone] = [true, false];
   app.messages = messenger(model, {
     signal,
-    connection: (now) => connection((connected = now)),
+    connection(...now) {
+      [connected, gone] = now;
+      connection();
+    },
     heard: guarded((content) => {
       if (content.kind === "labels") store?.take(content.labels);
     }),
@@ -98,7 +108,7 @@ function render({ model, el }) {
     fill(left, sieve.node, rows.node);
     fill(right, chosen.node);
     top.loaded();
-    connection(connected);
+    connection();
     keyboard(app, {
       search: () => sieve.search.focus(),
       label: chosen.editLabel,
@@ -112,6 +122,7 @@ function render({ model, el }) {
     });
     sift();
     open();
+    store.resume();
     frame.addEventListener("pointerenter", news);
     setTimeout(() => index(app.listing), 1000); // so that the first keystroke of a search need not wait for it
   }
@@ -131,7 +142,7 @@ function render({ model, el }) {
     sieve.draw();
     rows.draw();
     chosen.relabel(latents);
-    connection(connected);
+    connection();
     if (!views.get(app.latent)) open(); // it was forgotten
   }
 
@@ -150,6 +161,8 @@ function render({ model, el }) {
   /** @param {number} latent */
   function select(latent) {
     if (latent === model.get("feature")) return;
+    if (!app.listing.has(latent))
+      return top.say(`Feature ${latent} is not in this file, which has ${app.listing.count}.`);
     views.ahead(latent); // before Python hears of the choice: whoever follows it there may take long
     app.set("feature", latent); // whose change opens it
   }
@@ -193,7 +206,7 @@ function render({ model, el }) {
   function settle() {
     const { latent } = app;
     setTimeout(() => {
-      if (signal.aborted || app.latent !== latent) return;
+      if (signal.aborted || app.latent !== latent || !app.view) return; // it was forgotten, and comes again
       news();
       const at = app.shown.indexOf(latent);
       if (at >= 0) views.ahead(app.shown[at + 1], app.shown[at - 1]); // j and k

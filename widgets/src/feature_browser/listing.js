@@ -12,6 +12,7 @@ import { visible } from "../shared/tokens.js";
  *
  * @typedef {{label?: string, star?: boolean, note?: string, saved?: string, explanation?: string, [column: string]: any}} Label
  * @typedef {object} Listing
+ * @property {string} store  what tells it from every other, wherever it is opened
  * @property {string} title @property {string} model @property {string} site @property {string} facts
  * @property {number} size  latents of the dictionary
  * @property {Column[]} about  the columns; the first two stand in every row
@@ -26,6 +27,8 @@ import { visible } from "../shared/tokens.js";
  * @property {Record<string, {title: string, text: string, code?: string}>} definitions
  * @property {{prompt?: string, edit?: string, save?: string, token?: string}} off  what cannot be done here, and why
  * @property {boolean} hasModel
+ * @property {(latent: number) => boolean} has  whether it can be opened: of a saved file, what is inside
+ * @property {number} count  of those
  */
 
 /** @param {any} content @param {DataView[]} buffers @returns {Listing} */
@@ -41,9 +44,11 @@ export function decodeListing(content, buffers) {
   const hints = new TextDecoder().decode(bytes(buffers[rest + 2])).split("\0");
   if (hints.length !== content.d_sae && content.d_sae)
     throw new Error(`${hints.length} hints for ${content.d_sae} latents`);
-  const { title, model, site, facts, order, concepts, definitions, version, off, has_model: hasModel } = content;
+  const { store, title, model, site, facts, order, concepts, definitions, version, off, has_model: hasModel } = content;
+  const inside = content.inside ? new Set(content.inside) : null;
   const labels = new Map(content.labels.map((/** @type {any} */ one) => [one.latent, one]));
   return {
+    store,
     title,
     model,
     site,
@@ -62,6 +67,8 @@ export function decodeListing(content, buffers) {
     definitions,
     off,
     hasModel,
+    has: (latent) => inside?.has(latent) ?? true,
+    count: inside?.size ?? content.d_sae,
   };
 }
 
