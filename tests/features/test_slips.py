@@ -33,9 +33,9 @@ def st(tiny_llama, sae, tmp_path, monkeypatch, one_thread) -> sk.FeatureStore:
 
 
 BROWSERS: dict[str, tuple[dict[str, Any], str]] = {
-    "height": (
-        {"height": 800},
-        r"^FeatureBrowser takes no height=\. It takes store, model, feature, filter, sort, tab\.$",
+    "width": (
+        {"width": 800},
+        r"^FeatureBrowser takes no width=\. It takes store, model, feature, filter, sort, tab, height\.$",
     ),
     "features": ({"features": 3}, r"^FeatureBrowser takes no features=\. Did you mean feature=\?"),
     "feature 9999": ({"feature": 9999}, r"^feature names latents from 0 to 19, not 9999; the closest is 19\.$"),

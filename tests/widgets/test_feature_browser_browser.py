@@ -243,6 +243,10 @@ def test_search_filters_switches_and_sort(opened) -> None:
     assert set(texts(page, ".item .name")) == {"closing bracket of a call"}
     page.locator(".search input").fill("Борис")
     until(page, "model.get('filter').search === 'Борис'")
+    page.locator(".search input").fill(" Zig")  # a token, which no text of the list has
+    page.locator("#f12").wait_for()
+    assert texts(page, ".item .index") == [str(n) for n in page.store.matching({"search": " Zig"}, None)]
+    assert sorted(texts(page, ".item .index")) == ["12", "20"] == sorted(map(str, page.widget.latents()["latent"]))
     page.locator(".search input").fill("")
     until(page, "!('search' in model.get('filter'))")
     page.get_by_role("button", name="Starred").click()
@@ -267,6 +271,12 @@ def test_search_filters_switches_and_sort(opened) -> None:
     page.locator(".sight").evaluate("node => { node.scrollTop = 0 }")
     page.wait_for_timeout(50)
     assert texts(page, ".item .last")[0] == f"+{best:.3f}"
+    page.locator("select[aria-label='sorted by']").select_option("")
+    until(page, "model.get('sort') === null")
+    page.locator(".sight").evaluate("node => { node.scrollTop = 0 }")
+    page.wait_for_timeout(50)
+    assert texts(page, ".item .index")[:5] == [str(n) for n in page.store.matching({}, None)[:5]]
+    assert texts(page, ".heads .last") == ["max"] and python(page).sort is None
 
 
 def test_handles_and_their_numbers_filter(opened) -> None:
@@ -309,6 +319,21 @@ def test_handles_never_lie_on_each_other(opened, width) -> None:
           .filter(b => b.top === a.top).map(b => b.left - a.right))"""
     )
     assert all(gap >= 2 * 6 + 4 for gap in apart)  # a handle stands out by 6 px on each side
+
+
+def test_an_explanation_is_a_name_until_a_person_gives_one(opened) -> None:
+    page = opened()
+    page.store.explain(13, "concept(intro.name) & ~tokens(' <b>')")
+    page.locator(".browser").dispatch_event("pointerenter")
+    page.locator(".search input").fill("~tokens(' <B>")
+    name = page.locator("#f13 .name.explained")
+    name.wait_for()
+    assert name.inner_text() == "intro.name & ~tokens(' <b>')" and texts(page, ".item .index") == ["13"]
+    assert "explained as intro.name" in name.get_attribute("title")
+    assert name.evaluate("node => getComputedStyle(node).fontStyle") == "italic"
+    page.store.set_label(13, label="mine")
+    page.locator(".browser").dispatch_event("pointerenter")
+    page.locator("#f13 .name.strong", has_text="mine").wait_for()
 
 
 def test_a_new_score_is_listed_sorted_and_filtered(opened) -> None:
@@ -1250,3 +1275,22 @@ def test_the_exported_file_follows_the_dark_scheme(file_page) -> None:
     assert page.evaluate(
         "document.querySelector('main > div').shadowRoot.querySelector('.sk').hasAttribute('data-dark')"
     )
+
+
+def test_a_link_to_a_feature_of_the_file(file_page, tmp_path) -> None:
+    """The address says which feature is open; with another number the file opens at that one, if it holds it."""
+    page = file_page(FeatureBrowser(FakeStore(), feature=12), features=[12, 13])
+    drawn(page, 12)
+    page.keyboard.press("j")
+    drawn(page, 13)
+    assert page.url.endswith("features.html#13")
+    page.get_by_label("copy a link to this feature").click()
+    assert texts(page, ".popover code") == [page.url]
+    for address, latent in ((f"{page.url[:-2]}12", 12), (f"{page.url[:-2]}399", 12), (f"{page.url[:-2]}13", 13)):
+        page.evaluate(f"location.href = {address!r}")
+        drawn(page, latent)
+    page.goto("about:blank")
+    page.goto(f"{(tmp_path / 'features.html').as_uri()}#13")
+    page.wait_for_function("window.ready")
+    drawn(page, 13)
+    assert (tmp_path / "features.html").stat().st_size < 80_000

@@ -46,9 +46,11 @@ export function bar(app, host) {
   const failure = element("div.line.failed", { role: "alert", hidden: true });
   const node = plain("div.bar", dot, title, what, facts, element("span.grow"), copy, save, full, keys);
 
+  /** What opens this view: a call, or in a saved file its own address. */
   function copyCall() {
-    const call = callOf(app);
-    const told = plain("b", "Opens this view in Python");
+    const saved = app.listing.off.save;
+    const call = saved ? `${location.href.split("#")[0]}#${app.latent}` : callOf(app);
+    const told = plain("b", saved ? "Opens this file at this feature" : "Opens this view in Python");
     app.popover.toggle(copy, [told, plain("code", call)]);
     navigator.clipboard?.writeText(call).then(
       () => {
@@ -123,7 +125,10 @@ export function bar(app, host) {
       title.textContent = title.title.split(/[\\/]/).slice(-2).join("/"); // of a long path, the end
       copy.disabled = false;
       save.disabled = Boolean(listing.off.save);
-      if (listing.off.save) save.title = listing.off.save;
+      if (listing.off.save) {
+        save.title = listing.off.save;
+        copy.title = copy.ariaLabel = "copy a link to this feature";
+      }
     },
     /** @param {boolean} connected @param {boolean} gone  for good @param {number} edits  that wait */
     connected(connected, gone, edits) {
