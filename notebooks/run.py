@@ -37,6 +37,8 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError  # noqa: E402
 from papermill.exceptions import PapermillExecutionError  # noqa: E402
 from traitlets.config import Config  # noqa: E402
 
+import saekit  # noqa: E402, F401  # how torch's threads wait: kernels inherit it, whatever they import first
+
 HERE = Path(__file__).resolve().parent
 BUILD = HERE.parent / "build" / "notebooks"
 FIRST = HERE / "00_start_here.ipynb"

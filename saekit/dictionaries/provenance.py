@@ -24,7 +24,7 @@ def installed_versions() -> dict[str, str]:
     return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Provenance:
     """The model (name, hash, processing), the corpus (with its fingerprint), tokens, seed and versions.
 
@@ -46,9 +46,46 @@ class Provenance:
     made_on: Mapping[str, Any] | None = None
     prepend_bos: bool | None = None
 
+    def __repr__(self) -> str:
+        """A line an entry that is known, hashes and fingerprints by their first 12 characters."""
+        known = {
+            "model": _models(self.model, self.model_hash),
+            "made on": self.made_on and _models(self.made_on["model"], self.made_on["model_hash"]),
+            "processing": None if self.processing == "none" else self.processing,
+            "corpus": _corpus(self.corpus),
+            "tokens": None if self.tokens is None else f"{self.tokens:,}",
+            "seed": self.seed,
+            "rows begin with BOS": self.prepend_bos,
+            "latent_max": _measured(self.latent_max),
+            "versions": ", ".join(f"{package} {number}" for package, number in self.versions.items()),
+        }
+        lines = [f"    {name}: {value}" for name, value in known.items() if value is not None]
+        return "\n".join(["Provenance, whole in .to_json()", *lines])
+
     def to_json(self) -> dict[str, Any]:
         """Its fields by name, as they stand in a config.json."""
         return asdict(self)
+
+
+def _models(name: Any, model_hash: Any) -> str | None:
+    """A model, or several by the names they were given under, each with the beginning of its hash."""
+    if isinstance(name, Mapping):
+        hashes = model_hash or {}
+        return ", ".join(f"{given}: {_models(own, hashes.get(given))}" for given, own in name.items())
+    return None if name is None else name + (f" ({model_hash[:12]})" if model_hash else "")
+
+
+def _corpus(corpus: Mapping[str, Any] | None) -> str | None:
+    if not corpus:
+        return None
+    said = f"{corpus.get('name', '?')}/{corpus.get('split', '?')}"
+    return said + (f" ({corpus['fingerprint'][:12]})" if corpus.get("fingerprint") else "")
+
+
+def _measured(latent_max: Mapping[str, Any]) -> str | None:
+    if not latent_max:
+        return None
+    return ", ".join(filter(None, [_corpus(latent_max.get("corpus")), f"{latent_max.get('tokens') or 0:,} tokens"]))
 
 
 def on_model(provenance: Provenance, model: TransformerBridge) -> Provenance:

@@ -199,7 +199,7 @@ COLUMNS = (
         "Its strongest activation, max |z|; of codes with a sign its range, from lowest to highest z. List, filter and "
         "colours go by max |z|. {over}",
         "greatest(abs(max_activation), abs(min_activation))",
-        code='store.latents()[["min_activation", "max_activation"]]',
+        code='store.latents(all=True)[["min_activation", "max_activation"]]',
         fact=_max,
     ),
     Column(

@@ -31,7 +31,7 @@ from saekit.models import Site
 NEEDS_LATENT_MAX = ("add", "clamp", "minimum", "project")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Edit:
     """What is changed, by how much, at which tokens.
 
@@ -51,6 +51,7 @@ class Edit:
               negative ones count from the prompt's end. Generate with a KV cache (the default): without one, every
               step's whole sequence is a prompt.
     site:     where; default the site or sites the dictionary writes. Of a dictionary that writes several, one of them.
+    For example ``sk.Edit(sae, latent=12, strength=4)``, or ``sk.Edit(vector, site="blocks.2.hook_resid_post")``.
     """
 
     role: ClassVar[str] = EDIT
@@ -79,6 +80,14 @@ class Edit:
             self._check_latents()
         else:
             self._check_vectors()
+
+    def __repr__(self) -> str:
+        each = [_source(one) for one in (self.dictionaries or [self.vectors])]
+        source = each[0] if len(each) == 1 else f"[{', '.join(each)}]"
+        said = [source, *([] if self.latent is None else [f"latent={self.latent!r}"]), f"mode={self.mode!r}"]
+        said += [] if self.mode == "ablate" else [f"strength={self.strength:g}"]
+        said += [] if self.tokens == "all" else [f"tokens={self.tokens!r}"]
+        return f"Edit({', '.join(said)}{'' if self.site is None else f', site={self.site!r}'})"
 
     # -- what it is made of ------------------------------------------------------------------------------------------
 
@@ -209,6 +218,13 @@ class Edit:
             raise ValueError(f"a vector is [d], several are [n, d] or a sequence of [d], found {sorted(shapes)}.")
         if self.site is None:
             raise ValueError("an edit by a vector needs a site.")
+
+
+def _source(source: Dictionary | Tensor) -> str:
+    """In a few words."""
+    if isinstance(source, Tensor):
+        return f"vectors {list(source.shape)}" if len(source) > 1 else f"a vector [{source.shape[1]}]"
+    return f"{type(source.method).__name__} at {source.wiring}"
 
 
 def _are_dictionaries(source: Any) -> TypeGuard[Sequence[Dictionary]]:

@@ -31,7 +31,9 @@ ABLATIONS = ("zero", "mean")
 
 @dataclass(frozen=True)
 class Recovered:
-    """Mean over ``tokens`` predictions, in nats: cross-entropy of the next token, and KL from the clean prediction."""
+    """Mean over ``tokens`` predictions, in nats: cross-entropy of the next token, and KL from the clean prediction.
+
+    ce_clean, ce_spliced, ce_ablated, kl_spliced, kl_ablated: in nats. ablation: "zero" or "mean"."""
 
     ce_clean: float
     ce_spliced: float
@@ -62,10 +64,13 @@ class Recovered:
     @property
     def numbers(self) -> list[Number]:
         """CE recovered and KL recovered."""
+        ce_beside = f"1 is all; nats: clean {self.ce_clean:.2f}, spliced {self.ce_spliced:.2f}"
+        ce_beside += f", {self.ablation} ablation {self.ce_ablated:.2f}"
+        kl_beside = f"1 is all; nats: spliced {self.kl_spliced:.2f}, {self.ablation} ablation {self.kl_ablated:.2f}"
         kl = "1 − KL(clean ‖ spliced) / KL(clean ‖ ablated), there"
         return [
-            Number("CE recovered", self.ce_recovered, self.definition),
-            Number("KL recovered", self.kl_recovered, kl),
+            Number("CE recovered", self.ce_recovered, self.definition, beside=ce_beside),
+            Number("KL recovered", self.kl_recovered, kl, beside=kl_beside),
         ]
 
 
@@ -159,6 +164,7 @@ def recovered(
 ) -> Recovered:
     """Run the model clean, spliced and ablated over rows of tokens, the first ones that make ``tokens`` predictions.
 
+    dictionary: of this model, or the run that trained it.
     Raises ValueError for an unknown ablation, a site where the model cannot be spliced, and rows without a prediction.
     """
     metric = Recovery(ablation, tokens)

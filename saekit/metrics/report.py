@@ -13,19 +13,26 @@ from saekit.metrics.concepts import ConceptMatch
 from saekit.metrics.metric import Number, Result
 from saekit.metrics.recovery import Recovered
 from saekit.metrics.sparsity import Sparse
+from saekit.plots.plain import WIDTH, cut
+from saekit.plots.table import spoken
+from saekit.plots.tokens import shown
 
 if TYPE_CHECKING:
     import pandas
 
 
-@dataclass(frozen=True, eq=False)
+MOST = 10  # numbers that are printed
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Report:
-    """Numbers of a dictionary on counted tokens of a corpus; print it for a text that can be sent to others.
+    """Numbers of a dictionary on counted tokens of a corpus; print it for the main ones, ``text()`` is all of it.
 
     results:   what each metric gave, in their order; ``numbers`` are all of theirs.
     recovered: the model's predictions with the reconstruction in place; None where it cannot be edited at the site.
     concepts:  None where the corpus has no labels.
     tokens:    counted tokens. excluded: how many were left out, by reason. header: what reproduces the numbers.
+    sparse: L0 and the density of each latent.
     """
 
     results: Sequence[Number | Result]
@@ -108,20 +115,33 @@ class Report:
         return [f"{name}: {value}" for name, value in self.header.items()]
 
     def text(self) -> str:
-        """The header and the numbers, as plain text."""
+        """The header and the numbers with their definitions, as plain text that can be sent to others."""
         rows = [(str(row["name"]), str(row["value"]), str(row["definition"])) for row in self.rows()]
         wide, high = (max(len(row[column]) for row in rows) for column in (0, 1))
         numbers = [f"{name:<{wide}}  {value:>{high}}  {definition}" for name, value, definition in rows]
         return "\n".join([self._title, *self.lines(), "", *numbers])
 
-    def __str__(self) -> str:
-        """The same as ``text``."""
-        return self.text()
+    def __repr__(self) -> str:
+        """At most 15 lines: what was judged, the numbers, each beside what it is read, and where the rest is."""
+        h = self.header
+        of = f" of {h['model']}" if "model" in h else f": {h.get('activations')}"
+        where = f"at {h.get('site', '?')}{of}"
+        lines = [self._title, *(cut(shown(text), WIDTH) for text in (str(h.get("dictionary", "")), where))]
+        rows = [(shown(n.name), spoken(_shown(n)), shown(n.beside or n.definition)) for n in self.numbers[:MOST]]
+        wide, high = (max((len(row[column]) for row in rows), default=0) for column in (0, 1))
+        lines += [cut(f"{name:<{wide}}  {value:>{high}}  {beside}", WIDTH) for name, value, beside in rows]
+        if len(self.numbers) > MOST:
+            lines.append(f"… {len(self.numbers) - MOST} more numbers")
+        concepts = "" if self.concepts is None else "; all concepts: report.concepts.frame()"
+        lines.append(f"with definitions: report.text(), report.frame(){concepts}")
+        return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         from saekit.plots import html_table
 
-        return html_table(self.rows(), caption=self._title, header="\n".join(self.lines()))
+        told = [str(self.header[name]) for name in ("dictionary", "site", "tokens") if name in self.header]
+        folded = ("what reproduces these numbers", "\n".join(self.lines()))
+        return html_table(self.rows(), caption=self._title, header=" · ".join(told), folded=folded)
 
 
 def _shown(number: Number) -> float:

@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sparse:
     """How sparse codes are: l0, density [d_sae] and the share of dead latents."""
 
     l0: float
     density: Float[Tensor, " d_sae"]
+
+    def __repr__(self) -> str:
+        dead, n = int((self.density == 0).sum()), len(self.density)
+        return f"Sparse(l0={self.l0:.4g}, dead {dead:,} of {n:,} ({100 * self.dead:.1f} %), density: a tensor [{n}])"
 
     @property
     def dead(self) -> float:
@@ -34,9 +38,11 @@ class Sparse:
     @property
     def numbers(self) -> list[Number]:
         """L0 and dead."""
+        n = len(self.density)
+        silent = f"share: {int((self.density == 0).sum()):,} of {n:,} latents never fire here"
         return [
-            Number("L0", self.l0, "mean number of latents with z ≠ 0 a counted token", digits=2),
-            Number("dead", self.dead, "share of latents with z ≠ 0 on none of the counted tokens"),
+            Number("L0", self.l0, "mean number of latents with z ≠ 0 a counted token", 2, f"of {n:,} latents a token"),
+            Number("dead", self.dead, "share of latents with z ≠ 0 on none of the counted tokens", beside=silent),
         ]
 
 
@@ -59,16 +65,22 @@ class Sparsity(Metric):
 
 
 def l0(codes: SparseCodes) -> float:
-    """Mean number of non-zero latents a token."""
+    """Mean number of non-zero latents a token.
+
+    codes: z of the tokens."""
     return float(codes.l0.sum().cpu().double() / (len(codes.offsets) - 1))
 
 
 def density(codes: SparseCodes) -> Float[Tensor, " d_sae"]:
-    """Share of tokens on which each latent fires."""
+    """Share of tokens on which each latent fires.
+
+    codes: z of the tokens."""
     fired = torch.bincount(codes.indices[codes.values != 0].long(), minlength=codes.d_sae)
     return fired.cpu().double() / (len(codes.offsets) - 1)
 
 
 def dead(codes: SparseCodes) -> float:
-    """Share of latents that fire on none of these tokens."""
+    """Share of latents that fire on none of these tokens.
+
+    codes: z of the tokens."""
     return float((density(codes) == 0).double().mean())

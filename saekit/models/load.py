@@ -33,8 +33,11 @@ def load_model(
     (SHA-256 of the stored weights, see ``saekit.models.hashing``) and ``processing`` (``"none"``), which stand in every
     dictionary made from it.
 
+    name: as above; the three are tried in this order.
     device: default cuda, then mps, then cpu. dtype: such as "bfloat16" or torch.bfloat16; default float32 on a
     CPU, else the checkpoint's own.
+    Returns a TransformerLens bridge, which prints as what it is; ``sk.models.sites_of(model)`` lists its sites. For
+    example ``model = sk.load_model("micro")``, ``sk.load_model("gpt2", dtype="bfloat16")``.
     Raises FileNotFoundError for a name that is neither embedded, nor a folder, nor to be had from the Hub, ValueError
     for a folder that is not a Hugging Face model or holds damaged weights, and for a model that is no causal language
     model or that TransformerLens does not run as Hugging Face does (see ``saekit.models.trial``).
@@ -52,6 +55,8 @@ def load_model(
     from transformer_lens.model_bridge import TransformerBridge
     from transformers.utils import logging
 
+    from saekit.models.loaded import LoadedModel
+
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # it writes to stderr, red in a notebook, for a load of seconds
     try:
@@ -61,9 +66,11 @@ def load_model(
     finally:
         if bars:
             logging.enable_progress_bar()
+    object.__setattr__(model, "__class__", LoadedModel)  # for its text alone
     model.eval()
     model.requires_grad_(False)
     model.model_name = name
+    model.origin = _origin(name)
     model.model_hash = model_hash
     model.processing = "none"
     check_trial(model)
@@ -105,6 +112,13 @@ def _find_folder(name: str) -> Path:
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise FileNotFoundError(f"there is no folder {name}.")
     return _download(name)
+
+
+def _origin(name: str) -> str:
+    """Where a model of that name comes from, in words."""
+    if name in EMBEDDED:
+        return "ships with saekit"
+    return "a local folder" if Path(name).expanduser().is_dir() else "from the Hugging Face Hub"
 
 
 def _download(name: str) -> Path:

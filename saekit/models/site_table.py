@@ -14,7 +14,7 @@ from saekit.models.load import describe_model
 from saekit.models.site import Site
 from saekit.models.sites import check_edit_site, site_width
 from saekit.models.state import alone, evaluation
-from saekit.plots import html_table
+from saekit.plots import html_table, text_table
 
 if TYPE_CHECKING:
     import pandas
@@ -27,6 +27,7 @@ class Sites(Sequence[Site]):
 
     rows: site, layer (None outside the blocks), width of what a dictionary reads there (heads · d_head where heads come
     one by one; None where that is no vector a token), heads (0 where there are none), edits: whether they are offered.
+    definition: how many there are.
     """
 
     rows: list[dict[str, Any]]
@@ -46,7 +47,18 @@ class Sites(Sequence[Site]):
         return pandas.DataFrame(self.rows).astype({"layer": "Int64", "width": "Int64"})
 
     def __repr__(self) -> str:
-        return f"{self.definition}\n{self.frame().to_string(index=False)}"
+        """A line for the same site of several layers, by the name in the first; where edits are offered come first."""
+        alike: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+        for row in self.rows:
+            name = row["site"] if row["layer"] is None else row["site"].replace(str(row["layer"]), "", 1)
+            alike.setdefault((not row["edits"], name, row["width"], row["heads"]), []).append(row)
+        rows = []
+        for own in sorted(alike.values(), key=lambda own: not own[0]["edits"]):
+            layers = "" if own[0]["layer"] is None else str(own[0]["layer"])
+            layers += f" … {own[-1]['layer']}" if len(own) > 1 else ""
+            first = {"site": own[0]["site"], "layers": layers, "width": own[0]["width"]}
+            rows.append(first | {"heads": own[0]["heads"] or None, "edits": "yes" if own[0]["edits"] else "no"})
+        return f"{self.definition}\n{text_table(rows, more='.frame(), every site by its name')}"
 
     def _repr_html_(self) -> str:
         shown = [row | {"edits": "yes" if row["edits"] else "no", "heads": row["heads"] or None} for row in self.rows]

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from saekit.plots.charts import concept_scores, density_histogram, next_token_change, training_curve
 from saekit.plots.compare import bars, curves
+from saekit.plots.plain import sparkline, text_concordance, text_table
 from saekit.plots.scatter import points
 from saekit.plots.table import html_table
 from saekit.plots.theme import enable
-from saekit.plots.tokens import Concordance, TokensView, concordance, tokens_view
+from saekit.plots.tokens import Concordance, TokensView, concordance, shown, tokens_view
 
 __all__ = [
     "Concordance",
@@ -25,6 +26,14 @@ __all__ = [
     "html_table",
     "next_token_change",
     "points",
+    "shown",
+    "sparkline",
+    "text_concordance",
+    "text_table",
     "tokens_view",
     "training_curve",
 ]
+
+
+def __dir__() -> list[str]:
+    return [*__all__]

@@ -26,6 +26,7 @@ def training_curve(frame: pandas.DataFrame, *, title: str = "Training") -> Chart
     """Loss, and explained variance where it was measured, against the tokens trained on; one panel each, one axis.
 
     frame: columns `tokens` and at least one of `loss`, `explained_variance`; rows with a gap there are left out.
+    title: above the chart.
     Raises ValueError for columns that are missing and a frame without rows.
     """
     import altair as alt
@@ -75,6 +76,7 @@ def density_histogram(density: Iterable[float], *, bins: int = 40, title: str = 
     """How many latents fire how often: a histogram of log10(density). Dead latents are counted in words, not drawn.
 
     density: for each latent, the share of counted tokens on which it is not zero, in [0, 1]; ValueError for others.
+    bins: of equal width. title: above the chart.
     """
     import altair as alt
     import numpy as np
@@ -122,6 +124,7 @@ def concept_scores(frame: pandas.DataFrame, *, top: int = 30, title: str = "Conc
 
     frame: a row a concept; columns `concept`, `latent`, `precision`, `recall`, `f1`, `token_f1`.
     top:   how many concepts to draw, best F1 first.
+    title: above the chart.
     Raises ValueError for columns that are missing and a frame without rows.
     """
     import altair as alt
@@ -160,6 +163,7 @@ def next_token_change(
 
     frame: columns `token` (text as the tokenizer gives it), `before`, `after` (probabilities in [0, 1]).
     top:   how many tokens to draw, by |after − before|.
+    title: above the chart.
     Raises ValueError for columns that are missing and a frame without rows.
     """
     import altair as alt

@@ -23,12 +23,9 @@ SCALE = 1.5  # pixels of a PNG for one of the chart
 
 def offline_bundle(spec: dict[str, Any], **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """The display data of a Vega-Lite `spec` (a dict) and its metadata, by mime type. Nothing is fetched."""
-    import vl_convert
-
-    picture = {**spec, "config": {**spec.get("config", {}), "background": "white"}}  # a card: readable on a dark page
     data = {
         VEGALITE: {**spec, "$schema": SCHEMA},
-        "image/svg+xml": vl_convert.vegalite_to_svg(picture, allowed_base_urls=[]),
+        "image/svg+xml": svg(spec),
         "text/plain": _one_line(spec),
     }
     return data, {VEGALITE: {"embed_options": EMBED_OPTIONS}}
@@ -38,6 +35,14 @@ def _one_line(spec: dict[str, Any]) -> str:
     title = spec.get("title", "")
     text = title.get("text", "") if isinstance(title, dict) else title
     return f"<chart: {text}>" if text else "<chart>"
+
+
+def svg(spec: dict[str, Any]) -> str:
+    """A Vega-Lite specification as SVG, drawn here, on white: a card that can be read on a dark page."""
+    import vl_convert
+
+    on_white = {**spec, "config": {**spec.get("config", {}), "background": "white"}}
+    return str(vl_convert.vegalite_to_svg(on_white, allowed_base_urls=[]))
 
 
 def picture(chart: Any, scale: float = SCALE) -> bytes:

@@ -84,7 +84,9 @@ def _signs(token: str, spaces: bool) -> list[tuple[str, str | None]]:
 
 @dataclass(frozen=True, repr=False)
 class TokensView:
-    """One text, its tokens coloured by value; made by `tokens_view`, drawn by a notebook. `.html` is what it draws."""
+    """One text, its tokens coloured by value; made by `tokens_view`, drawn by a notebook. `.html` is what it draws.
+
+    tokens, values, maximum, peak, labels: as `tokens_view` takes them."""
 
     tokens: tuple[str, ...]
     values: tuple[float, ...]
@@ -118,7 +120,9 @@ class TokensView:
 
 @dataclass(frozen=True, repr=False)
 class Concordance:
-    """Examples one below the other, peak tokens in one column; made by `concordance`, drawn by a notebook."""
+    """Examples one below the other, peak tokens in one column; made by `concordance`, drawn by a notebook.
+
+    rows, maximum, numbers: as `concordance` takes them."""
 
     rows: tuple[tuple[tuple[str, ...], tuple[float, ...], int], ...]
     maximum: float
@@ -241,14 +245,14 @@ def _line(tokens: tuple[str, ...], values: tuple[float, ...], peak: int, maximum
     """One example. Left tokens carry the class of the narrowest cell that still shows them, so whole tokens go."""
     left, used = [], 0
     for i in range(peak - 1, -1, -1):
-        used += _columns(tokens[i])
+        used += columns_of(tokens[i])
         fits = next((rank for rank, width in enumerate(_WIDTHS, start=1) if used <= width), None)
         if fits is None:
             break
         left.append(_token(tokens[i], values[i], maximum, breaks=False, extra="" if fits == 1 else f"f{fits}"))
     right, used = [], 0
     for i in range(peak, len(tokens)):
-        used += _columns(tokens[i])
+        used += columns_of(tokens[i])
         if used > 100 and i > peak:
             break
         right.append(_token(tokens[i], values[i], maximum, peak=i == peak, breaks=False))
@@ -259,7 +263,7 @@ def _line(tokens: tuple[str, ...], values: tuple[float, ...], peak: int, maximum
     )
 
 
-def _columns(token: str) -> int:
+def columns_of(token: str) -> int:
     """How many columns of a monospaced font the token takes as it is shown."""
     text = shown(token)
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

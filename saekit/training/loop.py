@@ -27,11 +27,13 @@ from saekit.activations.outliers import USUAL
 from saekit.corpora import Corpus
 from saekit.dictionaries import Dictionary, Method, Wiring, read_dictionary
 from saekit.engines import processes
+from saekit.engines.threads import working_with
 from saekit.files import make_folder
 from saekit.files.arguments import whole
 from saekit.files.choices import no_argument
 from saekit.files.locks import writing_in
 from saekit.files.paths import resolved
+from saekit.files.progress import say
 from saekit.files.roles import ACTIVATIONS, CORPUS, METHOD, MODEL, SITE, check_roles
 from saekit.metrics import measure_latent_max
 from saekit.models import as_dtype
@@ -83,12 +85,16 @@ def train(
     [n, d] of one's own (``site=None``) or several with equal rows, ``{"in": x, "out": y}``, and over several models,
     ``{"a": model, "b": copy}``, whose sites are then "a:blocks.2.hook_resid_post" and so on.
 
+    model:    what is read, as above.
     site:     a site, several (a crosscoder), or a ``sk.Wiring`` (``sk.Wiring.transcoder(2)``).
     method:   such as ``sk.TopK(d_sae=1024, k=16)``; or a list of them, which learn side by side on one pass over the
               model, each exactly as it would alone; ``run.dictionaries`` has them in order.
+    corpus:   what ``load_corpus`` gives, a list of strings, or token ids; None beside arrays and stores.
     tokens:   counted tokens to train on (default: one pass over an array or a store). A finished run in ``out`` whose
               tokens alone have grown goes on: the learning rate rises again, and falls at the new end; the dictionary
               of the former end is kept in ends/<tokens>.
+    batch_size: tokens a step. lr: Adam's highest learning rate; default by the number of latents and steps
+              (``sk.training.default_rate``). seed: of the first weights and of the order.
     warm_up, decay: tokens over which the learning rate rises, and falls at the end.
     dead_after: tokens without a firing after which a latent is dead.
     labels:   for methods that need them: concepts of the corpus by name, or an array [n, concepts] beside an array.
@@ -97,14 +103,18 @@ def train(
     max_norm_multiple: tokens whose norm at a site is above so many times the median there are left out, counted
               (``left_out`` in the records) and said: a few of a hundred times the norm would be all that is learned.
               None: none is left out.
+    device:   default where the model or the array lies.
     dtype:    of products; torch.bfloat16 (weights and Adam's moments stay in float32) where the device multiplies it
               natively, else torch.float32; torch.float64 for everything.
     kernels:  "auto" takes the fastest way there is; "reference" plain torch, for comparison; "cpu" and "triton" are
               kept to or refused.
     out:      a folder for config, metrics.jsonl, checkpoint and dictionary; the same call on an interrupted one goes
-              on, on a finished one returns it. None keeps all in memory.
+              on, on a finished one returns it. None keeps all in memory. resume=False refuses a folder that
+              holds a run.
     callback: called with a Progress now and then (``sk.TrainingMonitor()`` draws it), of several dictionaries with the
               first one's numbers; default: a line of text.
+    Returns a ``Run``: its ``dictionary`` (or ``dictionaries``), ``metrics``, a frame, and ``finished``. For example
+    ``run = sk.train(model, "blocks.2.hook_resid_post", sk.TopK(d_sae=1024, k=16), corpus, tokens=500_000)``.
     Raises ValueError when ``out`` holds another run (naming the fields), a method needs what the source does not have,
     activations or the loss are not finite.
     """
@@ -146,10 +156,11 @@ def train(
     _warn_of_narrow(methods, stream.widths)
     session = Session(stream, learners, tokens, batch_size, seed)
     if folder is None:
-        return _trained(session, source, folder, callback)
+        with working_with(session.threads):
+            return _trained(session, source, folder, callback)
     several = not isinstance(method, Method | Mapping)
     config = describe(session, source, settings, methods, several)
-    with _writer(folder, tokens, len(methods)):
+    with _writer(folder, tokens, len(methods)), working_with(session.threads):
         if ends:
             config["gone_on_at"] = ends
             till_then = replace(settings, steps=max(1, ends[-1] // batch_size))
@@ -157,7 +168,7 @@ def train(
             shorter = describe(session, source, till_then, methods, several) | before
             if processes.first() and go_on(folder, config, shorter, len(methods)):
                 lengths = settings.lengths()
-                print(
+                say(
                     f"goes on from {ends[-1]:,} to {tokens:,} tokens: the learning rate rises again, over "
                     f"{lengths['warm_up']:,} tokens, and falls over the last {lengths['decay']:,}."
                 )
@@ -217,7 +228,7 @@ def _finish(source: Source, dictionaries: list[Dictionary], folder: Path | None,
                 dictionary.save(place)
             _keep_end(folder, session.learners)
     except KeyboardInterrupt:
-        print("stopped while latent_max was measured; what was trained is kept.")
+        say("stopped while latent_max was measured; what was trained is kept, and the same call measures it.")
         return False
     return True
 
@@ -235,7 +246,7 @@ def _say(session: Session, finished: bool) -> None:
     stream, last = session.stream, session.records[-len(session.learners) :]
     if stream.left_out:
         where = "rows of the array" if isinstance(stream, ArrayStream) else "tokens"
-        print(
+        say(
             f"left out {stream.left_out:,} {where}, whose norm is above {stream.max_norm_multiple:g} times the median "
             f"(max_norm_multiple={stream.max_norm_multiple:g}; None leaves none out)."
         )
@@ -247,7 +258,7 @@ def _say(session: Session, finished: bool) -> None:
     if finished and worse:
         record, learner = min(worse, key=lambda each: each[0]["explained_variance"])
         rate = getattr(learner, "lr", None)
-        print(
+        say(
             f"training ended worse than the mean: with x̂ = the mean of the activations the error would be smaller "
             f"(explained variance {record['explained_variance']:.3g})"
             + (f"; try a smaller lr (now {rate:g}) or more tokens." if rate is not None else ".")

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from saekit.dictionaries import Dictionary, read_dictionary
-from saekit.files.paths import resolved, shown
+from saekit.files.paths import resolved
 from saekit.files.roles import RUN
+from saekit.training.run_text import run_text
 
 if TYPE_CHECKING:
     import pandas
@@ -20,16 +21,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a callback is told after each measured step."""
+    """What a callback is told after each measured step, and once more where the run is stopped.
+
+    tokens:       trained on so far.
+    total_tokens: as many as were asked for; of a finished run those that whole batches make.
+    seconds:      spent. seconds_left: an estimate; None where it is not known yet.
+    metrics:      the latest numbers by name.
+    finished:     True in a run's last call.
+    stopped:      what is said of a run that was stopped, else "".
+    """
 
     tokens: int
     total_tokens: int
     seconds: float
     metrics: Mapping[str, float]
     finished: bool
+    seconds_left: float | None = None
+    stopped: str = ""
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """What was trained, and how it got there.
 
@@ -76,6 +87,12 @@ class Run:
         return self.dictionaries[0]
 
     @property
+    def tokens(self) -> int:
+        """Tokens that were trained on; of a run of a folder that is not finished, those of its last record."""
+        made = self.dictionaries[0].provenance.tokens if self.dictionaries else None
+        return made or int(self.records[-1]["tokens"] if self.records else 0)
+
+    @property
     def metrics(self) -> pandas.DataFrame:
         """``records`` as a pandas frame."""
         import pandas
@@ -83,22 +100,16 @@ class Run:
         return pandas.DataFrame(self.records)
 
     def __repr__(self) -> str:
-        state = "" if self.finished else ", not finished"
-        where = "" if self.out is None else f", in {shown(self.out)}"
-        if not self.dictionaries:
-            return f"Run({len(self.records)} records{state}{where})"
-        methods = ", ".join(repr(dictionary.method) for dictionary in self.dictionaries)
-        made = self.dictionaries[0].provenance
-        of = f" of {made.corpus['name']}/{made.corpus['split']}" if made.corpus else ""
-        what = "counted tokens" if made.model is not None else "rows"
-        bos = {None: "", True: ", each row from BOS on", False: ", no BOS"}[made.prepend_bos]
-        wiring = self.dictionaries[0].wiring
-        return f"Run({methods} at {wiring}; {made.tokens or 0:,} {what}{of}{bos}{state}{where})"
+        return run_text(self.dictionaries, self.records, self.out, self.finished)
 
     def _repr_mimebundle_(self, **keywords: Any) -> Any:
         from saekit.plots import training_curve
 
-        return training_curve(self.metrics)._repr_mimebundle_(**keywords)
+        if not self.records:
+            return {"text/plain": repr(self)}
+        bundle: Any = training_curve(self.metrics)._repr_mimebundle_(**keywords)
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+        return {**data, "text/plain": repr(self)}, metadata
 
 
 def places(folder: Path, count: int) -> list[Path]:

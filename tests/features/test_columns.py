@@ -134,11 +134,11 @@ def test_the_page_shows_what_sql_says(store: FeatureStore, entropy: Column, tmp_
 
 def test_the_browser_gives_the_list_that_was_filtered(store: FeatureStore, entropy: Column) -> None:
     browser = FeatureBrowser(store, filter={"entropy": [0.5, None]}, sort=["entropy", True])
-    frame = browser.latents()
+    frame = browser.latents(all=True)
     assert frame.latent.tolist() == by_the_rule(store, browser.filter, browser.sort)
     assert frame.entropy.is_monotonic_decreasing and frame.entropy.min() >= 0.5
     assert {"density", "max", "f1", "loss_effect", "detection", "label", "top_tokens"} <= set(frame.columns)
-    everything = store.latents()
+    everything = store.latents(all=True)
     assert everything.latent.tolist() == list(range(SIZE))
     assert everything["max"].tolist() == everything[["max_activation", "min_activation"]].abs().max(axis=1).tolist()
     assert store.latents({}).latent.tolist() == store.matching({}, None)
@@ -173,7 +173,7 @@ def test_a_column_may_be_sql_and_what_it_gives_is_kept(store: FeatureStore, entr
     for _ in range(2):
         store.listing(), store.view(4)
     assert asked == [1] and [column.name for column in columns.all_columns()][-2:] == ["entropy", "spread"]
-    frame = store.latents()
+    frame = store.latents(all=True)
     assert frame.spread.tolist() == pytest.approx((frame.max_activation - frame.min_activation).tolist())
     assert store.view(4)["numbers"]["spread"]["value"] == frame.spread[4]
     with pytest.raises(ValueError, match="filter does not know 'spread'"):

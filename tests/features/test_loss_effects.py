@@ -55,7 +55,9 @@ def test_what_is_measured_later_is_what_building_measures(pair, tiny_gpt2) -> No
     assert opened.measure_loss_effects(tiny_gpt2) == 0
 
     again = sk.FeatureStore.open(opened.folder)  # it was kept
-    pandas.testing.assert_frame_equal(again.latents()[EFFECTS], whole.latents()[EFFECTS], atol=1e-6, check_dtype=False)
+    pandas.testing.assert_frame_equal(
+        again.latents(all=True)[EFFECTS], whole.latents(all=True)[EFFECTS], atol=1e-6, check_dtype=False
+    )
     query = "select latent, place, loss_effect from activations where loss_effect is not null order by latent, place"
     found, expected = again.sql(query), whole.sql(query)
     assert len(found) >= len(expected) > 50

@@ -113,7 +113,7 @@ def test_a_table_is_read_from_the_files_of_the_manifest_alone(plain) -> None:
             shutil.copy(first, first.with_name(other))
     store = sk.FeatureStore.open(plain.folder)
     assert said(store) == truth
-    pandas.testing.assert_frame_equal(store.latents(), plain.latents())
+    pandas.testing.assert_frame_equal(store.latents(all=True), plain.latents(all=True))
 
 
 def test_a_table_has_the_columns_of_the_schema_alone(plain) -> None:

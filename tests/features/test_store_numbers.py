@@ -124,7 +124,7 @@ def test_moments_extremes_and_density(made) -> None:
     store, truth, _ = made
     n = len(truth.z)
     assert store.tokens == n
-    for row in store.latents().itertuples():
+    for row in store.latents(all=True).itertuples():
         z = truth.z[:, row.latent]
         fired = z[z != 0]
         assert row.firings == len(fired) and row.density == len(fired) / n
@@ -145,7 +145,7 @@ def test_moments_extremes_and_density(made) -> None:
 
 def test_histograms_intervals_and_quantiles(made) -> None:
     store, truth, _ = made
-    for row in store.latents().itertuples():
+    for row in store.latents(all=True).itertuples():
         z = truth.z[:, row.latent].astype(np.float32).astype(float)
         fired = z[z != 0]
         if not len(fired):

@@ -27,7 +27,7 @@ def store(model, tmp_path_factory, one_thread):
 
 
 def test_listing(store) -> None:
-    listing, frame = store.listing(), store.latents()
+    listing, frame = store.listing(), store.latents(all=True)
     assert listing["d_sae"] == 2048 == len(listing["hints"]) and listing["facts"].startswith(
         "TopK k = 16 · 15,000 tokens"
     )
@@ -166,7 +166,7 @@ def test_labels_travel_as_json(store, tmp_path) -> None:
     store.set_label(3, label='<script>"x"</script>\u202e', star=True)
     store.set_label(3, note="n" * 10_000)
     store.set_label(4, label="l" * 10_000)
-    assert store.latents().loc[3, ["label", "note"]].tolist() == ['<script>"x"</script>\u202e', "n" * 10_000]
+    assert store.latents(all=True).loc[3, ["label", "note"]].tolist() == ['<script>"x"</script>\u202e', "n" * 10_000]
     assert store.latents().label[4] == "l" * 10_000 and "l" * 10_000 in store.feature(4).html
     assert store.listing()["labels"][4]["label"] == "l" * 10_000
     assert store.sql("select latent from labels where star").latent.tolist() == [3]

@@ -106,7 +106,7 @@ def test_what_is_no_metric_is_refused(tiny_gpt2, dictionary):
 
 def test_the_report_as_text(tiny_gpt2, dictionary, corpus):
     report = sk.evaluate(tiny_gpt2, dictionary, corpus)
-    lines = str(report).splitlines()
+    lines = report.text().splitlines()
     for line in (f"model_hash: {tiny_gpt2.model_hash[:12]}", "corpus: cats/train", f"site: {SITE}", "seed: 0",
                  f"tokens: {report.tokens:,} counted", f"left out: {len(corpus)} bos, 0 special, 0 cut",
                  f"dictionary: {dictionary.method}", f"torch: {report.header['torch']}"):  # fmt: skip

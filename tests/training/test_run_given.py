@@ -70,9 +70,11 @@ def test_a_run_of_before_fingerprints_says_what_cannot_be_known(tmp_path):
 def test_the_rows_a_dictionary_was_trained_on_stand_in_its_provenance_and_repr(tiny_gpt2, tmp_path):
     run = sk.train(tiny_gpt2, HOOK, METHOD, ["the cat sat", "a dog"], tokens=64, batch_size=32, callback=lambda _: None)
     assert run.dictionary.provenance.prepend_bos is True
-    assert repr(run) == f"Run({METHOD!r} at {HOOK}; 64 counted tokens of list/train, each row from BOS on)"
+    first, method, last, *_ = repr(run).splitlines()
+    assert first == "Run: 64 counted tokens of list/train, each row from BOS on, seed 0" and "L0 " in last
+    assert method == f"{METHOD!r} at {HOOK}"
     x = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
     of_rows = sk.train(x, None, METHOD, tokens=64, batch_size=32, callback=lambda _: None)
-    assert repr(of_rows) == f"Run({METHOD!r} at x; 64 rows)"
+    assert repr(of_rows).splitlines()[:2] == ["Run: 64 rows, seed 0", f"{METHOD!r} at x"]
     run.dictionary.save(tmp_path / "saved")
     assert sk.load_dictionary(tmp_path / "saved").provenance.prepend_bos is True

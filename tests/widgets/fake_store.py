@@ -113,7 +113,7 @@ class FakeStore:
         kept = (self.columns, self.usual, self.density == 0, self.concept, CONCEPTS, self.hints, self.labels)
         return passing(*kept, filter, sort, self.firing_on(filter.get("search", "")))
 
-    def latents(self, filter: Mapping[str, Any], sort: Sequence[Any] | None) -> pandas.DataFrame:
+    def latents(self, filter: Mapping[str, Any], sort: Sequence[Any] | None, *, all: bool = False) -> pandas.DataFrame:
         order = self.matching(filter, sort)
         return pandas.DataFrame({"latent": order, **{name: values[order] for name, values in self.columns.items()}})
 

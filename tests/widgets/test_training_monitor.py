@@ -23,6 +23,8 @@ class Progress:
     seconds: float = 1.0
     metrics: dict[str, float] = field(default_factory=dict)
     finished: bool = False
+    seconds_left: float | None = None
+    stopped: str = ""
 
 
 def rows(monitor: TrainingMonitor) -> list[tuple[float, ...]]:
@@ -124,6 +126,19 @@ def test_static_picture_is_self_contained_and_shows_the_state(monitor) -> None:
 def stopped(monitor: TrainingMonitor) -> str:
     monitor(Progress(400, metrics={"loss": 0.1}, finished=True))
     return monitor._saved()
+
+
+def test_a_stopped_run_has_one_count_and_the_sentence(monitor) -> None:
+    """Though the last call came a moment after one that was shown."""
+    monitor(Progress(100, metrics={"loss": 0.5}, seconds_left=9.0))
+    assert monitor.seconds_left == 9.0
+    monitor(Progress(356, stopped="stopped at 356 of 1,000 tokens; the same call <i>goes on"))
+    assert (monitor.tokens, monitor.finished, monitor.metrics) == (356, False, {"loss": 0.5})
+    assert repr(monitor) == "<TrainingMonitor: stopped at 356 of 1,000 tokens; the same call <i>goes on>"
+    assert "<b>Stopped</b>at 356 of 1,000 tokens; the same call &lt;i&gt;goes on" in monitor._picture()
+    assert " left" not in monitor._picture()
+    monitor(Progress(400, metrics={"loss": 0.4}))  # the same call goes on with the same monitor
+    assert not monitor.stopped and monitor.tokens == 400
 
 
 def test_picture_before_anything_was_measured() -> None:

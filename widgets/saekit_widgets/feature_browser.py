@@ -157,9 +157,11 @@ class FeatureBrowser(Widget):
         self.observe(chosen, names="feature")
         return lambda: self.unobserve(chosen, names="feature")
 
-    def latents(self) -> Any:
-        """The list as it is filtered and sorted: a frame, a row a latent, with all that the store knows of them."""
-        return self._store.latents(self.filter, self.sort)
+    def latents(self, *, all: bool = False) -> Any:
+        """The list as it is filtered and sorted: a frame, a row a latent, its columns those of `store.latents`.
+
+        all: every column that the store has."""
+        return self._store.latents(self.filter, self.sort, all=all)
 
     # -- messages -----------------------------------------------------------------------------------------------------
 
@@ -203,7 +205,7 @@ class FeatureBrowser(Widget):
     def _said(self, listing: Mapping[str, Any], **more: Any) -> Answer:
         """A listing as a message."""
         labels = [{"latent": int(latent), **plain(entry)} for latent, entry in listing["labels"].items()]
-        head = {key: listing[key] for key in _TOLD}
+        head = {key: listing[key] for key in _TOLD}  # type: ignore[literal-required]
         reply = {"columns": listing["about"], "labels": labels, "has_model": self._model is not None, **head, **more}
         columns = [np.ascontiguousarray(column, "<f4").tobytes() for column in listing["columns"].values()]
         hints = "\0".join(hint.replace("\0", "␀") for hint in listing["hints"])

@@ -46,11 +46,12 @@ def training_picture(
     tokens_per_second: float,
     metrics: Mapping[str, float],
     finished: bool,
+    stopped: str = "",
 ) -> str:
     """HTML with an SVG curve for each of `curves`; a row is (tokens, a value a curve), nan where not measured."""
     share = min(tokens / total_tokens, 1.0) if total_tokens > 0 else 0.0
-    title = "Training" if not finished else "Trained" if share == 1.0 else "Stopped"
-    facts = [f"{tokens:,} of {total_tokens:,} tokens", f"{_duration(seconds)}"]
+    title = "Training" if not (finished or stopped) else "Trained" if finished and share == 1.0 else "Stopped"
+    facts = [stopped.removeprefix("stopped ") or f"{tokens:,} of {total_tokens:,} tokens", f"{_duration(seconds)}"]
     if tokens_per_second > 0:
         facts.insert(1, f"{_compact(tokens_per_second)} tokens/s")
     panels = "".join(
@@ -63,7 +64,7 @@ def training_picture(
         if name not in curves
     )
     return (
-        f'{_STYLE}<div class="saekit-monitor"><div class="bar"><b>{title}</b>{" · ".join(facts)}</div>'
+        f'{_STYLE}<div class="saekit-monitor"><div class="bar"><b>{title}</b>{escape(" · ".join(facts))}</div>'
         f'<div class="progress"><i style="width:{100 * share:.2f}%"></i></div><div class="panels">{panels}</div>'
         f'<div class="numbers">{numbers}</div></div>'
     )

@@ -9,7 +9,8 @@ import numpy as np
 
 
 class TrainingProgress(Protocol):
-    """Where a training run stands, handed to its callback."""
+    """Where a training run stands, handed to its callback. It may have `seconds_left`, a number or None, and `stopped`,
+    the sentence of the last call of a run that was stopped, else ""."""
 
     @property
     def tokens(self) -> int:
@@ -29,7 +30,7 @@ class TrainingProgress(Protocol):
 
     @property
     def finished(self) -> bool:
-        """True in the last call of a run, at its end or when it was stopped."""
+        """True in the last call of a run at its end."""
 
 
 Number = float | None
@@ -168,8 +169,8 @@ class FeatureSource(Protocol):
     def matching(self, filter: Mapping[str, Any], sort: Sequence[Any] | None) -> Sequence[int]:
         """The latents that the list shows, in its order. filter and sort are checked ones; None: the usual order."""
 
-    def latents(self, filter: Mapping[str, Any], sort: Sequence[Any] | None) -> Any:
-        """The same as a frame, with all that is known of them."""
+    def latents(self, filter: Mapping[str, Any], sort: Sequence[Any] | None, *, all: bool = False) -> Any:
+        """The same as a frame, with what one looks at first, or all that is known of them."""
 
     def firing_on(self, search: str) -> Sequence[int]:
         """The latents that clearly fire on the token that a search names; none where it names none. A list that is

@@ -56,6 +56,10 @@ class Predicate(ABC):
         """Plain values, which `from_json` reads."""
         return self._plain()
 
+    def __repr__(self) -> str:
+        """The text that `parse` reads."""
+        return str(self)
+
     @abstractmethod
     def _plain(self) -> dict[str, Any]: ...
 
@@ -69,14 +73,17 @@ class Predicate(ABC):
         return Not(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Concept(Predicate):
-    """The token is labelled with this concept or one below it: "entity" also holds at "entity.person"."""
+    """The token is labelled with this concept or one below it: "entity" also holds at "entity.person".
+
+    name: a concept's."""
 
     name: str
 
     def _fits(self, window: Labelled) -> Sequence[bool]:
-        return [bool(labels) and any(within(label, self.name) for label in labels) for labels in window.concepts]
+        fits = {labels: any(within(label, self.name) for label in labels) for labels in set(window.concepts)}
+        return [fits[labels] for labels in window.concepts]
 
     def __str__(self) -> str:
         return f"concept({self.name if PLAIN_NAME.fullmatch(self.name) else repr(self.name)})"
@@ -85,9 +92,11 @@ class Concept(Predicate):
         return {"concept": self.name}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Tokens(Predicate):
-    """The token's text is one of these, leading space and case included; with `fold` both are overlooked."""
+    """The token's text is one of these, leading space and case included; with `fold` both are overlooked.
+
+    texts: of tokens."""
 
     texts: frozenset[str]
     fold: bool = False
@@ -110,7 +119,7 @@ class Tokens(Predicate):
         return {"words" if self.fold else "tokens": sorted(self.texts)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _Joined(Predicate):
     parts: tuple[Predicate, ...]
 
@@ -151,7 +160,7 @@ class Or(_Joined):
         return {"or": [part.to_json() for part in self.parts]}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Not(Predicate):
     """The counted token does not fit."""
 
@@ -167,9 +176,11 @@ class Not(Predicate):
         return {"not": self.part.to_json()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class After(Predicate):
-    """The counted token before this one fits. False at a window's first counted token: what precedes is not seen."""
+    """The counted token before this one fits. False at a window's first counted token: what precedes is not seen.
+
+    part: a predicate."""
 
     part: Predicate
 
@@ -183,9 +194,11 @@ class After(Predicate):
         return {"after": self.part.to_json()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Before(Predicate):
-    """The counted token after this one fits. False at a window's last counted token."""
+    """The counted token after this one fits. False at a window's last counted token.
+
+    part: a predicate."""
 
     part: Predicate
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from saekit.plots import concordance, html_table
+from saekit.plots import concordance, html_table, sparkline, text_concordance, text_table
 
 if TYPE_CHECKING:
     import pandas
@@ -28,13 +28,25 @@ class Answer:
         return pandas.DataFrame(self.rows)
 
     def __repr__(self) -> str:
-        return f"latent {self.latent}\n{self.frame().to_string(index=False)}"
+        return f"latent {self.latent}\n{text_table(self.rows, more='.frame()')}"
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def _repr_html_(self) -> str:
         return html_table(self.rows, caption=f"latent {self.latent}", header=self.definition)
+
+
+class Histogram(Answer):
+    """The rows low, high, count of bins from the least to the largest activation."""
+
+    def __repr__(self) -> str:
+        if not self.rows:
+            return f"latent {self.latent} never fired: it has no histogram"
+        low, high = self.rows[0]["low"], self.rows[-1]["high"]
+        counts = [row["count"] for row in self.rows]
+        said = f"latent {self.latent}: {sum(counts):,} activations in {len(counts)} bins, heights logarithmic; .frame()"
+        return f"{said}\n{low:.4g} ▕{sparkline(counts)}▏ {high:.4g}".replace("-", "−")
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,7 +61,9 @@ class Examples:
     definition: str
 
     def __repr__(self) -> str:
-        return f"<Examples: {len(self)} of latent {self.latent}, {self.kind}>"
+        """One an example, the peak marked and in one column."""
+        said = f"latent {self.latent}, {self.kind} examples: {len(self)}, its maximum {self.maximum:.4g}"
+        return f"{said}\n{text_concordance(self._lines(), [example['value'] for example in self.examples])}"
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -79,6 +93,9 @@ class Examples:
         return pandas.DataFrame(rows, columns=["value", "document", "position", "band", "token", "text", "copies"])
 
     def _repr_html_(self) -> str:
-        rows = [(example["pieces"], example["values"], example["peak"]) for example in self.examples]
         numbers = [example["value"] for example in self.examples]
-        return concordance(rows, maximum=self.maximum, numbers=numbers).html + html_table([], header=self.definition)
+        drawn = concordance(self._lines(), maximum=self.maximum, numbers=numbers)
+        return drawn.html + html_table([], header=self.definition)
+
+    def _lines(self) -> list[tuple[Sequence[str], Sequence[float], int]]:
+        return [(example["pieces"], example["values"], example["peak"]) for example in self.examples]

@@ -11,12 +11,12 @@ import numpy as np
 
 from saekit.features.asking.around import around, at, firings
 from saekit.features.asking.opened import OpenedStore
-from saekit.features.asking.windows import Window
+from saekit.features.asking.windows import Window, Windows
 
 TRIED = 20  # times as many random places are looked at as windows are wanted
 
 
-def seen(store: OpenedStore, latent: int) -> list[Window]:
+def seen(store: OpenedStore, latent: int) -> Windows:
     """The windows of its examples, each once, in the order of their text."""
     return windows(store, _shown(store, latent), firings(store, latent))
 
@@ -27,22 +27,22 @@ def _shown(store: OpenedStore, latent: int) -> np.ndarray:
     return np.array([row["place"] for row in rows], np.int64)
 
 
-def held_out(store: OpenedStore, latent: int, n: int = 50, seed: int = 0) -> tuple[list[Window], list[Window]]:
+def held_out(store: OpenedStore, latent: int, n: int = 50, seed: int = 0) -> tuple[Windows, Windows]:
     """n windows in which it fires and n in which it does not, of documents that no example shows, none overlapping
     another; fewer where there are not so many.
 
     Raises ValueError for a latent of which the store keeps a sample of the firings: where it is silent is not known."""
     most = store.manifest["settings"]["most_firings"]
-    if store.row(latent)["firings"] > most:
+    if (firings_of := store.row(latent)["firings"]) > most:
         raise ValueError(
-            f"latent {latent} fires {store.row(latent)['firings']:,} times, of which the store keeps a sample of about "
-            f"{most:,}: build it with most_firings={store.row(latent)['firings']:,}."
+            f"latent {latent} fires {firings_of:,} times, of which the store keeps a sample of about {most:,}: build "
+            f"it with most_firings={firings_of:,}."
         )
     rng = np.random.default_rng([seed, latent])
     shown = set(store.database.tokens_at(_shown(store, latent))["document"].tolist())
     fired = firings(store, latent)
     activating = _apart(store, rng.permutation(fired["place"]), fired, shown, fires=True)
-    places = int(store.database.rows("select max(place) as last from tokens")[0]["last"]) + 1
+    places = store.database.places
     anywhere = rng.choice(places, size=min(places, TRIED * n), replace=False)
     silent = _apart(store, anywhere, fired, shown, fires=False)
     return _first(activating, n), _first(silent, n)
@@ -61,18 +61,18 @@ def _apart(
             yield window
 
 
-def _first(found: Iterator[Window], n: int) -> list[Window]:
-    return [window for window, _ in zip(found, range(n), strict=False)]
+def _first(found: Iterator[Window], n: int) -> Windows:
+    return Windows(window for window, _ in zip(found, range(n), strict=False))
 
 
-def windows(store: OpenedStore, places: np.ndarray, fired: dict[str, np.ndarray]) -> list[Window]:
+def windows(store: OpenedStore, places: np.ndarray, fired: dict[str, np.ndarray]) -> Windows:
     """The tokens around each place, as far as its row goes, with the values of these firings."""
     if not len(places):
-        return []
+        return Windows()
     tokens, centres, stretches = around(store, places)
     values = at(tokens["place"], fired)["value"]
     concepts = store.database.concepts_at(tokens["place"])
-    found = []
+    found = Windows()
     for centre, stretch in zip(centres, stretches, strict=True):
         own, ids = tokens["place"][stretch].tolist(), tokens["token"][stretch].tolist()
         found.append(

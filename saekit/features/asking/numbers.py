@@ -15,15 +15,19 @@ import pyarrow as pa
 from saekit_widgets.filtering import checked_filter, checked_sort, searchable
 from saekit_widgets.protocols import Fact
 
+from saekit.features import schema
 from saekit.features.asking.hints import hints
 from saekit.features.asking.on_token import firing_on
 from saekit.features.asking.opened import OpenedStore
 from saekit.features.asking.order import usual
-from saekit.features.columns import Column, columns_of
+from saekit.features.columns import COLUMNS, Column, columns_of
 
 if TYPE_CHECKING:
     import pandas
 
+OF_TEXT = ("concept", "f1", "loss_effect", "top_tokens", "top_logits")
+FIRST = ("latent", "label", "star", "density", "firings", "max_activation", "detection", *OF_TEXT)
+"""of a frame's columns those that one looks at first; a store over arrays has none OF_TEXT"""
 Tables = dict[str, pa.Table]
 
 
@@ -92,9 +96,13 @@ def matching(store: OpenedStore, filter: Mapping[str, Any], sort: Sequence[Any] 
 
 
 def frame(
-    store: OpenedStore, filter: Mapping[str, Any] | None = None, sort: Sequence[Any] | None = None
+    store: OpenedStore,
+    filter: Mapping[str, Any] | None = None,
+    sort: Sequence[Any] | None = None,
+    all: bool = False,
 ) -> pandas.DataFrame:
-    """A row a latent: the table latents, every column that it lacks, label, star and note; tokens as text."""
+    """A row a latent: FIRST and columns of one's own; with `all` the whole table latents, every column, star and note.
+    Tokens as text; "" where there is no label or note."""
     import pandas
 
     order = None if filter is None and sort is None else matching(store, filter or {}, sort)
@@ -102,14 +110,18 @@ def frame(
     known = store.database.columns("select * from latents limit 0")
     others = [f'numbers."{column.name}"' for column in columns_of(store.manifest) if column.name not in known]
     found = store.database.frame(
-        f"with numbers as ({query}) select latents.*, {', '.join(others)}, labels.label, "
-        "coalesce(labels.star, false) as star, labels.note from latents join numbers using (latent) "
-        "left join labels using (latent) order by latent",
+        f"with numbers as ({query}) select latents.*, {', '.join(others)}, coalesce(labels.label, '') as label, "
+        "coalesce(labels.star, false) as star, coalesce(labels.note, '') as note "
+        "from latents join numbers using (latent) left join labels using (latent) order by latent",
         tables={"labels": store.labels.frame(), **tables},
     )
     if order is not None:
         found = found.iloc[order].reset_index(drop=True)
-    for column in ("peak_tokens", "top_tokens", "bottom_tokens"):
+    if not all:
+        own = [column.name for column in columns_of(store.manifest) if column not in COLUMNS]
+        without = OF_TEXT if schema.over_arrays(store.manifest) else ()
+        found = found[[name for name in (*FIRST, *own) if name not in without]].copy()
+    for column in {"peak_tokens", "top_tokens", "bottom_tokens"} & set(found):
         texts = [[store.text_of(int(i)) for i in ids] if np.iterable(ids) else None for ids in found[column]]
         found[column] = pandas.Series(texts, dtype=object)
     return found

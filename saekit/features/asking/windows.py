@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from saekit.plots import text_concordance
+from saekit.plots.plain import ROWS
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Window:
     """Neighbouring tokens of one row of the model's input.
 
@@ -29,3 +33,20 @@ class Window:
     def fires(self) -> bool:
         """Whether the latent fires on any of them."""
         return any(self.values)
+
+    def __repr__(self) -> str:
+        """On one line, the strongest firing marked; of a silent one its middle."""
+        return text_concordance([self._line])
+
+    @property
+    def _line(self) -> tuple[Sequence[str], Sequence[float], int]:
+        peak = max(range(len(self.values)), key=lambda i: abs(self.values[i])) if self.fires else len(self.texts) // 2
+        return self.texts, self.values, peak
+
+
+class Windows(list[Window]):
+    """Windows in the order of their text: a list that prints the first of them."""
+
+    def __repr__(self) -> str:
+        lines = text_concordance([window._line for window in self[:ROWS]])
+        return lines + (f"\n… {len(self) - ROWS} more windows" if len(self) > ROWS else "")

@@ -9,7 +9,7 @@ from saekit.corpora.predicates import After, And, Before, Concept, Not, Or, Pred
 from saekit.features.explanations.chat import ChatJudge
 from saekit.features.explanations.judge import Explanation, Judge, MarkedWindow, PredicateJudge
 from saekit.features.explanations.local import LocalJudge
-from saekit.features.explanations.proposals import Proposal, propose
+from saekit.features.explanations.proposals import Proposal, Proposals, propose
 from saekit.features.explanations.scoring import Answers, ExplanationScore, score
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Predicate",
     "PredicateJudge",
     "Proposal",
+    "Proposals",
     "Tokens",
     "from_json",
     "parse",

@@ -11,16 +11,23 @@ the numbers rank proposals, and `score` on other windows says how good one is.
 
 from __future__ import annotations
 
+import itertools
+import re
+import textwrap
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
 
-from saekit.corpora.predicates.predicate import After, And, Before, Concept, Not, Or, Predicate, Tokens, folded
+from saekit.corpora.predicates.predicate import After, And, Before, Concept, Not, Or, Predicate, Tokens, folded, within
 from saekit.features.asking.windows import Window
+from saekit.plots import html_table
+from saekit.plots.plain import WIDTH
 
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+DEFINITION = "Predicates that fit its examples, the best first; F1 is of the windows they were written from."
 MINIMUM_GAIN = 0.01  # of F1 that a further token or part must bring: below, a longer text says no more
 MINIMUM_HITS = 2  # firings on a token text: a text seen once is remembered, not explained
 MOST_TEXTS = 12  # in a set: more is a list, not an explanation
@@ -28,7 +35,7 @@ PAIRED = 10  # the best candidates that are tried in pairs
 Mask = np.ndarray  # bool, an entry a token
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Proposal:
     """A predicate and how well it fits the windows that it was written from."""
 
@@ -40,8 +47,39 @@ class Proposal:
     def __str__(self) -> str:
         return f"{self.predicate}  (F1 {self.f1:.2f} where it was written)"
 
+    __repr__ = __str__
 
-def propose(windows: Sequence[Window], background: Sequence[Window] = (), most: int = 8) -> list[Proposal]:
+
+class Proposals(list[Proposal]):
+    """Proposals, the best first: a list that draws itself as a table."""
+
+    def rows(self) -> list[dict[str, object]]:
+        """f1, precision, recall and predicate (as text) of each."""
+        return [
+            {
+                "f1": round(proposal.f1, 3),
+                "precision": round(proposal.precision, 3),
+                "recall": round(proposal.recall, 3),
+                "predicate": str(proposal.predicate),
+            }
+            for proposal in self
+        ]
+
+    def __repr__(self) -> str:
+        """Each with its predicate on at most three lines."""
+        lines = ["   f1  precision  recall  predicate; [0].predicate is the first"]
+        for one in self:
+            whole = _QUOTED.sub(lambda text: text[0].replace(" ", "\0"), str(one.predicate))  # no line ends in a text
+            shown = textwrap.wrap(whole, WIDTH - 26, max_lines=3, placeholder=" …")
+            numbers = f"{one.f1:5.2f}  {one.precision:9.2f}  {one.recall:6.2f}"
+            lines += [f"{numbers:<26}{shown[0]}", *(" " * 26 + line for line in shown[1:])]
+        return "\n".join(lines).replace("\0", " ") if self else "no proposals: it fires in no window"
+
+    def _repr_html_(self) -> str:
+        return html_table(self.rows(), header=DEFINITION)
+
+
+def propose(windows: Sequence[Window], background: Sequence[Window] = (), most: int = 8) -> Proposals:
     """Predicates for a latent from windows in which it fires and others in which it does not.
 
     Nothing is drawn at random: the same windows give the same proposals. At most `most`; none where the latent fires
@@ -51,11 +89,11 @@ def propose(windows: Sequence[Window], background: Sequence[Window] = (), most: 
         raise ValueError(f"most is the number of proposals, at least 1, found {most}.")
     sample = _Sample([*windows, *background])
     if not sample.fires.any():
-        return []
+        return Proposals()
     singles = [*_concepts(sample), *_token_sets(sample)]
     best = _ranked(sample, singles)[:PAIRED]
     ranked = _ranked(sample, [*singles, *_pairs(sample, best)])[:most]
-    return [Proposal(predicate, *sample.scores(sample.mask(predicate))) for predicate in ranked]
+    return Proposals(Proposal(predicate, *sample.scores(sample.mask(predicate))) for predicate in ranked)
 
 
 class _Sample:
@@ -73,10 +111,14 @@ class _Sample:
         self.neighbour = {After: _neighbours(windows, 1), Before: _neighbours(windows, -1)}
         texts = [text for window in windows for text in window.texts]
         self._texts = {False: texts, True: [folded(text) for text in texts]}
+        self._at_texts = {fold: _places(own) for fold, own in self._texts.items()}
+        labels = [labels for window in windows for labels in window.concepts]
+        self._at_labels = _places((label for own in labels for label in own), [len(own) for own in labels])
         self._masks: dict[Predicate, Mask] = {}
 
     def mask(self, predicate: Predicate) -> Mask:
-        """Where it holds. What is joined or moved is so from its parts' masks, which is much faster than `holds`."""
+        """Where it holds: put together from where each text and label is and from its parts' masks, which is much
+        faster than `holds`."""
         if predicate not in self._masks:
             if isinstance(predicate, And):
                 found = np.logical_and.reduce([self.mask(part) for part in predicate.parts])
@@ -87,10 +129,22 @@ class _Sample:
             elif isinstance(predicate, (After, Before)):
                 neighbour = self.neighbour[type(predicate)]
                 found = self.mask(predicate.part)[neighbour] & (neighbour >= 0) & self.counted
+            elif isinstance(predicate, Concept):
+                found = self._at(at for label, at in self._at_labels.items() if within(label, predicate.name))
+            elif isinstance(predicate, Tokens):
+                at_texts = self._at_texts[predicate.fold]
+                found = self._at(at_texts[text] for text in predicate.texts if text in at_texts)
             else:
                 found = np.array([holds for window in self.windows for holds in predicate.holds(window)], dtype=bool)
             self._masks[predicate] = found
         return self._masks[predicate]
+
+    def _at(self, places: Iterable[np.ndarray]) -> Mask:
+        """The counted tokens among those at some places."""
+        found = np.zeros(len(self.counted), dtype=bool)
+        for at in places:
+            found[at] = True
+        return found & self.counted
 
     def texts(self, fold: bool, around: type[After | Before] | None) -> list[str | None]:
         """The text of each token, or of the counted token before (After) or after (Before) it; None where none is."""
@@ -101,6 +155,15 @@ class _Sample:
         """F1, precision, recall."""
         hits, held, fired = int((mask & self.fires).sum()), int((mask & self.keep).sum()), int(self.fires.sum())
         return 2 * hits / (held + fired), hits / max(1, held), hits / fired
+
+
+def _places(texts: Iterable[str], each: Sequence[int] | None = None) -> dict[str, np.ndarray]:
+    """Where each text is: the indices of its tokens. each: how many texts a token has, one where it is not given."""
+    found: dict[str, list[int]] = defaultdict(list)
+    tokens = itertools.count() if each is None else np.repeat(np.arange(len(each)), each).tolist()
+    for token, text in zip(tokens, texts, strict=False):
+        found[text].append(token)
+    return {text: np.array(at) for text, at in found.items()}
 
 
 def _neighbours(windows: Sequence[Window], step: int) -> np.ndarray:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from saekit.features.columns import all_columns
 from saekit.features.showing.card_style import STYLE
+from saekit.features.showing.card_text import card_text
 from saekit.plots.tokens import concordance, shown
 
 if TYPE_CHECKING:
@@ -44,8 +45,7 @@ class Card:
         return self.html
 
     def __repr__(self) -> str:
-        label = f" {self.label!r}" if self.label else ""
-        return f"<Card: feature {self.view['latent']}{label} of {self.title}, {_summary(self.view)}>"
+        return card_text(self.view, self.title, _summary(self.view), self.label, self.names)
 
 
 def feature_card(

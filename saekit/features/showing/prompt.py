@@ -115,7 +115,11 @@ def features_on(
 ) -> PromptFeatures:
     """Which latents of a dictionary fire on which token of a prompt.
 
+    sae:     a dictionary of this model, or the run that trained it. prompt: a text of at least one token.
     exclude: special tokens that are not counted, by their text; "special": all that the tokenizer has.
+
+    Returns PromptFeatures, drawn as a score sheet; ``.frame()`` has a row a firing. For example
+    ``sk.features_on(model, sae, "Anna gave the book to")``.
 
     A prompt beyond the model's context is cut, with a warning. Raises ValueError for an empty prompt, and for a
     dictionary that was made on another model.

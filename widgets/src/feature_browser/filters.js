@@ -165,14 +165,13 @@ export function filters(app) {
       dead.ariaPressed = String(Boolean(filter.dead));
       fill(
         sort,
-        element("option", { value: "" }, "usual order"),
+        element("option", { value: "" }, listing.order.words),
         element("option", { value: "latent" }, "by number"),
         listing.about
           .filter(({ name }) => listing.columns[name].some((value) => !Number.isNaN(value)))
           .map(({ name, head }) => element("option", { value: name }, `by ${head}`)),
       );
       sort.value = app.model.get("sort")?.[0] ?? "";
-      sort.title = sort.value ? "" : listing.order.words;
       fill(count, whole(app.shown.length), plain("span.total", ` of ${whole(listing.count)}`));
       const firing = listing.firing.get(filter.search ?? "")?.length;
       count.title = firing ? `${whole(firing)} of them fire on this token` : "";

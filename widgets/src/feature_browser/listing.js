@@ -75,6 +75,8 @@ export function decodeListing(content, buffers) {
 /** @param {Listing} listing @param {number} latent */
 export const isDead = (listing, latent) => listing.dead[latent] === 1;
 
+const CONCEPT = /\bconcept\((['"]?)([^()'"]+)\1\)/g; // in a predicate; in a list the name alone says as much
+
 /**
  * What a latent is called: the label that a person gave (`own`), else its best explanation (`explained`), else the words
  * that it fires on most.
@@ -83,7 +85,7 @@ export const isDead = (listing, latent) => listing.dead[latent] === 1;
 export function nameOf(listing, latent) {
   const { label, explanation } = listing.labels.get(latent) ?? {};
   if (label) return { text: visible(label), own: true };
-  if (explanation) return { text: visible(explanation), own: false, explained: true };
+  if (explanation) return { text: visible(explanation).replace(CONCEPT, "$2"), own: false, explained: true };
   return { text: isDead(listing, latent) ? "never fires" : visible(listing.hints[latent] ?? ""), own: false };
 }
 
