@@ -144,8 +144,8 @@ class FeatureStore(OpenedStore):
     def latents(
         self, filter: Mapping[str, Any] | None = None, sort: Sequence[Any] | None = None, *, all: bool = False
     ) -> pandas.DataFrame:
-        """A row a latent, by number: latent, label ("" where it has none), star, density, firings, max_activation,
-        detection, concept (the best matches), f1, loss_effect, top_tokens and top_logits, and columns of one's own.
+        """A row a latent, by number: latent, label ("" where it has none), density, firings, detection, concept (the
+        best matches), top_tokens, top_logits, loss_effect, f1, max_activation, star, and columns of one's own.
 
         filter, sort: as a FeatureBrowser's: those alone that its list shows, in its order; {} leaves out those that
         never fire. all: the whole table latents (saekit.features.schema), every column and the note.
