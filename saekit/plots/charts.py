@@ -94,7 +94,7 @@ def density_histogram(density: Iterable[float], *, bins: int = 40, title: str = 
     data = data[data["latents"] > 0]
     facts = [
         f"{values.size:,} latents, median density {np.median(values):.2%}",
-        f"{dead:,} of them dead ({dead / values.size:.1%}): silent on every token here, so not drawn",
+        f"dead {dead:,} of {values.size:,} ({100 * dead / values.size:.1f} %): silent on every token here, not drawn",
     ]
     domain, decades = [10.0**low, 1.0], [10.0**power for power in range(low, 1)]
     bars = (

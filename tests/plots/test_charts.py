@@ -104,8 +104,8 @@ def test_density_histogram_counts_every_living_latent_and_names_the_dead() -> No
     assert sum(bar["latents"] for bar in bars) == 964
     for bar in bars:
         assert bar["latents"] == ((density >= bar["from"]) & (density < bar["to"])).sum() + (bar["to"] == 1.0)
-    assert "37 of them dead (3.7%)" in spec["title"]["subtitle"][1]
-    assert "2 of them dead (100.0%)" in json.dumps(bundle(plots.density_histogram([0, 0]))[0][VEGALITE])
+    assert "dead 37 of 1,001 (3.7 %)" in spec["title"]["subtitle"][1]
+    assert "dead 2 of 2 (100.0 %)" in json.dumps(bundle(plots.density_histogram([0, 0]))[0][VEGALITE])
 
 
 def test_next_token_change_takes_the_largest_moves_and_keeps_twins_apart() -> None:

@@ -528,8 +528,21 @@ def test_what_is_scored_or_measured_meanwhile_leaves_the_reader_where_he_reads(o
     page.locator(".example").nth(5).locator(".tk").nth(2).click()
     said = texts(page, ".readout")
     page.store.score(12, 0.9)
+    page.evaluate(
+        """() => {
+          const kernel = window.kernel; // now one that takes its time
+          window.kernel = async (said) => {
+            const out = await kernel(said);
+            await new Promise((done) => setTimeout(done, 300));
+            return out;
+          };
+        }"""
+    )
     page.locator(".browser").dispatch_event("pointerenter")  # which asks for news
-    until(page, "sent.filter(one => one.kind === 'feature' && one.latent === 12).length === 2 && busy === 0")
+    until(page, "sent.filter(one => one.kind === 'feature' && one.latent === 12).length === 2 && busy > 0")
+    page.wait_for_timeout(200)
+    assert page.locator(".example").count() == 14  # they stay meanwhile
+    until(page, "busy === 0")
     page.wait_for_timeout(50)
     assert page.locator(".rows").evaluate("one => one.scrollTop") == 60 and texts(page, ".readout") == said
     page.keyboard.press("2")

@@ -241,7 +241,8 @@ class FeatureMap(Displayed):
         return f"{len(self.positions):,} latents"
 
     def _subtitle(self) -> str:
-        return f"{self.dead:,} dead ones left out · {self.method}"
+        size = self.dead + len(self.positions)
+        return f"dead {self.dead:,} of {size:,} ({100 * self.dead / size:.1f} %) left out · {self.method}"
 
     def _worth(self) -> str:
         return f"Near is alike: {self.worth}" if self.worth is not None else ""
