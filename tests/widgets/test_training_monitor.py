@@ -141,8 +141,8 @@ def test_a_stopped_run_has_one_count_and_the_sentence(monitor) -> None:
     monitor(Progress(356, stopped="stopped at 356 of 1,000 tokens; the same call <i>goes on"))
     assert (monitor.tokens, monitor.finished, monitor.metrics) == (356, False, {"loss": 0.5})
     assert repr(monitor) == "<TrainingMonitor: stopped at 356 of 1,000 tokens; the same call <i>goes on>"
-    assert "<b>Stopped</b>at 356 of 1,000 tokens; the same call &lt;i&gt;goes on" in monitor._picture()
-    assert " left" not in monitor._picture()
+    assert "<b>Stopped</b>at 356 of 1,000 tokens; the same call &lt;i&gt;goes on" in monitor._saved()
+    assert " left" not in monitor._saved()
     monitor(Progress(400, metrics={"loss": 0.4}))  # the same call goes on with the same monitor
     assert not monitor.stopped and monitor.tokens == 400
 
