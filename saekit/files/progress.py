@@ -48,8 +48,9 @@ class Rate:
 
 
 class Bar(tqdm):
-    """tqdm's, on the stream above, with the time left by ``Rate``, or by ``left``, the seconds that whoever knows better
-    says (nan: not known yet). Done to its end it is full; not so where ``stopped`` was set, or after an error."""
+    """tqdm's, on the stream above, with the time left by ``Rate``, or by ``left``, the seconds that whoever knows
+    better says (nan: not known yet). Done to its end it is full; not so where ``stopped`` was set, or after an error.
+    """
 
     def __init__(self, *given: Any, delay: float = SHOWN_AFTER, **settings: Any) -> None:
         self.left: float | None = None
