@@ -37,6 +37,8 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError  # noqa: E402
 from papermill.exceptions import PapermillExecutionError  # noqa: E402
 from traitlets.config import Config  # noqa: E402
 
+import saekit  # noqa: E402, F401  # how torch's threads wait: kernels inherit it, whatever they import first
+
 HERE = Path(__file__).resolve().parent
 BUILD = HERE.parent / "build" / "notebooks"
 FIRST = HERE / "00_start_here.ipynb"
@@ -45,6 +47,7 @@ BUDGET, SLACK = 75.0, 3.0  # a busy machine may take SLACK times as long
 CELL_SECONDS = 900  # no cell of the curriculum comes near; a cell that hangs ends the run
 SUMMARY = "application/vnd.saekit.summary+json"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+CARD = "data-saekit-saved"  # in the output after a view: what is left of it
 
 
 class NotebookFailed(RuntimeError):
@@ -113,13 +116,19 @@ def _check_parameters(path: Path, parameters: Mapping[str, Any]) -> None:
 
 
 def strip_widgets(notebook: Any) -> None:
-    """Drop live widget views together with the widgets' state, so that each output's own picture or text shows."""
+    """Drop live widget views together with the widgets' state, so that what they left shows: an output's own picture
+    or text, or the card after it (saekit_widgets/base.py), which then stands alone."""
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if WIDGET_VIEW in output.get("data", {}):
-                del output["data"][WIDGET_VIEW]
-                output.get("metadata", {}).pop(WIDGET_VIEW, None)
+        outputs = cell.get("outputs", [])
+        for output, following in zip(list(outputs), [*outputs[1:], {}], strict=False):  # after the last there is none
+            if WIDGET_VIEW not in output.get("data", {}):
+                continue
+            if CARD in following.get("data", {}).get("text/html", ""):
+                outputs.remove(output)
+                continue
+            del output["data"][WIDGET_VIEW]
+            output.get("metadata", {}).pop(WIDGET_VIEW, None)
 
 
 def settle_progress(notebook: Any) -> None:

@@ -39,6 +39,7 @@ from .features import features_on as features_on
 from .formats import export as export
 from .formats import load_dictionary as load_dictionary
 from .interventions import Edit as Edit
+from .interventions import before_and_after as before_and_after
 from .interventions import edited as edited
 from .interventions import spliced as spliced
 from .metrics import Report as Report

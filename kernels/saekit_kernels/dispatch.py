@@ -10,17 +10,26 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor
 
 CHOICES = ("auto", "triton", "cpu", "reference")
 VARIABLE = os.environ.get("SAEKIT_KERNELS", "auto")
-_choices: list[
-    str
-] = []  # the innermost last; of the process, since autograd runs backward passes in threads of its own
+
+
+class _Choice(threading.local):
+    """Of a thread: what one chooses does not change what another runs. A backward pass, which autograd may run in a
+    thread of its own, keeps the choice of its forward pass (operations.py)."""
+
+    kernels = "auto"
+
+
+_choice = _Choice()  # no context variable: torch.compile cannot read one
 
 
 @contextmanager
@@ -32,19 +41,29 @@ def using(kernels: str) -> Iterator[None]:
     if kernels == "auto":
         yield
         return
-    _choices.append(kernels)
+    before, _choice.kernels = _choice.kernels, kernels
     try:
         yield
     finally:
-        _choices.pop()
+        _choice.kernels = before
+
+
+def chosen() -> str:
+    """What was chosen here; "auto" where nothing was."""
+    return _choice.kernels
 
 
 def path_for(tensor: Tensor) -> str:
-    """Which of triton, cpu and reference runs on this tensor. Raises ValueError where a choice cannot be kept."""
-    choice = _choices[-1] if _choices else checked(VARIABLE, (*CHOICES, "interpret"), "SAEKIT_KERNELS")
+    """Which of triton, cpu and reference runs on this tensor; float64 on a GPU has the reference. Raises ValueError
+    where a choice cannot be kept."""
+    choice = chosen()
+    if choice == "auto":
+        choice = checked(VARIABLE, (*CHOICES, "interpret"), "SAEKIT_KERNELS")
     device = tensor.device.type
     if choice == "auto":
         if device == "cuda":
+            if tensor.dtype == torch.float64:  # which the kernels do not read
+                return "reference"
             return "triton" if _triton() else _without_triton()
         return "cpu" if device == "cpu" else "reference"
     if choice == "interpret":

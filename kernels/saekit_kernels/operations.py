@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from saekit_kernels.dispatch import chosen, using
+
 
 def operation(
     function: Callable[..., Any],
@@ -27,5 +29,26 @@ def operation(
     torch.library.impl(name, "CompositeExplicitAutograd")(function)
     torch.library.register_fake(name)(fake)
     if backward is not None:
-        torch.library.register_autograd(name, backward, setup_context=setup_context)
+        torch.library.register_autograd(name, _as_chosen(backward), setup_context=_noting(setup_context))
     return getattr(torch.ops.saekit, function.__name__)
+
+
+def _noting(setup_context: Callable[..., None] | None) -> Callable[..., None]:
+    """The same, which also keeps which implementation was chosen."""
+
+    def setup(ctx: Any, inputs: Any, output: Any) -> None:
+        if setup_context is not None:
+            setup_context(ctx, inputs, output)
+        ctx.kernels = chosen()
+
+    return setup
+
+
+def _as_chosen(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, run as its forward pass was."""
+
+    def run(ctx: Any, *gradients: Any) -> Any:
+        with using(ctx.kernels):
+            return backward(ctx, *gradients)
+
+    return run

@@ -50,6 +50,8 @@ class SparseCodes:
             )
         if self.k is not None and rows * self.k != len(self.values):
             raise ValueError(f"k = {self.k} in {rows} rows needs {rows * self.k} entries, found {len(self.values)}.")
+        if self.indices.device.type == "cpu":  # a GPU would be waited for; what its kernels decode of such is NaN
+            check_latents(self.indices, self.d_sae)
 
     # -- making ------------------------------------------------------------------------------------------------------
 
@@ -68,6 +70,7 @@ class SparseCodes:
             raise ValueError(
                 f"values of shape {tuple(values.shape)} need as many indices, found {tuple(indices.shape)}."
             )
+        check_latents(indices, d_sae)
         indices, order = indices.sort(dim=-1)
         return cls.from_sorted(values.gather(-1, order), indices.int(), d_sae)
 
@@ -272,6 +275,15 @@ class SparseCodes:
         if len(wrong):
             raise IndexError(f"latent {int(wrong[0])} is not in 0 … {self.d_sae - 1}.")
         return wanted
+
+
+def check_latents(indices: Int[Tensor, "*entries"], d_sae: int) -> None:
+    """Raise IndexError for latents that are not in 0 … d_sae − 1: decoding would read what is no decoder."""
+    if torch.compiler.is_compiling() or not indices.numel():
+        return
+    least, most = (int(end) for end in indices.aminmax())
+    if not 0 <= least <= most < d_sae:
+        raise IndexError(f"latent {least if least < 0 else most} is not in 0 … {d_sae - 1}.")
 
 
 def rows_of(offsets: Int[Tensor, " rows_and_one"], entries: int) -> Int[Tensor, " entries"]:

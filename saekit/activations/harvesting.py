@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 from jaxtyping import Float
 from torch import Tensor, nn
-from tqdm.std import tqdm
 
 from saekit.activations.finite import check_finite
 from saekit.activations.given import GivenTokens
@@ -20,9 +18,12 @@ from saekit.activations.read import spoken_read, what_was_read
 from saekit.activations.source import Readable, read_source
 from saekit.activations.tokens import TokenRows, tokenize
 from saekit.engines import check_engine
+from saekit.engines.threads import products_of, threads_for, working_with
 from saekit.files.arguments import whole
 from saekit.files.choices import unknown
+from saekit.files.progress import Bar
 from saekit.files.roles import ACTIVATIONS, CORPUS, MODEL, SITE, check_roles, role_of
+from saekit.files.stopping import stopped_with
 from saekit.models import ROWS_AT_ONCE, check_site, describe_model, joined
 from saekit.models.site import as_names
 
@@ -98,6 +99,7 @@ def harvest(
 ) -> ModuleActivations: ...
 
 
+@stopped_with("stopped; what was harvested by then is not kept.")
 def harvest(
     model: Any,
     source: Any,
@@ -145,14 +147,15 @@ def harvest(
     kept: dict[str, Tensor] = {}
     starts = range(0, len(rows), ROWS_AT_ONCE)
     read = read_parts(model, rows.split(ROWS_AT_ONCE), hooks, engine, workers, padding=True)
-    bar = tqdm(starts, "harvest", leave=False, file=sys.stdout, unit="batch", disable=len(starts) < 50, delay=2)
-    for start, found in zip(bar, read, strict=True):
-        part = slice(start, start + ROWS_AT_ONCE)
-        for hook, h in found.items():
-            check_finite(h, hook, start // ROWS_AT_ONCE)
-            if hook not in kept:
-                kept[hook] = h.new_zeros(len(rows), *h.shape[1:], device="cpu")
-            kept[hook][part] = h.cpu()
+    bar = Bar(starts, "harvest", leave=False, unit=" batch", disable=len(starts) < 50)
+    with working_with(threads_for(products_of(model), str(model.cfg.device))):
+        for start, found in zip(bar, read, strict=True):
+            part = slice(start, start + ROWS_AT_ONCE)
+            for hook, h in found.items():
+                check_finite(h, hook, start // ROWS_AT_ONCE)
+                if hook not in kept:
+                    kept[hook] = h.new_zeros(len(rows), *h.shape[1:], device="cpu")
+                kept[hook][part] = h.cpu()
     provenance |= {"sites": hooks}
     return Activations(kept, rows, provenance)
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.std import tqdm
 
 from saekit.activations.finite import check_finite
 from saekit.files.choices import unknown
+from saekit.files.progress import Bar
 from saekit.models.state import evaluation
 
 INPUTS_AT_ONCE = 256
@@ -85,7 +84,7 @@ def harvest_module(
     device = inputs.device if weight is None else weight.device
     pieces: dict[str, list[Tensor]] = {name: [] for name in names}
     starts = range(0, len(inputs), batch_size)
-    bar = tqdm(starts, "harvest", leave=False, file=sys.stdout, unit="batch", delay=2)
+    bar = Bar(starts, "harvest", leave=False, unit=" batch")
     for number, start in enumerate(bar):
         part = inputs[start : start + batch_size].to(device)
         for name, x in _forward(module, part, {name: known[name] for name in names}).items():

@@ -119,4 +119,5 @@ def of_all(codes: SparseCodes, wanted: int) -> SparseCodes:
     mine = torch.full((wanted,), -torch.inf).to(values)
     strongest = values.topk(min(len(values), wanted), sorted=False).values
     mine[: len(strongest)] = strongest
-    return codes.keep(values >= processes.gathered(mine).topk(wanted, sorted=False).values.min())
+    least = processes.gathered(mine).topk(wanted, sorted=False).values.min()
+    return codes.keep(~(values < least))  # NaN stays, for the loss to meet

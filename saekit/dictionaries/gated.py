@@ -73,7 +73,7 @@ class GatedDictionary(LinearDictionary):
         gate = self.pre_activations(x)
         product = gate - self.encoder.bias
         magnitude = torch.relu(self.log_magnitude.exp() * product + self.magnitude_bias)
-        return gate, torch.where(gate > 0, magnitude, 0)
+        return gate, torch.where(gate <= 0, 0, magnitude)  # NaN stays, for the loss to meet
 
     def loss(self, batch: Batch, state: State) -> Loss:
         """Mean over tokens of (‖x − x̂‖² + λ √d ‖ReLU(π)‖₁ + ‖x − x̂'‖²) / d; λ grows over the first tenth of the

@@ -91,7 +91,7 @@ class JumpReLUDictionary(LinearDictionary):
         method, batch = self.method, batch.flat()
         target, threshold = self.join_writes(batch.writes), self.threshold
         entries = self.above(batch.reads, threshold - method.bandwidth / 2)  # u; the jump comes after
-        at = threshold[entries.indices.long()]
+        at = threshold.index_select(0, entries.indices)  # whose gradient, unlike that of [ ], is summed in one order
         codes = replace(entries, values=jump(entries.values, at, method.bandwidth))
         error = squared_errors(target, self.join_writes(self.decode(codes, batch.reads)))
         n, d = target.shape

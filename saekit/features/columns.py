@@ -178,9 +178,9 @@ def _loss_effect_definition(manifest: Manifest) -> str:
 
 
 def _detection(store: Opened) -> Numbers:
-    best = store.labels.best_scores()
     found = np.full(store.d_sae, np.nan)
-    found[list(best)] = list(best.values())
+    for latent, (_, detection) in store.labels.best_explanations().items():
+        found[latent] = np.nan if detection is None else detection
     return found
 
 
@@ -238,9 +238,9 @@ COLUMNS = (
         changes=True,
     ),
 )
-"""The first two stand in every row of the list, which is sorted by the second until somebody sorts it otherwise."""
+"""The first two stand in every row of the list."""
 
-_TAKEN = {*schema.LATENTS.names, "label", "star", "note", "saved", "hint", "search", "starred", "dead"}
+_TAKEN = {*schema.LATENTS.names, "label", "star", "note", "saved", "hint", "search", "starred", "dead", "usual"}
 _own: dict[str, Column] = {}
 
 

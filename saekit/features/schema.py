@@ -55,6 +55,7 @@ LATENTS = pa.schema(
         ("intervals", pa.list_(pa.int64())),  # firings in five equal parts of (0, largest strength]
         ("decoder_norm", pa.float32()),
         ("peak_tokens", pa.list_(pa.int32())),  # the commonest at the peaks of the top examples
+        ("peak_words", pa.list_(pa.string())),  # the words that these peaks are pieces of; null in older stores
         ("top_tokens", pa.list_(pa.int32())),  # ids with the largest logit effect at the largest strength
         ("top_logits", pa.list_(pa.float32())),
         ("bottom_tokens", pa.list_(pa.int32())),

@@ -21,6 +21,7 @@ from saekit.features.asking.answers import Answer, Examples, Histogram
 from saekit.features.asking.definitions import KINDS, definitions
 from saekit.features.asking.hints import names
 from saekit.features.asking.listing import facts, listing
+from saekit.features.asking.on_token import firing_on, on_token
 from saekit.features.asking.opened import OpenedStore
 from saekit.features.asking.view import bin_edges, concepts, examples, feature_view, neighbours
 from saekit.features.asking.windows import Windows
@@ -34,13 +35,16 @@ from saekit.features.explanations import (
     propose,
     score,
 )
+from saekit.features.explanations.every import AUTHOR, CANDIDATES, explain_each, simplest
 from saekit.features.explanations.judge import explanation_text
+from saekit.features.explanations.scoring import FEWEST
 from saekit.features.labels.exchange import Imported, export_labels, import_labels
 from saekit.features.showing.card import Card
 from saekit.features.showing.neuronpedia import write_neuronpedia
 from saekit.features.showing.prompt import features_on
 from saekit.files.choices import checked
 from saekit.files.paths import shown
+from saekit.files.stopping import stopped_with
 
 if TYPE_CHECKING:
     import pandas
@@ -78,6 +82,9 @@ class FeatureStore(OpenedStore):
         workers: int = 2,
     ) -> FeatureStore:
         """Read a corpus and keep what every latent does on it; the same call on an unfinished store goes on with it.
+
+        Stopped (Ctrl-C, ■), it returns what there is: the features of the tokens read by then, with ``finished`` False.
+        Such a store is for looking at; its labels are kept when the same call goes on.
 
         Over activations of one's own, build(x, dictionary, strings, folder): x is an array [n, d] (a tensor, NumPy's, a
         frame, the path of a .npy file) or a mapping from sites to such; its rows stand in place of tokens, each shown
@@ -124,10 +131,12 @@ class FeatureStore(OpenedStore):
 
     @classmethod
     def open(cls, folder: str | Path) -> FeatureStore:
-        """Open a finished store, without model or corpus. Returns it: `store = sk.FeatureStore.open("stores/first")`.
+        """Open a store, without model or corpus; one that was stopped half built opens with what there is, ``finished``
+        False. Returns it: `store = sk.FeatureStore.open("stores/first")`.
 
         folder: that it was built in.
-        Raises ValueError for a folder that is none, is half built, or of another version."""
+        Raises ValueError for a folder that is none, has nothing to open yet, is being built, or is of another
+        version."""
         return cls(folder)
 
     # -- about all latents -------------------------------------------------------------------------------------------
@@ -143,6 +152,14 @@ class FeatureStore(OpenedStore):
         For example `store.latents({"f1": [0.8, None]}, ["density", True])`.
         Raises ValueError for what filter and sort cannot be, naming the nearest."""
         return numbers.frame(self, filter, sort, all)
+
+    def on_token(self, token: str) -> pandas.DataFrame:
+        """The latents that fire on a token, given as its text to the letter, such as " Lily": the most frequent first.
+
+        A row a latent: latent, name, firings on it, max_activation on it, share_of_token (of its counted occurrences),
+        share_of_latent (of all firings of the latent). Of latents of which the store keeps a sample of the firings they
+        are estimated from it. Raises ValueError for a token that was never counted, naming the nearest that was."""
+        return on_token(self, token)
 
     # -- about one latent --------------------------------------------------------------------------------------------
 
@@ -250,6 +267,7 @@ class FeatureStore(OpenedStore):
         latent: its number. most: so many at most."""
         return propose(self.windows(latent), most=most)
 
+    @stopped_with("stopped; no score is kept.")
     def explain(
         self,
         latent: int,
@@ -275,12 +293,47 @@ class FeatureStore(OpenedStore):
             # A concept that the corpus does not have holds nowhere: its score of .50 would pass for a measured one.
             explanation = parse(str(predicate), self.manifest["concepts"] or ())
         result = score(explanation, *self.held_out(latent, n, seed), judge=judge, seed=seed)
-        data = json.dumps(explanation.to_json()) if isinstance(explanation, Predicate) else None
-        text = explanation_text(explanation)
-        scores = (result.detection, result.fuzzing)
-        kept = [value if math.isfinite(value) else None for value in scores]
-        self.labels.add_explanation(latent, text, data, author, *kept)
+        self._keep(latent, explanation, author, result.detection, result.fuzzing)
         return result
+
+    def explain_all(
+        self, filter: Mapping[str, Any] | None = None, judge: Judge | None = None, *, n: int = 50, seed: int = 0
+    ) -> pandas.DataFrame:
+        """An explanation for every latent that fires and has none yet, in the order of a browser's list, so that this
+        list has names.
+
+        Each is one of those that `propose` makes, the best for its length: a name is short. It is scored on held-out
+        windows as `explain` does and kept, with the author "propose"; unscored where there are fewer than two windows
+        of a kind, or only a sample of the firings. It takes about a tenth of a second a latent. Ctrl-C keeps what is
+        done, and the same call goes on with the rest.
+
+        filter: as of `latents`: only those that it lets pass.
+        judge:  scores them, such as a ChatJudge; by default each predicate judges by itself.
+        n:      windows of a kind.
+        Returns a row an explanation of these latents, those of before too: latent, explanation, detection, fuzzing,
+        author. Raises ValueError for a filter that cannot be, and what the judge raises.
+        """
+        most_firings = self.manifest["settings"]["most_firings"]
+
+        def one(latent: int) -> None:
+            proposals = self.propose(latent, CANDIDATES)
+            if not proposals:
+                return
+            explanation, scores = simplest(proposals), [math.nan, math.nan]
+            if self.row(latent)["firings"] <= most_firings:
+                windows = self.held_out(latent, n, seed)
+                if min(map(len, windows)) >= FEWEST:
+                    result = score(explanation, *windows, judge=judge, seed=seed)
+                    scores = [result.detection, result.fuzzing]
+            self._keep(latent, explanation, AUTHOR, *scores)
+
+        alive = [latent for latent in self.matching(filter or {}) if self.strongest[latent]]
+        return explain_each(self.labels, alive, one)
+
+    def _keep(self, latent: int, explanation: Explanation, author: str, *scores: float) -> None:
+        data = json.dumps(explanation.to_json()) if isinstance(explanation, Predicate) else None
+        kept = [value if math.isfinite(value) else None for value in scores]
+        self.labels.add_explanation(latent, explanation_text(explanation), data, author, *kept)
 
     # -- labels ------------------------------------------------------------------------------------------------------
 
@@ -328,6 +381,11 @@ class FeatureStore(OpenedStore):
 
         filter, sort: as a FeatureBrowser's."""
         return numbers.matching(self, filter, sort)
+
+    def firing_on(self, search: str) -> list[int]:
+        """The latents that clearly fire on the token that a search names, with or without a space before it: on a tenth
+        of its occurrences or more, or with a tenth of their firings. None where it is no token."""
+        return firing_on(self, search)
 
     def view(self, latent: int) -> FeatureView:
         """Everything that a browser shows of one latent. Raises NoSuchLatent where there is none."""

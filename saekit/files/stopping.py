@@ -1,12 +1,57 @@
-"""Stopping cleanly: a step is never half made."""
+"""Stopping cleanly: a step is never half made, what was asked for is done soon, and one sentence says what is left."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+
+class Stopped(KeyboardInterrupt):
+    """Work that Ctrl-C or a notebook's stop button ended and that has nothing to give back; the message says what is
+    kept. In a notebook the sentence stands alone; a program ends as at any Ctrl-C."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython prints in place of a traceback."""
+        return [str(self)]
+
+
+@contextmanager
+def stopped_with(sentence: str | Callable[[], str]) -> Iterator[None]:
+    """Ctrl-C inside becomes Stopped with the sentence, or the one that is made then."""
+    try:
+        yield
+    except Stopped:
+        raise
+    except KeyboardInterrupt:
+        raise Stopped(sentence if isinstance(sentence, str) else sentence()) from None
+
+
+class Stop:
+    """Whether Ctrl-C was pressed while the block ran, which goes on until it looks; pressed again, it ends at once.
+
+    Outside of the main thread, where no signal arrives, it is never so."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __enter__(self) -> Stop:
+        self._before = signal.getsignal(signal.SIGINT)
+        self._mine = threading.current_thread() is threading.main_thread() and callable(self._before)
+        if self._mine:
+            signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.asked and callable(self._before):
+            self._before(number, frame)
+        self.asked = True
+
+    def __exit__(self, *error: object) -> None:
+        if self._mine:
+            signal.signal(signal.SIGINT, self._before)
 
 
 @contextmanager

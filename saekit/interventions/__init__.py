@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from saekit.interventions.before_and_after import BeforeAndAfter, before_and_after
 from saekit.interventions.edit import Edit
 from saekit.interventions.editing import edited
 from saekit.interventions.splicing import spliced
 
-__all__ = ["Edit", "edited", "spliced"]
+__all__ = ["BeforeAndAfter", "Edit", "before_and_after", "edited", "spliced"]
 
 
 def __dir__() -> list[str]:

@@ -3,7 +3,7 @@
 Positive: a token inside a span of the concept. Predicted: z > t. Latent and t (tenths of the latent's maximum there, 0
 to 0.9) are chosen on one half of the documents; precision, recall and F1 are given on the other. Concepts with fewer
 than 50 positive tokens are left out. Beside it the F1 of the best single token id, chosen the same way: a concept that
-is one token is no feat.
+is one token is no feat, and never the best.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ CELLS_AT_ONCE = 2**20  # halves × latents × levels × concepts
 
 @dataclass(frozen=True, repr=False)
 class ConceptMatch:
-    """A row a concept: latent, threshold, precision, recall, f1, token_f1 (best token), positives; best first.
+    """A row a concept: latent, threshold, precision, recall, f1, token_f1 (best token), positives; the highest F1
+    first.
 
     rows: of concepts with enough tokens. definition: what the numbers are."""
 
@@ -51,19 +52,18 @@ class ConceptMatch:
         return pandas.DataFrame(self.rows, columns=columns)
 
     @property
-    def best(self) -> dict[str, Any]:
-        """The row with the highest F1. Raises ValueError where there is none."""
-        if not self.rows:
-            raise ValueError(f"no concept had {MINIMUM} positive tokens.")
-        return self.rows[0]
+    def best(self) -> dict[str, Any] | None:
+        """The row with the highest F1 of those where no single token does as well; None where there is none."""
+        return next((row for row in self.rows if row["f1"] > 0 and not row["token_f1"] >= row["f1"]), None)
 
     @property
     def numbers(self) -> list[Number]:
-        """F1 of the best concept, where there is one."""
-        if not self.rows:
-            return []
-        definition = f"F1 of latent {self.best['latent']} on held-back documents"
-        return [Number(f"best concept, {self.best['concept']}", self.best["f1"], definition)]
+        """F1 of the best concept; NaN with the reason where there is none."""
+        if best := self.best:
+            definition = f"F1 of latent {best['latent']} on held-back documents; the best token alone: "
+            return [Number(f"best concept, {best['concept']}", best["f1"], definition + f"{best['token_f1']:.2f}")]
+        why = f"none of {len(self.rows)} concepts is found better by a latent than by the best token alone"
+        return [Number("best concept", float("nan"), why if self.rows else f"no concept had {MINIMUM} positive tokens")]
 
     def __repr__(self) -> str:
         from saekit.plots import text_table

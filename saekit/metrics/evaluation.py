@@ -16,6 +16,7 @@ from saekit.dictionaries.provenance import check_named, installed_versions
 from saekit.dictionaries.wanted import dictionary_of
 from saekit.files.arguments import whole
 from saekit.files.roles import ACTIVATIONS, CORPUS, DICTIONARY, MODEL, RUN, check_roles, role_of
+from saekit.files.stopping import stopped_with
 from saekit.metrics.concepts import ConceptMatch, Concepts
 from saekit.metrics.metric import Metric, Number
 from saekit.metrics.reading import Reading
@@ -31,11 +32,12 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 
+@stopped_with("stopped; what was measured by then is not kept.")
 def evaluate(
     model: TransformerBridge | Any,
     dictionary: Dictionary | Any,
     corpus: Readable = None,
-    tokens: int | None = None,
+    tokens: int | str | None = "auto",
     *,
     metrics: Iterable[Metric | type[Metric]] = (),
     ablation: str = "zero",
@@ -51,7 +53,7 @@ def evaluate(
 
     model:     what the dictionary was made on. corpus: what ``load_corpus`` gives, a list of strings, or token ids.
     dictionary: or the run that trained it.
-    tokens:    counted tokens to judge on, the first.
+    tokens:    counted ones that are read, from the beginning; "auto": 40,000, or all where there are fewer; None: all.
     metrics:   further ones, as objects or classes, measured in the same pass; an object is left as it is.
     ablation:  "zero" or "mean", what CE and KL recovered are measured against.
     ce_tokens: CE and KL come from the first so many predictions (on these rows the model runs three times); None: from
@@ -144,7 +146,7 @@ def _header(dictionary: Dictionary, reading: Reading) -> dict[str, Any]:
     header |= {"dictionary": dictionary.method, "site": _sites(dictionary)}
     if made_on := dictionary.provenance.made_on:  # a view for another model than its own
         header["made on"] = f"{made_on['model']} ({str(made_on['model_hash'])[:12]})"
-    header["tokens"] = f"{reading.counted:,} counted"
+    header["tokens"] = reading.spoken
     header["rows"] = spoken_rows(reading.read)
     header["left out"] = ", ".join(f"{count:,} {reason}" for reason, count in reading.excluded.items())
     return header | installed_versions()

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 DOCUMENTS_AT_ONCE = 64
+AUTO = "auto"
+USUAL_TOKENS = 40_000
+"""What a finite text is judged on where nobody says: enough for the numbers of a report, in seconds."""
 MULTIPLE = 16
 """Rows are padded to a multiple of so many tokens: the last bits of a matrix product depend on its shape, so an
 activation would depend on the rows beside it."""
@@ -41,17 +44,18 @@ class Reading:
         self,
         model: TransformerBridge,
         source: Readable,
-        tokens: int | None = None,
+        tokens: int | str | None = None,
         **how: Any,
     ) -> None:
-        """source: as ``evaluate`` takes it; tokens: read so many counted ones; how: exclude, context and bos, as in
-        ``tokenize``."""
-        self.model, self.tokens = model, None if tokens is None else whole("tokens", tokens)
+        """source: as ``evaluate`` takes it; tokens: read so many counted ones, None: all, "auto": the first
+        USUAL_TOKENS; how: exclude, context and bos, as in ``tokenize``."""
+        self.model, self.auto = model, isinstance(tokens, str) and tokens == AUTO
+        self.tokens = USUAL_TOKENS if self.auto else None if tokens is None else whole("tokens", tokens)
         self.how, self.source = how, read_source(source, model, how.get("context"))
         self.concepts: tuple[str, ...] = ()
         self.provenance: dict[str, Any] = describe_model(model)
         if isinstance(self.source, Corpus):
-            if self.source.endless and tokens is None:
+            if self.source.endless and (tokens is None or self.auto):
                 raise ValueError(
                     f"corpus {self.source.name!r} has no end: say how many tokens, for example tokens=100_000."
                 )
@@ -59,6 +63,12 @@ class Reading:
             self.provenance |= {"corpus": self.source.provenance}
         self.counted, self.rows = 0, 0
         self.excluded: Counter[str] = Counter(bos=0, special=0, cut=0)
+
+    @property
+    def spoken(self) -> str:
+        """How many tokens were counted, and whether nobody chose how many."""
+        first = self.auto and self.counted == self.tokens
+        return f"{self.counted:,} counted" + (", the first of the text (tokens=None: all)" if first else "")
 
     @property
     def read(self) -> dict[str, Any]:

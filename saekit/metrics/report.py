@@ -139,7 +139,9 @@ class Report:
     def _repr_html_(self) -> str:
         from saekit.plots import html_table
 
-        return html_table(self.rows(), caption=self._title, header="\n".join(self.lines()))
+        told = [str(self.header[name]) for name in ("dictionary", "site", "tokens") if name in self.header]
+        folded = ("what reproduces these numbers", "\n".join(self.lines()))
+        return html_table(self.rows(), caption=self._title, header=" · ".join(told), folded=folded)
 
 
 def _shown(number: Number) -> float:

@@ -38,7 +38,7 @@ class _Jump(torch.autograd.Function):
     def forward(ctx: Any, u: Tensor, threshold: Tensor, width: float) -> Tensor:
         ctx.save_for_backward(u, threshold)
         ctx.width = width
-        return torch.where(u > threshold, u, 0)
+        return torch.where(u <= threshold, 0, u)  # NaN stays, for the loss to meet
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]

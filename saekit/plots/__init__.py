@@ -12,7 +12,7 @@ from saekit.plots.plain import sparkline, text_concordance, text_table
 from saekit.plots.scatter import points
 from saekit.plots.table import html_table
 from saekit.plots.theme import enable
-from saekit.plots.tokens import Concordance, TokensView, concordance, tokens_view
+from saekit.plots.tokens import Concordance, TokensView, concordance, shown, tokens_view
 
 __all__ = [
     "Concordance",
@@ -26,6 +26,7 @@ __all__ = [
     "html_table",
     "next_token_change",
     "points",
+    "shown",
     "sparkline",
     "text_concordance",
     "text_table",

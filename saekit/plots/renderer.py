@@ -18,15 +18,14 @@ SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"  # a name, never fetc
 # SVG stays sharp and can be read aloud; the menu's "Open in Vega Editor" would leave the machine, so it is not offered.
 EMBED_OPTIONS = {"renderer": "svg", "actions": {"export": True, "source": False, "compiled": False, "editor": False}}
 
+SCALE = 1.5  # pixels of a PNG for one of the chart
+
 
 def offline_bundle(spec: dict[str, Any], **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """The display data of a Vega-Lite `spec` (a dict) and its metadata, by mime type. Nothing is fetched."""
-    import vl_convert
-
-    picture = {**spec, "config": {**spec.get("config", {}), "background": "white"}}  # a card: readable on a dark page
     data = {
         VEGALITE: {**spec, "$schema": SCHEMA},
-        "image/svg+xml": vl_convert.vegalite_to_svg(picture, allowed_base_urls=[]),
+        "image/svg+xml": svg(spec),
         "text/plain": _one_line(spec),
     }
     return data, {VEGALITE: {"embed_options": EMBED_OPTIONS}}
@@ -38,7 +37,15 @@ def _one_line(spec: dict[str, Any]) -> str:
     return f"<chart: {text}>" if text else "<chart>"
 
 
-def picture(chart: Any, scale: float = 1.5) -> bytes:
+def svg(spec: dict[str, Any]) -> str:
+    """A Vega-Lite specification as SVG, drawn here, on white: a card that can be read on a dark page."""
+    import vl_convert
+
+    on_white = {**spec, "config": {**spec.get("config", {}), "background": "white"}}
+    return str(vl_convert.vegalite_to_svg(on_white, allowed_base_urls=[]))
+
+
+def picture(chart: Any, scale: float = SCALE) -> bytes:
     """An Altair chart as PNG, on white, drawn here; in 64 colours, a fifth of the size, where Pillow is installed."""
     import vl_convert
 

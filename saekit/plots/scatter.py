@@ -65,9 +65,7 @@ def points(
         opacity=alt.condition(back, alt.value(0.45), alt.value(0.8)),
     )
     chart = chart.properties(padding={"left": 14, "top": 6, "right": 8, "bottom": 4})
-    return chart.properties(
-        width=520, height=340, title=alt.TitleParams(title, subtitle=[subtitle] if subtitle else [])
-    )
+    return chart.properties(width=520, height=340, title=alt.TitleParams(title, subtitle=subtitle.splitlines()))
 
 
 def colours(names: Sequence[str], grey: Sequence[str] = ()) -> list[str]:

@@ -67,4 +67,4 @@ def constant(x: Tensor) -> bool:
 
 
 def _scale(x: Tensor) -> float:
-    return 1.0 if constant(x) else float((x - x.mean(0)).square().mean().sqrt()) or 1.0
+    return 1.0 if constant(x) else float((x - x.mean(0)).square().mean(0).mean().sqrt()) or 1.0  # alike by any threads

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -10,6 +11,7 @@ from saekit.training.learners import Learner
 from saekit.training.sources import Stream
 
 clock: Callable[[], float] = time.monotonic
+REMEMBERED = 100  # steps
 
 
 def learned_bytes(learner: Learner) -> int:
@@ -42,6 +44,37 @@ def disk_bytes(learners: Sequence[Learner], stream: Stream, batch_size: int) -> 
     recent = max(learner.dictionary.method.recent for learner in learners)
     carried = (batch_size + recent) * sum(stream.widths.values()) * 4
     return 2 * (sum(state_bytes(learner) for learner in learners) + carried)
+
+
+class Calm:
+    """The seconds that are left, from what a step and a chunk of activations took up to now: it neither grows while a
+    chunk is read nor falls while its batches are learnt from."""
+
+    def __init__(self, stream: Stream, batch_size: int, step: int, steps: int) -> None:
+        chunk_tokens = getattr(stream, "chunk_tokens", None)
+        self.in_chunk = max(1.0, chunk_tokens / batch_size) if chunk_tokens else 1.0  # steps
+        self.begun, self.step, self.steps = step, step, steps
+        self.reading = self.learning = 0.0
+        self.last = clock()
+
+    def read(self) -> None:
+        """A batch has come."""
+        self.reading += self._passed()
+
+    def learnt(self) -> float | None:
+        """A step was made: how many seconds are left; None after the first one alone, which warms up."""
+        passed, self.step = self._passed(), self.step + 1
+        made = self.step - self.begun
+        if made == 1:
+            return None
+        recent = 1 / min(made - 1, REMEMBERED)
+        self.learning += recent * (passed - self.learning)
+        read, chunks = math.ceil(made / self.in_chunk), math.ceil((self.steps - self.begun) / self.in_chunk)
+        return (self.steps - self.step) * self.learning + (chunks - read) * self.reading / read
+
+    def _passed(self) -> float:
+        before, self.last = self.last, clock()
+        return self.last - before
 
 
 class Pace:

@@ -29,6 +29,8 @@ CHECKPOINT, END = "checkpoint.safetensors", "end.safetensors"
 AT_ONCE = 2**16  # rows that are hashed at a time
 CONTRACT = 2
 """Of methods, dictionaries and checkpoints. 1: before encoders and decoders were modules."""
+THREADS = "threads"
+"""The entry of a config that says how many there were; another number gives the same run."""
 
 
 def describe(session: Session, source: Source, settings: Settings, methods: Sequence[Method], several: bool) -> Any:
@@ -53,6 +55,7 @@ def describe(session: Session, source: Source, settings: Settings, methods: Sequ
         "max_norm_multiple": session.stream.max_norm_multiple,
         "seed": session.seed,
         "dtype": str(settings.dtype).removeprefix("torch."),
+        THREADS: session.threads,
         "source": _described(session.stream),
         GIVEN: _given(session.stream),
     }
@@ -128,6 +131,7 @@ def open_folder(folder: Path, config: dict[str, Any], resume: bool, count: int) 
         if GIVEN not in before:
             warn_of_unknown(folder, before)
             before, now = _without_hashes(before), _without_hashes(now)
+        now = {name: value for name, value in now.items() if name != THREADS}
         check_same(folder, "run", before, now, "another out=")
         if finished:
             return True

@@ -27,11 +27,13 @@ from saekit.activations.outliers import USUAL
 from saekit.corpora import Corpus
 from saekit.dictionaries import Dictionary, Method, Wiring, read_dictionary
 from saekit.engines import processes
+from saekit.engines.threads import working_with
 from saekit.files import make_folder
 from saekit.files.arguments import whole
 from saekit.files.choices import no_argument
 from saekit.files.locks import writing_in
 from saekit.files.paths import resolved
+from saekit.files.progress import say
 from saekit.files.roles import ACTIVATIONS, CORPUS, METHOD, MODEL, SITE, check_roles
 from saekit.metrics import measure_latent_max
 from saekit.models import as_dtype
@@ -154,10 +156,11 @@ def train(
     _warn_of_narrow(methods, stream.widths)
     session = Session(stream, learners, tokens, batch_size, seed)
     if folder is None:
-        return _trained(session, source, folder, callback)
+        with working_with(session.threads):
+            return _trained(session, source, folder, callback)
     several = not isinstance(method, Method | Mapping)
     config = describe(session, source, settings, methods, several)
-    with _writer(folder, tokens, len(methods)):
+    with _writer(folder, tokens, len(methods)), working_with(session.threads):
         if ends:
             config["gone_on_at"] = ends
             till_then = replace(settings, steps=max(1, ends[-1] // batch_size))
@@ -165,7 +168,7 @@ def train(
             shorter = describe(session, source, till_then, methods, several) | before
             if processes.first() and go_on(folder, config, shorter, len(methods)):
                 lengths = settings.lengths()
-                print(
+                say(
                     f"goes on from {ends[-1]:,} to {tokens:,} tokens: the learning rate rises again, over "
                     f"{lengths['warm_up']:,} tokens, and falls over the last {lengths['decay']:,}."
                 )
@@ -225,7 +228,7 @@ def _finish(source: Source, dictionaries: list[Dictionary], folder: Path | None,
                 dictionary.save(place)
             _keep_end(folder, session.learners)
     except KeyboardInterrupt:
-        print("stopped while latent_max was measured; what was trained is kept.")
+        say("stopped while latent_max was measured; what was trained is kept, and the same call measures it.")
         return False
     return True
 
@@ -243,7 +246,7 @@ def _say(session: Session, finished: bool) -> None:
     stream, last = session.stream, session.records[-len(session.learners) :]
     if stream.left_out:
         where = "rows of the array" if isinstance(stream, ArrayStream) else "tokens"
-        print(
+        say(
             f"left out {stream.left_out:,} {where}, whose norm is above {stream.max_norm_multiple:g} times the median "
             f"(max_norm_multiple={stream.max_norm_multiple:g}; None leaves none out)."
         )
@@ -255,7 +258,7 @@ def _say(session: Session, finished: bool) -> None:
     if finished and worse:
         record, learner = min(worse, key=lambda each: each[0]["explained_variance"])
         rate = getattr(learner, "lr", None)
-        print(
+        say(
             f"training ended worse than the mean: with x̂ = the mean of the activations the error would be smaller "
             f"(explained variance {record['explained_variance']:.3g})"
             + (f"; try a smaller lr (now {rate:g}) or more tokens." if rate is not None else ".")

@@ -21,16 +21,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a callback is told after each measured step.
+    """What a callback is told after each measured step, and once more where the run is stopped.
 
-    tokens: trained on so far, of total_tokens. seconds: spent. metrics: the latest numbers by name. finished: True in a
-    run's last call."""
+    tokens:       trained on so far.
+    total_tokens: as many as were asked for; of a finished run those that whole batches make.
+    seconds:      spent. seconds_left: an estimate; None where it is not known yet.
+    metrics:      the latest numbers by name.
+    finished:     True in a run's last call.
+    stopped:      what is said of a run that was stopped, else "".
+    """
 
     tokens: int
     total_tokens: int
     seconds: float
     metrics: Mapping[str, float]
     finished: bool
+    seconds_left: float | None = None
+    stopped: str = ""
+    latents: int = 0  # of the dictionary, of which ``dead`` counts some
 
 
 @dataclass(repr=False)
@@ -78,6 +86,12 @@ class Run:
                 f"this run trained {len(self.dictionaries)} dictionaries: take run.dictionaries[0] or another."
             )
         return self.dictionaries[0]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that were trained on; of a run of a folder that is not finished, those of its last record."""
+        made = self.dictionaries[0].provenance.tokens if self.dictionaries else None
+        return made or int(self.records[-1]["tokens"] if self.records else 0)
 
     @property
     def metrics(self) -> pandas.DataFrame:

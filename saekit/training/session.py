@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm.std import tqdm
 
 from saekit.activations import StreamState
 from saekit.dictionaries import Dictionary, Wiring
 from saekit.engines import processes
+from saekit.engines.threads import products_of, threads_for
 from saekit.files import NotWritten, append_lines, whole_step, write_atomically
 from saekit.files.checkpoints import below, read_tensors, write_tensors
+from saekit.files.progress import Bar, say
 from saekit.objectives import Batch
 from saekit.training.batches import as_batch, constant, first_scales, joined_batches
-from saekit.training.estimate import Pace
+from saekit.training.estimate import Calm, Pace
 from saekit.training.learners import FitLearner, Learner
 from saekit.training.run import Progress, read_records
 from saekit.training.sources import Stream
@@ -38,12 +40,17 @@ class Session:
         self.tokens, self.batch_size, self.seed = tokens, batch_size, seed
         self.steps = max(1, tokens // batch_size)
         self.step, self.seconds = 0, 0.0
+        self.seconds_left: float | None = None  # an estimate
         self.scales: dict[str, float] = {}  # by site, from the first batch
         self.taken = stream.state  # where the stream stood after the last whole step
         self.wanted = max(learner.dictionary.method.recent for learner in learners)
         self.recent: dict[str, Tensor] = {}  # by site, the last tokens, for methods that look at them in the end
         self.records: list[dict[str, float]] = []
         self.saved: int | None = None  # tokens of the checkpoint on the disk
+        of_models = [products_of(model) for model in (stream.models or {}).values()]
+        widest = max(learner.dictionary.method.d_sae for learner in learners)
+        of_learners = batch_size * sum(stream.widths.values()) * widest
+        self.threads = threads_for(max([of_learners, *of_models]), learners[0].settings.device)
         self.stepped = 0  # learners that have made the present step, before the one whose turn it is
 
     def resume(self, folder: Path) -> None:
@@ -93,12 +100,14 @@ class Session:
         together the first writes and speaks."""
         if not processes.first():
             folder, callback = None, lambda progress: None
-        bar = tqdm(
-            total=self.steps,
-            initial=self.step,
+        done = self.step * self.batch_size
+        bar = Bar(
+            total=self.tokens,
+            initial=done,
             desc="train",
-            unit="step",
-            file=sys.stdout,
+            unit=" token",
+            unit_scale=True,
+            delay=0,
             disable=callback is not None,
         )
         try:
@@ -107,9 +116,7 @@ class Session:
         except KeyboardInterrupt:
             if folder is not None:
                 self.save(folder)
-            if processes.first():
-                done = self.step * self.batch_size
-                print(f"stopped after {done:,} of {self.tokens:,} tokens; the dictionary is kept.")
+            self._tell_stopped(folder, callback)
             return False
         except ValueError as error:  # the loss, or activations, are not finite
             if folder is None:
@@ -117,18 +124,32 @@ class Session:
             raise ValueError(f"{error} {self.keep_last_good(folder)}") from error
         return True
 
-    def _make_steps(self, folder: Path | None, callback: Callable[[Progress], Any] | None, bar: tqdm) -> None:
+    def _tell_stopped(self, folder: Path | None, callback: Callable[[Progress], Any] | None) -> None:
+        """Say it once, with the count that the run, its records and a monitor have."""
+        if not processes.first():
+            return
+        goes_on = "the same call goes on" if folder is not None else "the dictionary is kept"
+        sentence = f"stopped at {self.step * self.batch_size:,} of {self.tokens:,} tokens; {goes_on}"
+        if callback is not None:
+            with suppress(KeyboardInterrupt):  # one that stops the run by itself need not do so again
+                callback(replace(self.progress({}, False), stopped=sentence))
+        say(f"{sentence}.")
+
+    def _make_steps(self, folder: Path | None, callback: Callable[[Progress], Any] | None, bar: Bar) -> None:
         """All that are left, with a checkpoint now and then and one at the end: what follows may be stopped too."""
         saved = time.monotonic()
         began = saved - self.seconds
         pace = Pace(self.learners, self.stream, self.batch_size)
+        calm = Calm(self.stream, self.batch_size, self.step, self.steps)
         for batch in self.stream if self.step < self.steps else ():
             pace.read()
+            calm.read()
             measured = self._make_step(batch, began, folder)
-            bar.update()
+            self.seconds_left = bar.left = calm.learnt()
+            bar.update(self.batch_size)
             line = pace.learnt(self.steps - self.step, on_disk=folder is not None)
             if line is not None and processes.first():
-                tqdm.write(line, file=sys.stdout)
+                say(line)
             if measured and callback is not None:
                 callback(self.progress(measured[0], self.step >= self.steps))
             if self.step >= self.steps:
@@ -230,7 +251,16 @@ class Session:
 
     def progress(self, measured: dict[str, float], finished: bool) -> Progress:
         """What a callback is told."""
-        return Progress(self.step * self.batch_size, self.steps * self.batch_size, self.seconds, measured, finished)
+        done = self.step * self.batch_size
+        return Progress(
+            done,
+            done if finished else self.tokens,
+            self.seconds,
+            measured,
+            finished,
+            self.seconds_left,
+            latents=self.learners[0].dictionary.d_sae,
+        )
 
     def folded(self) -> list[Dictionary]:
         """The dictionaries for activations as the model gives them."""

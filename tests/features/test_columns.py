@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from exported import unpacked
 from plain_list import passing
 from saekit_widgets import FeatureBrowser
 from written_store import random_store, write_store
 
 from saekit.features import Column, FeatureStore, columns
+from saekit.features.building.tables import table, write_table
 
 SIZE = 300
 WIDGETS = Path(__file__).parents[2] / "widgets"
@@ -32,6 +34,11 @@ FILTERS: list[dict[str, Any]] = [
     {"search": "14"},
     {"search": "007"},
     {"search": "A Name"},
+    {"search": "of notes"},
+    {"search": "TEXT"},  # of explanations
+    {"search": "person"},  # of concepts
+    {"search": " Tall"},  # a token
+    {"search": "Tall", "max": [2, None]},
     {"concept": "code.bracket"},
     {"density": [0.07, 0.13]},  # .07 as float32 lies above .07, .13 below
     {"max": [None, 3.1], "f1": [0.3, None]},
@@ -40,7 +47,8 @@ FILTERS: list[dict[str, Any]] = [
     {"detection": [0.5, None]},
     {"entropy": [0.2, 0.7], "search": "x"},
 ]
-SORTS = [
+SORTS: list[Any] = [
+    None,
     ["latent", False],
     ["latent", True],
     *([name, way] for name in ("max", "loss_effect", "detection", "entropy") for way in (True, False)),
@@ -58,19 +66,35 @@ def entropy(monkeypatch: pytest.MonkeyPatch) -> Column:
 
 @pytest.fixture
 def store(tmp_path: Path) -> FeatureStore:
-    made = random_store(tmp_path / "made", SIZE)
+    alive = np.flatnonzero(~random_store(tmp_path / "made", SIZE).listing()["dead"])[20:24]
+    tokens = {"place": range(4), "token": [2, 0, 2, 1], "document": [0] * 4, "position": range(4), "row": [0] * 4}
+    write_table(tmp_path / "made", "tokens", 0, table("tokens", tokens | {"counted": [True] * 4}))
+    firings = {"latent": alive[[0, 1, 1, 2, 3]], "place": [2, 1, 3, 0, 3], "value": [1.0, 2.0, 1.0, -3.0, 1.0]}
+    write_table(tmp_path / "made", "activations", 0, table("activations", firings))
+    made = FeatureStore.open(tmp_path / "made")
+    assert made.firing_on(" Tall") == made.firing_on("Tall") == alive[[0, 2]].tolist()
     dead = int(np.flatnonzero(made.listing()["dead"])[0])
     for latent, star, label in ((3, True, "a name"), (dead, True, "A NAME of a dead one"), (8, False, "İ␣x")):
         made.set_label(latent, star=star, label=label)
+    made.set_label(11, note="One of NOTES")
     for latent, score in ((3, 0.9), (9, 0.4), (10, 0.5)):
-        made.labels.add_explanation(latent, "text", None, "you", score, None)
+        made.labels.add_explanation(latent, f"text {latent}", None, "you", score, None)
+    made.labels.add_explanation(9, "unscored", None, "you", None, None)
     return made
 
 
-def by_the_rule(store: FeatureStore, filter: dict[str, Any], sort: list[Any]) -> list[int]:
+def by_the_rule(store: FeatureStore, filter: dict[str, Any], sort: list[Any] | None) -> list[int]:
     made = store.listing()
-    kept = (made["columns"], made["dead"], made["concept"], made["concepts"], made["hints"], made["labels"])
-    return passing(*kept, filter, sort)
+    kept = (
+        made["columns"],
+        made["usual"],
+        made["dead"],
+        made["concept"],
+        made["concepts"],
+        made["hints"],
+        store.labels_since(0)[1],
+    )
+    return passing(*kept, filter, sort, store.firing_on(filter.get("search", "")))
 
 
 def test_sql_shows_what_the_rule_says(store: FeatureStore, entropy: Column) -> None:
@@ -89,15 +113,17 @@ def test_the_page_shows_what_sql_says(store: FeatureStore, entropy: Column, tmp_
     browser = FeatureBrowser(store)
     head, buffers = browser._send_listing({})
     asked = [[filter, sort] for i, filter in enumerate(FILTERS) for sort in SORTS[i % 3 :: 3]]
-    (tmp_path / "asked.json").write_text(
-        json.dumps({"head": head, "buffers": [list(buffer) for buffer in buffers], "asked": asked})
-    )
+    firing = {one["search"]: store.firing_on(one["search"]) for one in FILTERS if "search" in one}
+    sent = {"head": head, "buffers": [list(buffer) for buffer in buffers], "asked": asked, "firing": firing}
+    (tmp_path / "asked.json").write_text(json.dumps(sent))
     (tmp_path / "ask.mjs").write_text(
         f"import {{ readFileSync }} from 'node:fs';\n"
         f"import {{ decodeListing }} from {json.dumps(str(WIDGETS / 'src/feature_browser/listing.js'))};\n"
         f"import {{ matching }} from {json.dumps(str(WIDGETS / 'src/feature_browser/filtering.js'))};\n"
-        f"const {{ head, buffers, asked }} = JSON.parse(readFileSync({json.dumps(str(tmp_path / 'asked.json'))}));\n"
+        f"const sent = readFileSync({json.dumps(str(tmp_path / 'asked.json'))});\n"
+        "const { head, buffers, asked, firing } = JSON.parse(sent);\n"
         "const listing = decodeListing(head, buffers.map((one) => new DataView(Uint8Array.from(one).buffer)));\n"
+        "for (const [search, latents] of Object.entries(firing)) listing.firing.set(search, latents);\n"
         "console.log(JSON.stringify(asked.map(([filter, sort]) => [...matching(listing, filter, sort)])));\n"
     )
     done = subprocess.run(["node", str(tmp_path / "ask.mjs")], capture_output=True, text=True)
@@ -115,7 +141,7 @@ def test_the_browser_gives_the_list_that_was_filtered(store: FeatureStore, entro
     everything = store.latents(all=True)
     assert everything.latent.tolist() == list(range(SIZE))
     assert everything["max"].tolist() == everything[["max_activation", "min_activation"]].abs().max(axis=1).tolist()
-    assert store.latents({}).latent.tolist() == store.matching({}, ["max", True])
+    assert store.latents({}).latent.tolist() == store.matching({}, None)
 
 
 def test_one_entry_shows_a_column_everywhere(store: FeatureStore, entropy: Column, tmp_path: Path) -> None:
@@ -126,14 +152,16 @@ def test_one_entry_shows_a_column_everywhere(store: FeatureStore, entropy: Colum
     words = listing["definitions"]["entropy"]
     assert words["title"] == "Entropy" and words["code"] == "store.latents().entropy"
     assert words["text"] == "Entropy of its <b>documents</b>. Over 15,000 counted tokens; left out: 120 bos."
-    assert store.view(latent)["numbers"]["entropy"] == {"value": float(ENTROPY[latent])}
+    assert store.view(latent)["numbers"]["entropy"] == {"value": pytest.approx(float(ENTROPY[latent]), rel=1e-5)}
     assert store.view(12)["numbers"]["entropy"] == {"value": None}
     assert f"entropy {ENTROPY[latent]:.4g} bits" in store.card(latent) and "entropy" not in store.card(12)
     browser = FeatureBrowser(store, feature=latent, filter={"entropy": [0.1, 0.9]}, sort=["entropy", False])
     page = browser.export_html(tmp_path / "page.html", features=[latent]).read_text(encoding="utf-8")
-    data = json.loads(page.split('id="data">')[1].split("</script>")[0])
+    data = unpacked(page)
     assert data["answers"]["listing"][0]["columns"][-1]["name"] == "entropy"
-    assert data["answers"][f"feature:{latent}"][0]["view"]["numbers"]["entropy"] == {"value": float(ENTROPY[latent])}
+    assert data["answers"][f"feature:{latent}"][0]["view"]["numbers"]["entropy"] == {
+        "value": pytest.approx(float(ENTROPY[latent]), rel=1e-5)
+    }
     with pytest.raises(ValueError, match=r"filter does not know 'entropi'\. Did you mean 'entropy'"):
         browser.filter = {"entropi": [0, 1]}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -45,7 +46,7 @@ def dead_of(store: sk.FeatureStore) -> list[int]:
 
 
 def test_positions_are_the_first_two_directions_of_a_plain_svd(store) -> None:
-    made = sk.feature_map(store)
+    made = sk.feature_map(store, method="pca")
     frame, dead = made.positions, dead_of(store)
     assert set(DEAD) <= set(dead) and frame["latent"].tolist() == [i for i in range(40) if i not in dead]
     rows = store.dictionary.decoder_directions.detach().double().numpy()[frame["latent"]]
@@ -58,7 +59,9 @@ def test_positions_are_the_first_two_directions_of_a_plain_svd(store) -> None:
     assert np.ptp(frame["x"]) > 0.5
     share = 100 * (sizes[:2] ** 2).sum() / (sizes**2).sum()
     assert f"hold {share:.1f} % of their variance" in made.method
-    pd.testing.assert_frame_equal(frame, sk.feature_map(store, seed=9).positions)  # nothing is drawn at random
+    pd.testing.assert_frame_equal(
+        frame, sk.feature_map(store, method="pca", seed=9).positions
+    )  # nothing is drawn at random
 
 
 def test_the_frame_holds_what_the_store_knows(store) -> None:
@@ -69,7 +72,7 @@ def test_the_frame_holds_what_the_store_knows(store) -> None:
         assert frame["density"][latent] == pytest.approx(latents["density"][latent])
         assert frame["max"][latent] == pytest.approx(latents["max_activation"][latent])
     assert frame["label"][12] == "my name" and frame["label"][13] == "" and frame["hint"][13] != ""
-    assert f"{len(dead_of(store))} dead ones left out" in repr(made)
+    assert f"dead {len(dead_of(store))} of {len(dead_of(store)) + len(made.positions)} (" in repr(made)
 
 
 def test_what_the_tooltip_says(store) -> None:
@@ -85,6 +88,13 @@ def test_what_the_tooltip_says(store) -> None:
     assert said["properties"]["feature"] == "12" and said["properties"]["label"] == "<img src=x>"
     assert said["properties"]["density"] == f"{density:.3g} %"
     assert made._scatter.widget.tooltip_enable and list(made._scatter.widget.tooltip_properties) == names
+
+
+def test_what_the_map_is_worth_is_said(store) -> None:
+    made = sk.feature_map(store, method="pca")
+    assert made.worth is not None and 0 < made.worth.kept < 1
+    for said in (made._framed().children[0].value, " ".join(made.chart().to_dict()["title"]["subtitle"])):
+        assert f"trustworthiness {made.worth.trustworthiness:.2f} (by chance 0." in said and "nearest by cosine" in said
 
 
 # -- linking ----------------------------------------------------------------------------------------------------------
@@ -144,10 +154,23 @@ def test_a_label_written_in_the_browser_reaches_the_map(store) -> None:
 
 @pytest.mark.parametrize("colour", ["density", "max"])
 def test_a_saved_notebook_keeps_a_picture_and_little_else(store, colour) -> None:
-    data, _ = sk.feature_map(store, colour=colour)._repr_mimebundle_()
-    assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
-    assert "application/vnd.jupyter.widget-view+json" in data and data["text/plain"].startswith("<FeatureMap: ")
-    assert len(json.dumps(data)) < 60_000
+    made = sk.feature_map(store, colour=colour)
+    data, _ = made._repr_mimebundle_()
+    assert set(data) == {"application/vnd.jupyter.widget-view+json", "text/plain"}
+    assert data["text/plain"].startswith("<FeatureMap: ")
+    card = made._card()
+    (image,) = re.findall(r'src="data:image/png;base64,([^"]*)"', card)
+    assert base64.b64decode(image).startswith(b"\x89PNG")
+    assert f'data-saekit-saved="{made._live}"' in card and made._live in made.widget.children[0].value
+    assert len(json.dumps(data)) + len(card) < 60_000
+
+
+def test_a_store_over_arrays_has_a_map(tmp_path) -> None:
+    dictionary = sk.TopK(d_sae=16, k=4).build(sk.Wiring("x"), {"x": 8})
+    dictionary.latent_max.copy_(torch.ones(16))
+    rows = torch.randn(100, 8, generator=torch.Generator().manual_seed(0))
+    made = sk.feature_map(sk.FeatureStore.build(rows, dictionary, None, tmp_path / "rows"))
+    assert made.positions["f1"].isna().all() and len(made.positions) > 4
 
 
 def test_colours_follow_the_numbers(store) -> None:
@@ -231,12 +254,15 @@ def test_umap_gets_unit_rows_the_cosine_and_the_seed(store, monkeypatch) -> None
     rows = store.dictionary.decoder_directions.detach().numpy()[made.positions["latent"]]
     np.testing.assert_allclose(made.positions["x"], rows[:, 0] / np.linalg.norm(rows, axis=1), atol=1e-6)
     assert "UMAP" in made.method
+    assert sk.feature_map(store, seed=7).positions["x"].equals(made.positions["x"])  # where it is there it is taken
+    monkeypatch.setitem(sys.modules, "umap", None)
+    assert sk.feature_map(store).method.startswith("PCA")
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"method": "tsne"}, "method cannot be 'tsne'; the closest is '.*' .of pca, umap"),
+        ({"method": "tsne"}, "method cannot be 'tsne'; the closest is '.*' .of auto, umap, pca"),
         ({"colour": "densty"}, "colour cannot be 'densty'; the closest is 'density' .of density, concept, max"),
         ({"colour": "concept"}, "that of the store has no labels"),
     ],

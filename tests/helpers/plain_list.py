@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 
 
-def passing(
+def passing(  # noqa: C901
     columns: Mapping[str, np.ndarray],
+    usual: np.ndarray,
     dead: np.ndarray,
     concept: np.ndarray,
     concepts: Sequence[str],
     hints: Sequence[str],
     labels: Mapping[int, Mapping[str, Any]],
     filter: Mapping[str, Any],
-    sort: Sequence[Any],
+    sort: Sequence[Any] | None,
+    firing: Sequence[int] = (),
 ) -> list[int]:
     """The latents that a list shows, in order, one at a time: what others are held against."""
 
@@ -31,7 +33,9 @@ def passing(
             return False
         if (filter.get("dead") and not dead[latent]) or (filter.get("starred") and not own.get("star")):
             return False
-        if words and not any(words in seen(text) for text in (hints[latent], own.get("label") or "", str(latent))):
+        named = concepts[concept[latent]] if concept[latent] >= 0 else ""
+        said = [hints[latent], named, str(latent), *(own.get(name) or "" for name in ("label", "note", "explanation"))]
+        if words and latent not in firing and not any(words in seen(text) for text in said):
             return False
         if "concept" in filter and (concept[latent] < 0 or concepts[concept[latent]] != filter["concept"]):
             return False
@@ -42,6 +46,8 @@ def passing(
         return True
 
     def order(latent: int) -> tuple[bool, float, int]:
+        if sort is None:
+            return (False, float(usual[latent]), latent)
         value = float(latent if sort[0] == "latent" else columns[sort[0]][latent])
         return (True, 0.0, latent) if math.isnan(value) else (False, -value if sort[1] else value, latent)
 

@@ -13,10 +13,10 @@ X = torch.ones(2, 3)
 
 
 class Elsewhere:
-    """A tensor's device, as far as dispatch looks."""
+    """A tensor's device and dtype, as far as dispatch looks."""
 
     def __init__(self, kind: str) -> None:
-        self.device = torch.device(kind)
+        self.device, self.dtype = torch.device(kind), torch.float32
 
 
 def test_the_device_decides(monkeypatch):

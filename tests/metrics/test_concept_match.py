@@ -133,8 +133,8 @@ def test_a_perfect_latent_is_found_and_a_token_is_no_match_for_it():
 def test_a_latent_that_is_one_token_is_no_feat():
     documents, tokens = torch.arange(1000) // 10, torch.arange(1000) % 7
     z = (tokens == 4).float()[:, None]
-    best = concept_match(SparseCodes.from_dense(z), {"four": tokens == 4}, documents, tokens).best
-    assert (best["f1"], best["token_f1"]) == (1.0, 1.0)
+    match = concept_match(SparseCodes.from_dense(z), {"four": tokens == 4}, documents, tokens)
+    assert (match.rows[0]["f1"], match.rows[0]["token_f1"]) == (1.0, 1.0) and match.best is None
 
 
 def test_thresholds_of_tiny_activations_survive():
@@ -150,11 +150,12 @@ def test_rare_concepts_are_left_out():
     labels = {"rare": torch.arange(400) < MINIMUM - 1, "enough": torch.arange(400) < MINIMUM}
     match = concept_match(SparseCodes.from_dense(z), labels, documents)
     assert MINIMUM == 50 and [row["concept"] for row in match.rows] == ["enough"]
-    assert math.isnan(match.best["token_f1"]), "no tokens were given"
+    assert match.best is not None and math.isnan(match.best["token_f1"]), "no tokens were given"
     none = concept_match(SparseCodes.from_dense(z), {"rare": labels["rare"]}, documents)
     assert none.rows == [] and list(none.frame().columns)[:2] == ["concept", "latent"] and len(none.frame()) == 0
-    with pytest.raises(ValueError, match="no concept had 50 positive tokens"):
-        _ = none.best
+    assert none.best is None
+    (number,) = none.numbers
+    assert math.isnan(number.value) and number.definition == "no concept had 50 positive tokens"
 
 
 def test_codes_without_an_entry():
@@ -162,8 +163,26 @@ def test_codes_without_an_entry():
     documents = torch.arange(200) // 10
     match = concept_match(SparseCodes.from_dense(torch.zeros(200, 3)), labels, documents)
     expected = oracle([[0.0] * 3] * 200, labels["a"].tolist(), documents.tolist(), [0] * 200)
-    same(match.best | {"token_f1": 0}, expected | {"token_f1": 0})
-    assert (match.best["f1"], match.best["precision"], match.best["recall"]) == (0, 0, 0)
+    same(match.rows[0] | {"token_f1": 0}, expected | {"token_f1": 0})
+    assert (match.rows[0]["f1"], match.rows[0]["precision"], match.rows[0]["recall"]) == (0, 0, 0)
+    assert match.best is None, "a latent that finds nothing is not the best"
+
+
+def test_the_best_concept_is_none_that_one_token_finds_as_well():
+    """Latent 0 is a token with F1 1, latent 1 a concept of two tokens, of which one alone reaches 2/3."""
+    tokens = torch.arange(800) % 8
+    labels = {"special": tokens == 0, "two": (tokens == 2) | (tokens == 3)}
+    z = torch.stack([labels["special"], labels["two"]], 1).float()
+    match = concept_match(SparseCodes.from_dense(z), labels, torch.arange(800) // 16, tokens)
+    assert [(row["concept"], row["f1"]) for row in match.rows] == [("special", 1), ("two", 1)]
+    assert match.best is not None and match.best["concept"] == "two"
+    (number,) = match.numbers
+    assert number.name == "best concept, two" and number.definition.endswith("the best token alone: 0.67")
+    only = concept_match(SparseCodes.from_dense(z), {"special": labels["special"]}, torch.arange(800) // 16, tokens)
+    assert only.best is None
+    (number,) = only.numbers
+    assert number.name == "best concept" and math.isnan(number.value)
+    assert number.definition == "none of 1 concepts is found better by a latent than by the best token alone"
 
 
 def test_codes_that_still_carry_a_gradient():

@@ -10,7 +10,7 @@ import torch
 import saekit as sk
 from saekit.corpora import Corpus, Document, Span
 from saekit.dictionaries import Provenance, TopK, stored
-from saekit.metrics import concept_match, explained_variance
+from saekit.metrics import concept_match, explained_variance, reading
 
 SITE = "blocks.1.hook_resid_post"
 
@@ -159,6 +159,23 @@ def test_bad_input(tiny_gpt2, dictionary):
     wide = TopK(d_sae=8, k=2).build(sk.Wiring(SITE), {SITE: 20})
     with pytest.raises(ValueError, match=r"reads 20 values at .*found 16"):
         sk.evaluate(tiny_gpt2, wide, ["the cat"])
+
+
+def test_a_finite_corpus_is_judged_on_40_000_tokens_where_nobody_says(tiny_gpt2, dictionary, monkeypatch):
+    """At a hundredth of the size: the first 400, said in the report; None is all."""
+    assert reading.USUAL_TOKENS == 40_000
+    monkeypatch.setattr(reading, "USUAL_TOKENS", 400)
+    texts = ["the cat sat in the house and slept"] * 100
+    usual, every, asked = (
+        sk.evaluate(tiny_gpt2, dictionary, texts, **how) for how in ({}, {"tokens": None}, {"tokens": 400})
+    )
+    assert usual.tokens == asked.tokens == 400 < every.tokens
+    assert usual.explained_variance == asked.explained_variance
+    assert usual.header["tokens"] == "400 counted, the first of the text (tokens=None: all)"
+    assert asked.header["tokens"] == "400 counted" and every.header["tokens"] == f"{every.tokens:,} counted"
+    assert sk.evaluate(tiny_gpt2, dictionary, texts[:3]).header["tokens"].endswith("counted"), "fewer are all"
+    with pytest.raises(TypeError, match=r"tokens is a whole number.*'some'"):
+        sk.evaluate(tiny_gpt2, dictionary, texts, tokens="some")
 
 
 def test_nan_activations_are_named(tiny_gpt2, dictionary):

@@ -73,6 +73,7 @@ def test_html_opens_from_a_file_without_a_request(run, write_notebook, tmp_path,
         "import saekit.plots\nsaekit.plots.density_histogram([0.1, 0.02, 0.0])",
         "import saekit.plots\nsaekit.plots.tokens_view(['<script>alert(1)</script>'], [1.0])",
         widget,
+        "import saekit_widgets\nsaekit_widgets.TrainingMonitor()",
     )
     notebook = run.run_notebook(path, output=tmp_path / "page.ipynb")
     assert "widgets" not in notebook.metadata and "widget-view" not in (tmp_path / "page.ipynb").read_text()
@@ -91,6 +92,9 @@ def test_html_opens_from_a_file_without_a_request(run, write_notebook, tmp_path,
     assert chart.evaluate("image => image.complete && image.naturalWidth > 300")
     assert page.locator(".jp-Mermaid").inner_text().strip() == "graph LR; a-->b"
     assert page.locator("#own").inner_text() == "own picture"
+    assert [sorted(output["data"]) for output in notebook.cells[4].outputs] == [["text/html"]]
+    assert "0 of 0 tokens" in page.locator("[data-saekit-saved]").inner_text()  # the card stands alone
+    assert page.get_by_text("<TrainingMonitor").count() == 0
     assert page.locator(".saekit-tokens .k").inner_text() == "<script>alert(1)</script>"
     page.close()
 
@@ -245,3 +249,24 @@ def test_a_progress_bar_leaves_its_last_state_only(run, write_notebook, tmp_path
     notebook = run.run_notebook(write_notebook(moving, gone), output=tmp_path / "done.ipynb")
     assert texts(notebook) == "3 of 3\ndone\n"
     assert notebook.cells[1].outputs == []
+
+
+@pytest.mark.parametrize("path", sorted(SCRIPT.parent.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_every_notebook_imports_saekit_first(path: Path) -> None:
+    """Before torch, which reads how its threads are to wait when it is loaded; and none sets their number."""
+    cells = [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+    imports = [line for source in cells for line in source.splitlines() if line.startswith(("import ", "from "))]
+    assert imports[0].split()[1].startswith("saekit")
+    assert not any("set_num_threads" in source for source in cells)
+
+
+def test_kernels_are_told_how_threads_wait(run, write_notebook, tmp_path) -> None:
+    """Also one that imports torch first."""
+    path = write_notebook(
+        "import torch, os; print(os.environ.get('GOMP_SPINCOUNT'), os.environ.get('OMP_WAIT_POLICY'))"
+    )
+    there = texts(run.run_notebook(path, output=tmp_path / "out.ipynb")).split()
+    assert there == [os.environ.get("GOMP_SPINCOUNT", "None"), os.environ.get("OMP_WAIT_POLICY", "None")]
+    assert there != ["None", "None"]
+    lab = run.lab_environment("t")
+    assert "GOMP_SPINCOUNT" in lab or "OMP_WAIT_POLICY" in lab

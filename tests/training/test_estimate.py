@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -89,7 +91,7 @@ def test_long_runs_say_it_once_and_short_ones_do_not(monkeypatch, capsys, tmp_pa
         sk.train, x, None, sk.TopK(d_sae=D_SAE, k=3), tokens=BATCH * 100, batch_size=BATCH, callback=callback
     )
     train()
-    assert "of memory beside the model" not in capsys.readouterr().out
+    assert "of memory beside the model" not in capsys.readouterr().err
     clock = Clock()
     monkeypatch.setattr(estimate, "clock", clock)
     update = session.Session.update
@@ -100,11 +102,11 @@ def test_long_runs_say_it_once_and_short_ones_do_not(monkeypatch, capsys, tmp_pa
 
     monkeypatch.setattr(session.Session, "update", slow)
     train(out=tmp_path)
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert said.count("of memory beside the model") == 1
     assert "about 5 minutes; 51 kB of memory beside the model, 42 kB on disk" in said  # 98 steps of 3 s
     train()
-    assert "beside the model\n" in capsys.readouterr().out, "in memory nothing is said of the disk"
+    assert "beside the model\n" in capsys.readouterr().err, "in memory nothing is said of the disk"
 
 
 def test_a_store_says_how_long(monkeypatch, capsys, tiny_gpt2, tmp_path):
@@ -124,7 +126,7 @@ def test_a_store_says_how_long(monkeypatch, capsys, tiny_gpt2, tmp_path):
     twice = int(sk.activations.harvest(tiny_gpt2, ["the cat sat and the dog"] * 32, site).mask.sum())
     texts = ["the cat sat and the dog"] * 1000
     ActivationStore.build(tiny_gpt2, texts, site, tmp_path, tokens=twice + 4 * 600)
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert said.count("about") == 1 and "about 10 minutes\n" in said, said
 
 
@@ -160,3 +162,20 @@ def test_durations(seconds, words):
 )
 def test_sizes(size, words):
     assert spoken_bytes(size) == words
+
+
+def test_the_time_left_neither_grows_while_a_chunk_is_read_nor_jumps(monkeypatch):
+    """4 s for a chunk of 32 batches, .1 s a step, the first one 5 s more: from the second step on it falls evenly."""
+    clock = Clock()
+    monkeypatch.setattr(estimate, "clock", clock)
+    stream = SimpleNamespace(chunk_tokens=32 * BATCH)
+    calm, told = estimate.Calm(stream, BATCH, 0, 160), []
+    for step in range(160):
+        clock.now += 4.0 * (step % 32 == 0)
+        calm.read()
+        clock.now += 0.1 + 5.0 * (step == 0)
+        told.append(calm.learnt())
+    assert told[0] is None
+    truth = [4.0 * (4 - step // 32) + 0.1 * (159 - step) for step in range(160)]
+    assert told[1:] == pytest.approx(truth[1:])
+    assert all(after <= before for before, after in itertools.pairwise(told[1:]))

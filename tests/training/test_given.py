@@ -307,9 +307,9 @@ def test_a_field_that_is_none_is_one_sentence(make, error, message):
 
 def test_a_run_that_ends_worse_than_the_mean_says_so_once(tmp_path, capsys):
     run = train(X, tokens=3000, lr=1e4, out=tmp_path)
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert said.count("training ended worse than the mean") == 1 and "try a smaller lr (now 10000)" in said
     assert run.records[-1]["worse_than_mean"] == 1 and run.records[-1]["explained_variance"] < 0
     assert sum("worse_than_mean" in record for record in sk.Run.open(tmp_path).records) == 1
     good = train(X, method=[METHOD, sk.TopK(d_sae=24, k=6)], tokens=20_000)
-    assert "worse" not in capsys.readouterr().out and not any("worse_than_mean" in r for r in good.records)
+    assert "worse" not in capsys.readouterr().err and not any("worse_than_mean" in r for r in good.records)

@@ -57,7 +57,7 @@ def test_it_goes_on_where_it_ended(method, tmp_path, capsys):
     train(20, tmp_path / "b", method)
     capsys.readouterr()
     longer = train(50, tmp_path / "a", method)
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert "goes on from 1,280 to 3,200 tokens: the learning rate rises again" in said
     assert [r["tokens"] for r in longer.records[: len(first.records)]] == [r["tokens"] for r in first.records]
     assert longer.records[-1]["tokens"] == 3200 and longer.dictionaries[0].provenance.tokens == 3200
@@ -70,7 +70,7 @@ def test_it_goes_on_where_it_ended(method, tmp_path, capsys):
     same(train(50, tmp_path / "b", method), longer)
     capsys.readouterr()
     same(train(50, tmp_path / "a", method), longer)  # finished: as it is, and nothing is said
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().err == ""
     longest = train(60, tmp_path / "a", method)
     assert json.loads((tmp_path / "a" / "config.json").read_text())["gone_on_at"] == [1280, 3200]
     assert longest.records[-1]["tokens"] == 3840

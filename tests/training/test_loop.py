@@ -213,7 +213,7 @@ def test_the_folder_of_a_run(x, tmp_path):
     assert lines == run.records == run.metrics.to_dict("records")
     assert [line["tokens"] for line in lines] == list(range(256, 5121, 256))
     assert set(lines[0]) == {"tokens", "seconds", "loss", "explained_variance", "l0", "dead"}
-    assert [(p.tokens, p.total_tokens, p.finished) for p in seen[-2:]] == [(4864, 5120, False), (5120, 5120, True)]
+    assert [(p.tokens, p.total_tokens, p.finished) for p in seen[-2:]] == [(4864, 5130, False), (5120, 5120, True)]
     assert dict(seen[3].metrics).items() <= lines[3].items()
     config = json.loads((out / "config.json").read_text())
     assert config["configuration"] == {"method": "TopK", "d_sae": 48, "skip": False, "k": ACTIVE, "auxk_weight": 1 / 32}

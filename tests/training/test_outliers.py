@@ -51,7 +51,7 @@ def test_one_row_in_forty_does_not_decide_what_is_learned(capsys, tmp_path):
     x, tokens = planted(), 60_000
     without = train(x[torch.arange(4000) % 40 != 0], None, METHOD, tokens=tokens).dictionary
     run = train(spoiled(x), None, METHOD, tokens=tokens, out=tmp_path)
-    assert "left out 100 rows of the array, whose norm is above 10 times the median" in capsys.readouterr().out
+    assert "left out 100 rows of the array, whose norm is above 10 times the median" in capsys.readouterr().err
     (wanted, dead), (found, now_dead) = score(without, x), score(run.dictionary, x)
     print(f"explained variance {found:.3f}, without those rows {wanted:.3f}; dead {now_dead:.3f}, {dead:.3f}")
     assert wanted > 0.8 and abs(found - wanted) < 0.02 and now_dead <= dead
@@ -68,7 +68,7 @@ def test_ordinary_activations_are_trained_on_bit_for_bit_as_without(tmp_path, ca
     assert same(runs[0].dictionary, runs[1].dictionary) and "left_out" not in runs[0].records[-1]
     half = torch.cat([torch.zeros(3000, 24), x])  # a median of 0 says nothing
     assert "left_out" not in train(half, None, METHOD, tokens=8000).records[-1]
-    assert "left out" not in capsys.readouterr().out
+    assert "left out" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("wiring", [sk.Wiring("a", "b"), sk.Wiring(["a", "b"]), sk.Wiring(["a", "b"], each=True)])

@@ -83,7 +83,9 @@ def test_interrupted(train, tmp_path, steps, capsys):
     for step in steps:
         part = train(out=tmp_path, callback=stop_at(step))
         assert not part.finished and len(part.records) == step
-        assert f"stopped after {step * BATCH:,} of {STEPS * BATCH:,} tokens" in capsys.readouterr().out
+        said = capsys.readouterr()
+        assert said.err.endswith(f"stopped at {step * BATCH:,} of {STEPS * BATCH:,} tokens; the same call goes on.\n")
+        assert said.out == "" and part.tokens == step * BATCH
         assert part.dictionary.provenance.tokens == step * BATCH
     same(train(out=tmp_path, callback=lambda progress: None), whole)
 
@@ -175,7 +177,26 @@ def test_the_stop_button_after_the_last_step(on_array, tmp_path, monkeypatch):
 
 def test_interrupted_in_memory(on_array):
     part = on_array(callback=stop_at(4))
-    assert not part.finished and part.out is None and len(part.metrics) == 4
+    assert not part.finished and part.out is None and len(part.metrics) == 4 and part.tokens == 4 * BATCH
+
+
+def test_whoever_watches_hears_of_the_stop(on_array, tmp_path):
+    """Between two measurements too: monitor, line, run and records have one count."""
+    seen = []
+
+    def callback(progress):
+        seen.append(progress)
+        if progress.tokens == 4 * BATCH:
+            raise KeyboardInterrupt
+
+    part = on_array(out=tmp_path, tokens=BATCH * STEPS + 10, callback=callback)
+    assert [progress.tokens // BATCH for progress in seen] == [1, 2, 3, 4, 4]
+    assert seen[-1].stopped == f"stopped at 256 of {BATCH * STEPS + 10:,} tokens; the same call goes on"
+    assert not seen[-1].finished and not any(progress.stopped for progress in seen[:-1])
+    assert part.tokens == seen[-1].tokens == part.dictionary.provenance.tokens == 256
+    in_memory = []
+    on_array(callback=lambda progress: (in_memory.append(progress), stop_at(2)(progress)))
+    assert in_memory[-1].stopped == "stopped at 128 of 1,536 tokens; the dictionary is kept"
 
 
 def test_a_finished_run_is_returned(on_array, tmp_path):

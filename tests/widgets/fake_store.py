@@ -76,6 +76,7 @@ class FakeStore:
         self.minimum[SIGNED] = -1.25 * self.maximum[SIGNED]
         self.strongest = np.maximum(self.maximum, -self.minimum)
         self.scores: dict[int, float] = {}  # detection
+        self.said: dict[int, str] = {}  # explanations
         self.f1 = (random.random(size) ** 3).astype("f4")
         self.effect = np.where(random.random(size) < 0.3, np.nan, 0.2 * random.standard_normal(size)).astype("f4")
         self.concept = np.where(self.f1 > 0.2, random.integers(0, 3, size), -1).astype("i2")
@@ -97,20 +98,29 @@ class FakeStore:
         return found | {"detection": detection}
 
     @property
+    def usual(self) -> np.ndarray:
+        """The strongest first."""
+        place = np.empty(self.size, np.int32)
+        place[np.argsort(-self.strongest, kind="stable")] = np.arange(self.size)
+        return place
+
+    @property
     def hints(self) -> list[str]:
         hints = [" ".join("␣" + PIECES[(i * k) % 6].strip() for k in (1, 2, 3)) for i in range(self.size)]
         hints[1] = "␣dragon ␣egg\0\u202e ␣<i>"
         return hints
 
-    def matching(self, filter: Mapping[str, Any], sort: Sequence[Any]) -> list[int]:
-        return passing(self.columns, self.density == 0, self.concept, CONCEPTS, self.hints, self.labels, filter, sort)
+    def matching(self, filter: Mapping[str, Any], sort: Sequence[Any] | None) -> list[int]:
+        kept = (self.columns, self.usual, self.density == 0, self.concept, CONCEPTS, self.hints, self.labels)
+        return passing(*kept, filter, sort, self.firing_on(filter.get("search", "")))
 
-    def latents(self, filter: Mapping[str, Any], sort: Sequence[Any], *, all: bool = False) -> pandas.DataFrame:
+    def latents(self, filter: Mapping[str, Any], sort: Sequence[Any] | None, *, all: bool = False) -> pandas.DataFrame:
         order = self.matching(filter, sort)
         return pandas.DataFrame({"latent": order, **{name: values[order] for name, values in self.columns.items()}})
 
     def listing(self) -> Listing:
         return {
+            "store": f"fake {self.title}",
             "title": self.title,
             "model": "micro",
             "site": "blocks.2.hook_resid_post",
@@ -118,6 +128,8 @@ class FakeStore:
             "d_sae": self.size,
             "about": [column_of(*words) for words in ABOUT],
             "columns": self.columns,
+            "usual": self.usual,
+            "order": {"by": "max", "words": "by max"},
             "dead": self.density == 0,
             "concept": self.concept,
             "concepts": CONCEPTS,
@@ -127,6 +139,9 @@ class FakeStore:
                 name: dict(zip(("title", "text", "code"), text, strict=True)) for name, text in PANELS.items()
             },
         }
+
+    def firing_on(self, search: str) -> list[int]:
+        return [12, 20] if search.strip() == "Zig" else []
 
     def example(self, latent: int, value: float, at: int, *, silent: bool = False) -> Example:
         random = np.random.default_rng(1000 * latent + at)
@@ -284,6 +299,12 @@ class FakeStore:
         self.waits.discard(latent)
         return {"loss_effect": 0.117}
 
+    def measure_loss_effects(self, model: Any, latents: Sequence[int]) -> int:
+        new = self.waits & set(latents)
+        self.effect[list(new)] = 0.117
+        self.waits -= new
+        return len(new)
+
     def on_prompt(self, model: Any, text: str) -> PromptView:
         self.check_model(model)
         if text == "fail":
@@ -325,7 +346,14 @@ class FakeStore:
         found = {latent: dict(self.labels.get(latent, {})) for latent in self.log[version:]}
         for latent in found.keys() & self.scores.keys():
             found[latent]["detection"] = self.scores[latent]
+        for latent in found.keys() & self.said.keys():
+            found[latent] |= {"explanation": self.said[latent], "detection": None}
         return len(self.log), found
+
+    def explain(self, latent: int, text: str) -> None:
+        """As another notebook does that explains it."""
+        self.said[latent] = text
+        self.log.append(latent)
 
     def score(self, latent: int, detection: float) -> None:
         """As another notebook does that scores an explanation."""

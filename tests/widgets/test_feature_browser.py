@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from exported import unpacked
 from fake_store import ABSENT, BROKEN, DEAD, LONG, NASTY, SIGNED, FakeStore
 from saekit_widgets import FeatureBrowser
 from saekit_widgets.protocols import FeatureSource
@@ -55,7 +56,7 @@ def test_the_fake_store_satisfies_the_protocol(store) -> None:
 
 def test_it_opens_on_the_strongest_feature_with_the_stars_of_the_store(store, made) -> None:
     assert made.feature == int(np.argmax(store.strongest)) and made.starred == [NASTY]
-    assert (made.filter, made.sort, made.tab, made.error) == ({}, ["max", True], "top", "")
+    assert (made.filter, made.sort, made.tab, made.error) == ({}, None, "top", "")
     opened = FeatureBrowser(store, feature=7, filter={"max": [1, None]}, sort=["f1", False], tab="near")
     assert (opened.feature, opened.filter, opened.sort, opened.tab) == (7, {"max": [1, None]}, ["f1", False], "near")
 
@@ -74,6 +75,8 @@ def test_wrong_arguments_are_named(store) -> None:
         r"sort is \[column, descending\]": {"sort": ["max"]},
         r"tab does not know 'tops'. Did you mean 'top'\?": {"tab": "tops"},
         r"feature names latents from 0 to 399, not 400": {"feature": 400},
+        r"height is a whole number of pixels from 320 to 4000, not 50; the closest is 320": {"height": 50},
+        r"pixels from 320 to 4000, not 'tall'; usual is 680": {"height": "tall"},
     }
     for sentence, arguments in wrong.items():
         with pytest.raises(ValueError, match=sentence):
@@ -86,7 +89,14 @@ def test_a_model_that_is_not_the_stores_is_named_at_once(store) -> None:
 
 
 def test_a_wrong_value_leaves_the_old_one(made) -> None:
-    for name, value in {"filter": {"x": 1}, "feature": -1, "tab": "none", "sort": [1], "starred": [4000]}.items():
+    for name, value in {
+        "filter": {"x": 1},
+        "feature": -1,
+        "tab": "none",
+        "height": 7.5,
+        "sort": [1],
+        "starred": [4000],
+    }.items():
         before = getattr(made, name)
         with pytest.raises(ValueError):
             setattr(made, name, value)
@@ -114,9 +124,10 @@ def test_listing_is_binary_and_complete(store, made) -> None:
     assert [one["name"] for one in reply["columns"]] == [*store.columns] and reply["d_sae"] == 400
     assert reply["columns"] == store.listing()["about"]
     assert np.array_equal(np.frombuffer(buffers[1], "<f4"), store.strongest)
-    assert np.array_equal(np.frombuffer(buffers[5], "<i2"), store.concept)
-    assert np.array_equal(np.frombuffer(buffers[6], "u1"), store.density == 0)
-    hints = buffers[7].decode().split("\0")
+    assert np.array_equal(np.frombuffer(buffers[5], "<f4"), store.usual)
+    assert np.array_equal(np.frombuffer(buffers[6], "<i2"), store.concept)
+    assert np.array_equal(np.frombuffer(buffers[7], "u1"), store.density == 0)
+    hints = buffers[8].decode().split("\0")
     assert len(hints) == 400 and hints[1].startswith("␣dragon ␣egg␀")  # a hint's own U+0000 separates nothing
     assert {"latent": SIGNED, "label": LONG, "star": False, "note": ""} in reply["labels"]
     assert reply["off"] == {} and reply["has_model"]
@@ -258,29 +269,104 @@ def test_export_is_one_file_that_names_no_address(store, made, tmp_path) -> None
     made = browser_of(store, feature=BROKEN)
     path = made.export_html(tmp_path / "features.html")
     text = path.read_text(encoding="utf-8")
-    assert text.count("</script>") == 2 and "<!--" not in text
-    assert set(re.findall(r"https?://[\w./-]+", text)) <= {"http://www.w3.org/2000/svg"}
-    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
+    assert text.count("</script>") == 2 and "<!--" not in text and [*tmp_path.iterdir()] == [path]
+    data = unpacked(text)
+    assert set(re.findall(r"https?://[\w./-]+", text + data["bundle"].decode())) <= {"http://www.w3.org/2000/svg"}
     views = [key for key in data["answers"] if key.startswith("feature:")]
     assert 50 <= len(views) <= 53 and {f"feature:{BROKEN}", f"feature:{NASTY}", "feature:20"} <= set(views)
     broken = data["answers"][f"feature:{BROKEN}"][0]
-    assert "part-0007" in broken["message"] and "details" not in broken and "Traceback" not in text
+    assert "part-0007" in broken["message"] and "details" not in broken
     assert data["state"]["feature"] == BROKEN and "it holds 5" in data["refusals"]["feature"]
     few = made.export_html(str(tmp_path / "few.html"), features=[12, 13, 12])
-    data = json.loads(re.search(r'id="data">(.*?)</script>', few.read_text(), re.DOTALL)[1])
+    data = unpacked(few.read_text())
     assert [key for key in data["answers"] if key.startswith("feature:")] == ["feature:12", "feature:13"]
     assert data["state"]["feature"] == 12
     with pytest.raises(ValueError, match="not 4000"):
         made.export_html(tmp_path / "none.html", features=[4000])
 
 
+def test_an_exported_file_lists_what_is_inside(store, made, tmp_path) -> None:
+    store.waits = {13}
+    store.effect[[12, 13]] = 0.5, np.nan
+    made.starred = [12, 20]
+    listing, buffers = unpacked(made.export_html(tmp_path / "two.html", features=[12, 13]).read_text())["answers"][
+        "listing"
+    ]
+    assert listing["inside"] == [12, 13] and {one["latent"] for one in listing["labels"]} == {12}
+    assert listing["facts"].endswith(" · 2 of 400 features · loss effect of 1 of them") and not listing["has_model"]
+    strongest = np.frombuffer(buffers[1], "<f4")
+    assert np.flatnonzero(np.isfinite(strongest)).tolist() == [12, 13] and strongest[12] == store.strongest[12]
+    hints = buffers[-1].decode().split("\0")
+    near = {row["latent"] for latent in (12, 13) for row in store.view(latent)["neighbours"]}
+    assert {i for i, hint in enumerate(hints) if hint} == {12, 13} | near  # neighbours are named, and no more
+    labelled = next(latent for latent in near if latent in store.labels and latent not in (12, 13))
+    assert hints[labelled] == store.labels[labelled]["label"]
+    assert unpacked((tmp_path / "two.html").read_text())["state"]["starred"] == [12]
+
+
+def test_an_exported_file_has_the_numbers_in_few_digits(store, made, tmp_path) -> None:
+    content, (numbers,) = unpacked(made.export_html(tmp_path / "one.html", features=12).read_text())["answers"][
+        "feature:12"
+    ]
+    live, (exact,) = ask(made, "feature", latent=12)
+    values, wanted = np.frombuffer(numbers, "<f4"), np.frombuffer(exact, "<f4")
+    np.testing.assert_allclose(values, wanted, rtol=2e-5)
+    assert not (np.frombuffer(numbers, "u1")[::4]).any()  # the byte that says least
+    edges = content["view"]["histogram"]["edges"]
+    np.testing.assert_allclose(edges, live["view"]["histogram"]["edges"], rtol=1e-5)
+    assert max(len(repr(edge)) for edge in edges) <= 8
+
+
+def test_effects_are_measured_for_a_file_where_that_is_wished(store, made, tmp_path) -> None:
+    store.waits = {13}
+    store.effect[13] = np.nan
+    said = unpacked(made.export_html(tmp_path / "without.html", features=[13]).read_text())["answers"]["feature:13"][0]
+    fact = said["view"]["numbers"]["loss_effect"]
+    assert fact["value"] is None and "effects=True" in fact["more"] and "later" not in fact
+    made.export_html(tmp_path / "with.html", features=[13], effects=True)
+    data = unpacked((tmp_path / "with.html").read_text())["answers"]
+    assert data["feature:13"][0]["view"]["numbers"]["loss_effect"]["value"] == 0.117
+    assert data["listing"][0]["facts"].endswith("1 of 400 features") and not store.waits
+    with pytest.raises(ValueError, match=r"effects=True needs the model: pass model=… to FeatureBrowser\."):
+        browser_of(store).export_html(tmp_path / "none.html", effects=True)
+    assert not (tmp_path / "none.html").exists()
+
+
+def test_a_file_that_is_stopped_is_not_there(store, made, tmp_path) -> None:
+    def stopped(latent: int) -> Any:
+        raise KeyboardInterrupt
+
+    store.view = stopped
+    with pytest.raises(KeyboardInterrupt):
+        made.export_html(tmp_path / "features.html")
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_an_exported_file_names_no_folder_of_this_machine(tmp_path) -> None:
     folder = tmp_path / "stores" / "first"
-    made = browser_of(FakeStore(title=str(folder)), feature=BROKEN)
+    store = FakeStore(title=str(folder))
+    plain_listing, plain_view = store.listing, store.view
+    store.listing = lambda: (
+        plain_listing()
+        | {
+            "model": str(tmp_path / "my models" / "small"),
+            "facts": f"TopK · of {tmp_path}/texts/train",
+            "definitions": {"list": {"title": "t", "text": f"Of {tmp_path / 'my models' / 'small'}, 1/2, C:\\a\\b."}},
+        }
+    )
+    store.view = lambda latent: plain_view(latent) | {"absent": {"logits": f"No {tmp_path}/x/head.safetensors there"}}
+    made = browser_of(store, feature=BROKEN)
     text = made.export_html(tmp_path / "features.html").read_text(encoding="utf-8")
-    assert str(tmp_path) not in text and str(Path(__file__).parents[2]) not in text
-    assert '"title": "first"' in text and f"<title>first · {BROKEN}</title>" in text
-    assert "first/part-0007.parquet ends" in text
+    data = unpacked(text)
+    everything = text + json.dumps({**data, "bundle": data["bundle"].decode()}, default=lambda raw: raw.decode("latin"))
+    assert str(tmp_path) not in everything and str(Path(__file__).parents[2]) not in everything
+    assert "my models" not in everything
+    listing = data["answers"]["listing"][0]
+    assert (listing["title"], listing["model"]) == ("first", "small") and f"<title>first · {BROKEN}</title>" in text
+    assert listing["facts"].startswith("TopK · of train") and listing["store"] == ""
+    assert listing["definitions"]["list"]["text"] == "Of small, 1/2, b."
+    assert "first/part-0007.parquet ends" in data["answers"][f"feature:{BROKEN}"][0]["message"]
+    assert data["answers"][f"feature:{NASTY}"][0]["view"]["absent"]["logits"] == "No head.safetensors there"
     assert ask(made, "export")[0]["name"] == f"first_{BROKEN}.html"
     assert ask(made, "listing")[0]["title"] == str(folder)  # in the notebook it is told
 
@@ -291,13 +377,36 @@ def test_the_save_button_gets_the_file(made) -> None:
     assert reply["name"] == "first_12.html" and page.startswith(b"<!doctype html>")
 
 
-def test_a_saved_notebook_shows_the_card(store, made) -> None:
+def test_a_saved_notebook_shows_the_card(store, made, published) -> None:
     made.feature = 12
-    data, _ = made._repr_mimebundle_()
-    assert "application/vnd.jupyter.widget-view+json" in data and data["text/html"] == "<div>feature 12</div>"
-    assert data["text/plain"] == "<FeatureBrowser: stores/first, feature 12 of 400>"
+    made._ipython_display_()
+    (view, _), (card, card_id) = published
+    assert set(view) == {"application/vnd.jupyter.widget-view+json", "text/plain"}
+    assert view["text/plain"] == "<FeatureBrowser: stores/first, feature 12 of 400>"
+    assert set(card) == {"text/html"} and "<div>feature 12</div>" in card["text/html"]
+    assert "run this cell again" in card["text/html"] and made._live in card["text/html"] and made._live in card_id
     store.card = lambda latent: 1 / 0
-    assert "application/vnd.jupyter.widget-view+json" in made._repr_mimebundle_()[0]
+    made._ipython_display_()
+    assert set(published[2][0]) == set(view) and "division by zero" in published[3][0]["text/html"]
+
+
+@pytest.fixture
+def published(monkeypatch) -> list[tuple[dict[str, Any], str | None]]:
+    """What is displayed in a notebook: data, and the identifier by which it can be replaced."""
+    out: list[tuple[dict[str, Any], str | None]] = []
+
+    def publish(data: dict[str, Any], metadata: Any = None, *, transient: Any = None, update: bool = False) -> None:
+        assert not update
+        out.append((data, (transient or {}).get("display_id")))
+
+    monkeypatch.setattr("IPython.display.publish_display_data", publish)
+    monkeypatch.setattr("saekit_widgets.base.in_notebook", lambda: True)
+    return out
+
+
+def test_outside_a_notebook_it_is_its_text(made) -> None:
+    with pytest.raises(NotImplementedError):  # which IPython takes for: draw it by its text
+        made._ipython_display_()
 
 
 def test_it_loads_no_torch() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def opened(live: Any) -> Any:
 
 def drawn(page: Any, latent: int) -> None:
     page.locator(".header .number", has_text=str(latent)).wait_for()
-    page.locator(".side .neighbours, .big").first.wait_for()
+    page.locator(".side .neighbours, .big").first.wait_for(state="attached")
 
 
 def texts(page: Any, selector: str) -> list[str]:
@@ -54,6 +55,16 @@ def python(page: Any) -> FeatureBrowser:
 def shown(page: Any) -> list[int]:
     """The list, as Python gives it."""
     return python(page).latents()["latent"].tolist()
+
+
+def focus(page: Any) -> str:
+    """What has the focus, by the name that is spoken; "" for the page."""
+    return page.evaluate(
+        """() => {
+          const at = first.el.firstChild.shadowRoot.activeElement;
+          return at ? at.ariaLabel || at.title || at.textContent : "";
+        }"""
+    )
 
 
 # -- drawing ----------------------------------------------------------------------------------------------------------
@@ -133,7 +144,13 @@ def test_signed_codes_have_a_sign_a_colour_and_dots(opened) -> None:
 
 def test_a_dead_feature_says_so_and_leads_on(opened) -> None:
     page = opened(feature=DEAD)
-    assert texts(page, ".big > b") == ["This feature never fired"] and "dead" in texts(page, ".header .numbers")[0]
+    assert (
+        texts(page, ".big > b") == ["This feature never fired in this store"]
+        and "dead" in texts(page, ".header .numbers")[0]
+    )
+    silent = int((page.store.density == 0).sum())
+    said = f"dead {silent} of 400 ({silent / 4:.1f} %)"  # a count and a share, here as everywhere
+    assert page.get_by_title(said).count() == 3 and said in page.locator(".bar .wide").inner_text()
     assert "Where it came closest:" in texts(page, ".big p")  # one near miss
     assert page.locator(".example").count() == 1 and page.locator(".example .silent").count() == 1
     assert page.locator(".bars").count() == 0 and page.locator(".logits tr").count() == 12
@@ -154,7 +171,7 @@ def test_logits_that_nobody_asks_for_have_no_panel(opened, monkeypatch) -> None:
     real = FakeStore.view
     monkeypatch.setattr(FakeStore, "view", lambda store, latent: {**real(store, latent), "logits": None, "absent": {}})
     page = opened()
-    assert page.locator(".side > *").count() == 2 and not page.locator(".panel.logits").count()
+    assert page.locator(".side .panel").count() == 2 and not page.locator(".panel.logits").count()
 
 
 def test_a_part_that_cannot_be_drawn_leaves_the_others(opened, monkeypatch) -> None:
@@ -226,6 +243,10 @@ def test_search_filters_switches_and_sort(opened) -> None:
     assert set(texts(page, ".item .name")) == {"closing bracket of a call"}
     page.locator(".search input").fill("Борис")
     until(page, "model.get('filter').search === 'Борис'")
+    page.locator(".search input").fill(" Zig")  # a token, which no text of the list has
+    page.locator("#f12").wait_for()
+    assert texts(page, ".item .index") == [str(n) for n in page.store.matching({"search": " Zig"}, None)]
+    assert sorted(texts(page, ".item .index")) == ["12", "20"] == sorted(map(str, page.widget.latents()["latent"]))
     page.locator(".search input").fill("")
     until(page, "!('search' in model.get('filter'))")
     page.get_by_role("button", name="Starred").click()
@@ -250,6 +271,12 @@ def test_search_filters_switches_and_sort(opened) -> None:
     page.locator(".sight").evaluate("node => { node.scrollTop = 0 }")
     page.wait_for_timeout(50)
     assert texts(page, ".item .last")[0] == f"+{best:.3f}"
+    page.locator("select[aria-label='sorted by']").select_option("")
+    until(page, "model.get('sort') === null")
+    page.locator(".sight").evaluate("node => { node.scrollTop = 0 }")
+    page.wait_for_timeout(50)
+    assert texts(page, ".item .index")[:5] == [str(n) for n in page.store.matching({}, None)[:5]]
+    assert texts(page, ".heads .last") == ["max"] and python(page).sort is None
 
 
 def test_handles_and_their_numbers_filter(opened) -> None:
@@ -269,6 +296,44 @@ def test_handles_and_their_numbers_filter(opened) -> None:
     page.widget.filter = {}
     page.push()
     assert page.locator(".range .out").count() == 0
+
+
+@pytest.mark.parametrize("width", [1280, 1116, 900, 600])
+def test_handles_never_lie_on_each_other(opened, width) -> None:
+    page = opened(width=width, filter={"max": [6, 6.001], "density": [0.0005, 0.0005]})
+    if width == 600:
+        page.get_by_role("button", name="More").click()
+    reach = page.locator(".browser").evaluate(
+        """browser => [...browser.querySelectorAll(".range")].filter(one => one.checkVisibility()).flatMap(range => {
+          const root = browser.getRootNode();
+          return [...range.querySelectorAll("input[type=range]")].map(one => {
+            const box = one.getBoundingClientRect();
+            const at = box.left + (one.value / 200) * (box.width - 6) + 3; // the middle of its thumb
+            return root.elementFromPoint(at, box.top + 7) === one;
+          });
+        })"""
+    )
+    assert len(reach) >= 4 and all(reach)
+    apart = page.locator(".handles:visible").evaluate_all(
+        """all => all.map(one => one.getBoundingClientRect()).flatMap((a, i, boxes) => boxes.slice(i + 1)
+          .filter(b => b.top === a.top).map(b => b.left - a.right))"""
+    )
+    assert all(gap >= 2 * 6 + 4 for gap in apart)  # a handle stands out by 6 px on each side
+
+
+def test_an_explanation_is_a_name_until_a_person_gives_one(opened) -> None:
+    page = opened()
+    page.store.explain(13, "concept(intro.name) & ~tokens(' <b>')")
+    page.locator(".browser").dispatch_event("pointerenter")
+    page.locator(".search input").fill("~tokens(' <B>")
+    name = page.locator("#f13 .name.explained")
+    name.wait_for()
+    assert name.inner_text() == "intro.name & ~tokens(' <b>')" and texts(page, ".item .index") == ["13"]
+    assert "explained as intro.name" in name.get_attribute("title")
+    assert name.evaluate("node => getComputedStyle(node).fontStyle") == "italic"
+    page.store.set_label(13, label="mine")
+    page.locator(".browser").dispatch_event("pointerenter")
+    page.locator("#f13 .name.strong", has_text="mine").wait_for()
 
 
 def test_a_new_score_is_listed_sorted_and_filtered(opened) -> None:
@@ -422,6 +487,68 @@ def test_keyboard(opened) -> None:
     assert python(page).feature == 12 and page.locator(".example.full").count() == 14
 
 
+def test_what_is_drawn_anew_keeps_the_focus_and_none_falls_to_the_page(opened) -> None:
+    page = opened()
+    page.locator(".heads button", has_text="density").click()
+    page.locator(".heads button", has_text="density").press("Enter")
+    assert python(page).sort == ["density", False]  # which needed the focus
+    page.get_by_role("button", name="what is Neighbours?").focus()
+    page.store.set_label(12, label="another")
+    page.locator(".browser").dispatch_event("pointerenter")
+    page.locator("#f12 .name", has_text="another").wait_for()
+    assert focus(page) == "what is Neighbours?"
+    page.locator(".neighbours th .link", has_text="φ").click()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    assert page.locator(".neighbours th[aria-sort=descending]").inner_text() == "cos ↓"
+    page.locator(".neighbours .link.mono").first.click()  # which goes with the feature
+    until(page, "model.get('feature') !== 12 && busy === 0")
+    assert focus(page) == "feature browser"
+    before = page.widget.feature
+    page.keyboard.press("j")  # so its keys go on
+    assert python(page).feature != before
+    page.widget.feature = DEAD
+    page.push()
+    page.get_by_role("button", name="Next feature that fires").click()
+    drawn(page, DEAD + 1)
+    assert focus(page) == "Next feature that fires"  # that one is dead too
+    page.widget.feature = BROKEN
+    page.push()
+    page.get_by_role("button", name="Try again").click()
+    until(page, "busy === 0")
+    assert focus(page) in ("feature browser", "Try again")
+    page.evaluate("fromPython.message({kind: 'labels', labels: 7})")
+    page.locator(".line.failed").get_by_role("button", name="Close").click()
+    assert focus(page) == "feature browser"
+
+
+def test_what_is_scored_or_measured_meanwhile_leaves_the_reader_where_he_reads(opened) -> None:
+    page = opened(height=400)
+    page.locator(".rows").evaluate("one => { one.scrollTop = 60 }")
+    page.locator(".example").nth(5).locator(".tk").nth(2).click()
+    said = texts(page, ".readout")
+    page.store.score(12, 0.9)
+    page.evaluate(
+        """() => {
+          const kernel = window.kernel; // now one that takes its time
+          window.kernel = async (said) => {
+            const out = await kernel(said);
+            await new Promise((done) => setTimeout(done, 300));
+            return out;
+          };
+        }"""
+    )
+    page.locator(".browser").dispatch_event("pointerenter")  # which asks for news
+    until(page, "sent.filter(one => one.kind === 'feature' && one.latent === 12).length === 2 && busy > 0")
+    page.wait_for_timeout(200)
+    assert page.locator(".example").count() == 14  # they stay meanwhile
+    until(page, "busy === 0")
+    page.wait_for_timeout(50)
+    assert page.locator(".rows").evaluate("one => one.scrollTop") == 60 and texts(page, ".readout") == said
+    page.keyboard.press("2")
+    assert page.locator(".rows").evaluate("one => one.scrollTop") == 0  # other examples begin at the top
+
+
 def test_tokens_read_out(opened) -> None:
     page = opened()
     one = page.store.view(12)["examples"]["top"][0]
@@ -474,6 +601,13 @@ def test_definitions_open_in_place_and_close_by_the_same_key(opened) -> None:
     box, frame = page.locator(".popover").bounding_box(), page.locator(".browser").bounding_box()
     assert box["x"] >= frame["x"] and box["x"] + box["width"] <= frame["x"] + frame["width"]
     assert box["y"] >= frame["y"] and box["y"] + box["height"] <= frame["y"] + frame["height"]
+    ask.click()
+    assert page.locator(".popover").is_hidden()
+    ask.click()
+    page.store.set_label(12, label="another")
+    page.locator(".browser").dispatch_event("pointerenter")
+    page.locator("#f12 .name", has_text="another").wait_for()  # with which the panels are drawn anew
+    assert page.locator(".popover").is_visible()
     ask.click()
     assert page.locator(".popover").is_hidden()
     page.get_by_role("button", name="copy the Python call").click()
@@ -538,6 +672,50 @@ def test_labels_and_notes_are_stored_and_shown(opened) -> None:
     assert page.locator(".label").input_value() == "mine <b>"
 
 
+@pytest.mark.parametrize("width", [1280, 1000])
+def test_a_note_has_lines_and_ends_only_where_its_writer_says(opened, width) -> None:
+    page = opened(width=width)
+    page.locator(".examples .caption").click()
+    page.keyboard.press("n")
+    assert "Enter: a new line" in page.locator(".note").get_attribute("placeholder")
+    page.keyboard.type("jt")
+    page.keyboard.press("Enter")
+    page.keyboard.type("kssj 1")
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type("end")
+    assert focus(page) == "note on the feature"
+    assert python(page).feature == 12 and page.widget.starred == [NASTY]  # nothing of it was a command
+    page.keyboard.press("Control+Enter")
+    until(page, "sent.filter(one => one.kind === 'label').length === 1")
+    assert python(page)._store.labels[12]["note"] == "jt\nkssj 1\nend" == page.locator(".note").input_value()
+    assert focus(page) == "feature browser"
+    page.keyboard.press("n")
+    page.keyboard.press("End")
+    page.keyboard.type(", kept")
+    page.keyboard.press("Escape")  # leaves it, as it leaves search and prompt: too much would be lost
+    until(page, "sent.filter(one => one.kind === 'label').length === 2")
+    assert "kept" in python(page)._store.labels[12]["note"] and focus(page) == "feature browser"
+    page.keyboard.press("n")
+    page.keyboard.type("left")
+    page.locator(".item:not(.chosen)").first.click()
+    until(page, "sent.filter(one => one.kind === 'label').length === 3")
+    assert "left" in python(page)._store.labels[12]["note"]
+
+
+def test_a_prompt_that_is_being_typed_while_the_kernel_goes_keeps_its_keys(opened) -> None:
+    page = opened()
+    page.clock.install()
+    page.evaluate("away = true")
+    page.evaluate("model.set('feature', 33)")
+    page.locator(".prompt input").focus()
+    page.clock.run_for(9000)
+    page.keyboard.type("dd")
+    assert page.locator(".line.lost").is_visible() and page.locator(".prompt input").input_value() == "dd"
+    page.evaluate("away = false")
+    page.get_by_role("button", name="Try again").click()
+    until(page, "first.el.firstChild.shadowRoot.querySelector('.line.lost').hidden")
+
+
 def test_stars_from_python_and_labels_of_another_notebook_arrive(opened) -> None:
     page = opened()
     page.widget.starred = [12]
@@ -556,7 +734,9 @@ def test_without_a_kernel_edits_are_kept_and_sent_later(opened) -> None:
     page.locator(".label").fill("kept")
     page.locator(".label").press("Enter")
     page.clock.run_for(9000)
-    assert "1 edit is kept here" in texts(page, ".line.lost")[0] and texts(page, ".saved") == ["not saved yet"]
+    assert "1 edit is kept until it answers" in texts(page, ".line.lost")[0] and texts(page, ".saved") == [
+        "not saved yet"
+    ]
     page.locator("#f12").wait_for()
     assert page.locator(".example").count() == 14  # what is loaded stays
     page.evaluate("away = false")
@@ -565,6 +745,94 @@ def test_without_a_kernel_edits_are_kept_and_sent_later(opened) -> None:
     page.clock.run_for(1000)
     until(page, "sent.filter(one => one.kind === 'label').length === 2")
     assert python(page)._store.labels[12]["label"] == "kept"
+
+
+def edit_in_vain(page: Any, text: str) -> None:
+    """A label that no kernel hears of, and the page is reloaded as on the next day."""
+    page.evaluate("away = true")
+    page.locator(".label").fill(text)
+    page.locator(".label").press("Enter")
+    until(page, "sent.some(one => one.kind === 'label')")
+
+
+def test_an_edit_that_was_never_stored_goes_to_the_next_view_of_the_store(opened) -> None:
+    page = opened()
+    edit_in_vain(page, "written too late")
+    page.locator(".header [aria-pressed]").first.click()
+    page.reload()
+    drawn(page, 12)
+    assert page.locator(".label").input_value() == "written too late"
+    until(page, "sent.filter(one => one.kind === 'label').length === 1")
+    label = python(page)._store.labels[12]
+    assert (label["label"], label["star"]) == ("written too late", True)
+    until(page, "localStorage.length === 0")
+    page.reload()
+    drawn(page, 12)
+    assert not page.evaluate("sent.some(one => one.kind === 'label')")  # once
+
+
+def test_an_edit_goes_to_no_other_store_and_over_nothing_newer(opened) -> None:
+    page = opened()
+    edit_in_vain(page, "for this store")
+    page.widget._listing["store"] = "another"
+    page.reload()
+    drawn(page, 12)
+    page.wait_for_timeout(300)
+    assert not page.evaluate("sent.some(one => one.kind === 'label')")
+    assert python(page)._store.labels[12]["label"] == "a name is introduced"
+    page.widget._listing["store"] = "fake stores/first"
+    page.store.labels[12] = {"label": "named since", "star": False, "note": "", "saved": "2999-01-02T15:04:05"}
+    page.store.log.append(12)
+    page.reload()
+    drawn(page, 12)
+    assert 'Feature 12 was changed since: "for this store" was not stored.' in texts(page, ".line.failed")[0]
+    assert page.locator(".label").input_value() == "named since"
+    until(page, "localStorage.length === 0")
+
+
+def test_what_lies_in_the_storage_is_looked_at_first(opened) -> None:
+    page = opened()
+    wrong = [[4000, {"label": "x"}, 1], [13, {"label": 7, "else": "y"}, 1], ["13", {"star": True}, 1], [14, None, 1], 3]
+    for text in (json.dumps([*wrong, [13, {"note": "<b>good</b>"}, 1e13]]), "{not JSON", '{"a": 1}'):
+        page.evaluate("text => localStorage.setItem('saekit.edits.fake stores/first', text)", text)
+        page.reload()
+        drawn(page, 12)
+    assert python(page)._store.labels[13]["note"] == "<b>good</b>"
+
+
+def test_a_kernel_that_ends_is_said_at_once(opened) -> None:
+    page = opened()
+    page.evaluate("""() => {
+        const signal = () => {
+            const heard = new Set();
+            return {connect: (call) => heard.add(call), disconnect: (call) => heard.delete(call),
+                    tell: (status) => heard.forEach((call) => call({}, status)), heard};
+        };
+        window.kernelOf = {statusChanged: signal(), connectionStatusChanged: signal()};
+        first.end();
+        model.widget_manager = {kernel: kernelOf};
+        window.second = view();
+    }""")
+    drawn(page, 12)
+    dot = page.locator(".bar .dot")
+    page.evaluate("kernelOf.statusChanged.tell('busy')")
+    assert dot.get_attribute("aria-label") == "ready"
+    page.evaluate("away = true, kernelOf.connectionStatusChanged.tell('disconnected')")
+    assert dot.get_attribute("aria-label") == "the kernel does not answer"
+    page.evaluate("away = false, kernelOf.connectionStatusChanged.tell('connected')")
+    page.locator(".line.lost").wait_for(state="hidden")
+    page.evaluate("away = true, kernelOf.statusChanged.tell('restarting')")
+    assert dot.get_attribute("aria-label") == "the kernel is gone"
+    assert page.get_by_role("button", name="Try again").count() == 0
+    page.locator(".label").fill("too late")
+    page.locator(".label").press("Enter")
+    assert "run this cell again to go on. 1 edit is kept, and stored by the next" in texts(page, ".line.lost")[0]
+    page.evaluate("away = false, window.third = view()")  # the cell, run again
+    lost = page.locator(".line.lost:visible")
+    lost.filter(has_not_text="1 edit").wait_for()
+    assert python(page)._store.labels[12]["label"] == "too late"
+    page.evaluate("second.end(), third.end()")
+    assert page.evaluate("kernelOf.statusChanged.heard.size + kernelOf.connectionStatusChanged.heard.size") == 0
 
 
 def test_two_views_and_cleanup(opened) -> None:
@@ -645,6 +913,33 @@ def test_the_sheet_is_sorted_by_density_or_effect(opened, width) -> None:
     assert texts(page, ".sheet tbody .link") == [str(latent) for latent in [12, *helps]]
 
 
+@pytest.mark.parametrize("width", [1280, 1000, 600])
+def test_the_sheet_stays_open_with_the_focus_where_it_was(opened, width) -> None:
+    page = opened(width=width)
+    field = page.get_by_label("your prompt", exact=True).locator("input")
+    field.fill("one two three four")
+    field.press("Enter")
+    page.locator(".sheet tbody tr").first.wait_for()
+    high = page.locator(".sheet").bounding_box()["height"]
+    page.get_by_label("open feature 20", exact=True).click()
+    drawn(page, 20)
+    until(page, "busy === 0")
+    assert page.locator(".sheet").bounding_box()["height"] == high
+    assert focus(page) == "open feature 20" and texts(page, ".sheet tbody .link")[0] == "20"
+    page.locator(".sheet tbody tr").nth(2).locator("td").nth(3).click()
+    assert page.locator(".sheet").bounding_box()["height"] == high
+    page.locator(".sheet thead button", has_text="three").click()
+    assert focus(page).startswith('" three": sort by') and page.locator(".sheet").bounding_box()["height"] > 30
+    page.keyboard.press("Enter")  # again: by all
+    page.get_by_label("sheet sorted by").select_option("density")
+    page.get_by_label("sheet sorted by").focus()
+    page.get_by_label("sheet sorted by").select_option("max")
+    assert focus(page) == "sheet sorted by" and page.locator(".sheet").bounding_box()["height"] == high
+    page.locator(".item").nth(1).click()  # and while others are opened
+    until(page, "busy === 0")
+    assert page.locator(".sheet").bounding_box()["height"] >= high - 18
+
+
 def test_what_never_fired_in_the_store_has_full_colour(opened) -> None:
     page = opened()
     field = page.get_by_label("your prompt", exact=True).locator("input")
@@ -678,19 +973,138 @@ def test_without_a_model_the_prompt_says_why(opened) -> None:
 # -- looks ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("width", [1280, 900, 600])
+WIDTHS = {
+    1456: (320, True),
+    1280: (320, True),
+    1116: (316, True),
+    1060: (302, True),
+    920: (300, False),
+    736: (200, False),
+    600: (168, False),
+}
+
+
+@pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_sticks_out_at_any_width(opened, width) -> None:
     page = opened(width=width)
-    wide = page.locator(".left, .about, .tabs, .bar, .title, .prompt, .rows, .switches, .count").evaluate_all(
-        "all => all.filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.className)"
+    for name in ("Histogram", "Neighbours", "Logits"):
+        if width < 1280:
+            page.get_by_role("tab", name=name).click()
+        wide = page.locator(
+            ".left, .about, .tabs, .tabs .list, .bar, .title, .prompt, .rows, .switches, .count, .panels, .panel, .head"
+        ).evaluate_all("all => all.filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.className)")
+        assert wide == []
+    assert page.locator(".browser").bounding_box()["height"] == 680 + 8 + 2  # its edge, and its border
+    list_width, beside = WIDTHS[width]
+    assert round(page.locator(".left").bounding_box()["width"]) == list_width
+    assert page.locator(".item .name").first.bounding_box()["width"] > 110  # px for a label
+    assert page.locator(".item").first.bounding_box()["height"] == (38 if width < 860 else 24)
+    assert page.get_by_title("all of each example").is_visible()
+    assert beside == (page.locator(".side").bounding_box()["x"] > page.locator(".examples").bounding_box()["x"] + 100)
+
+
+def overprinted(page: Any, selector: str) -> list[str]:
+    """Texts of which the boxes lie on each other's."""
+    return page.locator(selector).evaluate_all(
+        """all => {
+          const boxes = all.map(one => [one.textContent, one.getBoundingClientRect()]).filter(([, box]) => box.width);
+          return boxes.flatMap(([text, a], i) => boxes.slice(i + 1).filter(([, b]) =>
+            a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1
+          ).map(([other]) => `${text} | ${other}`));
+        }"""
     )
-    assert wide == [] and page.locator(".browser").bounding_box()["height"] <= 562
-    list_width = page.locator(".left").bounding_box()["width"]
-    assert list_width == {1280: 320, 900: 272, 600: 168}[width]
-    row = page.locator(".item").first.bounding_box()["height"]
-    assert row == (38 if width == 600 else 24)
-    beside = page.locator(".side").bounding_box()["x"] > page.locator(".examples").bounding_box()["x"] + 100
-    assert beside == (width == 1280)
+
+
+@pytest.mark.parametrize("width", [1116, 736, 600])
+def test_in_a_laptops_window_each_panel_has_room_and_none_prints_over_another(opened, monkeypatch, width) -> None:
+    plain = FakeStore.view
+    said = {"text": "a name " * 30, "author": "a judge of many words", "detection": 0.81, "fuzzing": 0.79}
+
+    def view(store: FakeStore, latent: int) -> Any:
+        known = plain(store, latent)
+        ten = {side: [[f" word{i}", (i + 1) / 3] for i in range(10)] for side in ("top", "bottom")}
+        return {**known, "explanations": [*known["explanations"], said], "logits": {**known["logits"], **ten}}
+
+    monkeypatch.setattr(FakeStore, "view", view)
+    page = opened(width=width)
+    tabs = page.get_by_role("tablist", name="histogram, logits, neighbours")
+    assert tabs.get_by_role("tab", selected=True).inner_text() == "Logits"
+    rows = page.locator(".logits tr").evaluate_all("all => all.map(one => one.getBoundingClientRect().bottom)")
+    bottom = page.locator(".panels").evaluate("one => one.getBoundingClientRect().bottom")
+    assert sum(row <= bottom for row in rows) >= (20 if width == 1116 else 12)
+    assert overprinted(page, ".logits td:last-child, .logits .piece, .head .small") == []
+    tabs.get_by_role("tab", name="Logits").press("ArrowRight")
+    assert page.locator(".neighbours tbody tr:visible").count() == 7 and page.locator(".logits").is_hidden()
+    assert overprinted(page, ".neighbours td, .neighbours th") == []
+    page.keyboard.press("ArrowRight")  # round to the first
+    assert page.locator(".bars").is_visible() and page.locator(".neighbours").is_hidden()
+    page.locator(".item:not(.chosen)").first.click()
+    until(page, "model.get('feature') !== 12 && busy === 0")
+    assert page.locator(".bars").is_visible()  # the tab stays
+
+
+def test_note_and_explanations_are_folded_where_room_is_short(opened) -> None:
+    page = opened(width=1116)
+    assert page.locator(".note").is_hidden() and page.locator(".explanations").is_hidden()
+    fold = page.get_by_role("button", name="1 explanation")
+    assert "names of <b>people</b>" in fold.inner_text()
+    fold.click()
+    assert page.locator(".explanations").is_visible() and fold.get_attribute("aria-expanded") == "true"
+    assert overprinted(page, ".explanations span, .explanations .question, .numbers div, .folds") == []
+    page.locator(".examples .caption").click()
+    page.keyboard.press("n")
+    page.keyboard.type("seen at last")
+    page.keyboard.press("Escape")
+    assert page.locator(".note").is_visible()  # opened stays open, while the view lives
+    page.widget.feature = 14
+    page.push()
+    drawn(page, 14)
+    assert page.locator(".note").is_visible() and page.locator(".explanations").is_visible()
+    assert page.locator(".note").input_value() == ""
+    page.get_by_role("button", name="Note").click()
+    page.widget.feature = 12
+    page.push()
+    drawn(page, 12)
+    assert page.locator(".note").is_hidden() and "seen at last" in page.get_by_role("button", name="Note").inner_text()
+    wide = opened(width=1280)
+    assert wide.locator(".note").is_visible() and wide.locator(".fold:visible").count() == 0
+
+
+def test_it_is_as_high_as_its_reader_wants(opened) -> None:
+    page = opened(height=500)
+    grid, edge = page.locator(".grid"), page.get_by_role("separator", name="height of the browser")
+    assert grid.bounding_box()["height"] == 500 and edge.get_attribute("aria-valuenow") == "500"
+    edge.focus()
+    page.keyboard.press("ArrowDown")
+    assert python(page).height == 520 and grid.bounding_box()["height"] == 520
+    page.keyboard.press("PageUp")
+    page.keyboard.press("PageUp")
+    page.keyboard.press("PageUp")
+    assert python(page).height == 320 == grid.bounding_box()["height"]  # the least
+    box = edge.bounding_box()
+    page.mouse.move(box["x"] + 200, box["y"] + 4)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 210, box["y"] + 84)
+    page.mouse.move(box["x"] + 220, box["y"] + 154)
+    assert grid.bounding_box()["height"] == 470 and page.widget.height == 320  # Python hears of where it ends
+    page.mouse.up()
+    page.mouse.move(10, 10)
+    assert python(page).height == 470 == grid.bounding_box()["height"]
+    page.widget.height = 800
+    page.push()
+    assert grid.bounding_box()["height"] == 800
+    page.get_by_role("button", name="copy the Python call").click()
+    assert "height=800" in texts(page, ".popover")[0]
+    again = page.evaluate("view().el.firstChild.shadowRoot.querySelector('.grid').getBoundingClientRect().height")
+    assert again == 800  # a new view
+
+
+def test_it_fills_the_page_that_says_so(host) -> None:
+    page = host("feature_browser", {"feature": 0, "filter": {}, "sort": ["max", True], "tab": "top", "fill": True})
+    for height in (500, 800):
+        page.evaluate("height => { first.el.style.height = height + 'px' }", height)
+        assert page.locator(".browser").bounding_box()["height"] == height
+        assert page.locator(".grid").bounding_box()["height"] == height - 2  # within the border
 
 
 def test_ranges_are_within_reach_at_600_px(opened) -> None:
@@ -718,7 +1132,7 @@ def test_the_theme_changes_colours_and_keeps_contrast(opened) -> None:
 
 def test_before_any_answer_there_is_a_frame(host) -> None:
     page = host("feature_browser", {"feature": 0, "filter": {}, "sort": ["max", True], "tab": "top"})
-    assert page.locator(".browser").bounding_box()["height"] > 500 and page.locator(".bone").count() == 14
+    assert page.locator(".browser").bounding_box()["height"] > 600 and page.locator(".bone").count() == 14
     assert page.locator("[role=status]", has_text="Reading the list").count() == 1
 
 
@@ -792,8 +1206,8 @@ def file_page(browser: Any, tmp_path: Any) -> Any:
     """file_page(widget): its exported file, opened; nothing but the file may be asked for."""
     pages = []
 
-    def open_file(widget: FeatureBrowser, **more: Any) -> Any:
-        path = widget.export_html(tmp_path / "features.html")
+    def open_file(widget: FeatureBrowser, features: Any = None, **more: Any) -> Any:
+        path = widget.export_html(tmp_path / "features.html", features=features)
         page = browser.new_page(viewport={"width": 1280, "height": 600}, **more)
         page.outside, page.problems = [], []
         page.on("request", lambda r: None if r.url.startswith(("blob:", path.as_uri())) else page.outside.append(r.url))
@@ -811,21 +1225,61 @@ def file_page(browser: Any, tmp_path: Any) -> Any:
 
 def test_the_exported_file_opens_offline(file_page) -> None:
     store = FakeStore()
-    page = file_page(FeatureBrowser(store, feature=12))
+    widget = FeatureBrowser(store, feature=12)
+    first = [latent for latent in widget._store.matching({}, None)[:50] if latent not in (12, NASTY)]
+    page = file_page(widget)
     drawn(page, 12)
-    assert page.locator(".example").count() == 14 and texts(page, ".count [role=status]") == ["369 of 400"]
+    assert page.locator(".example").count() == 14
+    count = len({12, NASTY, *first})
+    assert texts(page, ".count [role=status]") == [f"{count} of {count}"]
+    assert f"{count} of 400 features" in texts(page, "div.bar")[0]
     assert page.locator(".label").is_disabled() and page.get_by_label("save as one HTML file").is_disabled()
     assert "open the browser in a notebook" in page.locator(".prompt input").get_attribute("placeholder")
     page.locator(".item").first.click()
     page.locator(".example, .body .big").first.wait_for()
-    page.locator(".search input").fill("399")
-    page.locator(".search input").press("Enter")
-    if store.density[399]:
-        page.locator(".body .big", has_text="Not in this file: it holds").wait_for()
     page.locator(".search input").fill(str(NASTY))
     page.locator(".search input").press("Enter")
     drawn(page, NASTY)
     assert page.locator(".example").count() == 14  # starred, so in the file
+
+
+def test_the_exported_file_fills_the_window_and_has_the_keys_from_the_first_on(file_page) -> None:
+    page = file_page(FeatureBrowser(FakeStore(), sort=["latent", False], feature=0))
+    drawn(page, 0)
+    page.keyboard.press("j")
+    drawn(page, 1)
+    page.keyboard.press("j")
+    drawn(page, 2)
+    page.locator("body").click(position={"x": 2, "y": 2})  # beside it
+    page.keyboard.press("k")
+    drawn(page, 1)
+    for height in (500, 900):
+        page.set_viewport_size({"width": 1280, "height": height})
+        until(page, f"Math.abs(document.querySelector('main').firstChild.offsetHeight - {height - 16}) < 2")
+        assert page.evaluate("document.documentElement.scrollHeight - innerHeight") == 0
+
+
+def test_nothing_leads_out_of_the_exported_file(file_page) -> None:
+    store = FakeStore()
+    near = [row["latent"] for row in store.view(12)["neighbours"]]
+    page = file_page(FeatureBrowser(store, feature=12), features=[12, near[0]])
+    drawn(page, 12)
+    links = [int(text) for text in texts(page, ".neighbours tbody button.link")]
+    assert links == [latent for latent in near if latent == near[0]]
+    assert page.locator(".neighbours tbody tr").count() == len(near)
+    assert page.locator(".neighbours [title='not in this file']").count() == len(near) - 1
+    page.locator(".search input").fill("399")
+    page.locator(".search input").press("Enter")
+    page.locator(".line.failed", has_text="Feature 399 is not in this file, which has 2.").wait_for()
+    drawn(page, 12)
+
+
+def test_a_note_keeps_its_lines_in_the_exported_file(file_page) -> None:
+    store = FakeStore()
+    store.set_label(12, note="first\nsecond\n\nlast")
+    page = file_page(FeatureBrowser(store, feature=12))
+    drawn(page, 12)
+    assert page.locator(".note").input_value() == "first\nsecond\n\nlast"
 
 
 def test_the_exported_file_follows_the_dark_scheme(file_page) -> None:
@@ -834,3 +1288,22 @@ def test_the_exported_file_follows_the_dark_scheme(file_page) -> None:
     assert page.evaluate(
         "document.querySelector('main > div').shadowRoot.querySelector('.sk').hasAttribute('data-dark')"
     )
+
+
+def test_a_link_to_a_feature_of_the_file(file_page, tmp_path) -> None:
+    """The address says which feature is open; with another number the file opens at that one, if it holds it."""
+    page = file_page(FeatureBrowser(FakeStore(), feature=12), features=[12, 13])
+    drawn(page, 12)
+    page.keyboard.press("j")
+    drawn(page, 13)
+    assert page.url.endswith("features.html#13")
+    page.get_by_label("copy a link to this feature").click()
+    assert texts(page, ".popover code") == [page.url]
+    for address, latent in ((f"{page.url[:-2]}12", 12), (f"{page.url[:-2]}399", 12), (f"{page.url[:-2]}13", 13)):
+        page.evaluate(f"location.href = {address!r}")
+        drawn(page, latent)
+    page.goto("about:blank")
+    page.goto(f"{(tmp_path / 'features.html').as_uri()}#13")
+    page.wait_for_function("window.ready")
+    drawn(page, 13)
+    assert (tmp_path / "features.html").stat().st_size < 80_000

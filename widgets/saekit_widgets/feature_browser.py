@@ -5,21 +5,28 @@ from __future__ import annotations
 import math
 import pathlib
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import anywidget
 import numpy as np
 import traitlets
+from tqdm.std import tqdm
 
+from saekit_widgets.base import Widget
+from saekit_widgets.exporting import feature_of, part_of, short, short_floats, without_paths
 from saekit_widgets.filtering import checked_filter, checked_sort, no_argument, unknown, whole
 from saekit_widgets.packing import packed_view, plain
 from saekit_widgets.page import Answer, offline_page
 from saekit_widgets.protocols import FeatureSource
 
 TABS = ("top", "interval", "quantile", "random", "near")
+HEIGHT, LEAST, MOST = 680, 320, 4000  # px: of a new browser, and between which it may be; in height.js too
 EXPORTED = 50  # of the features that pass the filter, in the order of the list
 
+_TOLD = ("store", "title", "model", "site", "facts", "d_sae", "order", "concepts", "definitions")  # of a listing
+_NO_PROMPT = "A prompt needs the model: {way}."
+_SAVED = "This is a saved file: it has no kernel."
 _STATIC = pathlib.Path(__file__).parent / "static"
 
 
@@ -29,15 +36,18 @@ class _Checked(traitlets.Any):
     allow_none = False
 
 
-class FeatureBrowser(anywidget.AnyWidget):
+class FeatureBrowser(Widget):
     """Browse the features of a store: `sk.FeatureBrowser(store, model=model)`.
 
     With a model, the reader can type a prompt and see which features fire on it. State can be read and set from Python:
-    `feature` (the latent shown), `filter`, `sort`, `tab`, `starred` (kept in the store). `filter` is a dict with any of
+    `feature` (the latent shown), `filter`, `sort`, `tab`, `height` (pixels; the edge along the bottom drags it too),
+    `starred` (kept in the store). `filter` is a dict with any of
     the store's columns by name (density, max …): [low, high], where None leaves a side open; search, concept: text;
-    starred, dead: True or False. Dead features are listed only where something asks for them. `latents()` is the list
-    that was filtered. `error` says what went wrong in the browser. Raises ValueError for a model that is not the
-    store's, naming both.
+    starred, dead: True or False. Dead features are listed only where something asks for them. `sort` is [column,
+    descending]; None, the usual order, has on top what is worth reading first: those that find a labelled concept best,
+    special tokens last; without labels those of middling density, the strongest first. It opens with the first of its
+    list. `latents()` is the list that was filtered. `error` says what went wrong in the browser. Raises ValueError for
+    a model that is not the store's, naming both.
     """
 
     _esm = _STATIC / "feature_browser.js"
@@ -45,8 +55,9 @@ class FeatureBrowser(anywidget.AnyWidget):
     feature = _Checked(0).tag(sync=True)
     filter = _Checked({}).tag(sync=True)
     starred = _Checked([]).tag(sync=True)
-    sort: Any = _Checked([]).tag(sync=True)
+    sort: Any = _Checked(None).tag(sync=True)
     tab = _Checked("top").tag(sync=True)
+    height = _Checked(HEIGHT).tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
 
     def __init__(
@@ -58,6 +69,7 @@ class FeatureBrowser(anywidget.AnyWidget):
         filter: Mapping[str, Any] | None = None,
         sort: Iterable[Any] | None = None,
         tab: str = "top",
+        height: int = HEIGHT,
         **others: Any,
     ) -> None:
         if others:
@@ -70,12 +82,10 @@ class FeatureBrowser(anywidget.AnyWidget):
         self._listing = store.listing()
         self._labels = {int(latent): entry for latent, entry in self._listing["labels"].items()}
         self._take_labels(0)
-        usual = self._listing["about"][1]["name"]
+        given = {"feature": 0 if feature is None else feature, "filter": {} if filter is None else filter}
+        super().__init__(**given, sort=sort, tab=tab, height=height, starred=self._stars(), error="")
         if feature is None:
-            feature = _largest(self._listing["columns"][usual])
-        given = {"feature": feature, "filter": {} if filter is None else filter, "tab": tab}
-        given["sort"] = [usual, True] if sort is None else sort
-        super().__init__(**given, starred=self._stars(), error="")
+            self.feature = next(iter(self._store.matching(self.filter, self.sort)), 0)
         self.on_msg(self._answer)
 
     @staticmethod
@@ -105,7 +115,7 @@ class FeatureBrowser(anywidget.AnyWidget):
         return checked_filter(proposal["value"], ranges, self._listing["concepts"])
 
     @traitlets.validate("sort")
-    def _check_sort(self, proposal: Any) -> list[Any]:
+    def _check_sort(self, proposal: Any) -> list[Any] | None:
         return checked_sort(proposal["value"], list(self._listing["columns"]))
 
     @traitlets.validate("tab")
@@ -113,6 +123,17 @@ class FeatureBrowser(anywidget.AnyWidget):
         if not isinstance(proposal["value"], str) or proposal["value"] not in TABS:
             raise ValueError(unknown("tab", proposal["value"], TABS))
         return str(proposal["value"])
+
+    @traitlets.validate("height")
+    def _check_height(self, proposal: Any) -> int:
+        height = whole(proposal["value"])
+        if height is None or not LEAST <= height <= MOST:
+            near = HEIGHT if height is None else min(max(height, LEAST), MOST)
+            raise ValueError(
+                f"height is a whole number of pixels from {LEAST} to {MOST}, not {proposal['value']!r}; "
+                f"{'usual' if height is None else 'the closest'} is {near}."
+            )
+        return height
 
     @traitlets.observe("starred")
     def _keep_stars(self, change: Any) -> None:
@@ -155,6 +176,7 @@ class FeatureBrowser(anywidget.AnyWidget):
             "listing": self._send_listing,
             "feature": self._send_feature,
             "measure": self._send_measured,
+            "token": self._send_token,
             "prompt": self._send_prompt,
             "label": self._send_label,
             "labels": self._send_labels,
@@ -172,30 +194,25 @@ class FeatureBrowser(anywidget.AnyWidget):
             return {"kind": "error", "message": message, "details": traceback.format_exc()}, ()
         return {"kind": kind, **plain(reply)}, out
 
-    def _send_listing(self, content: Mapping[str, Any], *, offline: bool = False) -> Answer:
-        listing = self._listing
+    def _send_listing(self, content: Mapping[str, Any]) -> Answer:
         self._take_labels(self._version)  # a label may be newer than what any view has asked for
         self._show_stars()
         off = {}
-        if offline:
-            off = dict.fromkeys(("edit", "save"), "This is a saved file: it has no kernel.")
-        if offline or self._model is None:
-            way = "open the browser in a notebook" if offline else "pass model=… to FeatureBrowser"
-            off["prompt"] = listing.get("no_prompt") or f"A prompt needs the model: {way}."
-        head = {key: listing[key] for key in ("title", "model", "site", "facts", "d_sae", "concepts", "definitions")}
-        reply = {
-            **head,
-            "columns": listing["about"],
-            "labels": self._listed(self._labels),
-            "version": self._version,
-            "off": off,
-            "has_model": self._model is not None,
-        }
+        if self._model is None:
+            off["prompt"] = self._listing.get("no_prompt") or _NO_PROMPT.format(way="pass model=… to FeatureBrowser")
+        return self._said({**self._listing, "labels": self._labels}, off=off, version=self._version)
+
+    def _said(self, listing: Mapping[str, Any], **more: Any) -> Answer:
+        """A listing as a message."""
+        labels = [{"latent": int(latent), **plain(entry)} for latent, entry in listing["labels"].items()]
+        head = {key: listing[key] for key in _TOLD}  # type: ignore[literal-required]
+        reply = {"columns": listing["about"], "labels": labels, "has_model": self._model is not None, **head, **more}
         columns = [np.ascontiguousarray(column, "<f4").tobytes() for column in listing["columns"].values()]
         hints = "\0".join(hint.replace("\0", "␀") for hint in listing["hints"])
         concept = np.ascontiguousarray(listing["concept"], "<i2").tobytes()
         dead = np.ascontiguousarray(listing["dead"], "u1").tobytes()
-        return reply, (*columns, concept, dead, hints.encode("utf-8", "replace"))
+        usual = np.ascontiguousarray(listing["usual"], "<f4").tobytes()  # whole numbers below 2²⁴
+        return reply, (*columns, usual, concept, dead, hints.encode("utf-8", "replace"))
 
     def _send_feature(self, content: Mapping[str, Any]) -> Answer:
         latent = self._latent(content.get("latent"), "feature")
@@ -212,6 +229,11 @@ class FeatureBrowser(anywidget.AnyWidget):
             self._listing["columns"][name][latent] = math.nan if value is None else value
         self.send({"kind": "labels", "labels": [{"latent": latent, **plain(self._labels.get(latent, {})), **measured}]})
         return {"latent": latent}, ()
+
+    def _send_token(self, content: Mapping[str, Any]) -> Answer:
+        """What of a search is no text of the list: the latents that fire on the token that it names."""
+        latents = self._store.firing_on(str(content.get("text", "")))
+        return {}, (np.asarray(latents, "<f4").tobytes(),)
 
     def _send_prompt(self, content: Mapping[str, Any]) -> Answer:
         if self._model is None:
@@ -245,57 +267,98 @@ class FeatureBrowser(anywidget.AnyWidget):
 
     def _send_export(self, content: Mapping[str, Any]) -> Answer:
         name = f"{self._folder or 'features'}_{self.feature}.html"
-        return {"name": name}, (self._page(None).encode("utf-8"),)
+        return {"name": name}, (self._page(None, quiet=True).encode("utf-8"),)
 
     # -- a file -------------------------------------------------------------------------------------------------------
 
-    def export_html(self, path: str | pathlib.Path, features: Iterable[int] | int | None = None) -> pathlib.Path:
+    def export_html(
+        self,
+        path: str | pathlib.Path,
+        features: Iterable[int] | int | None = None,
+        *,
+        effects: bool = False,
+    ) -> pathlib.Path:
         """Write one self-contained HTML file that opens without a network or a kernel, and return its path; folders on
-        the way are made.
+        the way are made. Stopped, it leaves no file.
 
-        It holds the whole list and the views of `features`: by default the one shown, those starred, and the first 50
-        that pass the filter, in the order of the list.
+        features: what it holds and lists; by default the one shown, those starred, and the first 50 that pass the
+                  filter, in the order of the list.
+        effects:  measure first what of their loss effects is not in the store, which needs the model; else the file
+                  says of how many it has them.
         """
-        page = self._page(features)
         path = pathlib.Path(path).expanduser().resolve()
         if path.is_dir():
             raise ValueError(f"path is a file to write, as {str(path / 'features.html')!r}; {str(path)!r} is a folder.")
+        page = self._page(features, effects=effects)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page, encoding="utf-8")
+        unfinished = path.with_name(f".{path.name}.unfinished")
+        try:
+            unfinished.write_text(page, encoding="utf-8")
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
         return path
 
-    def _page(self, features: Iterable[int] | int | None) -> str:
-        head, buffers = self._send_listing({}, offline=True)
-        if features is None:
-            chosen = [
-                self.feature,
-                *self.starred,
-                *self._store.matching(self.filter, self.sort)[:EXPORTED],
-            ]
-        else:
-            chosen = self._latents(features, "features")
-        chosen = list(dict.fromkeys(chosen))
-        head["title"] = self._folder
+    def _page(self, features: Iterable[int] | int | None, *, effects: bool = False, quiet: bool = False) -> str:
+        chosen = self._exported(features)
+        if effects:
+            self._measure(chosen)
+        self._take_labels(self._version)
+        self._show_stars()
+        paths = [self._listing["title"], self._listing["model"]]
+        answers, near, waiting = self._kept(chosen, paths, quiet)
+        part = part_of({**self._listing, "labels": self._labels}, chosen, near, waiting)
+        off = dict.fromkeys(("edit", "save", "token"), _SAVED)
+        off["prompt"] = part.get("no_prompt") or _NO_PROMPT.format(way="open the browser in a notebook")
+        head, buffers = self._said(part, off=off, version=0, has_model=False, inside=chosen)
+        answers["listing"] = (plain({"kind": "listing", **head}), buffers)
+        answers["labels"] = ({"kind": "labels", "version": 0, "labels": []}, ())
         shown = self.feature if self.feature in chosen or not chosen else chosen[0]
-        answers: dict[str, Answer] = {
-            "listing": (plain({"kind": "listing", **head}), buffers),
-            "labels": ({"kind": "labels", "version": 0, "labels": []}, ()),
-        }
-        for latent in chosen:
+        state = {name: getattr(self, name) for name in ("filter", "sort", "tab")}
+        state |= {"starred": [latent for latent in self.starred if latent in chosen], "feature": shown, "error": ""}
+        count = "one feature" if len(chosen) == 1 else f"{len(chosen):,} features"
+        return offline_page(
+            title=f"{part['title']} · {shown}",
+            module=(_STATIC / "feature_browser.js").read_bytes(),
+            state={**state, "fill": True},
+            answers=answers,
+            refusals={"feature": f"Not in this file: it holds {count} of {self._listing['d_sae']:,}."},
+        )
+
+    def _exported(self, features: Iterable[int] | int | None) -> list[int]:
+        """What a file holds, in the order of the list."""
+        if features is not None:
+            return list(dict.fromkeys(self._latents(features, "features")))
+        first = self._store.matching(self.filter, self.sort)[:EXPORTED]
+        return list(dict.fromkeys([self.feature, *self.starred, *first]))
+
+    def _measure(self, latents: Sequence[int]) -> None:
+        if self._model is None:
+            raise ValueError("effects=True needs the model: pass model=… to FeatureBrowser.")
+        if self._store.measure_loss_effects(self._model, latents):
+            self._listing = self._store.listing()
+
+    def _kept(
+        self, latents: Sequence[int], paths: Sequence[str], quiet: bool
+    ) -> tuple[dict[str, Answer], set[int], Counter[str]]:
+        """The answers that a file has on its features, their neighbours, and how many lack a number, by column."""
+        answers: dict[str, Answer] = {}
+        near: set[int] = set()
+        waiting: Counter[str] = Counter()
+        inside = set(latents)
+        for latent in tqdm(latents, desc="features", unit=" feature", delay=2, disable=quiet):
             reply, out = self._reply({"kind": "feature", "latent": latent})
             reply.pop("details", None)  # names folders of the machine it was made on, as may the sentence
             if "message" in reply:
-                reply["message"] = self._without_folders(reply["message"])
+                reply["message"] = without_paths(reply["message"], paths)
+            else:
+                view = reply["view"]
+                near |= {row["latent"] for row in view["neighbours"]}
+                waiting.update(name for name, fact in view["numbers"].items() if fact.get("later"))
+                reply = {**reply, "view": short(feature_of(view, inside, paths))}
+                out = [short_floats(buffer) for buffer in out]
             answers[f"feature:{latent}"] = (reply, out)
-        names = ("filter", "starred", "sort", "tab")
-        count = "one feature" if len(chosen) == 1 else f"{len(chosen)} features"
-        return offline_page(
-            title=f"{self._folder} · {shown}",
-            module=(_STATIC / "feature_browser.js").read_text(encoding="utf-8"),
-            state={**{name: getattr(self, name) for name in names}, "feature": shown, "error": ""},
-            answers=answers,
-            refusals={"feature": f"Not in this file: it holds {count} of the {self._listing['d_sae']:,} listed."},
-        )
+        return answers, near, waiting
 
     # -- helpers ------------------------------------------------------------------------------------------------------
 
@@ -316,12 +379,6 @@ class FeatureBrowser(anywidget.AnyWidget):
         """The name of the store's folder, without the way there."""
         return pathlib.PurePath(self._listing["title"]).name
 
-    def _without_folders(self, text: str) -> str:
-        title = self._listing["title"]
-        for path in (str(pathlib.Path(title).resolve()), title):
-            text = text.replace(path, self._folder) if title else text
-        return text
-
     def _stars(self) -> list[int]:
         return sorted(latent for latent, entry in self._labels.items() if entry.get("star"))
 
@@ -331,23 +388,11 @@ class FeatureBrowser(anywidget.AnyWidget):
     def _listed(self, latents: Iterable[int]) -> list[dict[str, Any]]:
         return [{"latent": int(latent), **plain(self._labels[latent])} for latent in latents]
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The live view, and beside it the feature as static HTML for whatever shows the notebook without a kernel."""
-        bundle = super()._repr_mimebundle_(**kwargs)
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-        data = {**data, "text/plain": repr(self)}
-        try:
-            data["text/html"] = self._store.card(self.feature)
-        except Exception:  # a feature that cannot be read must not hide the browser that says so
-            data.pop("text/html", None)
-        return data, metadata
+    def _saved(self) -> str:
+        """The feature as static HTML, for whatever shows the notebook without a kernel."""
+        return self._store.card(self.feature)
 
     def __repr__(self) -> str:
         listing = self._listing
         end = "/".join(pathlib.PurePath(listing["title"]).parts[-2:])  # of a long path, as in the page
         return f"<FeatureBrowser: {end}, feature {self.feature} of {listing['d_sae']:,}>"
-
-
-def _largest(values: np.ndarray) -> int:
-    finite = np.where(np.isfinite(values), values, -np.inf)
-    return int(np.argmax(finite)) if len(finite) else 0

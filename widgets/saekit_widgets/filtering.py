@@ -42,8 +42,11 @@ def checked_filter(given: Mapping[str, Any], ranges: Sequence[str], concepts: Se
     return {key: value for key, value in checked.items() if value is not False and value != ""}
 
 
-def checked_sort(given: Any, columns: Sequence[str]) -> list[Any]:
-    """[column or "latent", descending]. Raises ValueError for what it cannot be, naming the nearest."""
+def checked_sort(given: Any, columns: Sequence[str]) -> list[Any] | None:
+    """[column or "latent", descending], or None for the usual order. Raises ValueError for what it cannot be, naming
+    the nearest."""
+    if given is None:
+        return None
     value = list(given) if isinstance(given, Iterable) and not isinstance(given, str | Mapping) else []
     if len(value) != 2 or not isinstance(value[1], bool):
         named = given if isinstance(given, str) else value[0] if value else None
@@ -97,7 +100,7 @@ def whole(value: Any) -> int | None:
 
 def no_argument(name: str) -> str:
     """The sentence for an argument that a browser does not have, with the nearest that it has."""
-    taken = ("store", "model", "feature", "filter", "sort", "tab")
+    taken = ("store", "model", "feature", "filter", "sort", "tab", "height")
     near = difflib.get_close_matches(name, taken, 1, 0.6)
     meant = f" Did you mean {near[0]}=?" if near else ""
     return f"FeatureBrowser takes no {name}=.{meant} It takes {', '.join(taken)}."

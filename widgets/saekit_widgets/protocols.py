@@ -9,7 +9,8 @@ import numpy as np
 
 
 class TrainingProgress(Protocol):
-    """Where a training run stands, handed to its callback."""
+    """Where a training run stands, handed to its callback. It may have `seconds_left`, a number or None, and `stopped`,
+    the sentence of the last call of a run that was stopped, else ""."""
 
     @property
     def tokens(self) -> int:
@@ -29,7 +30,7 @@ class TrainingProgress(Protocol):
 
     @property
     def finished(self) -> bool:
-        """True in the last call of a run, at its end or when it was stopped."""
+        """True in the last call of a run at its end."""
 
 
 Number = float | None
@@ -111,21 +112,33 @@ class FeatureView(TypedDict):
     absent: dict[str, str]  # histogram, logits, neighbours, examples, sources, … → one sentence; logits: or no panel
 
 
+class UsualOrder(TypedDict):
+    """The order in which latents are listed until somebody sorts them."""
+
+    by: str  # the column that it mostly goes by, which the list shows
+    words: str  # all that it goes by
+
+
 class Listing(TypedDict):
     """What a browser needs of all features at once. Arrays are little-endian, one entry a latent."""
 
+    store: str  # what tells it from every other: edits that wait for a kernel go to it alone
     title: str  # the store's folder, the whole path
     model: str
     site: str
     facts: str  # "TopK k = 32 · 500,000 tokens of microworld/train"
     d_sae: int
-    about: list[ColumnWords]  # two at least, which stand in every row; the list is sorted by the second at first
+    about: list[ColumnWords]  # two at least, which stand in every row
     columns: dict[str, np.ndarray]  # float32, in the order of `about`; nan: not measured
+    usual: np.ndarray  # int32: each latent's place in the usual order
+    order: UsualOrder
     dead: np.ndarray  # bool: never fires
     concept: np.ndarray  # int16, index into `concepts` of the best match, −1 for none
     concepts: list[str]
-    hints: list[str]  # for each latent its strongest tokens, spaces as ␣: shown where there is no label
-    labels: dict[int, dict[str, Any]]  # latent → label, star, note, saved (ISO 8601, local time)
+    hints: list[str]  # for each latent the words that it fires on most: shown where there is no label
+    labels: dict[
+        int, dict[str, Any]
+    ]  # latent → label, star, note, saved (ISO 8601, local time), explanation (the best)
     # What a "?" opens: list, examples, histogram, logits, neighbours, prompt, explanations, each column by its name
     # → title, text, code; "{latent}" in the code is the feature shown. What is missing has no "?".
     definitions: dict[str, dict[str, str]]
@@ -153,11 +166,15 @@ class FeatureSource(Protocol):
     def listing(self) -> Listing:
         """All features at once."""
 
-    def matching(self, filter: Mapping[str, Any], sort: Sequence[Any]) -> Sequence[int]:
-        """The latents that the list shows, in its order. filter and sort are checked ones."""
+    def matching(self, filter: Mapping[str, Any], sort: Sequence[Any] | None) -> Sequence[int]:
+        """The latents that the list shows, in its order. filter and sort are checked ones; None: the usual order."""
 
-    def latents(self, filter: Mapping[str, Any], sort: Sequence[Any], *, all: bool = False) -> Any:
+    def latents(self, filter: Mapping[str, Any], sort: Sequence[Any] | None, *, all: bool = False) -> Any:
         """The same as a frame, with what one looks at first, or all that is known of them."""
+
+    def firing_on(self, search: str) -> Sequence[int]:
+        """The latents that clearly fire on the token that a search names; none where it names none. A list that is
+        searched shows them beside those in whose texts the search is found."""
 
     def view(self, latent: int) -> FeatureView:
         """Raises ValueError with a sentence to show when it cannot be read."""
@@ -165,6 +182,9 @@ class FeatureSource(Protocol):
     def measured(self, model: Any, latent: int) -> Mapping[str, Number]:
         """Measure what of a feature waits for the model, and keep it: its numbers, by the names of their columns.
         Raises ValueError with a sentence to show."""
+
+    def measure_loss_effects(self, model: Any, latents: Sequence[int]) -> int:
+        """The same of several, with progress; how many were new."""
 
     def on_prompt(self, model: Any, text: str) -> PromptView:
         """Which features fire on a text. Raises ValueError with a sentence to show when it cannot be read."""
@@ -176,7 +196,7 @@ class FeatureSource(Protocol):
 
     def labels_since(self, version: int) -> tuple[int, dict[int, dict[str, Any]]]:
         """The labels' version now, and those changed after `version` (by anybody who has the store open). An entry may
-        have a number by the name of its column as well, which is new; None: no longer measured."""
+        have an explanation as well, and a number by the name of its column, which is new; None: no longer measured."""
 
     def card(self, latent: int) -> str:
         """One feature as static HTML, for a notebook without a kernel."""

@@ -8,27 +8,29 @@ import struct
 import time
 from typing import Any
 
-import anywidget
 import traitlets
 
+from saekit_widgets.base import AGAIN, Widget, in_notebook, new_name
 from saekit_widgets.picture import training_picture
 from saekit_widgets.protocols import TrainingProgress
 
 CURVES = ("loss", "explained_variance")
 MOST_ROWS = 1000  # of the history; beyond, two become one
 UPDATES_PER_SECOND = 4
+SECONDS_A_CARD = 10.0  # for a run whose kernel goes away
 
 
-class TrainingMonitor(anywidget.AnyWidget):
+class TrainingMonitor(Widget):
     """Watches a training run: `sk.train(…, callback=sk.TrainingMonitor())`.
 
     Call it with a `TrainingProgress` as often as you like; it redraws at most four times a second. In a notebook the
-    first call displays it; when the run ends, a picture of the final state takes the display's place, so that the
-    saved notebook shows it without a kernel. Outside a notebook it draws nothing.
+    first call displays it. The saved notebook shows a picture without a kernel: of the end, or of the last ten seconds
+    of a run whose kernel went away. Outside a notebook it draws nothing.
 
     There is no Stop button, since a busy kernel does not read what the browser sends: use the notebook's own (■), which
     interrupts the training cleanly. All traits are for reading: `tokens`, `total_tokens`, `seconds`,
-    `tokens_per_second`, `metrics`, `finished`, and `error`, which says what went wrong in the browser.
+    `tokens_per_second`, `seconds_left` (−1 where it is not known), `metrics`, `latents`, `finished`, `stopped` (what is
+    said of a run that was stopped, else ""), and `error`, which says what went wrong in the browser.
     """
 
     _esm = pathlib.Path(__file__).parent / "static" / "training_monitor.js"
@@ -37,8 +39,11 @@ class TrainingMonitor(anywidget.AnyWidget):
     total_tokens = traitlets.Int(0).tag(sync=True)
     seconds = traitlets.Float(0.0).tag(sync=True)
     tokens_per_second = traitlets.Float(0.0).tag(sync=True)
+    seconds_left = traitlets.Float(-1.0).tag(sync=True)
     metrics = traitlets.Dict().tag(sync=True)
+    latents = traitlets.Int(0).tag(sync=True)  # of which `dead` counts some, where progress has it
     finished = traitlets.Bool(False).tag(sync=True)
+    stopped = traitlets.Unicode("").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self) -> None:
@@ -47,29 +52,39 @@ class TrainingMonitor(anywidget.AnyWidget):
         self._stride, self._calls = 1, 0
         self._began: tuple[int, float] | None = None  # tokens and seconds at the first call: a resumed run has some
         self._drawn = -math.inf
-        self._display: Any = None
+        self._shown, self._carded = False, -math.inf  # in a notebook; when its card was drawn last
         self.on_msg(self._answer)
 
     def __call__(self, progress: TrainingProgress) -> None:
         """Take note of where the run stands, and show it."""
-        if self._began is None or self.finished:  # the first call, or another run with the same monitor
+        if self._began is None or self._ended:  # the first call, or another run with the same monitor
             self._begin(progress)
         self._remember(progress)
         now = time.monotonic()
-        if not progress.finished and now - self._drawn < 1 / UPDATES_PER_SECOND:
+        ends = progress.finished or bool(getattr(progress, "stopped", ""))
+        if not ends and now - self._drawn < 1 / UPDATES_PER_SECOND:
             return
         self._drawn = now
         self._show(progress)
-        if progress.finished and self._display is not None:
-            self._display.update({"text/html": self._picture(), "text/plain": repr(self)}, raw=True)
+        if self._shown and (ends or now - self._carded >= SECONDS_A_CARD):
+            self._carded = now
+            self._publish_card(update=True)
+
+    @property
+    def _ended(self) -> bool:
+        return self.finished or bool(self.stopped)
 
     def _begin(self, progress: TrainingProgress) -> None:
         self._rows, self._stride, self._calls = [], 1, 0
         self._began, self._drawn = (progress.tokens, progress.seconds), -math.inf
-        self.finished = False
+        self.finished, self.stopped = False, ""
         self.error = ""
         self._show(progress)
-        self._display = _display(self)
+        if self._shown:  # where the run before this one was shown, its card stays
+            self._live = new_name()
+        self._shown, self._carded = in_notebook(), time.monotonic()
+        if self._shown:
+            self._ipython_display_()
 
     def _remember(self, progress: TrainingProgress) -> None:
         measured = _measured(progress)
@@ -96,7 +111,10 @@ class TrainingMonitor(anywidget.AnyWidget):
             self.tokens_per_second = tokens / seconds if seconds > 0 else 0.0
             # What was not measured this time keeps its last value.
             self.metrics = {**(self.metrics if self._rows else {}), **_measured(progress)}
-            self.finished = bool(progress.finished)
+            self.latents = int(getattr(progress, "latents", 0))
+            left = getattr(progress, "seconds_left", None)
+            self.seconds_left = -1.0 if left is None else float(left)
+            self.finished, self.stopped = bool(progress.finished), str(getattr(progress, "stopped", ""))
         self.send({"kind": "history"}, buffers=[self._history()])
 
     def _history(self) -> bytes:
@@ -111,7 +129,10 @@ class TrainingMonitor(anywidget.AnyWidget):
             message = f"TrainingMonitor does not know the message {content.get('kind')!r}; it knows history."
             self.send({"kind": "error", "id": content.get("id"), "message": message})
 
-    def _picture(self) -> str:
+    def _note(self) -> str:
+        return "" if self.finished else AGAIN
+
+    def _saved(self) -> str:
         return training_picture(
             rows=list(self._rows),
             curves=CURVES,
@@ -120,16 +141,14 @@ class TrainingMonitor(anywidget.AnyWidget):
             seconds=self.seconds,
             tokens_per_second=self.tokens_per_second,
             metrics=dict(self.metrics),
+            latents=self.latents,
             finished=self.finished,
+            stopped=self.stopped,
         )
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The live view, and beside it a picture for whatever shows the notebook without a kernel."""
-        bundle = super()._repr_mimebundle_(**kwargs)
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-        return {**data, "text/html": self._picture(), "text/plain": repr(self)}, metadata
-
     def __repr__(self) -> str:
+        if self.stopped:
+            return f"<TrainingMonitor: {self.stopped}>"
         state = "finished" if self.finished else "running" if self._began else "not started"
         return f"<TrainingMonitor: {state}, {self.tokens:,} of {self.total_tokens:,} tokens>"
 
@@ -144,14 +163,3 @@ def _merged(rows: list[tuple[float, ...]]) -> tuple[float, ...]:
     """One row for several: of each column the last number, so that what is measured rarely is not lost."""
     columns = zip(*rows, strict=True)
     return tuple(next((value for value in reversed(column) if math.isfinite(value)), math.nan) for column in columns)
-
-
-def _display(widget: TrainingMonitor) -> Any:
-    """Display in a notebook and return the handle; None where there is no kernel to display in."""
-    from IPython import get_ipython
-    from IPython.display import display
-
-    shell = get_ipython()  # type: ignore[no-untyped-call]
-    if shell is None or getattr(shell, "kernel", None) is None:
-        return None
-    return display(widget, display_id=True)  # type: ignore[no-untyped-call]

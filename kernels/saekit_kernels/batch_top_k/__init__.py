@@ -13,7 +13,7 @@ __all__ = ["batch_above", "batch_top_k", "largest"]
 
 
 def batch_top_k(u: Float[Tensor, "n d_sae"], wanted: int) -> tuple[Float[Tensor, " kept"], Int[Tensor, " kept"]]:
-    """The `wanted` largest positive numbers of the batch and their flat places, ascending; no gradient."""
+    """The `wanted` largest positive numbers of the batch, NaN first, and their flat places, ascending; no gradient."""
     if path_for(u) == "triton":
         from saekit_kernels.batch_top_k import triton
 
@@ -22,7 +22,7 @@ def batch_top_k(u: Float[Tensor, "n d_sae"], wanted: int) -> tuple[Float[Tensor,
 
 
 def batch_above(u: Float[Tensor, "n d_sae"], bound: float) -> tuple[Float[Tensor, " kept"], Int[Tensor, " kept"]]:
-    """The numbers above the bound (0 or more) and their flat places, ascending; no gradient."""
+    """The numbers above the bound (0 or more), NaN among them, and their flat places, ascending; no gradient."""
     if path_for(u) == "triton":
         from saekit_kernels.batch_top_k import triton
 

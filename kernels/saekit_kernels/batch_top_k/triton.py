@@ -21,11 +21,11 @@ from saekit_kernels.launching import check_floats, check_rows, interpreted, on_d
 
 @triton.jit
 def positive_maxima_kernel(u, maxima, F, groups, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
-    """The largest number of each group of WIDTH neighbours in a row, 0 where none is positive."""
+    """The largest number of each group of WIDTH neighbours in a row, 0 where none is positive, ∞ where one is NaN."""
     row = tl.program_id(0).to(tl.int64)
     place = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     value = tl.load(u + row * F + place, mask=place < F, other=0.0).to(tl.float32)
-    value = tl.where(value > 0.0, value, 0.0)  # NaN is not positive
+    value = tl.where(value != value, float("inf"), tl.where(value > 0.0, value, 0.0))
     group = tl.program_id(1) * (BLOCK // WIDTH) + tl.arange(0, BLOCK // WIDTH)
     largest_of_group = tl.max(tl.reshape(value, (BLOCK // WIDTH, WIDTH)), 1)
     tl.store(maxima + row * groups + group, largest_of_group, mask=group < groups)
@@ -45,15 +45,17 @@ def passing(
     WIDTH: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """A block's numbers, their places in the row, and which are positive and above the bound, or at it."""
+    """A block's numbers, their places in the row, and which are positive and above the bound, or at it; NaN is above
+    every bound."""
     place = block * BLOCK + tl.arange(0, BLOCK)
     least = tl.load(bound)
     read = place < F
     if GROUPED:
         read = read & (tl.load(maxima + row * groups + place // WIDTH, mask=read, other=0.0) >= least)
     value = tl.load(u + row * F + place, mask=read, other=0.0).to(tl.float32)
-    reaches = value > least if STRICT else value >= least
-    return value, place, (value > 0.0) & reaches
+    size = tl.where(value != value, float("inf"), value)
+    reaches = size > least if STRICT else size >= least
+    return value, place, (size > 0.0) & reaches
 
 
 @triton.jit

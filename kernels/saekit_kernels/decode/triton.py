@@ -17,6 +17,14 @@ from saekit_kernels.launching import block_width, check_floats, check_rows, chec
 
 
 @triton.jit
+def in_range(latent, F):
+    """Which latents are in 0 … F − 1, and 0 for the others: nothing beyond the directions is read. What such an entry
+    gives is NaN, which whoever uses the sum meets."""
+    there = (latent >= 0) & (latent < F)
+    return there, tl.where(there, latent, 0)
+
+
+@triton.jit
 def decode_kernel(
     values,
     indices,
@@ -26,6 +34,7 @@ def decode_kernel(
     target,
     out,
     error,
+    F,
     D,
     HAS_BIAS: tl.constexpr,
     RESIDUAL: tl.constexpr,
@@ -47,6 +56,8 @@ def decode_kernel(
             live = entry + lane < last
             value = tl.load(values + entry + lane, mask=live, other=0.0).to(tl.float32)
             latent = tl.load(indices + entry + lane, mask=live, other=0).to(tl.int64)
+            there, latent = in_range(latent, F)
+            value = tl.where(there, value, float("nan"))
             direction = tl.load(
                 directions + latent[:, None] * D + d[None, :], mask=live[:, None] & inside[None, :], other=0.0
             ).to(tl.float32)
@@ -66,7 +77,7 @@ def decode_kernel(
 
 
 @triton.jit
-def value_gradients_kernel(indices, offsets, directions, g, out, D, GROUP: tl.constexpr, BLOCK: tl.constexpr):
+def value_gradients_kernel(indices, offsets, directions, g, out, F, D, GROUP: tl.constexpr, BLOCK: tl.constexpr):
     """⟨g_row, d_latent⟩ of every entry of a program's row."""
     row = tl.program_id(0).to(tl.int64)
     last = tl.load(offsets + row + 1)
@@ -75,6 +86,7 @@ def value_gradients_kernel(indices, offsets, directions, g, out, D, GROUP: tl.co
     while entry < last:
         live = entry + lane < last
         latent = tl.load(indices + entry + lane, mask=live, other=0).to(tl.int64)
+        there, latent = in_range(latent, F)
         products = tl.zeros((GROUP, BLOCK), tl.float32)
         for start in range(0, D, BLOCK):
             d = start + tl.arange(0, BLOCK)
@@ -84,7 +96,7 @@ def value_gradients_kernel(indices, offsets, directions, g, out, D, GROUP: tl.co
                 directions + latent[:, None] * D + d[None, :], mask=live[:, None] & inside[None, :], other=0.0
             ).to(tl.float32)
             products += gradient[None, :] * direction
-        tl.store(out + entry + lane, tl.sum(products, 1), mask=live)
+        tl.store(out + entry + lane, tl.where(there, tl.sum(products, 1), float("nan")), mask=live)
         entry += GROUP
 
 
@@ -147,6 +159,7 @@ def _decode(
             out if target is None else target,
             out,
             out if error is None else error,
+            len(directions),
             d,
             HAS_BIAS=bias is not None,
             RESIDUAL=target is not None,
@@ -176,6 +189,7 @@ def value_gradients(
                 directions,
                 g.contiguous(),
                 out,
+                len(directions),
                 d,
                 GROUP=group_size(),
                 BLOCK=block_width(d),

@@ -54,7 +54,7 @@ def encode_batch_top_k(
     centre: Float[Tensor, " d_in"] | None = None,
 ) -> SparseCodes:
     """The ``wanted`` largest positive entries of u over all tokens, u = W_enc (x − centre) + b, all where there are
-    fewer; of equals those that come first. Rows are ragged.
+    fewer; of equals those that come first. Rows are ragged. NaN in u is the largest, so that a loss meets it.
 
     lower_bound: a guess that saves work and never changes the result, such as the smallest entry of the batch before,
     a little lowered. Differentiable and refused as ``encode_top_k``; ValueError when wanted is below 1.
@@ -78,7 +78,8 @@ def encode_above(
     threshold: Float[Tensor, ""] | Float[Tensor, " d_sae"] | float,
     centre: Float[Tensor, " d_in"] | None = None,
 ) -> SparseCodes:
-    """z = u · 1[u > threshold], u = W_enc (x − centre) + b, with one threshold or one a latent; rows are ragged.
+    """z = u · 1[u > threshold], u = W_enc (x − centre) + b, with one threshold or one a latent; rows are ragged. NaN in
+    u is kept, so that a loss meets it.
 
     Differentiable in x, directions, bias and centre; the threshold gets no gradient. Errors as for ``encode_top_k``.
     """

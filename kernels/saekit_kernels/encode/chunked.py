@@ -52,7 +52,7 @@ def encode_above_entries(
     """values and indices of the pre-activations above the threshold, and where each row begins among them."""
     values, indices, counts = [], [], [torch.zeros(1, dtype=torch.int64, device=x.device)]
     for _, u in chunks(x, directions, bias, centre, product):
-        kept = u > threshold
+        kept = ~(u <= threshold)  # NaN too, which must be met and not lost
         _, latents = kept.nonzero(as_tuple=True)
         values.append(u[kept].to(x.dtype))
         indices.append(latents.int())

@@ -44,7 +44,8 @@ def encode_above(
 ) -> SparseCodes:
     """u where it is above the threshold, one for all latents or one a latent; differentiable likewise."""
     u = pre_activations(x, directions, bias, centre)
-    return _at(u, *(u.detach().reshape(-1, len(directions)) > threshold).nonzero(as_tuple=True))
+    kept = ~(u.detach().reshape(-1, len(directions)) <= threshold)  # NaN too
+    return _at(u, *kept.nonzero(as_tuple=True))
 
 
 def _at(

@@ -12,6 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+CHUNK_BYTES = {"cpu": 32 * 2**20, "cuda": 2**28}
+"""Of a tensor [tokens, n_dead] at a time, of which three or four are held; half the latents may be dead."""
+
 
 class AuxK(NamedTuple):
     """latents: the dead, [n_dead] int64; k: how many of them take part a token; weight: of the auxiliary error."""
@@ -40,23 +43,45 @@ def dead_error(
     scale: Float[Tensor, ""],
     product: torch.dtype,
 ) -> tuple[Float[Tensor, " n"], DeadRows]:
-    """‖e − ê‖² of each token, e the residual, and the gradients of weight · its mean / d_out; scale: −2 / (n d_out)."""
-    rows = decoder.index_select(0, auxk.latents)
-    dead = _dead_codes(read, encoder, bias, auxk, product)
-    missed = residual - _times(dead, rows, product)
+    """‖e − ê‖² of each token, e the residual, and the gradients of weight · its mean / d_out; scale: −2 / (n d_out).
+
+    Of the tensors [n, n_dead] that it needs, those of as many tokens are held at a time as CHUNK_BYTES allows."""
+    of_encoder, of_bias, of_decoder = (part.index_select(0, auxk.latents) for part in (encoder, bias, decoder))
+    rows = (of_encoder, of_bias, of_decoder)
+    squares, sums = [], list[Tensor]()
+    tokens = max(1, CHUNK_BYTES.get(read.device.type, 2**28) // (len(auxk.latents) * read.itemsize))
+    for start in range(0, len(read), tokens):
+        part = slice(start, start + tokens)
+        missed, found = _part(read[part], residual[part], *rows, auxk, scale, product)
+        squares.append(missed.square().sum(1))
+        sums = [total.add_(more) for total, more in zip(sums, found, strict=True)] if sums else found
+    return torch.cat(squares), DeadRows(auxk.latents, *sums)
+
+
+def _part(
+    read: Tensor,
+    residual: Tensor,
+    encoder: Tensor,
+    bias: Tensor,
+    decoder: Tensor,
+    auxk: AuxK,
+    scale: Tensor,
+    product: torch.dtype,
+) -> tuple[Tensor, list[Tensor]]:
+    """e − ê of some tokens, and what they add to the gradients; of the parameters only the rows of the dead."""
+    dead = _dead_codes(read, encoder, bias, auxk.k, product)
+    missed = residual - _times(dead, decoder, product)
     gradient = missed * (scale * auxk.weight)
-    of_dead = _times(gradient, rows.T, product).masked_fill_(dead <= 0, 0)
-    of_encoder, of_decoder = _times(of_dead.T, read, product), _times(dead.T, gradient, product)
-    return missed.square().sum(1), DeadRows(auxk.latents, of_encoder, of_dead.sum(0), of_decoder)
+    of_dead = _times(gradient, decoder.T, product).masked_fill_(dead <= 0, 0)
+    return missed, [_times(of_dead.T, read, product), of_dead.sum(0), _times(dead.T, gradient, product)]
 
 
-def _dead_codes(read: Tensor, encoder: Tensor, bias: Tensor, auxk: AuxK, product: torch.dtype) -> Tensor:
+def _dead_codes(read: Tensor, encoder: Tensor, bias: Tensor, k: int, product: torch.dtype) -> Tensor:
     """Dense codes of the dead [n, n_dead], zero but for the k largest positive ones of a row."""
-    u = _times(read, encoder.index_select(0, auxk.latents).T, product)
-    u = u.add_(bias.index_select(0, auxk.latents)).relu_()
-    if auxk.k < len(auxk.latents):
+    u = _times(read, encoder.T, product).add_(bias).relu_()
+    if k < u.shape[1]:
         # The k-th largest says who stays; of equals at that value all do, and what is zero adds nothing.
-        least = u.topk(auxk.k, dim=1, sorted=False).values.amin(1, keepdim=True)
+        least = u.topk(k, dim=1, sorted=False).values.amin(1, keepdim=True)
         u.masked_fill_(u < least, 0)
     return u
 

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from saekit_kernels.dispatch import chosen, using
 from saekit_kernels.reconstruction.auxk import AuxK, DeadRows
 from saekit_kernels.reconstruction.rows import reconstruction_rows, row_gradients
 from saekit_kernels.sparse_codes import SparseCodes
@@ -51,7 +52,7 @@ class _Loss(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         made = reconstruction_rows(codes, x, target, encoder, encoder_bias, decoder, decoder_bias, centred, auxk)
         ctx.save_for_backward(made.read, made.g, encoder, decoder, *(made.dead or ()))
-        ctx.codes, ctx.centred = codes, centred
+        ctx.codes, ctx.centred, ctx.kernels = codes, centred, chosen()
         ctx.mark_non_differentiable(made.error)
         return made.total, made.error
 
@@ -61,4 +62,5 @@ class _Loss(torch.autograd.Function):
         rows = DeadRows(dead[0], *[row * of_total for row in dead[1:]]) if dead else None
         frozen = not ctx.needs_input_grad[2]
         given = (ctx.codes, read, g * of_total, encoder, decoder, ctx.centred, rows, frozen)
-        return *row_gradients(*given), *[None] * 5
+        with using(ctx.kernels):  # autograd may be in a thread of its own
+            return *row_gradients(*given), *[None] * 5

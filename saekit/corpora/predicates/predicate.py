@@ -82,7 +82,8 @@ class Concept(Predicate):
     name: str
 
     def _fits(self, window: Labelled) -> Sequence[bool]:
-        return [bool(labels) and any(within(label, self.name) for label in labels) for labels in window.concepts]
+        fits = {labels: any(within(label, self.name) for label in labels) for labels in set(window.concepts)}
+        return [fits[labels] for labels in window.concepts]
 
     def __str__(self) -> str:
         return f"concept({self.name if PLAIN_NAME.fullmatch(self.name) else repr(self.name)})"

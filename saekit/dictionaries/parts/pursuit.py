@@ -56,7 +56,7 @@ def choose(
     for _ in range(steps):
         products = r @ directions.T
         best = (products.abs() if signed else products).max(1)
-        going = going & (best.values > 0) & (r.norm(dim=1) >= least)
+        going = going & ~(best.values <= 0) & ~(r.norm(dim=1) < least)  # NaN goes on, for the loss to meet
         value = torch.where(going, products.gather(1, best.indices[:, None])[:, 0], 0)
         r -= value[:, None] * directions[best.indices]
         chosen.append(torch.where(going, best.indices, -1))

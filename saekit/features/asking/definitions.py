@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from saekit_widgets.protocols import UsualOrder
+
 from saekit.features import schema
 from saekit.features.columns import all_columns
 from saekit.features.schema import BINS, COACTIVE_TOKENS, NEAR_TOKENS, SAME_AFTER, SAME_BEFORE
@@ -23,6 +25,13 @@ KINDS = {
 """What examples of each kind are. Strength is |z|, the strongest the largest of them."""
 
 
+def usual_order(manifest: dict[str, Any]) -> UsualOrder:
+    """What latents are listed by until somebody sorts them (saekit.features.asking.order)."""
+    if manifest.get("concepts"):
+        return UsualOrder(by="f1", words="by F1, special tokens last")
+    return UsualOrder(by="max", words="by max, of densities .05–5 % first")
+
+
 def definitions(manifest: dict[str, Any]) -> dict[str, dict[str, str]]:
     """Panel → title, text, code."""
     counted = manifest["progress"]["counted"]
@@ -32,8 +41,8 @@ def definitions(manifest: dict[str, Any]) -> dict[str, dict[str, str]]:
         "list": (
             "Features",
             "One row a latent. Density: share of counted tokens on which it fires (z ≠ 0). Max: its largest |z|. "
-            "Where there is no label: the commonest tokens at the peaks of its top examples. Latents that never fire "
-            f"are left out until asked for. {over}",
+            "Where there is no label: the commonest words at the peaks of its top examples. Latents that never fire "
+            f"are left out until asked for. Until you sort them: {usual_order(manifest)['words']}. {over}",
             "store.latents()",
         ),
         **_of_columns(manifest, over),

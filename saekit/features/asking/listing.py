@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
 from saekit_widgets.protocols import Listing
 
 from saekit.features import schema
-from saekit.features.asking.definitions import definitions
+from saekit.features.asking.definitions import definitions, usual_order
 from saekit.features.asking.hints import hints
+from saekit.features.asking.manifest import half_built
 from saekit.features.asking.numbers import numbers
 from saekit.features.asking.opened import OpenedStore
 from saekit.features.columns import columns_of
@@ -24,6 +26,7 @@ def listing(store: OpenedStore) -> Listing:
     made, sae = store.manifest["provenance"], store.manifest["dictionary"]
     about = [column.words for column in columns_of(store.manifest)]
     said = Listing(
+        store=_identity(store),
         title=str(store.folder),
         model=str(made["model"] or ""),
         site=" → ".join(dict.fromkeys([*sae["reads"], *sae["writes"]])),
@@ -31,6 +34,8 @@ def listing(store: OpenedStore) -> Listing:
         d_sae=store.d_sae,
         about=about,
         columns={one["name"]: np.asarray(found[one["name"]], dtype="<f4") for one in about},
+        usual=np.asarray(found["usual"], dtype="<i4"),
+        order=usual_order(store.manifest),
         dead=np.asarray(found["dead"], dtype=bool),
         concept=np.array([number[name] for name in found["best"]], dtype="<i2"),
         concepts=names,
@@ -43,10 +48,18 @@ def listing(store: OpenedStore) -> Listing:
     return said
 
 
+def _identity(store: OpenedStore) -> str:
+    """A hash of where the store lies, what it was made from and when: of no other store it is the same."""
+    made = (store.folder / "manifest.json").stat().st_mtime_ns
+    return hashlib.sha256(f"{store.folder}\n{store.labels.dictionary}\n{made}".encode()).hexdigest()
+
+
 def facts(manifest: dict[str, Any]) -> str:
     """Such as "TopK k = 32 · 500,000 tokens of microworld/train"."""
     configuration = manifest["dictionary"]["configuration"]
     method = configuration["method"] + (f" k = {configuration['k']}" if configuration.get("k") else "")
     corpus = manifest["provenance"]["corpus"]
     of = f" of {corpus['name']}/{corpus['split']}" if corpus else ""
-    return f"{method} · {manifest['progress']['counted']:,} {'rows' if schema.over_arrays(manifest) else 'tokens'}{of}"
+    half = "" if manifest["finished"] else f" · {half_built(manifest)}"
+    counted = f"{manifest['progress']['counted']:,} {'rows' if schema.over_arrays(manifest) else 'tokens'}"
+    return f"{method} · {counted}{of}{half}"

@@ -1,7 +1,7 @@
 """The columns of all latents, or of those that a filter lets pass, in order: one question to DuckDB.
 
 The browser's page filters by itself, with the same rules (widgets/src/feature_browser/filtering.js): numbers are
-float32, what was not measured passes no range and is sorted last, ties go by number.
+float32, what was not measured passes no range and is sorted last, ties go by number; unsorted is the usual order.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from saekit_widgets.protocols import Fact
 
 from saekit.features import schema
 from saekit.features.asking.hints import hints
+from saekit.features.asking.on_token import firing_on
 from saekit.features.asking.opened import OpenedStore
+from saekit.features.asking.order import usual
 from saekit.features.columns import COLUMNS, Column, columns_of
 
 if TYPE_CHECKING:
@@ -31,14 +33,14 @@ Tables = dict[str, pa.Table]
 
 
 def numbers(store: OpenedStore) -> tuple[str, Tables]:
-    """The question for latent, dead, best (concept) and every column, null where it was not measured, a row a latent;
-    and the tables that it needs beside the store's."""
+    """The question for latent, dead, best (concept), usual (its place in the usual order) and every column, null where
+    it was not measured, a row a latent; and the tables that it needs beside the store's."""
     columns = columns_of(store.manifest)
-    made: dict[str, Any] = {"latent": np.arange(store.d_sae, dtype=np.int32)}
+    made: dict[str, Any] = {"latent": np.arange(store.d_sae, dtype=np.int32), "usual": usual(store)}
     made |= {column.name: values_of(store, column) for column in columns if not isinstance(column.values, str)}
     parts = [f"nullif(({_expression(column)})::float, 'nan'::float) as \"{column.name}\"" for column in columns]
     query = (
-        f"select latents.latent, firings = 0 as dead, coalesce(concept[1], '') as best, {', '.join(parts)} "
+        f"select latents.latent, firings = 0 as dead, coalesce(concept[1], '') as best, made.usual, {', '.join(parts)} "
         "from latents join made using (latent)"
     )
     return query, {"made": pa.table(made)}
@@ -80,12 +82,13 @@ def matching(store: OpenedStore, filter: Mapping[str, Any], sort: Sequence[Any] 
     query = "select distinct concept[1] as name from latents where name is not null order by name"
     concepts = [row["name"] for row in store.database.rows(query)]
     filter = checked_filter(filter, [column.name for column in columns if column.filterable], concepts)
-    column, descending = checked_sort(sort or [names[1], True], names)
+    column, descending = checked_sort(sort, names) or ["usual", False]
     query, tables = numbers(store)
     conditions, values = _conditions(filter)
     source = "numbers"
     if "search" in filter or "starred" in filter:
         source, tables["said"] = "numbers join said using (latent)", _said(store)
+        tables["on_it"] = pa.table({"latent": pa.array(firing_on(store, filter.get("search", "")), pa.int32())})
     asked = (
         f"with numbers as ({query}) select latent from {source} where {' and '.join(conditions)} "
         f'order by "{column}"{" desc" if descending else ""} nulls last, latent'
@@ -146,7 +149,7 @@ def _conditions(filter: Mapping[str, Any]) -> tuple[list[str], list[Any]]:
     if filter.get("starred"):
         conditions.append("star")
     if words:
-        conditions.append("contains(text, ?)")
+        conditions.append("(contains(text, ?) or latent in (select latent from on_it))")
         values.append(words)
     if "concept" in filter:
         conditions.append("best = ?")
@@ -162,10 +165,13 @@ def _conditions(filter: Mapping[str, Any]) -> tuple[list[str], list[Any]]:
 
 
 def _said(store: OpenedStore) -> pa.Table:
-    """text: what search looks at, of every latent; star."""
-    labels = store.labels.all()
-    nothing: dict[str, Any] = {}
-    rows = [(i, hint, labels.get(i, nothing)) for i, hint in enumerate(hints(store))]
-    texts = ["\0".join([searchable(hint), searchable(own.get("label", "")), str(i)]) for i, hint, own in rows]
-    stars = [bool(own.get("star")) for *_, own in rows]
+    """text: what search looks at, of every latent: hint, concept, label, note, best explanation, number; star."""
+    labels, explained = store.labels.all(), store.labels.best_explanations()
+    found = store.database.rows("select coalesce(concept[1], '') as concept from latents order by latent")
+    texts, stars = [], []
+    for latent, (hint, row) in enumerate(zip(hints(store), found, strict=True)):
+        own, (explanation, _) = labels.get(latent, {}), explained.get(latent, ("", None))
+        said = [hint, row["concept"], own.get("label", ""), own.get("note", ""), explanation]
+        texts.append("\0".join([*map(searchable, said), str(latent)]))
+        stars.append(bool(own.get("star")))
     return pa.table({"latent": np.arange(store.d_sae, dtype=np.int32), "text": texts, "star": stars})

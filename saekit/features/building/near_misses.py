@@ -17,15 +17,19 @@ from torch import Tensor
 from saekit.dictionaries import Dictionary
 
 MOST = 10  # a latent
+FEWEST = 16  # tokens in a product: one of 5 to 11 is rounded otherwise by several threads
 
 
 def pre_activations(dictionary: Dictionary, x: dict[str, Tensor]) -> Tensor:
     """u [token, d_sae], of signed codes its size."""
+    count = len(next(iter(x.values())))
+    x = {site: torch.nn.functional.pad(h, (0, 0, 0, max(0, FEWEST - count))) for site, h in x.items()}
     u = dictionary.pre_activations(x)
     if u is None:
         rows = dictionary.encoder_directions
         rows = dictionary.decoder_directions if rows is None else rows  # a pursuit reads with what it writes
         u = dictionary.join_reads(x) @ rows.T
+    u = u[:count]
     return u.abs() if dictionary.signed else u
 
 

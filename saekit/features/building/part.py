@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +24,13 @@ from saekit.features.building.statistics import Firings, numbers
 from saekit.features.building.tables import table
 from saekit.features.loss_effects import loss_effects, mean_effects
 from saekit.features.schema import LOGIT_BINS, WINDOW
+from saekit.features.words import AROUND, commonest, word_at
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 LOGITS = 10
+PEAKS = 5  # tokens and words
 DIRECTIONS_AT_ONCE = 2**24  # logits
 
 
@@ -46,6 +48,7 @@ class Workbench:
     concepts: Concepts | None
     concept_names: list[str]
     output: OutputPath | None
+    vocabulary: Sequence[bytes]  # of each token id
 
     def part(self, first: int, last: int, told: Callable[[int], object]) -> dict[str, pa.Table]:
         """The tables of latents first … last − 1; `told` hears of examples whose loss effect was measured."""
@@ -123,15 +126,29 @@ class Workbench:
         return {n: _lists([row[k] for row, k in zip(v, real, strict=True)]) for n, v in columns.items()}
 
     def _peaks(self, f: Firings, chosen: Chosen) -> dict[str, Any]:
-        """The commonest tokens at the peaks of the top examples, the stronger first where equally common."""
+        """The commonest tokens and words at the peaks of the top examples, the stronger first where equally common."""
         top = chosen.kind == schema.KINDS.index("top")
         token = self.readings.take("token", chosen.place[top])
+        words = self._words(chosen.place[top])
         bounds = np.searchsorted(chosen.latent[top], np.arange(f.latents + 1))
-        found: list[list[int]] = []
+        found: dict[str, list[Any]] = {"peak_tokens": [], "peak_words": []}
         for begin, end in itertools.pairwise(bounds):
             some, index, counts = np.unique(token[begin:end], return_index=True, return_counts=True)
-            found.append(some[np.lexsort((index, -counts))][:5].tolist())
-        return {"peak_tokens": found}
+            found["peak_tokens"].append(some[np.lexsort((index, -counts))][:PEAKS].tolist())
+            found["peak_words"].append(commonest(words[begin:end], PEAKS))
+        return found
+
+    def _words(self, places: np.ndarray) -> list[str]:
+        """The word at each place, within its row; the rows of an array are no text."""
+        reach = AROUND if self.model is not None else 0
+        first = np.maximum(self.readings.take("row_first", places), places - reach)
+        last = np.minimum(self.readings.take("row_last", places), places + reach)
+        lengths = last - first + 1
+        starts = np.cumsum(lengths) - lengths
+        around = np.arange(lengths.sum()) + np.repeat(first - starts, lengths)
+        parts = [self.vocabulary[token] for token in self.readings.take("token", around).tolist()]
+        spans = zip(starts.tolist(), lengths.tolist(), (places - first).tolist(), strict=True)
+        return [word_at(parts[start : start + length], peak) for start, length, peak in spans]
 
     def _logits(self, f: Firings, shown: np.ndarray, first: int) -> tuple[dict[str, Any], np.ndarray]:
         """The columns of the logits, and the effect of each shown firing on the token that follows it."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -19,10 +18,9 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from tqdm.std import tqdm
-
 from saekit.features.asking.windows import Window
 from saekit.features.explanations.judge import Explanation, MarkedWindow, explanation_text
+from saekit.files.progress import Bar
 
 OPEN, CLOSE = "⟦", "⟧"
 FENCE = "```"
@@ -61,7 +59,7 @@ class LanguageModelJudge(ABC):
     def _judge(self, question: str, explanation: Explanation, texts: list[str]) -> list[bool]:
         starts = range(0, len(texts), self.batch)
         answers: list[bool] = []
-        for start in tqdm(starts, "judge", leave=False, file=sys.stdout, unit="prompt", delay=2):
+        for start in Bar(starts, "judge", leave=False, unit=" prompt"):
             answers += self._answers(prompt(question, explanation, texts[start : start + self.batch]))
         return answers
 

@@ -44,10 +44,15 @@ _TOUCH = (
     f"INSERT INTO labels VALUES (?, '', 0, '', '', {_NEXT}) "
     "ON CONFLICT (latent) DO UPDATE SET version = excluded.version"
 )
+SAID = 300  # characters of an explanation that stand where there is no label
+_BEST = (
+    f"SELECT latent, substr(text, 1, {SAID}) AS text, detection FROM (SELECT latent, text, detection, row_number() "
+    "OVER (PARTITION BY latent ORDER BY detection IS NULL, detection DESC, number DESC) AS place FROM explanations) "
+    "WHERE place = 1"
+)
 _SINCE = (
-    "SELECT labels.latent, label, star, note, saved, version, scored.latent, best FROM labels LEFT JOIN "
-    "(SELECT latent, max(detection) AS best FROM explanations GROUP BY latent) AS scored "
-    "ON scored.latent = labels.latent WHERE version > ? ORDER BY labels.latent"
+    "SELECT labels.latent, label, star, note, saved, version, best.latent, best.detection, best.text FROM labels "
+    f"LEFT JOIN ({_BEST}) AS best ON best.latent = labels.latent WHERE version > ? ORDER BY labels.latent"
 )
 _EXPLANATIONS = f"SELECT {', '.join(EXPLANATION)} FROM explanations "
 _SAME = "DELETE FROM explanations WHERE latent = :latent AND text = :text AND author = :author"
@@ -101,7 +106,8 @@ class Labels:
 
     def since(self, version: int) -> tuple[int, dict[int, dict[str, Any]]]:
         """The version now, and what anybody changed after `version` (0: everything), cleared labels and new
-        explanations included: label, star, note, saved; of explained ones detection, the best score (None: no score).
+        explanations included: label, star, note, saved; of explained ones explanation, the text of the best (its
+        beginning), and detection, its score (None: no score).
 
         Every change raises the version, so ask again with the number that came back."""
         with self.file.reading() as connection:
@@ -110,9 +116,9 @@ class Labels:
             # One statement sees one state of the file: the version cannot pass a change that is not returned.
             found = connection.execute(_SINCE, (version,)).fetchall()
         entries = _rows(row[:5] for row in found)
-        for *_, explained, best in found:
+        for *_, explained, detection, text in found:
             if explained is not None:
-                entries[explained]["detection"] = best
+                entries[explained] |= {"detection": detection, "explanation": text}
         return max([version, *(row[5] for row in found)]), entries
 
     def add_explanation(
@@ -142,13 +148,12 @@ class Labels:
         with self.file.reading() as connection:
             return [] if connection is None else stored_explanations(connection, number)
 
-    def best_scores(self) -> dict[int, float]:
-        """The best detection of each latent's explanations, where one was scored."""
-        best: dict[int, float] = {}
-        for row in self.explanations():
-            if row["detection"] is not None:
-                best[row["latent"]] = max(best.get(row["latent"], 0.0), row["detection"])
-        return best
+    def best_explanations(self) -> dict[int, tuple[str, float | None]]:
+        """Of each latent that has explanations the one with the best detection, of equal ones the latest: its text (the
+        beginning, as far as it stands for a label) and its score."""
+        with self.file.reading() as connection:
+            found = [] if connection is None else connection.execute(_BEST).fetchall()
+        return {latent: (text, detection) for latent, text, detection in found}
 
     def frame(self) -> pandas.DataFrame:
         """A row a latent that has a label, star or note: latent, label, star, note, saved."""

@@ -111,7 +111,7 @@ class Learner(ABC):
     def measured(self, whole: Batch, loss: Loss) -> dict[str, float]:
         """Numbers of a step over all processes; whole: the scaled batch of all of them."""
         x = self.dictionary.join_writes(whole.flat().writes)
-        spread, share = float((x - x.mean(0)).square().sum()), len(loss.error) / len(x)
+        spread, share = float((x - x.mean(0)).square().sum(0).sum()), len(loss.error) / len(x)
         kind = torch.promote_types(x.dtype, torch.float32)
         total, active = (loss.total.detach() * share).to(kind), loss.codes.l0.sum().to(kind)
         parts = [torch.as_tensor(part).detach().to(total) * share for part in loss.parts.values()]

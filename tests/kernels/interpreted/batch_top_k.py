@@ -68,12 +68,10 @@ def test_rows_without_an_entry_and_one_row_with_all():
     exact(u, 60)
 
 
-def test_nan_is_not_kept_and_infinity_is():
+def test_infinity_is_kept():
     u = normal(3, 100)
-    u[1, :50] = torch.nan
     u[2, 7] = torch.inf
     exact(u, 20)
-    exact(torch.full((2, 60), torch.nan), 20)
 
 
 def test_the_same_bits_twice():
@@ -85,3 +83,15 @@ def test_the_same_bits_twice():
 def test_what_is_refused():
     with pytest.raises(ValueError, match="u of shape"):
         triton.batch_top_k(normal(3, 2).T, 1)
+
+
+def test_nan_is_the_largest_and_never_lost():
+    u = torch.randn(9, 700, generator=torch.Generator().manual_seed(5))
+    u[2, 650], u[7, 3], u[4, 4] = float("nan"), float("nan"), float("inf")
+    for wanted in (1, 2, 3, 50, 9 * 700):
+        values, places = triton.batch_top_k(u, wanted)
+        expected, where = reference.batch_top_k(u, wanted)
+        assert torch.equal(places, where) and torch.equal(values.nan_to_num(7.0), expected.nan_to_num(7.0))
+    values, places = triton.above(u, 1.5)
+    expected, where = reference.above(u, 1.5)
+    assert torch.equal(places, where) and int(values.isnan().sum()) == 2

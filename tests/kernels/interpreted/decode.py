@@ -77,3 +77,15 @@ def test_what_is_refused_and_what_is_copied(random_codes, close):
         value_gradients(codes.indices, codes.offsets, normal(20, 8), g),
         value_gradients(codes.indices, codes.offsets, normal(20, 8), g.contiguous()),
     )
+
+
+def test_a_latent_that_is_not_there_gives_nan_and_reads_nothing(random_codes):
+    codes = random_codes(6, 20, 4.0)
+    indices, directions = codes.indices.clone(), torch.randn(20, 33)
+    rows = torch.repeat_interleave(torch.arange(6), codes.offsets.diff())
+    for wrong in (20, 2**30, -1):
+        indices[2] = wrong
+        x_hat = decode_rows(codes.values, indices, codes.offsets, directions)
+        assert x_hat.isnan().any(1).tolist() == [row == int(rows[2]) for row in range(6)]
+        s = value_gradients(indices, codes.offsets, directions, torch.ones(6, 33))
+        assert s.isnan().tolist() == [entry == 2 for entry in range(len(indices))]

@@ -4,6 +4,8 @@ import { button, iconButton } from "../shared/controls.js";
 import { bytes } from "../shared/buffers.js";
 import { element, fill, plain } from "../shared/dom.js";
 import { visible } from "../shared/tokens.js";
+import { HEIGHT } from "./height.js";
+import { deadOf } from "./listing.js";
 import { KEYS } from "./keys.js";
 import { counted, python } from "./words.js";
 
@@ -14,9 +16,19 @@ export function callOf(app) {
   const [filter, sort, tab] = [app.model.get("filter"), app.model.get("sort"), app.model.get("tab")];
   const parts = ["store", app.listing.hasModel && "model=model", `feature=${app.latent}`];
   if (Object.keys(filter).length) parts.push(`filter=${python(filter)}`);
-  if (sort[0] !== app.listing.about[1].name || !sort[1]) parts.push(`sort=${python(sort)}`);
+  if (sort) parts.push(`sort=${python(sort)}`);
   if (tab !== "top") parts.push(`tab=${python(tab)}`);
+  const height = app.model.get("height");
+  if (height && height !== HEIGHT) parts.push(`height=${height}`);
   return `sk.FeatureBrowser(${parts.filter(Boolean).join(", ")})`;
+}
+
+/** What there is to do without a kernel, and what becomes of edits. @param {boolean} gone @param {number} edits */
+function words(gone, edits) {
+  const kept = counted(edits, "edit is", "edits are");
+  if (gone)
+    return `What is loaded stays readable; run this cell again to go on.${edits ? ` ${kept} kept, and stored by the next view of this store.` : ""}`;
+  return `What is loaded stays readable.${edits ? ` ${kept} kept until it answers, or for the next view of this store.` : ""}`;
 }
 
 /** @param {import("./app.js").App} app @param {HTMLElement} host */
@@ -34,9 +46,11 @@ export function bar(app, host) {
   const failure = element("div.line.failed", { role: "alert", hidden: true });
   const node = plain("div.bar", dot, title, what, facts, element("span.grow"), copy, save, full, keys);
 
+  /** What opens this view: a call, or in a saved file its own address. */
   function copyCall() {
-    const call = callOf(app);
-    const told = plain("b", "Opens this view in Python");
+    const saved = app.listing.off.save;
+    const call = saved ? `${location.href.split("#")[0]}#${app.latent}` : callOf(app);
+    const told = plain("b", saved ? "Opens this file at this feature" : "Opens this view in Python");
     app.popover.toggle(copy, [told, plain("code", call)]);
     navigator.clipboard?.writeText(call).then(
       () => {
@@ -106,31 +120,37 @@ export function bar(app, host) {
       const { listing } = app;
       title.textContent = visible(listing.title);
       what.textContent = [listing.model, listing.site].filter(Boolean).map(visible).join(" · ");
-      facts.textContent = visible(listing.facts);
+      facts.textContent = [visible(listing.facts), deadOf(listing)].filter(Boolean).join(" · ");
       for (const one of [title, what, facts]) one.title = one.textContent ?? "";
       title.textContent = title.title.split(/[\\/]/).slice(-2).join("/"); // of a long path, the end
       copy.disabled = false;
       save.disabled = Boolean(listing.off.save);
-      if (listing.off.save) save.title = listing.off.save;
+      if (listing.off.save) {
+        save.title = listing.off.save;
+        copy.title = copy.ariaLabel = "copy a link to this feature";
+      }
     },
-    /** @param {boolean} connected @param {number} edits  that wait */
-    connected(connected, edits) {
+    /** @param {boolean} connected @param {boolean} gone  for good @param {number} edits  that wait */
+    connected(connected, gone, edits) {
       dot.setAttribute("class", `dot${connected ? (app.listing ? "" : ".empty") : ".lost"}`.replaceAll(".", " "));
-      dot.ariaLabel = connected ? (app.listing ? "ready" : "loading") : "the kernel does not answer";
+      dot.ariaLabel = connected
+        ? app.listing
+          ? "ready"
+          : "loading"
+        : gone
+          ? "the kernel is gone"
+          : "the kernel does not answer";
       connection.hidden = connected;
       if (!connected)
         fill(
           connection,
           plain(
             "span",
-            plain("b.strong", "The kernel does not answer: it is busy or gone. "),
-            plain(
-              "span.dim",
-              `What is loaded stays readable.${edits ? ` ${counted(edits, "edit is", "edits are")} kept here until it returns.` : ""}`,
-            ),
+            plain("b.strong", gone ? "The kernel is gone. " : "The kernel does not answer: it is busy or gone. "),
+            plain("span.dim", words(gone, edits)),
           ),
           element("span.grow"),
-          button("Try again", () => app.messages.pulse()),
+          !gone && button("Try again", () => app.messages.pulse()),
         );
     },
   };

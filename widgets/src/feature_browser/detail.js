@@ -4,10 +4,8 @@ import { button } from "../shared/controls.js";
 import { element, fill, plain } from "../shared/dom.js";
 import { examples } from "./examples.js";
 import { header } from "./header.js";
-import { histogram } from "./histogram.js";
-import { logits } from "./logits.js";
-import { neighbours } from "./neighbours.js";
 import { prompt } from "./prompt.js";
+import { side } from "./side.js";
 
 const LATE = 150; // ms
 
@@ -16,9 +14,8 @@ export function detail(app, say) {
   const head = header(app);
   const text = examples(app);
   const sheet = prompt(app);
-  const near = neighbours(app);
+  const panels = side(app, part);
   const body = element("div.body");
-  const side = element("aside.side", { label: "histogram, logits, neighbours" });
   const waiting = element(
     "div.waiting",
     { role: "status" },
@@ -27,7 +24,7 @@ export function detail(app, say) {
   );
   const trouble = element("div.big", { role: "alert" });
   /** @type {any} */ let late;
-  const node = plain("div.detail", head.node, body, side, sheet.node);
+  const node = plain("div.detail", head.node, body, panels.node, sheet.node);
 
   /** A part that cannot be drawn says so in its place, and the others go on. @param {() => any} draw */
   function part(draw) {
@@ -36,16 +33,6 @@ export function detail(app, say) {
     } catch (error) {
       return element("p.absent", { role: "alert" }, `This part cannot be drawn. ${error}`);
     }
-  }
-
-  function drawSide() {
-    if (app.view)
-      fill(
-        side,
-        part(() => histogram(app)),
-        part(() => logits(app)),
-        part(near),
-      );
   }
 
   return {
@@ -60,7 +47,7 @@ export function detail(app, say) {
           () => {
             // most come sooner: the last one stays until then, and nothing flickers
             fill(body, waiting);
-            fill(side);
+            panels.draw();
           },
           body.firstChild ? LATE : 0,
         );
@@ -70,11 +57,11 @@ export function detail(app, say) {
       const failed = part(text.draw);
       if (failed) fill(body, failed);
       else if (body.firstChild !== text.node) fill(body, text.node);
-      drawSide();
+      panels.draw();
     },
     drawTab() {
       text.draw();
-      drawSide();
+      if (app.view) panels.draw();
     },
     /** @param {Error & {details?: string}} error @param {() => void} again */
     unreadable(error, again) {
@@ -94,16 +81,16 @@ export function detail(app, say) {
         ),
       );
       fill(body, trouble);
-      fill(side);
+      panels.draw();
     },
     /** @param {number[]} latents */
     relabel(latents) {
       if (latents.includes(app.latent)) head.draw();
-      drawSide();
+      if (app.view) panels.draw();
       sheet.draw();
     },
     editLabel: () => head.label.focus(),
-    editNote: () => head.note.focus(),
+    editNote: head.editNote,
     focusPrompt: () => sheet.field.focus(),
     connected: sheet.connected,
     star: () => head.star.click(),

@@ -1,6 +1,8 @@
-// Labels, stars and notes: shown at once, kept by the store, counted while the kernel has not confirmed them.
+// Labels, stars and notes: shown at once, kept by the store, counted while the kernel has not confirmed them; and where
+// it never does, by the next view of the store.
 
 import { reindex, reorder } from "./filtering.js";
+import { kept } from "./kept.js";
 
 /**
  * @param {import("./app.js").App} app
@@ -8,6 +10,11 @@ import { reindex, reorder } from "./filtering.js";
  */
 export function edits(app, { changed, scored, say }) {
   /** @type {Map<number, number>} */ const waiting = new Map();
+  const unsaved = kept(app.listing.store, app.listing.size);
+  const news = (/** @type {StorageEvent} */ event) => {
+    if (event.key === unsaved.key) changed([]); // another view may have stored what this one could not
+  };
+  window.addEventListener("storage", news, { signal: app.signal });
 
   /** @param {number} latent @param {import("./listing.js").Label} entry */
   function put(latent, entry) {
@@ -38,6 +45,7 @@ export function edits(app, { changed, scored, say }) {
     const before = app.listing.labels.get(latent) ?? {};
     put(latent, { ...before, ...change });
     waiting.set(latent, (waiting.get(latent) ?? 0) + 1);
+    unsaved.add(latent, change);
     changed([latent]);
     /** @type {any} */ let stored = null;
     try {
@@ -46,6 +54,7 @@ export function edits(app, { changed, scored, say }) {
       put(latent, before);
       say(`Feature ${latent} is as it was: the change was not stored. ${/** @type {Error} */ (error).message}`);
     }
+    unsaved.remove(latent, change);
     const left = (waiting.get(latent) ?? 1) - 1;
     if (left) waiting.set(latent, left);
     else waiting.delete(latent);
@@ -60,11 +69,30 @@ export function edits(app, { changed, scored, say }) {
     take(content.labels);
   }
 
+  /** Edits of an earlier view, which were never confirmed: the store gets them now, but for what was saved since. */
+  function resume() {
+    if (app.listing.off.edit) return;
+    for (const [latent, [change, at]] of unsaved.read()) {
+      if (waiting.has(latent)) continue;
+      if (Date.parse(app.listing.labels.get(latent)?.saved ?? "") > at) {
+        unsaved.remove(latent, change);
+        say(
+          `Feature ${latent} was changed since: ${JSON.stringify(change.label ?? change.note ?? "a star")} was not stored.`,
+        );
+      } else edit(latent, change);
+    }
+  }
+
   return {
     edit,
+    resume,
     take,
     poll,
     pending: (/** @type {number} */ latent) => waiting.has(latent),
-    count: () => [...waiting.values()].reduce((a, b) => a + b, 0),
+    /** Edits of this view that nobody has stored. */
+    count() {
+      const left = unsaved.read();
+      return [...waiting.keys()].filter((latent) => left.has(latent)).length;
+    },
   };
 }

@@ -5,6 +5,7 @@ import { element, fill, plain } from "../shared/dom.js";
 import { escaped, token } from "../shared/tokens.js";
 import { bandHead, captionOf, scaleOf } from "./captions.js";
 import { absent, question } from "./definitions.js";
+import { tablist } from "./tabs.js";
 import { around, positionOf, tokenOf } from "./tokens.js";
 import { counted, fixed, signed } from "./words.js";
 
@@ -21,13 +22,17 @@ const LINE = 170; // characters each way that one line can hold, at most
 
 /** @param {import("./app.js").App} app */
 export function examples(app) {
-  const tabs = TABS.map(([name, title], i) =>
-    element("button.tab", { role: "tab", title: `${title} (${i + 1})`, onclick: () => app.set("tab", name) }, title),
+  const tabs = tablist(
+    "examples",
+    TABS,
+    (name) => app.set("tab", name),
+    (title, i) => `${title} (${i + 1})`,
   );
-  const wholeText = button("Full text", () => showFull(!full), {
+  const wholeText = button("Full", () => showFull(!full), {
     "aria-pressed": "false",
     title: "all of each example (t)",
   });
+  wholeText.append(plain("span.wide", " text"));
   const caption = element("p.caption");
   const lacking = element("p.lacking.dim.small.cut"); // what the store does not say about its examples
   const body = element("div.rows", { role: "tabpanel", tabindex: 0, label: "examples" });
@@ -35,13 +40,7 @@ export function examples(app) {
   const node = element(
     "section.examples",
     { label: "examples" },
-    plain(
-      "div.tabs",
-      element("div.row.list", { role: "tablist", label: "examples", onkeydown: turn }, tabs),
-      element("span.grow"),
-      wholeText,
-      question(app, "examples"),
-    ),
+    plain("div.tabs", tabs.node, element("span.grow"), wholeText, question(app, "examples")),
     caption,
     lacking,
     body,
@@ -50,16 +49,9 @@ export function examples(app) {
   let full = false;
   /** @type {WeakMap<Element, [Example, number]>} */ let places = new WeakMap();
   /** @type {HTMLElement | null} */ let cursor = null; // the token that arrows move and the readout returns to
+  let drawn = ""; // which examples stand there
 
-  /** Arrows on the tabs turn them. @param {KeyboardEvent} event */
-  function turn(event) {
-    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (!step) return;
-    event.stopPropagation();
-    const at = (TABS.findIndex(([name]) => name === app.model.get("tab")) + step + TABS.length) % TABS.length;
-    app.set("tab", TABS[at][0]);
-    tabs[at].focus();
-  }
+  const tokens = () => [...body.querySelectorAll(".tk")];
 
   /** @param {boolean} on */
   function showFull(on) {
@@ -100,14 +92,14 @@ export function examples(app) {
   function draw() {
     const { view } = app;
     const tab = app.model.get("tab");
-    tabs.forEach((one, i) => {
-      one.ariaSelected = String(TABS[i][0] === tab);
-      one.tabIndex = TABS[i][0] === tab ? 0 : -1;
-    });
+    tabs.show(tab);
+    if (!view) return;
+    // The same examples again, of which something was measured meanwhile: the reader stays where he was.
+    const again = drawn === (drawn = `${app.latent} ${tab} ${full}`);
+    const [top, at] = again ? [body.scrollTop, tokens().indexOf(cursor)] : [0, -1];
     cursor = null;
     places = new WeakMap();
     fill(readout);
-    if (!view) return;
     const all = /** @type {any[]} */ (view.examples[tab] ?? []);
     const flat = all.flatMap((one) => one.examples ?? [one]);
     const scale = scaleOf(flat, view);
@@ -128,10 +120,10 @@ export function examples(app) {
         ]),
       );
     else fill(body, ...flat.map((one) => row(one, scale, tab === "near")));
-    body.scrollTop = 0;
+    body.scrollTop = top;
     body.setAttribute("data-tab", tab);
-    const peak = body.querySelector(".peak");
-    if (peak) moveTo(peak);
+    const span = tokens()[at] ?? body.querySelector(".peak");
+    if (span) moveTo(span);
   }
 
   function nothingFired() {
@@ -139,7 +131,7 @@ export function examples(app) {
     const closest = view.examples.near?.[0];
     return plain(
       "div.big",
-      plain("b", "This feature never fired"),
+      plain("b", "This feature never fired in this store"),
       plain("p", view.absent.examples ?? "On no counted token."),
       closest && plain("p", "Where it came closest:"),
       closest && row(closest, scaleOf([closest], view), true),

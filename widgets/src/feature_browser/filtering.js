@@ -5,6 +5,7 @@ import { isDead } from "./listing.js";
 /** @typedef {import("./listing.js").Listing} Listing
  *  @typedef {Record<string, any>} Filter */
 
+const USUAL = /** @type {[string, boolean]} */ (["usual", false]);
 /** @type {WeakMap<Listing, Map<string, Uint32Array>>} */ const orders = new WeakMap();
 /** @type {WeakMap<Listing, {hints: string, starts: Uint32Array, labels: Map<number, string>}>} */ const texts =
   new WeakMap();
@@ -71,10 +72,12 @@ export function index(listing) {
 }
 
 /**
- * For each latent 1 where its hint, label or number holds the words.
- * @param {Listing} listing @param {string} words  searchable
+ * For each latent 1 where its hint, label, note, explanation, concept or number holds the words, or where it fires on the
+ * token that they are, as far as that is known.
+ * @param {Listing} listing @param {string} search
  */
-function holding(listing, words) {
+function holding(listing, search) {
+  const words = searchable(search).trim();
   const { hints, starts, labels } = index(listing);
   const found = new Uint8Array(listing.size);
   for (const needle of new Set([words, words.replaceAll(" ", " ␣")])) {
@@ -85,27 +88,32 @@ function holding(listing, words) {
       found[latent++] = 1;
     }
   }
-  for (const [latent, label] of labels) if (label.includes(words)) found[latent] = 1;
+  for (const [latent, said] of labels) if (said.includes(words)) found[latent] = 1;
+  const named = listing.concepts.map((name) => searchable(name).includes(words));
+  if (named.includes(true))
+    for (let latent = 0; latent < listing.size; latent++) if (named[listing.concept[latent]]) found[latent] = 1;
+  for (const latent of listing.firing.get(search) ?? []) found[latent] = 1;
   if (/^\d+$/.test(words))
     for (let latent = 0; latent < listing.size; latent++) if (String(latent).includes(words)) found[latent] = 1;
   return found;
 }
 
-/** A label changed: search must see it. @param {Listing} listing @param {number} latent */
+/** What is said of a latent changed: search must see it. @param {Listing} listing @param {number} latent */
 export function reindex(listing, latent) {
-  texts.get(listing)?.labels.set(latent, searchable(listing.labels.get(latent)?.label ?? ""));
+  const { label, note, explanation } = listing.labels.get(latent) ?? {};
+  texts.get(listing)?.labels.set(latent, searchable([label, note, explanation].join("\0")));
 }
 
 /**
  * The latents that pass, in order. Dead ones only where something asks for them: the switch, a star, their own number.
- * @param {Listing} listing @param {Filter} filter @param {[string, boolean]} sort
+ * @param {Listing} listing @param {Filter} filter @param {[string, boolean] | null} sort  null: the usual order
  * @returns {Uint32Array}
  */
-export function matching(listing, filter, [column, descending]) {
-  const order = sorted(listing, column, descending);
+export function matching(listing, filter, sort) {
+  const order = sorted(listing, ...(sort ?? USUAL));
   const out = new Uint32Array(listing.size);
   const words = searchable(filter.search ?? "").trim();
-  const found = words ? holding(listing, words) : null;
+  const found = words ? holding(listing, filter.search) : null;
   const number = /^\d+$/.test(words) ? Number(words) : -1;
   const concept =
     filter.concept && listing.concepts.includes(filter.concept) ? listing.concepts.indexOf(filter.concept) : NaN;
@@ -117,6 +125,7 @@ export function matching(listing, filter, [column, descending]) {
   }));
   let count = 0;
   next: for (const latent of order) {
+    if (!listing.has(latent)) continue;
     const star = filter.starred && listing.labels.get(latent)?.star;
     if (filter.starred && !star) continue;
     const dead = isDead(listing, latent);

@@ -5,7 +5,7 @@ import { element, fill, plain } from "../shared/dom.js";
 import { question } from "./definitions.js";
 import { matching, nearestLabel } from "./filtering.js";
 import { rangeFilter } from "./ranges.js";
-import { nameOf } from "./listing.js";
+import { deadOf, nameOf } from "./listing.js";
 import { titled, whole } from "./words.js";
 
 const USUAL = 2; // columns whose filters are always seen, the others on demand
@@ -20,7 +20,7 @@ export function filters(app) {
   let timer = 0;
   const search = element("input.field", {
     type: "search",
-    placeholder: "label, token or number",
+    placeholder: "label, word, concept or number",
     label: "search features",
     autocomplete: "off",
     spellcheck: "false",
@@ -89,11 +89,11 @@ export function filters(app) {
   const toggle = (/** @type {string} */ name, /** @type {string} */ label, /** @type {string} */ title) =>
     button(label, () => app.filter({ [name]: now()[name] ? undefined : true }), { "aria-pressed": "false", title });
   const starred = toggle("starred", "Starred", "only starred features");
-  const dead = toggle("dead", "Dead", "only features that never fired");
+  const dead = toggle("dead", "Dead", `only what never fired in this store: ${deadOf(listing)}`);
   const count = element("span.dim", { role: "status" });
   const sort = element("select.plain", {
     label: "sorted by",
-    onchange: () => app.set("sort", [sort.value, sort.value !== "latent"]),
+    onchange: () => app.set("sort", sort.value ? [sort.value, sort.value !== "latent"] : null),
   });
   const nothing = element("div.nothing", { hidden: true });
   const node = element(
@@ -124,6 +124,9 @@ export function filters(app) {
     fill(
       nothing,
       plain("b", "No feature matches"),
+      filter.search &&
+        listing.off.token &&
+        plain("p.dim", `What fires on a token is not looked up. ${listing.off.token}`),
       ways.length > 0 &&
         plain(
           "p.dim",
@@ -162,13 +165,16 @@ export function filters(app) {
       dead.ariaPressed = String(Boolean(filter.dead));
       fill(
         sort,
+        element("option", { value: "" }, listing.order.words),
         element("option", { value: "latent" }, "by number"),
         listing.about
           .filter(({ name }) => listing.columns[name].some((value) => !Number.isNaN(value)))
           .map(({ name, head }) => element("option", { value: name }, `by ${head}`)),
       );
-      sort.value = app.model.get("sort")[0];
-      fill(count, whole(app.shown.length), plain("span.total", ` of ${whole(listing.size)}`));
+      sort.value = app.model.get("sort")?.[0] ?? "";
+      fill(count, whole(app.shown.length), plain("span.total", ` of ${whole(listing.count)}`));
+      const firing = listing.firing.get(filter.search ?? "")?.length;
+      count.title = firing ? `${whole(firing)} of them fire on this token` : "";
       nothing.hidden = app.shown.length > 0;
       if (!app.shown.length) explain();
     },

@@ -1,11 +1,14 @@
-// The chosen feature: star, number, label and note to write, and its numbers.
+// The chosen feature: star, number, label and note to write, its numbers and explanations. Where there is little room
+// note and explanations are folded into a line each, until the reader opens them.
 
 import { icon, iconButton } from "../shared/controls.js";
 import { element, fill, plain } from "../shared/dom.js";
 import { visible } from "../shared/tokens.js";
 import { question } from "./definitions.js";
-import { isDead } from "./listing.js";
-import { WRITE, savedAt, share } from "./words.js";
+import { deadOf, isDead } from "./listing.js";
+import { WRITE, counted, savedAt, share } from "./words.js";
+
+const NOTE_KEYS = "Enter: a new line; Ctrl+Enter or Esc: keep it";
 
 /** @param {import("./app.js").App} app */
 export function header(app) {
@@ -23,7 +26,8 @@ export function header(app) {
     onchange: () => keep("label", label),
   });
   const note = element("textarea.note", {
-    placeholder: "note",
+    placeholder: `note (${NOTE_KEYS})`,
+    title: NOTE_KEYS,
     label: "note on the feature",
     rows: 1,
     onchange: () => keep("note", note),
@@ -31,6 +35,7 @@ export function header(app) {
   const saved = element("span.saved.dim.small", { role: "status" });
   const numbers = element("dl.numbers");
   const explanations = element("div.explanations");
+  const [fold, noteFold] = [folding(explanations), folding(note)];
   const node = element(
     "header.header",
     {},
@@ -47,6 +52,7 @@ export function header(app) {
         iconButton("down", "next feature (j)", () => app.step(1)),
       ),
       numbers,
+      plain("div.folds", fold.node, noteFold.node),
       explanations,
     ),
     note,
@@ -69,15 +75,13 @@ export function header(app) {
   for (const field of [label, note]) {
     field.addEventListener("blur", write); // what others stored while it was being edited
     field.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
-      if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
-        event.preventDefault();
-        field.blur(); // which saves
-        app.frame.focus();
-      } else if (event.key === "Escape") {
-        event.stopPropagation();
-        field.value = field.defaultValue;
-        app.frame.focus();
-      }
+      const lines = field === note; // where Enter is text, and too much would be lost
+      if (event.key === "Escape") {
+        if (!lines) field.value = field.defaultValue;
+      } else if (event.key !== "Enter" || event.isComposing || (lines && !event.ctrlKey && !event.metaKey)) return;
+      event.preventDefault();
+      event.stopPropagation();
+      app.frame.focus(); // leaving saves
     });
   }
 
@@ -94,10 +98,12 @@ export function header(app) {
         field.value = text ?? "";
         field.defaultValue = field.value;
       }
+    noteFold.say("Note", note.value);
   }
 
-  /** @param {string} name @param {import("../shared/dom.js").Child | import("../shared/dom.js").Child[]} value @param {Node | null} [after] */
-  const fact = (name, value, after) => plain("div", name && plain("dt", name), plain("dd", value), after);
+  /** @param {string} name @param {import("../shared/dom.js").Child | import("../shared/dom.js").Child[]} value @param {Node | null} [after] @param {string} [title] */
+  const fact = (name, value, after, title) =>
+    plain("div", name && plain("dt", name), element("dd", { title }, value), after);
 
   /** A column's number: of the view, or while that is on its way of the list. @param {import("./listing.js").Column} column */
   function number(column) {
@@ -123,14 +129,20 @@ export function header(app) {
   function facts() {
     const dead = isDead(listing, app.latent);
     const columns = listing.about.filter((column, i) => column.in_header && (!dead || !i)); // of a dead one the first
-    return [fact("", [element(`span.dot${dead ? ".empty" : ""}`), dead ? "dead" : "alive"]), ...columns.map(number)];
+    return [
+      fact("", [element(`span.dot${dead ? ".empty" : ""}`), dead ? "dead" : "alive"], null, deadOf(listing)),
+      ...columns.map(number),
+    ];
   }
 
   return {
     node,
     label,
-    note,
     star,
+    editNote() {
+      noteFold.open(true);
+      note.focus();
+    },
     /** Before another feature is shown: what was written belongs to this one. */
     commit() {
       keep("label", label);
@@ -153,21 +165,52 @@ export function header(app) {
           ? "no label"
           : `label · ${visible(listing.hints[app.latent] ?? "").slice(0, 80)}`;
       fill(numbers, ...facts().filter(Boolean));
+      const said = /** @type {any[]} */ (app.view?.explanations ?? []);
+      fold.node.hidden = !said.length;
+      fold.say(counted(said.length, "explanation", "explanations"), said[0]?.text);
       fill(
         explanations,
-        ...(app.view?.explanations ?? []).map((/** @type {any} */ one) =>
+        ...said.map((one) =>
           element(
             "p",
             { title: visible(one.text).slice(0, 1000) },
             plain("span.text", visible(one.text).slice(0, 1000)),
             plain("span.dim.small", [
-              one.author && ` · ${visible(one.author)}`,
-              ` · detection ${share(one.detection)} · fuzzing ${share(one.fuzzing)}`,
+              one.author && `${visible(one.author)} · `,
+              `detection ${share(one.detection)} · fuzzing ${share(one.fuzzing)}`,
             ]),
             question(app, "explanations"),
           ),
         ),
       );
+    },
+  };
+}
+
+/** A line that opens and folds `node`, with the beginning of what is in it. @param {HTMLElement} node */
+function folding(node) {
+  const what = element("b.strong");
+  const start = element("span.dim.cut");
+  const line = element(
+    "button.fold",
+    { "aria-expanded": "false", onclick: () => open(line.ariaExpanded !== "true") },
+    what,
+    start,
+  );
+
+  /** @param {boolean} on */
+  function open(on) {
+    line.ariaExpanded = String(on);
+    node.toggleAttribute("data-open", on);
+  }
+
+  return {
+    node: line,
+    open,
+    /** @param {string} title @param {string} [text] */
+    say(title, text = "") {
+      what.textContent = title;
+      start.textContent = visible(text.slice(0, 200));
     },
   };
 }

@@ -11,8 +11,10 @@ import { bar } from "./bar.js";
 import { detail } from "./detail.js";
 import { edits } from "./edits.js";
 import { features } from "./features.js";
+import { firing } from "./firing.js";
 import { filters } from "./filters.js";
 import { index, matching } from "./filtering.js";
+import { edge } from "./height.js";
 import { keyboard } from "./keys.js";
 import { list } from "./list.js";
 import { decodeListing } from "./listing.js";
@@ -23,10 +25,17 @@ import style from "./style.css";
 /** @param {{model: import("../shared/messages.js").Model, el: HTMLElement}} context */
 function render({ model, el }) {
   const frame = element("section.sk.browser", { label: "feature browser", tabindex: -1 });
-  // JupyterLab would take the keys of this widget for its own commands.
-  const unheard = { "data-lm-suppress-shortcuts": "true" };
+  // JupyterLab would take the keys of this widget for its own commands. On a page of its own, which says
+  // `fill`, it is as high as the element that holds it.
+  const around = { "data-lm-suppress-shortcuts": "true", "data-fill": Boolean(model.get("fill")) };
   const say = (/** @type {unknown} */ error) => top.say(`The browser could not draw: ${error}`);
-  const { host, signal, fail, guarded, begin } = widget({ model, el }, frame, [theme, controls, style], say, unheard);
+  const { host, signal, fail, guarded, begin, alive } = widget(
+    { model, el },
+    frame,
+    [theme, controls, style],
+    say,
+    around,
+  );
 
   const app = /** @type {App} */ ({
     frame,
@@ -57,15 +66,26 @@ function render({ model, el }) {
     Array.from({ length: 14 }, (_, i) => element("div.bone", { style: `width:${88 - ((i * 13) % 40)}%` })),
   );
   const right = plain("div.right", element("div.big", { role: "status" }, plain("b", "Reading the list of features")));
-  frame.append(plain("div.grid", top.node, top.lines, left, right));
-  const connection = (/** @type {boolean} */ connected) => {
-    top.connected(connected, store?.count() ?? 0);
+  const bottom = edge(app, host);
+  bottom.draw();
+  frame.append(plain("div.grid", top.node, top.lines, left, right), bottom.node);
+  frame.addEventListener("click", () => {
+    // What was clicked may be gone by now: its keys must not fall to the page.
+    const at = /** @type {ShadowRoot} */ (frame.getRootNode()).activeElement;
+    if (!at?.checkVisibility()) frame.focus({ preventScroll: true });
+  });
+  const connection = () => {
+    if (!app.listing) alive(connected); // a view that was saved never had a kernel
+    top.connected(connected, gone, store?.count() ?? 0);
     chosen?.connected(connected);
   };
-  let connected = true;
+  let [connected, gone] = [true, false];
   app.messages = messenger(model, {
     signal,
-    connection: (now) => connection((connected = now)),
+    connection(...now) {
+      [connected, gone] = now;
+      connection();
+    },
     heard: guarded((content) => {
       if (content.kind === "labels") store?.take(content.labels);
     }),
@@ -75,6 +95,7 @@ function render({ model, el }) {
   /** @type {ReturnType<typeof detail>} */ let chosen;
   /** @type {ReturnType<typeof edits>} */ let store;
   const views = features(app);
+  const askFiring = firing(app, () => sift());
 
   async function load() {
     const { content, buffers } = await app.messages.ask("listing");
@@ -87,7 +108,7 @@ function render({ model, el }) {
     fill(left, sieve.node, rows.node);
     fill(right, chosen.node);
     top.loaded();
-    connection(connected);
+    connection();
     keyboard(app, {
       search: () => sieve.search.focus(),
       label: chosen.editLabel,
@@ -101,6 +122,7 @@ function render({ model, el }) {
     });
     sift();
     open();
+    store.resume();
     frame.addEventListener("pointerenter", news);
     setTimeout(() => index(app.listing), 1000); // so that the first keystroke of a search need not wait for it
   }
@@ -108,6 +130,7 @@ function render({ model, el }) {
   /** Filter and sort again. */
   function sift() {
     if (!app.listing) return;
+    askFiring();
     app.shown = matching(app.listing, model.get("filter"), model.get("sort"));
     sieve.draw();
     rows.changed();
@@ -119,7 +142,7 @@ function render({ model, el }) {
     sieve.draw();
     rows.draw();
     chosen.relabel(latents);
-    connection(connected);
+    connection();
     if (!views.get(app.latent)) open(); // it was forgotten
   }
 
@@ -138,6 +161,8 @@ function render({ model, el }) {
   /** @param {number} latent */
   function select(latent) {
     if (latent === model.get("feature")) return;
+    if (!app.listing.has(latent))
+      return top.say(`Feature ${latent} is not in this file, which has ${app.listing.count}.`);
     views.ahead(latent); // before Python hears of the choice: whoever follows it there may take long
     app.set("feature", latent); // whose change opens it
   }
@@ -153,12 +178,15 @@ function render({ model, el }) {
   function open() {
     if (!app.listing) return;
     const latent = model.get("feature");
-    chosen.leave();
-    app.latent = latent;
-    app.view = views.get(latent);
-    chosen.draw();
+    const kept = views.get(latent);
+    if (kept || latent !== app.latent || !app.view) {
+      chosen.leave();
+      app.latent = latent;
+      app.view = kept;
+      chosen.draw();
+    } // else something of it was measured: what the reader looks at stays until it is read anew
     rows.reveal();
-    if (app.view) return settle();
+    if (kept) return settle();
     views.fetchView(latent).then(
       guarded((view) => {
         if (signal.aborted || app.latent !== latent) return; // another was opened meanwhile
@@ -181,7 +209,7 @@ function render({ model, el }) {
   function settle() {
     const { latent } = app;
     setTimeout(() => {
-      if (signal.aborted || app.latent !== latent) return;
+      if (signal.aborted || app.latent !== latent || !app.view) return; // it was forgotten, and comes again
       news();
       const at = app.shown.indexOf(latent);
       if (at >= 0) views.ahead(app.shown[at + 1], app.shown[at - 1]); // j and k
@@ -212,6 +240,7 @@ function render({ model, el }) {
       ["change:filter", sift],
       ["change:sort", sift],
       ["change:tab", () => chosen?.drawTab()],
+      ["change:height", bottom.draw],
     ],
   );
 }

@@ -10,6 +10,7 @@ export const KEYS = [
   ["← →", "token by token"],
   ["s", "star"],
   ["e  n", "edit label, note"],
+  ["Ctrl Enter", "keep a note"],
   ["p", "your prompt"],
   ["f", "full screen"],
   ["?", "these keys"],

@@ -3,6 +3,7 @@
 import { icon } from "../shared/controls.js";
 import { element, fill, plain } from "../shared/dom.js";
 import { axis } from "./filtering.js";
+import { visible } from "../shared/tokens.js";
 import { isDead, nameOf } from "./listing.js";
 import { WRITE, titled } from "./words.js";
 
@@ -23,13 +24,16 @@ export function list(app) {
   const heads = element("div.heads", { role: "row" });
   const node = plain("div.table", heads, sight);
 
-  const height = () => (app.frame.clientWidth && app.frame.clientWidth < 760 ? TALL : LOW);
-  const sort = () => /** @type {[string, boolean]} */ (app.model.get("sort"));
-  /** The last column shows what the list is sorted by, where that is not in the row anyway. */
-  const last = () => app.listing.about.find(({ name }) => name !== first.name && name === sort()[0]) ?? second;
+  const height = () => (app.frame.clientWidth && app.frame.clientWidth < 860 ? TALL : LOW);
+  const sort = () => /** @type {[string, boolean] | null} */ (app.model.get("sort"));
+  /** The last column shows what the list goes by, where that is not in the row anyway. */
+  const last = () => {
+    const by = sort()?.[0] ?? app.listing.order.by;
+    return app.listing.about.find(({ name }) => name !== first.name && name === by) ?? second;
+  };
 
   function drawHeads() {
-    const [column, descending] = sort();
+    const [column, descending] = sort() ?? ["", false];
     const head = (/** @type {string} */ name, /** @type {string} */ title, /** @type {string} */ kind) =>
       element(
         `div.${kind}`,
@@ -55,8 +59,9 @@ export function list(app) {
     const { listing } = app;
     const latent = app.shown[at];
     const dead = isDead(listing, latent);
-    const { text: whole, own } = nameOf(listing, latent);
+    const { text: whole, own, explained } = nameOf(listing, latent);
     const text = whole.slice(0, 300);
+    const title = explained ? `explained as ${text}; fires on ${visible(listing.hints[latent])}` : text;
     const cell = (/** @type {string} */ name, /** @type {import("../shared/dom.js").Child[]} */ ...children) =>
       element(name, { role: "gridcell" }, ...children);
     const value = listing.columns[first.name][latent];
@@ -75,7 +80,11 @@ export function list(app) {
       },
       element("span.star", { role: "gridcell", label: starred ? "starred" : "" }, starred && icon("star", true)),
       cell("span.index.mono.dim", latent),
-      element(`span.name.cut${own ? ".strong" : dead ? ".dim" : ".mono.dim"}`, { role: "gridcell", title: text }, text),
+      element(
+        `span.name.cut${own ? ".strong" : ".dim"}${explained ? ".explained" : ""}`,
+        { role: "gridcell", title },
+        text,
+      ),
       cell(
         "span.first",
         dead ? "dead" : WRITE[first.format](value),

@@ -117,6 +117,7 @@ export function prompt(app) {
   function draw() {
     if (!sheet) return;
     const { pieces, counted: isCounted, latents, maxima, values } = sheet;
+    const held = order.matches(":focus"); // it moves into the new head
     const { rows, left } = ordered(sheet, app.latent, column, ROWS, order.value && rank);
     const pick = (/** @type {number} */ i) => () => {
       column = column === i ? -1 : i;
@@ -156,7 +157,7 @@ export function prompt(app) {
             latent,
           ),
           " ",
-          element("span", { class: own ? null : "mono dim" }, text.slice(0, 80)),
+          element("span", { class: own ? null : "dim" }, text.slice(0, 80)),
         ),
         pieces.map((/** @type {string} */ _, /** @type {number} */ i) => {
           const value = row < 0 ? 0 : values[row * pieces.length + i];
@@ -179,6 +180,7 @@ export function prompt(app) {
           `${counted(left, "more feature fires", "more features fire")}; choose a token to see its own.`,
         ),
     );
+    if (held) order.focus();
   }
 
   field.addEventListener("input", () => {
@@ -207,9 +209,9 @@ export function prompt(app) {
     node,
     field,
     draw,
-    /** Without a kernel no model runs. @param {boolean} now */
+    /** Without a kernel no model runs; but a field that is being typed in must not hand its keys to the page. @param {boolean} now */
     connected(now) {
-      field.disabled = Boolean(off) || !now;
+      field.disabled = Boolean(off) || !(now || field.matches(":focus"));
     },
   };
 }

@@ -38,9 +38,23 @@ function present(children) {
     .map((child) => (child instanceof Node ? child : String(child)));
 }
 
-/** Put these children in place of all others. @param {Element} node @param {...(Child | Child[])} children */
+/**
+ * Put these children in place of all others. The focus stays on what it was on, drawn anew: the element of the same
+ * kind with the same spoken name, or without one at the same place; where there is none, on the widget, never the page.
+ * @param {Element} node @param {...(Child | Child[])} children
+ */
 export function fill(node, ...children) {
+  const root = /** @type {ShadowRoot} */ (node.getRootNode());
+  const was = /** @type {HTMLElement | null} */ (root.activeElement ?? null);
+  const alike = () =>
+    [...node.querySelectorAll(was?.localName ?? "")].filter(
+      (one) => one.ariaLabel === was?.ariaLabel && one.className === was?.className,
+    );
+  const at = was && was !== node && node.contains(was) ? alike().indexOf(was) : -1;
   node.replaceChildren(...present(children));
+  if (at < 0) return;
+  const next = alike()[at] ?? node.closest(".sk");
+  /** @type {HTMLElement | null} */ (next)?.focus({ preventScroll: true });
 }
 
 /**

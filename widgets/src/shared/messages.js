@@ -1,6 +1,7 @@
 // Questions to the kernel by message. Each carries an id and gets one answer; nothing else is taken for an answer. A
 // question that waits longer than its patience means that the kernel is busy or gone: the view is told, the question
-// stays, and when the kernel is heard again whatever it never got is sent again.
+// stays, and when the kernel is heard again whatever it never got is sent again. JupyterLab says at once when a kernel
+// ends or starts anew: nothing will answer this view any more.
 
 /**
  * @typedef {object} Model  the part of anywidget's model that is used
@@ -10,6 +11,7 @@
  * @property {(event: string, callback: (...args: any[]) => void) => void} on
  * @property {(event: string, callback: (...args: any[]) => void) => void} off
  * @property {(content: object) => void} send
+ * @property {any} [widget_manager]  that of the front end; JupyterLab's has the kernel
  *
  * @typedef {{content: any, buffers: DataView[]}} Answer
  * @typedef {object} Messenger
@@ -24,15 +26,16 @@ const PULSE = 15000;
 
 /**
  * @param {Model} model
- * @param {{signal: AbortSignal, heard: (content: any, buffers: DataView[]) => void, connection: (connected: boolean) => void}} options
- *   `heard` gets the messages that answer no question; `connection` changes of whether the kernel answers
+ * @param {{signal: AbortSignal, heard: (content: any, buffers: DataView[]) => void, connection: (connected: boolean, gone: boolean) => void}} options
+ *   `heard` gets the messages that answer no question; `connection` changes of whether the kernel answers, and whether
+ *   it is gone for good
  * @returns {Messenger}
  */
 export function messenger(model, { signal, heard, connection }) {
   /** @type {Map<number, {content: object, resolve: (answer: Answer) => void, reject: (error: Error) => void, timer: any}>} */
   const waiting = new Map();
   let next = Math.floor(Math.random() * 2 ** 47); // views of one model hear each other's answers: ids must differ
-  let connected = true;
+  let [connected, gone] = [true, false];
 
   /** @param {object} content */
   function send(content) {
@@ -46,7 +49,16 @@ export function messenger(model, { signal, heard, connection }) {
   function lost() {
     if (!connected) return;
     connected = false;
-    connection(false);
+    connection(false, gone);
+  }
+
+  /** The kernel's own word on how it is. @param {unknown} _ @param {string} status */
+  function told(_, status) {
+    if (["restarting", "autorestarting", "terminating", "dead"].includes(status) && !gone) {
+      [connected, gone] = [false, true];
+      connection(false, true);
+    } else if (status === "disconnected") lost();
+    else if (status === "connected" && !connected) pulse();
   }
 
   /** @param {number} answered  the id just answered */
@@ -54,7 +66,8 @@ export function messenger(model, { signal, heard, connection }) {
     if (connected) return;
     connected = true;
     for (const [id, one] of waiting) if (id !== answered) send(one.content);
-    connection(true);
+    gone = false;
+    connection(true, false);
   }
 
   /** @param {any} content @param {DataView[]} buffers */
@@ -83,12 +96,16 @@ export function messenger(model, { signal, heard, connection }) {
     ask("labels", { since: 0 }).catch(() => {}); // what it says does not matter
   }
 
-  const pulsing = setInterval(() => connected || pulse(), PULSE);
+  const pulsing = setInterval(() => connected || gone || pulse(), PULSE);
+  const kernel = model.widget_manager?.kernel;
+  const signals = [kernel?.statusChanged, kernel?.connectionStatusChanged].filter((one) => one?.connect);
+  for (const one of signals) one.connect(told);
   model.on("msg:custom", receive);
   signal.addEventListener("abort", () => {
     clearInterval(pulsing);
     for (const one of waiting.values()) clearTimeout(one.timer);
     waiting.clear();
+    for (const one of signals) one.disconnect(told);
     model.off("msg:custom", receive);
   });
   return {

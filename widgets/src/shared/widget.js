@@ -3,6 +3,8 @@
 
 import { element, isDark, shadow, watchTheme } from "./dom.js";
 
+const LIVE = "data-saekit-live"; // while it stands, the card that a saved notebook shows is hidden (base.py)
+
 /**
  * @param {{model: import("./messages.js").Model, el: HTMLElement}} context @param {HTMLElement} box
  * @param {string[]} sheets @param {(error: unknown) => void} say  draws an error
@@ -10,9 +12,15 @@ import { element, isDark, shadow, watchTheme } from "./dom.js";
  */
 export function widget({ model, el }, box, sheets, say, attributes) {
   const ending = new AbortController();
-  const host = element("div", attributes);
+  const host = element("div", { [LIVE]: model.get("_live"), ...attributes });
   shadow(host, ...sheets).append(box);
   el.append(host);
+
+  /** Whether the view has something to show; else the card stands in. @param {boolean} on */
+  function alive(on) {
+    if (on) host.setAttribute(LIVE, model.get("_live"));
+    else host.removeAttribute(LIVE);
+  }
 
   /** @param {unknown} error */
   function fail(error) {
@@ -44,7 +52,9 @@ export function widget({ model, el }, box, sheets, say, attributes) {
       box.toggleAttribute("data-dark", isDark(box));
       draw();
     });
-    const heard = events.map(([event, call]) => /** @type {const} */ ([event, guarded(call)]));
+    /** @type {[string, (...args: any[]) => void][]} */
+    const heard = events.map(([event, call]) => [event, guarded(call)]);
+    heard.push(["change:_live", () => alive(false)]); // the model is shown anew, and here its card stays
     for (const [event, call] of heard) model.on(event, call);
     const resized = new ResizeObserver(look);
     resized.observe(box);
@@ -57,5 +67,5 @@ export function widget({ model, el }, box, sheets, say, attributes) {
     };
   }
 
-  return { host, signal: ending.signal, fail, guarded, begin };
+  return { host, signal: ending.signal, fail, guarded, begin, alive };
 }
