@@ -157,7 +157,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
         lambda w: sk.evaluate(w.model, w.sae, w.held, tokens=50, ce_tokens="5"),
         r"ce_tokens is a whole number from 1, found '5', a string: write 5",
     ),
-    "load a model object": (lambda w: sk.load_model(w.model), r"by its name or folder, found .*a TransformerBridge"),
+    "load a model object": (lambda w: sk.load_model(w.model), r"by its name or folder, found .*a LoadedModel"),
     "load a dictionary of a number": (lambda w: sk.load_dictionary(3), r"by its name or path, found 3"),
     "export swapped": (lambda w: sk.export("out", w.sae), r"folder is a path, .* found TopKDictionary"),
     "feature swapped": (lambda w: w.store.feature(w.model, 12), r"latent is a whole number in 0 … 2047, found Transf"),

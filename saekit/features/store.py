@@ -305,7 +305,7 @@ class FeatureStore(OpenedStore):
 
         filter: as of `latents`: only those that it lets pass.
         judge:  scores them, such as a ChatJudge; by default each predicate judges by itself.
-        n:      windows of a kind.
+        n:      windows of a kind. seed: of their draw.
         Returns a row an explanation of these latents, those of before too: latent, explanation, detection, fuzzing,
         author. Raises ValueError for a filter that cannot be, and what the judge raises.
         """
