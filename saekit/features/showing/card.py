@@ -22,7 +22,7 @@ from saekit.plots.tokens import concordance, shown
 if TYPE_CHECKING:
     from saekit_widgets.protocols import FeatureView
 
-EXAMPLES, LOGITS, NEIGHBOURS = 8, 6, 8
+EXAMPLES, LOGITS, NEIGHBOURS = 8, 6, 6
 AFTER = 64  # columns of an example from its peak on: as many as fit beside the panels
 _WIDTH, _HEIGHT = 292, 60  # of a histogram, in its own units; it is drawn as wide as its column
 
@@ -119,7 +119,7 @@ def _histogram(view: FeatureView) -> str:
         middle = (edges[i] + edges[i + 1]) / 2
         share = 0.1 + 0.9 * min(abs(middle) / strongest, 1.0)
         sign = "minus" if middle < 0 else "plus"
-        bars[sign].append(f'<path opacity="{share:.2f}" d="{_box(*box)}"/>')
+        bars[sign].append(f'<path opacity="{f"{share:.2f}".lstrip("0")}" d="{_box(*box)}"/>')
         ends[sign].append(_box(*box, top=1))
     drawn = "".join(
         f'<g class="{sign}" fill="#f5a524">{"".join(bars[sign])}</g>'
@@ -202,10 +202,10 @@ def _bars(counts: list[int]) -> list[tuple[int, float, float, float]]:
 
 def _box(x: float, width: float, height: float, top: float | None = None) -> str:
     """A bar that stands on the ground, or of it the `top`, as a path in tenths of a unit."""
-    left, high, wide, tall = (
-        f"{value:z.1f}".removesuffix(".0") for value in (x, _HEIGHT - height, width, height if top is None else top)
-    )
-    return f"M{left} {high}h{wide}v{tall}h-{wide}z"
+    left, high, wide = (f"{value:z.1f}".removesuffix(".0") for value in (x, _HEIGHT - height, width))
+    if top is None:
+        return f"M{left} {_HEIGHT}V{high}h{wide}V{_HEIGHT}"
+    return f"M{left} {high}h{wide}v{top:g}h-{wide}"
 
 
 def _svg(bars: str, words: str, kind: str = "") -> str:
