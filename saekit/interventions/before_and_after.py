@@ -42,6 +42,7 @@ class BeforeAndAfter:
     cost:    its mean over counted tokens, nats a token.
     without, with_edits: the text that each goes on with.
     changed: the tokens whose probability after the prompt changed most, the most changed first: text, before, after.
+    definition: what the numbers are.
     """
 
     tokens: Int[Tensor, " t"]

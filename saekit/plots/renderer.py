@@ -62,7 +62,7 @@ def svg(spec: dict[str, Any]) -> str:
     import vl_convert
 
     on_white = {**spec, "config": {**spec.get("config", {}), "background": "white"}}
-    return small(vl_convert.vegalite_to_svg(on_white, allowed_base_urls=[]))
+    return small(str(vl_convert.vegalite_to_svg(on_white, allowed_base_urls=[])))
 
 
 def picture(chart: Any, scale: float = SCALE) -> bytes:

@@ -29,6 +29,7 @@ class Progress:
     metrics:      the latest numbers by name.
     finished:     True in a run's last call.
     stopped:      what is said of a run that was stopped, else "".
+    latents:      of the dictionary, of which the metric dead counts some.
     """
 
     tokens: int
@@ -38,6 +39,7 @@ class Progress:
     finished: bool
     seconds_left: float | None = None
     stopped: str = ""
+    latents: int = 0
 
 
 @dataclass(repr=False)

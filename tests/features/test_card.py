@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -121,7 +122,7 @@ def test_a_dead_feature_is_said_in_words(make_view: Callable[..., Any]) -> None:
         next_alive=4219, absent={"histogram": "It never fires.", "examples": "It never fires."},
     )  # fmt: skip
     text = Parsed(feature_card(view, "stores/first", "facts")).text
-    assert "dead: it never fires" in text and "This feature never fired" in text
+    assert "dead: it never fired in this store" in text and "This feature never fired in this store" in text
     assert "The next feature that fires is 4219." in text
     assert "␣Lily+2.31" in text and "90340.71" in text
     assert "nan" not in text.lower() and "None" not in text
@@ -179,3 +180,16 @@ def test_it_fits_its_cell(browser: Any, make_view: Callable[..., Any], width: in
     )
     assert beside is (width == 900)
     page.close()
+
+
+def test_a_card_is_saved_as_a_small_page(make_view, tmp_path: Path) -> None:
+    title = str(tmp_path / "stores" / "<first>")
+    card = Card(make_view(), title, "TopK k = 32", "names <b>", {9034: "others"})
+    path = card.save(tmp_path / "new" / "one.html")
+    text = path.read_text(encoding="utf-8")
+    assert path == tmp_path / "new" / "one.html" and len(text.encode()) < 30_000
+    assert text.startswith("<!doctype html>") and "<title>&lt;first&gt; · 4217</title>" in text
+    assert "names &lt;b&gt;" in text and "&lt;script&gt;" in text and "<script" not in text
+    assert str(tmp_path) not in text and "://" not in text
+    with pytest.raises(ValueError, match=r"path is a file to write, as '.*feature\.html'; '.*' is a folder"):
+        card.save(tmp_path)

@@ -72,7 +72,7 @@ def test_the_frame_holds_what_the_store_knows(store) -> None:
         assert frame["density"][latent] == pytest.approx(latents["density"][latent])
         assert frame["max"][latent] == pytest.approx(latents["max_activation"][latent])
     assert frame["label"][12] == "my name" and frame["label"][13] == "" and frame["hint"][13] != ""
-    assert f"{len(dead_of(store))} dead ones left out" in repr(made)
+    assert f"dead {len(dead_of(store))} of {len(dead_of(store)) + len(made.positions)} (" in repr(made)
 
 
 def test_what_the_tooltip_says(store) -> None:
@@ -94,7 +94,7 @@ def test_what_the_map_is_worth_is_said(store) -> None:
     made = sk.feature_map(store, method="pca")
     assert made.worth is not None and 0 < made.worth.kept < 1
     for said in (made._framed().children[0].value, " ".join(made.chart().to_dict()["title"]["subtitle"])):
-        assert f"trustworthiness {made.worth.trustworthiness:.2f} (by chance 0." in said and "nearest by cosine" in said
+        assert f"Trustworthiness {made.worth.trustworthiness:.2f} (by chance 0." in said and "nearest by cosine" in said
 
 
 # -- linking ----------------------------------------------------------------------------------------------------------

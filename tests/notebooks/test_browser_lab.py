@@ -139,7 +139,7 @@ def test_run_all_draws_all_three(notebook) -> None:
     assert "Strongest examples" in card.inner_text() and "\nstores/first · TopK" in card.inner_text()
     cell = notebook.show(MAP)
     cell.locator("canvas").first.wait_for()
-    assert f"{count:,} latents · {2048 - count:,} dead ones left out" in cell.inner_text().replace("\xa0", " ")
+    assert f"{count:,} latents · dead {2048 - count:,} of 2,048 (" in cell.inner_text().replace("\xa0", " ")
 
 
 def test_search_and_a_click_choose_a_feature(shown) -> None:

@@ -14,7 +14,7 @@ Answer = tuple[dict[str, Any], Sequence[bytes]]
 
 # The stand-in for a kernel. A question is looked up by its kind, or by kind and latent; what is not in the file gets
 # the sentence for its kind. Content is parsed from JSON, never from markup, each answer when it is asked for. The
-# widget fills the window and has the keys from the first one on.
+# widget fills the window and has the keys from the first one on. The page's address says which feature is open.
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>%(title)s</title>
 <style>
@@ -39,12 +39,19 @@ try {
   const code = new Blob([take(bundle)], {type: "text/javascript"});
   const {default: widget} = await import(URL.createObjectURL(code));
   const found = new Map(answers.map(([key, length, lengths]) => [key, [take(length), lengths.map(take)]]));
+  const linked = () => found.has("feature:" + location.hash.slice(1)) ? Number(location.hash.slice(1)) : null;
+  state.feature = linked() ?? state.feature;
   const listeners = new Map();
   const fire = (name, ...values) => [...(listeners.get(name) ?? [])].forEach((call) => call(...values));
   const view = ({buffer, byteOffset, byteLength}) => new DataView(buffer, byteOffset, byteLength);
   const model = {
     get: (name) => state[name],
-    set: (name, value) => { if (state[name] !== value) { state[name] = value; fire("change:" + name); } },
+    set: (name, value) => {
+      if (state[name] === value) return;
+      state[name] = value;
+      if (name === "feature") location.replace("#" + value); // the address is a link to it
+      fire("change:" + name);
+    },
     save_changes: () => {},
     on: (name, call) => listeners.set(name, [...(listeners.get(name) ?? []), call]),
     off: (name, call) => listeners.set(name, (listeners.get(name) ?? []).filter((one) => one !== call)),
@@ -55,6 +62,7 @@ try {
     }),
   };
   widget.render({model, el: main});
+  addEventListener("hashchange", () => linked() !== null && model.set("feature", linked()));
   const focus = () => main.firstElementChild.shadowRoot?.querySelector("[tabindex]")?.focus({preventScroll: true});
   focus();
   addEventListener("keydown", (event) => {

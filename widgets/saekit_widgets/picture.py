@@ -46,6 +46,7 @@ def training_picture(
     tokens_per_second: float,
     metrics: Mapping[str, float],
     finished: bool,
+    latents: int,
     stopped: str = "",
 ) -> str:
     """HTML with an SVG curve for each of `curves`; a row is (tokens, a value a curve), nan where not measured."""
@@ -59,7 +60,7 @@ def training_picture(
         for i, name in enumerate(curves, start=1)
     )
     numbers = "".join(
-        f"<span><i>{escape(_name(name))}</i>{_number(value)}</span>"
+        f"<span><i>{escape(_name(name))}</i>{_part(value, latents) if name == 'dead' else _number(value)}</span>"
         for name, value in metrics.items()
         if name not in curves
     )
@@ -123,6 +124,11 @@ def _number(value: float) -> str:
     else:
         text = f"{value:.2e}"
     return text.replace("-", "−")
+
+
+def _part(count: float, size: int) -> str:
+    """37 of 1,024 (3.6 %), as numbers.js writes it; the count alone where the size is not known."""
+    return _number(count) + (f" of {_number(size)} ({100 * count / size:.1f} %)" if size else "")
 
 
 def _compact(value: float) -> str:

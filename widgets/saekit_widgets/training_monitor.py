@@ -29,8 +29,8 @@ class TrainingMonitor(Widget):
 
     There is no Stop button, since a busy kernel does not read what the browser sends: use the notebook's own (■), which
     interrupts the training cleanly. All traits are for reading: `tokens`, `total_tokens`, `seconds`,
-    `tokens_per_second`, `seconds_left` (−1 where it is not known), `metrics`, `finished`, `stopped` (what is said of a
-    run that was stopped, else ""), and `error`, which says what went wrong in the browser.
+    `tokens_per_second`, `seconds_left` (−1 where it is not known), `metrics`, `latents`, `finished`, `stopped` (what is
+    said of a run that was stopped, else ""), and `error`, which says what went wrong in the browser.
     """
 
     _esm = pathlib.Path(__file__).parent / "static" / "training_monitor.js"
@@ -41,6 +41,7 @@ class TrainingMonitor(Widget):
     tokens_per_second = traitlets.Float(0.0).tag(sync=True)
     seconds_left = traitlets.Float(-1.0).tag(sync=True)
     metrics = traitlets.Dict().tag(sync=True)
+    latents = traitlets.Int(0).tag(sync=True)  # of which `dead` counts some, where progress has it
     finished = traitlets.Bool(False).tag(sync=True)
     stopped = traitlets.Unicode("").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
@@ -110,6 +111,7 @@ class TrainingMonitor(Widget):
             self.tokens_per_second = tokens / seconds if seconds > 0 else 0.0
             # What was not measured this time keeps its last value.
             self.metrics = {**(self.metrics if self._rows else {}), **_measured(progress)}
+            self.latents = int(getattr(progress, "latents", 0))
             left = getattr(progress, "seconds_left", None)
             self.seconds_left = -1.0 if left is None else float(left)
             self.finished, self.stopped = bool(progress.finished), str(getattr(progress, "stopped", ""))
@@ -139,6 +141,7 @@ class TrainingMonitor(Widget):
             seconds=self.seconds,
             tokens_per_second=self.tokens_per_second,
             metrics=dict(self.metrics),
+            latents=self.latents,
             finished=self.finished,
             stopped=self.stopped,
         )

@@ -12,11 +12,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saekit.features.columns import all_columns
 from saekit.features.showing.card_style import STYLE
 from saekit.features.showing.card_text import card_text
+from saekit.files.paths import resolved
+from saekit.files.writing import write_atomically
 from saekit.plots.tokens import concordance, shown
 
 if TYPE_CHECKING:
@@ -26,10 +29,17 @@ EXAMPLES, LOGITS, NEIGHBOURS = 8, 6, 6
 AFTER = 64  # columns of an example from its peak on: as many as fit beside the panels
 _WIDTH, _HEIGHT = 292, 60  # of a histogram, in its own units; it is drawn as wide as its column
 
+_PAGE = (
+    '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    "<title>{title}</title><style>:root{{color-scheme:light dark}}body{{margin:12px;background:Canvas}}</style></head>"
+    "<body>{body}</body></html>\n"
+)
+
 
 @dataclass(frozen=True, repr=False)
 class Card:
-    """One feature, drawn by a notebook; `.html` is what it draws. See `feature_card`."""
+    """One feature, drawn by a notebook; `.html` is what it draws, `.save(path)` writes it as a page. See
+    `feature_card`."""
 
     view: FeatureView
     title: str
@@ -41,6 +51,20 @@ class Card:
     def html(self) -> str:
         """What a notebook draws."""
         return feature_card(self.view, self.title, self.facts, self.label, self.names)
+
+    def save(self, path: str | Path) -> Path:
+        """Write it as a page of its own, such as "feature_12.html", and return its path: a few kB, without script,
+        address or path of this machine. With examples of every kind and a list: browser.export_html(path, features=12).
+
+        Raises ValueError for a folder."""
+        file = resolved(path, "path")
+        if file.is_dir():
+            raise ValueError(f"path is a file to write, as {str(file / 'feature.html')!r}; {str(file)!r} is a folder.")
+        short = re.split(r"[\\/]", self.title)[-1]
+        body = feature_card(self.view, short, self.facts, self.label, self.names)
+        page = _PAGE.format(title=escape(f"{short} · {self.view['latent']}"), body=body)
+        write_atomically(file, lambda new: new.write_text(page, encoding="utf-8"))
+        return file
 
     def _repr_html_(self) -> str:
         return self.html
@@ -73,7 +97,7 @@ def feature_card(
 def _summary(view: FeatureView) -> str:
     """The feature in one line."""
     if not view["firings"]:
-        return "dead: it never fires"
+        return "dead: it never fired in this store"
     said = ["alive"]
     for column in all_columns():
         fact, words = view["numbers"].get(column.name), column.words
@@ -95,8 +119,8 @@ def _examples(view: FeatureView) -> str:
         hint = "" if following is None else f" The next feature that fires is <code>{following}</code>."
         return _panel(
             "Examples",
-            "<p>This feature never fired, so it has no examples and no histogram. Its decoder row still has a "
-            f"direction, but its logits and neighbours mean nothing without firings.{hint}</p>",
+            "<p>This feature never fired in this store, so it has no examples and no histogram. Its decoder row still "
+            f"has a direction, but its logits and neighbours mean nothing without firings.{hint}</p>",
         )
     if not found:
         return _panel("Examples", _why(view, "examples"))

@@ -178,12 +178,15 @@ function render({ model, el }) {
   function open() {
     if (!app.listing) return;
     const latent = model.get("feature");
-    chosen.leave();
-    app.latent = latent;
-    app.view = views.get(latent);
-    chosen.draw();
+    const kept = views.get(latent);
+    if (kept || latent !== app.latent || !app.view) {
+      chosen.leave();
+      app.latent = latent;
+      app.view = kept;
+      chosen.draw();
+    } // else something of it was measured: what the reader looks at stays until it is read anew
     rows.reveal();
-    if (app.view) return settle();
+    if (kept) return settle();
     views.fetchView(latent).then(
       guarded((view) => {
         if (signal.aborted || app.latent !== latent) return; // another was opened meanwhile

@@ -1,6 +1,7 @@
 // What the list knows of every latent, decoded from the one message that brings it; and the views of single features.
 
 import { bytes, float32, int16 } from "../shared/buffers.js";
+import { partOf } from "../shared/numbers.js";
 import { visible } from "../shared/tokens.js";
 
 /**
@@ -75,6 +76,12 @@ export function decodeListing(content, buffers) {
 /** @param {Listing} listing @param {number} latent */
 export const isDead = (listing, latent) => listing.dead[latent] === 1;
 
+/** How many never fired. @param {Listing} listing */
+export const deadOf = ({ dead, size }) => {
+  const count = dead.reduce((sum, one) => sum + one, 0);
+  return `dead ${partOf(count, size)}`;
+};
+
 const CONCEPT = /\bconcept\((['"]?)([^()'"]+)\1\)/g; // in a predicate; in a list the name alone says as much
 
 /**
@@ -86,7 +93,8 @@ export function nameOf(listing, latent) {
   const { label, explanation } = listing.labels.get(latent) ?? {};
   if (label) return { text: visible(label), own: true };
   if (explanation) return { text: visible(explanation).replace(CONCEPT, "$2"), own: false, explained: true };
-  return { text: isDead(listing, latent) ? "never fires" : visible(listing.hints[latent] ?? ""), own: false };
+  const hint = isDead(listing, latent) ? "never fired in this store" : visible(listing.hints[latent] ?? "");
+  return { text: hint, own: false };
 }
 
 /**

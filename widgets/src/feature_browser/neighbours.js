@@ -75,7 +75,7 @@ function panel(app, by, sortBy) {
                 )
               : element("span.mono.dim", { title: "not in this file" }, latent),
           ),
-          element(`td.name${own ? "" : ".mono.dim"}`, { title: text.slice(0, 300) }, text.slice(0, 300)),
+          element(`td.name${own ? "" : ".dim"}`, { title: text.slice(0, 300) }, text.slice(0, 300)),
           cell(cosine),
           cell(phi),
         );

@@ -6,7 +6,7 @@
 
 import { columns, float64 } from "../shared/buffers.js";
 import { element, plain } from "../shared/dom.js";
-import { compact, duration, number } from "../shared/numbers.js";
+import { compact, duration, number, partOf } from "../shared/numbers.js";
 import theme from "../shared/theme.css";
 import { widget } from "../shared/widget.js";
 import { curve } from "./curve.js";
@@ -58,6 +58,7 @@ function render({ model, el }) {
     const [rate, seconds, metrics] = [model.get("tokens_per_second"), model.get("seconds"), model.get("metrics")];
     const [stopped, told] = [model.get("stopped"), model.get("seconds_left")];
     const left = told >= 0 ? told : rate > 0 ? (total - tokens) / rate : -1;
+    const latents = model.get("latents");
     const share = total > 0 ? Math.min(tokens / total, 1) : 0;
     const ended = finished || Boolean(stopped);
     title.textContent = stopped || (finished && share < 1) ? "Stopped" : finished ? "Trained" : "Training";
@@ -76,7 +77,7 @@ function render({ model, el }) {
           plain(
             "div",
             plain("dt", NAMES[/** @type {keyof typeof NAMES} */ (name)] ?? name.replaceAll("_", " ")),
-            plain("dd", number(value)),
+            plain("dd", name === "dead" && latents > 0 ? partOf(value, latents) : number(value)),
           ),
         ),
     );
@@ -103,6 +104,7 @@ function render({ model, el }) {
     "seconds",
     "tokens_per_second",
     "metrics",
+    "latents",
     "finished",
     "stopped",
     "seconds_left",
