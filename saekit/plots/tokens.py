@@ -241,7 +241,9 @@ def _token(
         name for name, on in [("k", True), ("minus", value < 0), ("label", label), ("peak", peak), (extra, extra)] if on
     )
     number = f"{value:.4g}".replace("-", "−")
-    said = escape(f"{shown(token, spaces=True)}   {number}" + (f"   {label}" if label else ""), quote=True)
+    said = number  # of a line; of what is seen there otherwise than it is, and in a text, the token too
+    if breaks or shown(token) != token:
+        said = escape(f"{shown(token, spaces=True)}   {number}" + (f"   {label}" if label else ""), quote=True)
     title = f' title="{said}"' if share or label or breaks else ""  # of a line's silent tokens there is nothing to say
     style = f' style="--a:{0.1 + 0.9 * share:.3f}"' if share else ""
     tag = "b" if peak else "span"  # so that the peak is seen where styles are stripped

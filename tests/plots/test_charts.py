@@ -74,7 +74,7 @@ def test_the_picture_is_small_and_the_same() -> None:
         spec = chart.to_dict()
         drawn = vl_convert.vegalite_to_svg({**spec, "config": {**spec["config"], "background": "white"}})
         kept = small(drawn)
-        assert len(kept) < len(drawn) - 2_500 and svg_text(kept) == svg_text(drawn)
+        assert len(kept) < len(drawn) - 1_500 and svg_text(kept) == svg_text(drawn)
         assert vl_convert.svg_to_png(kept) == vl_convert.svg_to_png(drawn)
         assert bundle(chart)[0]["image/svg+xml"] == kept
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from saekit.features.asking.opened import OpenedStore
 
 
-AT_ONCE = 128  # latents
+AT_ONCE = 32  # latents, after which what was measured is kept and progress is told
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def keep_measured(store: OpenedStore, model: TransformerBridge, latents: Sequenc
     def said() -> str:
         return f"stopped; loss effects of {done:,} of {len(left):,} latents are kept, and the same call goes on."
 
-    bar = Bar(total=len(left), desc="loss effects", unit=" latent", disable=len(left) < AT_ONCE)
+    bar = Bar(total=len(left), desc="loss effects", unit=" latent", disable=len(left) == 1)
     with stopped_with(said), bar:
         for start in range(0, len(left), AT_ONCE):
             found = measure(store, model, left[start : start + AT_ONCE])
