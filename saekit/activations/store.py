@@ -37,7 +37,7 @@ from saekit.files.manifests import GIVEN, check_same, warn_of_unknown, write_jso
 from saekit.files.paths import resolved, shown
 from saekit.files.progress import Bar, say
 from saekit.files.roles import ACTIVATIONS, CORPUS, MODEL, SITE, check_roles
-from saekit.files.stopping import Stopped
+from saekit.files.stopping import interrupted
 from saekit.models import ROWS_AT_ONCE, as_dtype, check_site, describe_model, joined, joined_width
 from saekit.models.hashing import fingerprint_model
 from saekit.models.site import as_names
@@ -227,7 +227,7 @@ class ActivationStore:
                     store._add(store._read(batches, found, dtype, told))
         except KeyboardInterrupt:
             if not store.shards:
-                raise Stopped(f"stopped before a shard was full; {shown(folder)} keeps nothing.") from None
+                raise interrupted(f"stopped before a shard was full; {shown(folder)} keeps nothing.") from None
             say(f"stopped; {shown(folder)} keeps {len(store):,} of {tokens:,} tokens, and the same call goes on.")
             return cls.open(folder)
         if not store.shards:

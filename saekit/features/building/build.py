@@ -44,7 +44,7 @@ from saekit.files.manifests import GIVEN, as_read, check_same, write_json
 from saekit.files.paths import resolved, shown
 from saekit.files.progress import Bar, say
 from saekit.files.roles import ACTIVATIONS, CORPUS, DICTIONARY, MODEL, RUN, check_roles
-from saekit.files.stopping import Stop, Stopped
+from saekit.files.stopping import Stop, interrupted
 from saekit.models import can_be_edited, check_site, describe_model
 from saekit.models.hashing import fingerprint_model, hash_tensors
 
@@ -126,8 +126,8 @@ class Build:
 
     def run(self) -> None:
         """Do what is left to do, or what there is time for until it is stopped; nothing when the store is finished.
-        Raises ValueError when another one is there, InUse where another process builds it, and Stopped where it was
-        stopped before there was anything to open."""
+        Raises ValueError when another one is there, InUse where another process builds it, and KeyboardInterrupt where
+        it was stopped before there was anything to open."""
         if not (manifest := self._found()).get("finished"):
             make_folder(self.folder)
             with writing_in(self.folder, "store"):
@@ -147,7 +147,7 @@ class Build:
             kept = f"{manifest['progress']['counted']:,} tokens"
             if not manifest["parts"]:
                 where = shown(self.folder)
-                raise Stopped(f"stopped; {where} keeps {kept}, and the same call goes on from there.") from None
+                raise interrupted(f"stopped; {where} keeps {kept}, and the same call goes on from there.") from None
             made = f"{manifest['parts'][-1][1]:,} of {self.dictionary.d_sae:,} latents"
             say(f"stopped at {made} on {kept}; the store opens with these, and the same call goes on.")
         if manifest["finished"]:
@@ -190,8 +190,8 @@ class Build:
         return manifest
 
     def _read(self, manifest: dict[str, Any]) -> None:
-        """Read what is left to read, and name each chunk once it is written; stopped, say so and return. Raises Stopped
-        where nothing was read by then."""
+        """Read what is left to read, and name each chunk once it is written; stopped, say so and return. Raises
+        KeyboardInterrupt where nothing was read by then."""
         if manifest["read"]:
             return
         self._forget_parts(manifest)
@@ -210,7 +210,7 @@ class Build:
             stopped = stop.asked and (wanted is None or counted < wanted)
             bar.stopped = stopped
         if not counted and stopped:
-            raise Stopped(f"stopped before a token was read; {shown(self.folder)} keeps nothing.")
+            raise interrupted(f"stopped before a token was read; {shown(self.folder)} keeps nothing.")
         if not counted:
             raise ValueError("there is no token to count: the corpus is empty or everything in it is excluded.")
         done = manifest["progress"]
