@@ -7,8 +7,6 @@ so that two notebooks can write at once.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,14 +27,12 @@ from saekit.features.explanations import (
     Explanation,
     ExplanationScore,
     Judge,
-    Predicate,
     Proposals,
     parse,
     propose,
     score,
 )
-from saekit.features.explanations.every import AUTHOR, CANDIDATES, explain_each, simplest
-from saekit.features.explanations.judge import explanation_text
+from saekit.features.explanations.every import AUTHOR, CANDIDATES, Row, as_row, explain_each, simplest
 from saekit.features.explanations.scoring import FEWEST
 from saekit.features.labels.exchange import Imported, export_labels, import_labels
 from saekit.features.showing.card import Card
@@ -293,7 +289,7 @@ class FeatureStore(OpenedStore):
             # A concept that the corpus does not have holds nowhere: its score of .50 would pass for a measured one.
             explanation = parse(str(predicate), self.manifest["concepts"] or ())
         result = score(explanation, *self.held_out(latent, n, seed), judge=judge, seed=seed)
-        self._keep(latent, explanation, author, result.detection, result.fuzzing)
+        self.labels.add_explanation(*as_row(latent, explanation, author, result.detection, result.fuzzing))
         return result
 
     def explain_all(
@@ -314,26 +310,20 @@ class FeatureStore(OpenedStore):
         author. Raises ValueError for a filter that cannot be, and what the judge raises.
         """
         most_firings = self.manifest["settings"]["most_firings"]
+        firings = self.database.columns("select firings from latents order by latent")["firings"]
 
-        def one(latent: int) -> None:
+        def explain(latent: int) -> Row | None:
             proposals = self.propose(latent, CANDIDATES)
             if not proposals:
-                return
-            explanation, scores = simplest(proposals), [math.nan, math.nan]
-            if self.row(latent)["firings"] <= most_firings:
-                windows = self.held_out(latent, n, seed)
-                if min(map(len, windows)) >= FEWEST:
-                    result = score(explanation, *windows, judge=judge, seed=seed)
-                    scores = [result.detection, result.fuzzing]
-            self._keep(latent, explanation, AUTHOR, *scores)
+                return None
+            explanation = simplest(proposals)
+            windows = self.held_out(latent, n, seed) if firings[latent] <= most_firings else ([], [])
+            if min(map(len, windows)) < FEWEST:
+                return as_row(latent, explanation, AUTHOR)
+            result = score(explanation, *windows, judge=judge, seed=seed)
+            return as_row(latent, explanation, AUTHOR, result.detection, result.fuzzing)
 
-        alive = [latent for latent in self.matching(filter or {}) if self.strongest[latent]]
-        return explain_each(self.labels, alive, one)
-
-    def _keep(self, latent: int, explanation: Explanation, author: str, *scores: float) -> None:
-        data = json.dumps(explanation.to_json()) if isinstance(explanation, Predicate) else None
-        kept = [value if math.isfinite(value) else None for value in scores]
-        self.labels.add_explanation(latent, explanation_text(explanation), data, author, *kept)
+        return explain_each(self.labels, [i for i in self.matching(filter or {}) if firings[i]], explain)
 
     # -- labels ------------------------------------------------------------------------------------------------------
 

@@ -72,7 +72,8 @@ def _progress(name: str) -> Bar:
     """Drawn at once where TransformerLens is imported first, which takes longer than all the rest."""
     first = "transformer_lens.model_bridge" not in sys.modules
     why = " (the first time TransformerLens is imported)" if first else ""
-    return Bar(total=3, desc=f"load {name}{why}", unit=" step", leave=False, delay=0 if first else SHOWN_AFTER)
+    plain = "{l_bar}{bar}| {elapsed}"
+    return Bar(total=3, desc=f"load {name}{why}", bar_format=plain, leave=False, delay=0 if first else SHOWN_AFTER)
 
 
 def _booted(folder: Path, device: torch.device, dtype: torch.dtype, bar: Bar) -> TransformerBridge:

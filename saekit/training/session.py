@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -145,7 +146,8 @@ class Session:
             pace.read()
             calm.read()
             measured = self._make_step(batch, began, folder)
-            self.seconds_left = bar.left = calm.learnt()
+            self.seconds_left = calm.learnt()
+            bar.left = math.nan if self.seconds_left is None else self.seconds_left
             bar.update(self.batch_size)
             line = pace.learnt(self.steps - self.step, on_disk=folder is not None)
             if line is not None and processes.first():

@@ -94,7 +94,7 @@ def test_what_the_map_is_worth_is_said(store) -> None:
     made = sk.feature_map(store, method="pca")
     assert made.worth is not None and 0 < made.worth.kept < 1
     for said in (made._framed().children[0].value, " ".join(made.chart().to_dict()["title"]["subtitle"])):
-        assert f"trustworthiness {made.worth.trustworthiness:.2f} (by chance 0." in said and "nearest by cosine" in said
+        assert f"Trustworthiness {made.worth.trustworthiness:.2f} (by chance 0." in said and "nearest by cosine" in said
 
 
 # -- linking ----------------------------------------------------------------------------------------------------------

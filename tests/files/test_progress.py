@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import subprocess
 import sys
 
@@ -40,6 +41,17 @@ def test_a_bar_that_is_left_early_is_not_full(capsys) -> None:
         bar.update(3)
         raise RuntimeError
     assert "3/10" in capsys.readouterr().err.split("\r")[-1]
+
+
+def test_whoever_knows_better_says_what_is_left() -> None:
+    with Bar(total=10, desc="work", delay=0) as bar:
+        bar.update(2)
+        bar.left = math.nan
+        assert "?" in str(bar)
+        bar.left = 75.0
+        assert "<01:15" in str(bar)
+        bar.stopped = True
+    assert "2/10" in str(bar)
 
 
 def test_in_a_notebook_it_stands_under_the_cell(monkeypatch, capsys) -> None:

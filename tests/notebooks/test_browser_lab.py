@@ -291,7 +291,7 @@ def test_the_saved_notebook_stays_small(shown) -> None:
     assert "widgets" not in saved.metadata
     grown = [len(json.dumps(cell.outputs)) for cell in saved.cells]
     print(f"the notebook grew by {len(text) - shown.before:,} bytes: browser {grown[BROWSER]:,}, map {grown[MAP]:,}")
-    assert len(text) - shown.before < 300_000
+    assert grown[BROWSER] < 25_000 and grown[CARD] < 25_000 and len(text) - shown.before < 130_000
 
 
 def test_after_a_reload_the_view_comes_back_from_the_kernel(shown) -> None:

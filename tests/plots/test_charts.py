@@ -14,7 +14,7 @@ import pytest
 
 from saekit import plots
 from saekit.plots.charts import MOST_POINTS
-from saekit.plots.renderer import VEGALITE
+from saekit.plots.renderer import VEGALITE, small
 from saekit.plots.theme import ACT
 
 
@@ -64,6 +64,19 @@ def test_bundle_holds_svg_spec_and_text_and_asks_for_nothing_outside() -> None:
         assert "href=" not in svg and "@import" not in svg and "url(http" not in svg
         assert not metadata[VEGALITE]["embed_options"]["actions"]["editor"]
         assert len(json.dumps(data)) < 150_000
+
+
+def test_the_picture_is_small_and_the_same() -> None:
+    import vl_convert
+
+    evil = ' opacity="1" <text font-family="x">'
+    for chart in (*every_chart(), plots.next_token_change(moved(evil))):
+        spec = chart.to_dict()
+        drawn = vl_convert.vegalite_to_svg({**spec, "config": {**spec["config"], "background": "white"}})
+        kept = small(drawn)
+        assert len(kept) < len(drawn) - 2_500 and svg_text(kept) == svg_text(drawn)
+        assert vl_convert.svg_to_png(kept) == vl_convert.svg_to_png(drawn)
+        assert bundle(chart)[0]["image/svg+xml"] == kept
 
 
 def test_papermill_can_store_it() -> None:

@@ -135,9 +135,13 @@ class OpenedStore:
         """The bytes of a token id."""
         return self._vocabulary[token]
 
+    @cached_property
+    def _texts(self) -> list[str]:
+        return [own.decode("utf-8", "replace") for own in self._vocabulary]
+
     def text_of(self, token: int) -> str:
         """A token alone; bytes that are no character show as �."""
-        return self.bytes_of(token).decode("utf-8", "replace")
+        return self._texts[token]
 
     @cached_property
     def _ids(self) -> dict[bytes, list[int]]:

@@ -208,8 +208,7 @@ class Build:
                 stop.asked = True
             counted = manifest["progress"]["counted"]
             stopped = stop.asked and (wanted is None or counted < wanted)
-            if not stopped:
-                bar.full()
+            bar.stopped = stopped
         if not counted and stopped:
             raise Stopped(f"stopped before a token was read; {shown(self.folder)} keeps nothing.")
         if not counted:

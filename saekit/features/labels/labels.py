@@ -136,10 +136,14 @@ class Labels:
         predicate_json: what of the explanation a program can apply, as JSON. Raises ValueError if it is not JSON, or
         for a score that is not finite.
         detection, fuzzing: its scores."""
-        row = dict(zip(EXPLANATION, (latent, text, predicate_json, author, detection, fuzzing, now()), strict=True))
-        checked = self.checked_explanation(row)
+        self.add_explanations([(latent, text, predicate_json, author, detection, fuzzing)])
+
+    def add_explanations(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Keep several at once, each what add_explanation takes, in its order."""
+        checked = [self.checked_explanation(dict(zip(EXPLANATION, (*row, now()), strict=True))) for row in rows]
         with self.file.writing() as connection:
-            put_explanation(connection, checked)
+            for row in checked:
+                put_explanation(connection, row)
 
     def explanations(self, latent: int | None = None) -> list[dict[str, Any]]:
         """Explanations of a latent, or of all, oldest first: latent, text, predicate (JSON or None), author, detection,

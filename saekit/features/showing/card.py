@@ -25,7 +25,8 @@ from saekit.plots.tokens import concordance, shown
 if TYPE_CHECKING:
     from saekit_widgets.protocols import FeatureView
 
-EXAMPLES, LOGITS, NEIGHBOURS = 10, 6, 8
+EXAMPLES, LOGITS, NEIGHBOURS = 8, 6, 6
+AFTER = 64  # columns of an example from its peak on: as many as fit beside the panels
 _WIDTH, _HEIGHT = 292, 60  # of a histogram, in its own units; it is drawn as wide as its column
 
 _PAGE = (
@@ -125,7 +126,7 @@ def _examples(view: FeatureView) -> str:
         return _panel("Examples", _why(view, "examples"))
     rows = [(example["pieces"], example["values"], example["peak"]) for example in found[:EXAMPLES]]
     strongest = max(view["maximum"], -view["minimum"])
-    return _panel("Strongest examples", concordance(rows, maximum=strongest).html)
+    return _panel("Strongest examples", concordance(rows, maximum=strongest, after=AFTER).html)
 
 
 def _histogram(view: FeatureView) -> str:
@@ -136,22 +137,26 @@ def _histogram(view: FeatureView) -> str:
     edges, counts = list(histogram["edges"]), list(histogram["counts"])
     low, high = float(edges[0]), float(edges[-1])
     strongest = max(abs(low), abs(high)) or 1.0
-    bars = []
-    for i, x, width, height in _bars(counts):
+    bars: dict[str, list[str]] = {"plus": [], "minus": []}
+    ends: dict[str, list[str]] = {"plus": [], "minus": []}  # the upper edges
+    for i, *box in _bars(counts):
         middle = (edges[i] + edges[i + 1]) / 2
         share = 0.1 + 0.9 * min(abs(middle) / strongest, 1.0)
-        place = f'x="{x:.2f}" y="{_HEIGHT - height:.2f}" width="{width:.2f}"'
         sign = "minus" if middle < 0 else "plus"
-        edge = f'<rect class="edge {sign}" {place} height="1" fill="#a86400"/>'
-        bars.append(
-            f'<rect class="{sign}" {place} height="{height:.2f}" fill="#f5a524" fill-opacity="{share:.3f}"/>{edge}'
-        )
+        bars[sign].append(f'<path opacity="{f"{share:.2f}".lstrip("0")}" d="{_box(*box)}"/>')
+        ends[sign].append(_box(*box, top=1))
+    drawn = "".join(
+        f'<g class="{sign}" fill="#f5a524">{"".join(bars[sign])}</g>'
+        f'<path class="edge {sign}" fill="#a86400" d="{"".join(ends[sign])}"/>'
+        for sign in bars
+        if bars[sign]
+    )
     words = f"{_number(low)} to {_number(high)}"
     mean = "" if view["mean"] is None else f"mean {_number(view['mean'])}"
     axis = f'<table class="axis"><tr><td>{_number(low)}</td><td>{mean}</td><td>max {_number(high)}</td></tr></table>'
     return _panel(
         "Activations",
-        _svg("".join(bars), f"histogram of {view['firings']:,} activations, {words}, heights logarithmic") + axis,
+        _svg(drawn, f"histogram of {view['firings']:,} activations, {words}, heights logarithmic") + axis,
         f"{_percent(1 - view['density'])} % at zero",
     )
 
@@ -163,11 +168,11 @@ def _logits(view: FeatureView) -> str:
     if logits is None:
         return _panel("Logits", _why(view, "logits"))
     counts, edges = list(logits["counts"]), list(logits["edges"])
-    bars = "".join(
-        f'<rect class="{"down" if edges[i] + edges[i + 1] < 0 else "up"}" x="{x:.2f}" y="{_HEIGHT - height:.2f}" '
-        f'width="{max(width - 0.8, 0.4):.2f}" height="{height:.2f}" fill="#808080"/>'
-        for i, x, width, height in _bars(counts)
-    )
+    boxes: dict[str, list[str]] = {"down": [], "up": []}
+    for i, x, width, height in _bars(counts):
+        side = "down" if edges[i] + edges[i + 1] < 0 else "up"
+        boxes[side].append(_box(x, max(width - 0.8, 0.4), height))
+    bars = "".join(f'<path class="{side}" fill="#808080" d="{"".join(found)}"/>' for side, found in boxes.items())
     ends = f"{_number(edges[0])} to {_number(edges[-1])}"
     words = f"histogram of the logit effect on every token, {ends}, heights logarithmic"
     top, bottom = list(logits["top"])[:LOGITS], list(logits["bottom"])[:LOGITS]
@@ -217,6 +222,14 @@ def _bars(counts: list[int]) -> list[tuple[int, float, float, float]]:
     """(bin, x, width, height) of the bins that are not empty; heights on a log scale, so that one count is seen."""
     tallest, width = math.log1p(max(counts, default=0)) or 1.0, _WIDTH / max(len(counts), 1)
     return [(i, i * width, width, _HEIGHT * math.log1p(count) / tallest) for i, count in enumerate(counts) if count > 0]
+
+
+def _box(x: float, width: float, height: float, top: float | None = None) -> str:
+    """A bar that stands on the ground, or of it the `top`, as a path in tenths of a unit."""
+    left, high, wide = (f"{value:z.1f}".removesuffix(".0") for value in (x, _HEIGHT - height, width))
+    if top is None:
+        return f"M{left} {_HEIGHT}V{high}h{wide}V{_HEIGHT}"
+    return f"M{left} {high}h{wide}v{top:g}h-{wide}"
 
 
 def _svg(bars: str, words: str, kind: str = "") -> str:

@@ -217,7 +217,7 @@ class FeatureMap(Displayed):
 
         about = f"<b>{html.escape(self._title())}</b> · {html.escape(self._subtitle())}"
         if self.worth is not None:
-            about += f"<br>{html.escape(self._worth())}"
+            about += f"<br>{html.escape(str(self.worth))}"
         caption = ipywidgets.HTML(
             f"<div {LIVE}='{self._live}' style='line-height:1.4'>{about}<br>{self._legend()}</div>"
         )
@@ -244,9 +244,6 @@ class FeatureMap(Displayed):
         size = self.dead + len(self.positions)
         return f"dead {self.dead:,} of {size:,} ({100 * self.dead / size:.1f} %) left out · {self.method}"
 
-    def _worth(self) -> str:
-        return f"Near is alike: {self.worth}" if self.worth is not None else ""
-
     def _order(self) -> list[str]:
         found = set(self._families)
         named = [name for name in dict.fromkeys(self._families.value_counts().index) if name not in BACK]
@@ -256,7 +253,8 @@ class FeatureMap(Displayed):
         """The map as a chart that needs no kernel: `.save("map.svg")`."""
         frame = self.positions.assign(concept=self._families, max=self.positions["max"].abs())
         order = self._order() if self.colour == "concept" else ()
-        words = {"title": self._title(), "subtitle": "\n".join(filter(None, [self._subtitle(), self._worth()]))}
+        lines = [self._subtitle(), *str(self.worth or "").replace(". ", ".\n").splitlines()]
+        words = {"title": self._title(), "subtitle": "\n".join(lines)}
         return points(frame, "x", "y", self.colour, log=self.colour == "density", order=order, grey=BACK, **words)
 
     def _live_view(self) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -31,9 +31,9 @@ class Worth:
 
     def __str__(self) -> str:
         return (
-            f"of the {self.neighbours} nearest here {100 * self.kept:.1f} % are among the {self.neighbours} nearest by "
-            f"cosine (by chance {100 * self.kept_by_chance:.1f} %); trustworthiness {self.trustworthiness:.2f} "
-            f"(by chance {self.trustworthiness_by_chance:.2f})"
+            f"Of the {self.neighbours} nearest here {100 * self.kept:.1f} % are among the {self.neighbours} nearest by "
+            f"cosine (by chance {100 * self.kept_by_chance:.1f} %). Trustworthiness {self.trustworthiness:.2f} "
+            f"(by chance {self.trustworthiness_by_chance:.2f})."
         )
 
 
