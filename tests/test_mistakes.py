@@ -105,7 +105,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "store missing folder": (lambda w: sk.FeatureStore.open("no/such"), r"no/such.*no feature store"),
     "load_store?": (lambda w: sk.load_store("store"), r"no attribute 'load_store'; the closest is"),
     "browser sae": (lambda w: sk.FeatureBrowser(w.sae, w.model), r"FeatureStore\.build.*found a TopKDictionary"),
-    "browser kw height": (lambda w: sk.FeatureBrowser(w.store, height=800), r"height"),
+    "browser kw height": (lambda w: sk.FeatureBrowser(w.store, hight=800), r"height"),
     "browser feature 9999": (lambda w: sk.FeatureBrowser(w.store, feature=9999), r"feature .*0 .*2047.*9999"),
     "browser filter typo": (lambda w: sk.FeatureBrowser(w.store, filter={"densty": [0, 1]}), r"'densty'.*'density'"),
     "browser filter scalar": (lambda w: sk.FeatureBrowser(w.store, filter={"density": 0.1}), r"'density'.*0\.1"),
@@ -160,7 +160,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "load a model object": (lambda w: sk.load_model(w.model), r"by its name or folder, found .*a LoadedModel"),
     "load a dictionary of a number": (lambda w: sk.load_dictionary(3), r"by its name or path, found 3"),
     "export swapped": (lambda w: sk.export("out", w.sae), r"folder is a path, .* found TopKDictionary"),
-    "feature swapped": (lambda w: w.store.feature(w.model, 12), r"latent is a whole number in 0 … 2047, found Transf"),
+    "feature swapped": (lambda w: w.store.feature(w.model, 12), r"latent is a whole number in 0 … 2047, found micro"),
     "harvest arg order": (
         lambda w: sk.activations.harvest(w.model, S, w.corpus, tokens=100),
         r"source is a corpus, found a site .*the call is sk\.activations\.harvest\(model, corpus, hooks\)",
