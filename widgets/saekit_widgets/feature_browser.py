@@ -13,7 +13,7 @@ import numpy as np
 import traitlets
 from tqdm.std import tqdm
 
-from saekit_widgets.base import Widget
+from saekit_widgets.base import Widget, progress_stream
 from saekit_widgets.exporting import feature_of, part_of, short, short_floats, without_paths
 from saekit_widgets.filtering import checked_filter, checked_sort, no_argument, unknown, whole
 from saekit_widgets.packing import packed_view, plain
@@ -346,7 +346,9 @@ class FeatureBrowser(Widget):
         near: set[int] = set()
         waiting: Counter[str] = Counter()
         inside = set(latents)
-        for latent in tqdm(latents, desc="features", unit=" feature", delay=2, disable=quiet):
+        for latent in tqdm(
+            latents, "features", unit=" feature", delay=2, leave=False, disable=quiet, file=progress_stream()
+        ):
             reply, out = self._reply({"kind": "feature", "latent": latent})
             reply.pop("details", None)  # names folders of the machine it was made on, as may the sentence
             if "message" in reply:

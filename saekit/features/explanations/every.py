@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
-
-from tqdm.std import tqdm
 
 from saekit.corpora.predicates import Predicate
 from saekit.features.explanations.judge import Explanation, explanation_text
 from saekit.features.explanations.proposals import Proposal
+from saekit.files.progress import Bar, say
 from saekit.files.stopping import whole_step
 
 if TYPE_CHECKING:
@@ -41,13 +39,15 @@ def explain_each(labels: Labels, latents: Sequence[int], explain: Callable[[int]
     found: list[Row] = []
     stopped = False
     try:
-        for latent in tqdm(left, "explaining", unit=" latent", file=sys.stdout, delay=2):
-            row = explain(latent)
-            found += [] if row is None else [row]
-            if len(found) == TOGETHER:
-                with whole_step():
-                    labels.add_explanations(found)
-                    found = []
+        with Bar(total=len(left), desc="explaining", unit=" latent") as bar:
+            for latent in left:
+                row = explain(latent)
+                found += [] if row is None else [row]
+                if len(found) == TOGETHER:
+                    with whole_step():
+                        labels.add_explanations(found)
+                        found = []
+                bar.update()
     except KeyboardInterrupt:
         stopped = True
     finally:
@@ -55,7 +55,7 @@ def explain_each(labels: Labels, latents: Sequence[int], explain: Callable[[int]
             labels.add_explanations(found)
     if stopped:
         done = len(asked.keys() & labels.best_explanations().keys())
-        print(f"Stopped: {done:,} of {len(asked):,} latents are explained and kept; the same call explains the rest.")
+        say(f"Stopped: {done:,} of {len(asked):,} latents are explained and kept; the same call explains the rest.")
     rows = [row for row in labels.explanations() if row["latent"] in asked]
     rows.sort(key=lambda row: (row["latent"], -(row["detection"] or 0)))
     return pandas.DataFrame([{**row, "explanation": row["text"]} for row in rows], columns=list(COLUMNS))
