@@ -280,7 +280,7 @@ def _line(
     def drawn(parts: list[tuple[int, str]]) -> str:
         """Silent tokens in a row are one text: most are silent, and a notebook keeps every byte."""
         out = []
-        for (extra, alone), run in groupby(parts, lambda part: (part[1], _alone(*part, tokens, values, peak))):
+        for (extra, alone), run in groupby(parts, lambda part: (part[1], _alone(part[0], tokens, values, peak))):
             indices = [i for i, _ in run]
             if alone is None:
                 text = _text("".join(tokens[i] for i in indices))
@@ -296,7 +296,7 @@ def _line(
     )
 
 
-def _alone(i: int, _: str, tokens: tuple[str, ...], values: tuple[float, ...], peak: int) -> int | None:
+def _alone(i: int, tokens: tuple[str, ...], values: tuple[float, ...], peak: int) -> int | None:
     """The token's number where it is drawn by itself, None where it may be one text with its neighbours."""
     return None if i != peak and not values[i] and _SIMPLE.fullmatch(tokens[i]) else i
 

@@ -127,14 +127,14 @@ def test_run_all_draws_all_three(notebook) -> None:
     assert notebook.errors() == []
     assert Path(notebook.ask("sk.__file__")) == REPOSITORY / "saekit" / "__init__.py"
     notebook.show(BROWSER)
-    strongest = notebook.ask("int(store.latents().max_activation.argmax())")
-    wait_for(notebook, strongest)
+    first = notebook.ask("int(browser.latents().latent.iloc[0])")
+    wait_for(notebook, first)
     assert texts(notebook, ".bar b") == ["stores/first"]
     assert notebook.page.locator(".bar b").get_attribute("title") == notebook.ask("str(store.folder)")
     count = notebook.ask("int((store.latents().firings > 0).sum())")
     assert texts(notebook, ".browser .count .dim")[0].startswith(f"{count:,} of 2,048")
     values = [float(text) for text in texts(notebook, ".browser .example > b")]
-    assert values == notebook.ask(f"[round(one['value'], 2) for one in store.view({strongest})['examples']['top']]")
+    assert values == notebook.ask(f"[round(one['value'], 2) for one in store.view({first})['examples']['top']]")
     card = notebook.show(CARD).locator(".jp-RenderedHTMLCommon").first
     assert "Strongest examples" in card.inner_text() and "\nstores/first · TopK" in card.inner_text()
     cell = notebook.show(MAP)

@@ -139,12 +139,12 @@ def _histogram(view: FeatureView) -> str:
     strongest = max(abs(low), abs(high)) or 1.0
     bars: dict[str, list[str]] = {"plus": [], "minus": []}
     ends: dict[str, list[str]] = {"plus": [], "minus": []}  # the upper edges
-    for i, *box in _bars(counts):
+    for i, x, width, height in _bars(counts):
         middle = (edges[i] + edges[i + 1]) / 2
         share = 0.1 + 0.9 * min(abs(middle) / strongest, 1.0)
         sign = "minus" if middle < 0 else "plus"
-        bars[sign].append(f'<path opacity="{f"{share:.2f}".lstrip("0")}" d="{_box(*box)}"/>')
-        ends[sign].append(_box(*box, top=1))
+        bars[sign].append(f'<path opacity="{f"{share:.2f}".lstrip("0")}" d="{_box(x, width, height)}"/>')
+        ends[sign].append(_box(x, width, height, top=1))
     drawn = "".join(
         f'<g class="{sign}" fill="#f5a524">{"".join(bars[sign])}</g>'
         f'<path class="edge {sign}" fill="#a86400" d="{"".join(ends[sign])}"/>'
