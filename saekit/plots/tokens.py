@@ -126,7 +126,7 @@ class TokensView:
 class Concordance:
     """Examples one below the other, peak tokens in one column; made by `concordance`, drawn by a notebook.
 
-    rows, maximum, numbers: as `concordance` takes them."""
+    rows, maximum, numbers, after: as `concordance` takes them."""
 
     rows: tuple[tuple[tuple[str, ...], tuple[float, ...], int], ...]
     maximum: float

@@ -54,9 +54,17 @@ def train_alone(out: Path, dtype: torch.dtype, steps: int, methods: list[sk.Meth
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("dtype", "steps", "most"), [(torch.float32, 200, 1e-5), (torch.float64, 1_000, 1e-10)])
-def test_two_processes_give_the_weights_of_one(tmp_path, dtype, steps, most):
-    methods = CONFIGURATIONS + (WITH_TARGETS if dtype == torch.float32 else [])
+@pytest.mark.parametrize(
+    ("methods", "dtype", "steps", "most"),
+    [
+        (CONFIGURATIONS, torch.float32, 200, 1e-5),
+        (CONFIGURATIONS, torch.float64, 1_000, 1e-10),
+        # A gate that rounding opens on one token moves r by Adam's whole step: in float32 that happens, by processor.
+        (WITH_TARGETS, torch.float64, 200, 1e-10),
+    ],
+    ids=["float32", "float64", "targets"],
+)
+def test_two_processes_give_the_weights_of_one(tmp_path, methods, dtype, steps, most):
     one = train_alone(tmp_path / "one", dtype, steps, methods)
     ran = torchrun("-m", "saekit.training", str(tmp_path / "one" / "config.json"), "--out", str(tmp_path / "two"))
     assert ran.returncode == 0, ran.stderr[-2_000:]

@@ -139,7 +139,7 @@ class Labels:
         self.add_explanations([(latent, text, predicate_json, author, detection, fuzzing)])
 
     def add_explanations(self, rows: Iterable[tuple[Any, ...]]) -> None:
-        """Keep several at once, each what add_explanation takes, in its order."""
+        """Keep several at once. rows: each what add_explanation takes, in its order."""
         checked = [self.checked_explanation(dict(zip(EXPLANATION, (*row, now()), strict=True))) for row in rows]
         with self.file.writing() as connection:
             for row in checked:
