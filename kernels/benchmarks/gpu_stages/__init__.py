@@ -1,0 +1,27 @@
+"""The stages of gpu.py, each run in a process of its own: `python -m gpu_stages NUMBER …`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Stage(NamedTuple):
+    """A file here with a function ``measure``, and the seconds it is expected to take on a GPU. In a dry run the Triton
+    kernels run in the interpreter where that ends in time, elsewhere the CPU path."""
+
+    name: str
+    module: str
+    seconds: float
+    interpreted: bool = False
+
+
+STAGES = {
+    0: Stage("the machine and its ceilings", "machine", 20),
+    1: Stage("every kernel at small odd shapes", "small_shapes", 45, True),
+    2: Stage("the training step", "step", 60),
+    3: Stage("the other libraries' steps", "peer_steps", 110),
+    4: Stage("the operations", "operation_rows", 70, True),
+    5: Stage("training: the same result, end to end", "training", 40),
+    6: Stage("131,072 latents and a million", "large", 45),
+    7: Stage("compute-sanitizer and ncu", "tools", 90),
+}

@@ -1,0 +1,181 @@
+"""Stage 1: every kernel at small odd shapes against an oracle in float64 on the CPU.
+
+Outputs are poisoned; each result is made REPEATS times and must hold the same bits. Codes have empty rows, unused
+latents, a hot latent in every row; pre-activations have ties, NaN of either sign, −0, ∞ and constant rows.
+With SMALLEST=1 in the environment few cases of one shape are run, for compute-sanitizer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from saekit_kernels.batch_top_k import reference as batch_reference
+from saekit_kernels.latent_gradients import reference
+from saekit_kernels.latent_gradients.reference import AdamStep, Moments, Parameters
+from saekit_kernels.latent_index import by_latent
+from torch import Tensor
+
+from gpu_stages.gates import distance, poisoned, repeats_differ, selection_fault
+from gpu_stages.rows import Run
+
+REPEATS = 20
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 5e-3}
+SHAPES = [(1, 1, 1), (7, 1000, 48), (65, 333, 129), (300, 500, 200), (5, 3000, 2304)]  # n, d_sae, D
+DRY_SHAPES = [(3, 11, 6)]
+
+
+class Check(NamedTuple):
+    """make: a result on the device; fault: what is wrong with it, brought to the CPU; "" is right."""
+
+    kernel: str
+    case: str
+    make: Callable[[], Any]
+    fault: Callable[[Any], str]
+
+
+def measure(run: Run) -> None:
+    smallest = os.environ.get("SMALLEST") == "1"
+    repeats = 2 if run.dry or smallest else REPEATS
+    for number, shape in enumerate(DRY_SHAPES if run.dry else SHAPES[1:2] if smallest else SHAPES):
+        found: dict[str, list[str]] = {}
+        for check in checks(*shape, number, run.device, few=run.dry or smallest):
+            wrong = outcome(check, repeats)
+            found.setdefault(check.kernel, []).append(f"{check.case}: {wrong}" if wrong else "")
+        for kernel, outcomes in found.items():
+            faults = [wrong for wrong in outcomes if wrong]
+            said = "; ".join(faults[:3]) or f"right in {len(outcomes)} cases, {repeats} times each"
+            run.row(kernel, shape=", ".join(map(str, shape)), table="small shapes", found=said, wrong=len(faults))
+
+
+def outcome(check: Check, repeats: int) -> str:
+    """The first thing that is wrong. An error of the kernel is one; what follows it may be its fault too."""
+    try:
+        with poisoned():
+            first = check.make()
+            return check.fault(on_cpu(first)) or repeats_differ([first, *(check.make() for _ in range(repeats - 1))])
+    except Exception as error:  # whatever a kernel does, the other rows are wanted
+        return f"{type(error).__name__}: {str(error).splitlines()[0][:100] if str(error) else ''}"
+
+
+def on_cpu(out: Any) -> Any:
+    return out.cpu() if isinstance(out, Tensor) else [on_cpu(part) for part in out]
+
+
+def checks(n: int, d_sae: int, d: int, seed: int, device: str, few: bool = False) -> Iterator[Check]:
+    """Of every kernel at one shape in both dtypes."""
+    for dtype in TOLERANCE:
+        for hot in (True,) if few else (False, True):
+            yield from of_codes(n, d_sae, d, hot, dtype, seed, device)
+        yield from of_selection(n, d_sae, dtype, seed, device, few)
+
+
+def of_codes(n: int, d_sae: int, d: int, hot: bool, dtype: torch.dtype, seed: int, device: str) -> Iterator[Check]:
+    from saekit_kernels.decode import triton as decode
+    from saekit_kernels.latent_gradients import triton as gradients
+
+    drawn = torch.Generator().manual_seed(seed)
+    on = torch.rand(n, d_sae, generator=drawn) < 8 / d_sae
+    on[::5] = False  # empty rows
+    on[:, ::3] = False  # unused latents
+    on[:, d_sae // 2] |= hot
+    rows, latents = on.nonzero(as_tuple=True)
+
+    def normal(*size: int) -> Tensor:
+        return torch.randn(*size, generator=drawn)
+
+    exact_values, s = normal(len(rows)).to(dtype), normal(len(rows))
+    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), on.sum(1).cumsum(0)])
+    directions, bias, x, g = (F.normalize(normal(d_sae, d), dim=1).to(dtype), normal(d).to(dtype),
+                              normal(n, d).to(dtype), normal(n, d).to(dtype))  # fmt: skip
+    z, dense_s = (torch.zeros(n, d_sae, dtype=torch.float64) for _ in range(2))
+    z[rows, latents], dense_s[rows, latents] = exact_values.double(), s.double()
+    x_hat = z @ directions.double() + bias.double()
+    near, exact, case = TOLERANCE[dtype], TOLERANCE[torch.float32], f"{dtype}{', a hot latent' * hot}"
+
+    indices, starts = latents.int().to(device), offsets.to(device)
+    values, weights, rows_of, shift, read, of_x_hat = (t.to(device) for t in (exact_values, s, directions, bias, x, g))
+    index = by_latent(indices, starts, d_sae)
+    residual = x.double() - x_hat
+
+    def close(tolerance: float, *wanted: Tensor) -> Callable[[Any], str]:
+        def fault(out: Any) -> str:
+            pairs = zip([out] if isinstance(out, Tensor) else out, wanted, strict=True)
+            error = max(distance(found, oracle) for found, oracle in pairs)
+            return "" if error <= tolerance else f"error {error:.1e}"
+
+        return fault
+
+    def latent_update() -> list[Tensor]:
+        moved = Parameters(rows_of.float(), rows_of.float().flip(0).clone(), torch.zeros(d_sae, device=device))
+        moved = Parameters(*(parameter.clone() for parameter in moved))
+        moments = Moments.zeros(moved)
+        for step in (1, 2):
+            gradients.latent_update(index, values, weights, read, of_x_hat, moved, moments, AdamStep(step, 1e-2))
+        return [*moved, *moments]
+
+    plain = [directions.double(), directions.double().flip(0).clone(), torch.zeros(d_sae, dtype=torch.float64)]
+    updated = Parameters(*plain)
+    its = Moments.zeros(updated)
+    at_home = by_latent(latents.int(), offsets, d_sae)
+    for step in (1, 2):
+        given = (at_home, exact_values.double(), s.double(), x.double(), g.double())
+        reference.latent_update(*given, updated, its, AdamStep(step, 1e-2))
+
+    codes = (values, indices, starts)
+    yield Check("decode_rows", case, lambda: decode.decode_rows(*codes, rows_of, shift), close(near, x_hat))
+    yield Check(
+        "decode_residual",
+        case,
+        lambda: decode.decode_residual(*codes, rows_of, shift, read),
+        close(near, residual, residual.square().sum(1)),
+    )
+    products = (g.double() @ directions.double().T)[rows, latents]
+    made = lambda: decode.value_gradients(indices, starts, rows_of, of_x_hat)  # noqa: E731
+    yield Check("value_gradients", case, made, close(exact, products))
+    made = lambda: gradients.weighted_rows(index, values, of_x_hat)  # noqa: E731
+    yield Check("weighted_rows", case, made, close(exact, z.T @ g.double()))
+    yield Check("latent_sums", case, lambda: gradients.latent_sums(index, weights), close(exact, dense_s.sum(0)))
+    yield Check("latent_update", case, latent_update, close(1e-3, *updated, *its))
+
+
+def of_selection(n: int, f: int, dtype: torch.dtype, seed: int, device: str, few: bool) -> Iterator[Check]:
+    from saekit_kernels.batch_top_k import triton as batch
+    from saekit_kernels.top_k import triton as top_k
+
+    for name, u in pre_activations(n, f, dtype, seed).items():
+        there = u.to(device)
+        case = f"{name} {dtype}"
+        for k in [min(3, f)] if few else sorted({1, min(7, f), min(64, f), f if f < 100 else 1}):
+            made = lambda k=k, there=there: top_k.top_k_rows(there, k)  # noqa: E731
+            yield Check("top_k_rows", f"{case}, k {k}", made, lambda out, u=u: selection_fault(u, *out))
+        wanted = max(1, n * min(5, f))
+        made = lambda there=there, wanted=wanted: batch.batch_top_k(there, wanted)  # noqa: E731
+        yield Check("batch_top_k", case, made, equal(batch_reference.batch_top_k(u, wanted)))
+        made = lambda there=there: batch.above(there, 0.5)  # noqa: E731
+        yield Check("above", case, made, equal(batch_reference.above(u, 0.5)))
+
+
+def equal(wanted: tuple[Tensor, Tensor]) -> Callable[[Any], str]:
+    """The same values (NaN is NaN) at the same places."""
+
+    def fault(out: Any) -> str:
+        same = torch.equal(out[1], wanted[1]) and torch.allclose(out[0], wanted[0], rtol=0, atol=0, equal_nan=True)
+        return "" if same else "another selection than plain torch's"
+
+    return fault
+
+
+def pre_activations(n: int, f: int, dtype: torch.dtype, seed: int) -> dict[str, Tensor]:
+    """Random ones, many equals, constant rows, and rows with NaN of either sign, −0 and ∞."""
+    drawn = torch.Generator().manual_seed(seed)
+    u = torch.randn(n, f, generator=drawn)
+    strange = u.clone()
+    for number, value in enumerate([float("nan"), -float("nan"), float("inf"), -float("inf"), -0.0]):
+        strange[number % n, (7 * number) % f] = value
+    found = {"random": u, "ties": torch.randint(0, 4, (n, f), generator=drawn) - 1.0, "strange": strange}
+    found["constant"] = torch.ones(n, f)
+    return {name: each.to(dtype) for name, each in found.items()}
