@@ -21,6 +21,7 @@ A time is given only where the result was right (`gpu_stages/gates.py`).
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import os
 import signal
@@ -58,10 +59,8 @@ def supervised(command: Sequence[str], limit: float, environment: dict[str, str]
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Its children too: a peer or a profiler may be holding the card."""
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
     process.wait()
 
 
@@ -114,7 +113,7 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--for-python", help="of the machine with the GPU, as 3.12; else this one's")
     options = parser.parse_args(given)
     if options.fetch_peers:
-        from peers import fetch
+        from peers_site import fetch
 
         fetch(options.fetch_peers, options.for_python)
         return

@@ -24,8 +24,7 @@ Row = dict[str, Any]
 
 class Run(NamedTuple):
     """What a stage is told: the folder it writes into, the run's id, its own number, when it must have ended
-    (``time.monotonic``; all processes of a machine share that clock), and whether shapes are tiny and times mean nothing.
-    """
+    (``time.monotonic``, a clock that all processes share), and whether shapes are tiny and times mean nothing."""
 
     out: Path
     id: str
