@@ -23,11 +23,7 @@ WHEELS = [
     *("datasets==5.2.0", "multiprocess==0.70.19", "dill==0.4.1", "natsort==8.4.0", "schedulefree==1.4.1"),
     *("simple-parsing==0.1.9", "docstring-parser==0.18.0", "better-abc==0.0.3"),
 ]
-EMPTY = (
-    *("wandb", "nnsight", "plotly", "circuitsvis", "umap", "zstandard", "sentry_sdk", "git", "gitdb", "jsonlines"),
-    *("typeguard", "beartype", "fancy_einsum", "babe", "plotly_express", "transformers_stream_generator", "nltk"),
-    *("sklearn", "matplotlib", "pandas", "tenacity", "dotenv", "hypothesis_torch", "kaleido", "pyarrow", "xxhash"),
-)
+EMPTY = ("wandb", "nnsight", "plotly", "circuitsvis", "umap", "zstandard", "fancy_einsum", "kaleido")
 
 
 def fetch(folder: Path, python: str | None = None) -> None:

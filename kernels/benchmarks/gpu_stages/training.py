@@ -49,7 +49,7 @@ def same_result(run: Run, shape: Shape, steps: int) -> None:
 
 def end_to_end(run: Run, shape: Shape, steps: int) -> None:
     """Tokens a second of the whole call, and how much of it was not steps."""
-    n, d, f, k = shape
+    n, _, f, k = shape
     learner, x = learner_for(shape, run.device), activations(shape, run.device)
     ms = median(step_times(stepper(learner, x, 0.0), run.device, 2 if run.dry else 10))
     del learner
