@@ -9,6 +9,7 @@ first. A stage that is run again appends; the newest rows count.
 
 --dry runs every stage on a CPU at tiny shapes (1 and 4 in Triton's interpreter, the others on the CPU path): it proves
 the script, not the speed.
+--count prints how many launches a training step is, and where the host waits; no GPU is needed.
 --fetch-peers FOLDER makes, where there is a network, the folder that PEERS=FOLDER names in stage 3.
 
 roof: the least time that the products and the memory traffic can take on this card, by the speed of an 8192³ bfloat16
@@ -85,7 +86,7 @@ def run_stages(numbers: Sequence[int], out: Path, budget: float, dry: bool, limi
         if left < wanted:
             outcome = f"skipped: {max(left, 0):.0f} s were left, and it takes about {wanted:.0f}"
         else:
-            given = {"--out": out, "--run": run, "--seconds": f"{most:.1f}"}
+            given = {"--out": out, "--run": run, "--ends": f"{began + most:.1f}"}
             command = [
                 sys.executable,
                 "-m",
@@ -111,7 +112,13 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--dry", action="store_true", help="on a CPU, at tiny shapes")
     parser.add_argument("--fetch-peers", type=Path, metavar="FOLDER", help="install the other libraries there and end")
     parser.add_argument("--for-python", help="of the machine with the GPU, as 3.12; else this one's")
+    parser.add_argument("--count", action="store_true", help="print what a step would launch on a GPU, and end")
     options = parser.parse_args(given)
+    if options.count:
+        from gpu_stages import launches
+
+        print(launches.report())
+        return
     if options.fetch_peers:
         from peers_site import fetch
 

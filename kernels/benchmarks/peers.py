@@ -147,14 +147,17 @@ def main(name: str, shape: list[int], best: bool) -> None:
         "sparsify": sparsify,
     }
     step = makers[name](*shape)
-    held = 0 if DEVICE == "cpu" else torch.cuda.memory_allocated() - 4 * shape[0] * shape[1]  # the weights
+    batch = 4 * shape[0] * shape[1]
+    held = 0 if DEVICE == "cpu" else torch.cuda.memory_allocated() - batch  # the weights; Adam's moments are twice that
     for _ in sys.stdin:
+        if DEVICE != "cpu":
+            torch.cuda.reset_peak_memory_stats()
         began = time.perf_counter()
         step()
         said = {}
         if DEVICE != "cpu":
             torch.cuda.synchronize()
-            said["MiB beside states"] = (torch.cuda.max_memory_allocated() - 3 * held) / 2**20  # Adam's are two more
+            said["MiB beside states"] = (torch.cuda.max_memory_allocated() - 3 * held - batch) / 2**20
         print(json.dumps({"ms": 1000 * (time.perf_counter() - began), **said}), flush=True)
 
 

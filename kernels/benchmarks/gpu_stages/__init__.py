@@ -17,8 +17,8 @@ class Stage(NamedTuple):
 
 STAGES = {
     0: Stage("the machine and its ceilings", "machine", 20),
-    1: Stage("every kernel at small odd shapes", "small_shapes", 45, True),
-    2: Stage("the training step", "step", 60),
+    1: Stage("every kernel at small odd shapes", "small_shapes", 75, True),
+    2: Stage("the training step", "step", 70),
     3: Stage("the other libraries' steps", "peer_steps", 110),
     4: Stage("the operations", "operation_rows", 70, True),
     5: Stage("training: the same result, end to end", "training", 40),

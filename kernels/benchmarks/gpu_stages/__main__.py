@@ -1,10 +1,9 @@
-"""One stage, in a process of its own: `python -m gpu_stages NUMBER --out OUT --run ID --seconds LIMIT [--dry]`."""
+"""One stage, in a process of its own: `python -m gpu_stages NUMBER --out OUT --run ID --ends SECONDS [--dry]`."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import time
 from pathlib import Path
 
 from gpu_stages import STAGES
@@ -14,9 +13,9 @@ parser = argparse.ArgumentParser()
 parser.add_argument("stage", type=int)
 parser.add_argument("--out", type=Path, required=True)
 parser.add_argument("--run", required=True)
-parser.add_argument("--seconds", type=float, required=True)
+parser.add_argument("--ends", type=float, required=True, help="as time.monotonic() will say")
 parser.add_argument("--dry", action="store_true")
 options = parser.parse_args()
 device = "cpu" if options.dry else "cuda"
-run = Run(options.out, options.run, options.stage, time.monotonic() + options.seconds, device, options.dry)
+run = Run(options.out, options.run, options.stage, options.ends, device, options.dry)
 importlib.import_module(f"gpu_stages.{STAGES[options.stage].module}").measure(run)

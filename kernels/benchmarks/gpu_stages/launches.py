@@ -1,6 +1,6 @@
 """What a training step would launch on a GPU, and how often the host would wait for it, counted without a GPU.
 
-    python -m gpu_stages.launches         (in kernels/benchmarks, with the repository's packages on the path)
+    python kernels/benchmarks/gpu.py --count
 
 The step runs on the CPU at a tiny shape, on the path of the Triton kernels, whose launches are counted and not made. An
 aten call counts where it would start a kernel or a copy: views, empty tensors and questions about shapes do not. Many a
@@ -133,6 +133,6 @@ def shown(dead: float, counts: Counts) -> str:
     return "\n".join([*lines, *(f"  waits: {where}" for where in counts.waits)])
 
 
-if __name__ == "__main__":
-    for share in (0.0, 0.25):
-        print(shown(share, step(share)))
+def report() -> str:
+    """Without dead latents and with."""
+    return "\n".join(shown(share, step(share)) for share in (0.0, 0.25))

@@ -14,7 +14,7 @@ import torch
 
 from gpu_stages.learners import activations, gradients_differ, learner_for, other_bits, selection, states, stepper
 from gpu_stages.rows import Run
-from gpu_stages.shapes import DEAD, R1, TINY, Shape, named
+from gpu_stages.shapes import DEAD, R1, SMALL, TINY, Shape, named
 from gpu_stages.timing import ceilings, median, milliseconds, peak_mib, step_floor, step_times
 
 GRADIENTS = 1e-3  # float32 sums in another order
@@ -25,6 +25,8 @@ def measure(run: Run) -> None:
     wrong = gate(run, shape)
     for dead in DEAD:
         timed(run, shape, dead, wrong)
+    if not run.dry:
+        timed(run, SMALL, 0.05, wrong)
     profiled(run, shape)
 
 
@@ -95,7 +97,7 @@ def profiled(run: Run, shape: Shape, dead: float = 0.05) -> None:
         step()
         if cuda:
             torch.cuda.synchronize()
-    by = "self_cuda_time_total" if cuda else "self_cpu_time_total"
+    by = "self_device_time_total" if cuda else "self_cpu_time_total"
     text = profile.key_averages().table(sort_by=by, row_limit=80, max_name_column_width=90)
     (run.out / "profile.txt").write_text(text, encoding="utf-8")
     kernels = sum(event.device_type == torch.autograd.DeviceType.CUDA for event in profile.events() or [])

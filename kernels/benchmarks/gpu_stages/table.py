@@ -55,11 +55,12 @@ def short(out: Path) -> str:
     lines += [f"{number} {STAGES[number].name}: {outcome(rows, number)}" for number in STAGES]
     left = MOST - sum(len(line) + 1 for line in lines)
     body: list[str] = []
-    for number in ORDER:
-        for name, group in grouped([row for row in rows if row["stage"] == number]).items():
-            for line in ["", f"## {name}", *table(group)]:
-                if len(line) + 1 > left - 60:
-                    return "\n".join([*lines, *body, f"… the rest stands in {out / 'gpu.md'}"[:60]])
-                body.append(line)
-                left -= len(line) + 1
+    for name, group in grouped(sorted(rows, key=lambda row: ORDER.index(row["stage"]))).items():
+        shapes = list(dict.fromkeys(row["shape"] for row in group))
+        group.sort(key=lambda row: shapes.index(row["shape"]))  # who is beside whom
+        for line in ["", f"## {name}", *table(group)]:
+            if len(line) + 1 > left - 60:
+                return "\n".join([*lines, *body, "… the rest stands in gpu.md"])
+            body.append(line)
+            left -= len(line) + 1
     return "\n".join([*lines, *body])

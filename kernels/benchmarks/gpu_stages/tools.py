@@ -33,7 +33,18 @@ def stage(run: Run, number: int) -> list[str]:
     """Another stage's command; what it writes stands in a folder of its own."""
     out = run.out / "tools"
     out.mkdir(exist_ok=True)
-    given = [sys.executable, "-m", "gpu_stages", str(number), "--out", str(out), "--run", run.id, "--seconds", "60"]
+    given = [
+        sys.executable,
+        "-m",
+        "gpu_stages",
+        str(number),
+        "--out",
+        str(out),
+        "--run",
+        run.id,
+        "--ends",
+        str(run.ends),
+    ]
     return [*given, "--dry"] if run.dry else given
 
 
@@ -74,7 +85,7 @@ def profiled(run: Run) -> None:
         return
     wanted = "regex:" + "|".join(f"{kernel}_kernel" for kernel in KERNELS)
     command = ["ncu", "--clock-control", "none", "--csv", "--metrics", ",".join(METRICS), "-k", wanted]
-    said = ended([*command, "--launch-count", "24", *stage(run, 4)], run, 0.9)
+    said = ended([*command, "--launch-count", "80", *stage(run, 4)], run, 0.9)
     if said is None:
         run.row("ncu", table="tools", found="not ended in its time")
         return

@@ -56,6 +56,27 @@ def test_a_wrong_result_is_named_and_not_timed(name, monkeypatch):
     assert fault(operation, inputs)
 
 
+def test_small_shapes_see_an_unwritten_row_and_a_race(monkeypatch):
+    from gpu_stages.small_shapes import of_codes, outcome
+    from saekit_kernels.decode import triton as decode
+
+    right, calls = decode.decode_rows, []
+
+    def unwritten(*given):
+        return torch.cat([right(*given)[:-1], torch.empty(1, 6)])
+
+    def racing(*given):
+        calls.append(1)
+        return right(*given) * (1 + 2**-23 * len(calls))
+
+    found = []
+    for kernel in (right, unwritten, racing):
+        monkeypatch.setattr(decode, "decode_rows", kernel)
+        check = next(iter(of_codes(3, 11, 6, True, torch.float32, 0, "cpu")))
+        found.append((check.kernel, outcome(check, 2)))
+    assert found == [("decode_rows", each) for each in ("", "error inf", "other bits in tensor 0 of 1, at repeat 1")]
+
+
 def test_moments_that_stay_behind_are_seen(monkeypatch):
     from gpu_stages.inputs import Case, draw
     from gpu_stages.operation_rows import fault
