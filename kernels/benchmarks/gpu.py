@@ -43,6 +43,7 @@ from gpu_stages.table import markdown, short  # noqa: E402
 
 BUDGET = 600.0
 DRY_SECONDS = 4.0  # a stage of a dry run takes about as long
+STOPPED = "stopped by Ctrl-C"
 SPARE = 2.0  # seconds kept back for the table
 
 
@@ -53,6 +54,8 @@ def supervised(command: Sequence[str], limit: float, environment: dict[str, str]
         code = process.wait(limit)
     except subprocess.TimeoutExpired:
         return f"killed at its limit of {limit:.0f} s"
+    except KeyboardInterrupt:
+        return STOPPED
     finally:
         _end(process)
     return "done" if code == 0 else f"ended with {code}" if code > 0 else f"ended by {signal.Signals(-code).name}"
@@ -100,6 +103,8 @@ def run_stages(numbers: Sequence[int], out: Path, budget: float, dry: bool, limi
         row |= {"seconds": round(time.monotonic() - began, 1), **({"dry": True} if dry else {})}
         append(out, row)
         (out / "gpu.md").write_text(markdown(out), encoding="utf-8")
+        if outcome == STOPPED:
+            break
 
 
 def main(given: Sequence[str] | None = None) -> None:

@@ -110,3 +110,18 @@ def test_gradients_are_compared_where_the_support_is_the_same(gates, monkeypatch
     x = learners.activations(shape, "cpu", seed=1)
     monkeypatch.setattr(learners, "activations", lambda *_, **__: torch.cat([x[:299], x[:1] * 0]))
     assert learners.gradients_differ(shape, "cpu")[1] > left_out  # u of a zero is the bias, zero everywhere: all tie
+
+
+def test_a_dictionary_that_does_not_fit_is_named(gates, monkeypatch, tmp_path):
+    import time
+
+    from gpu_stages import large
+    from gpu_stages.rows import Run, newest
+
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\nSee elsewhere")
+
+    monkeypatch.setattr(large, "timed", full)
+    large.measure(Run(tmp_path, "a", 6, time.monotonic() + 60, "cpu", True))
+    said = "does not fit: CUDA out of memory. Tried to allocate 9 GiB."
+    assert [row["wrong"] for row in newest(tmp_path)] == [said, said]

@@ -18,4 +18,9 @@ parser.add_argument("--dry", action="store_true")
 options = parser.parse_args()
 device = "cpu" if options.dry else "cuda"
 run = Run(options.out, options.run, options.stage, options.ends, device, options.dry)
-importlib.import_module(f"gpu_stages.{STAGES[options.stage].module}").measure(run)
+try:
+    importlib.import_module(f"gpu_stages.{STAGES[options.stage].module}").measure(run)
+except Exception as error:
+    said = str(error).strip().splitlines() or [""]
+    run.row("error", found=f"{type(error).__name__}: {said[0][:200]}")
+    raise

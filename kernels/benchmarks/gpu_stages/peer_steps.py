@@ -37,7 +37,7 @@ LONGEST = 60.0  # seconds of one peer
 def measure(run: Run) -> None:
     for shape in [DRY] if run.dry else [R1, SMALL]:
         gemm = product(shape, run.device)
-        for name, (library, best) in WAYS.items():
+        for name, (library, best) in list(WAYS.items())[: 3 if run.dry else None]:
             row = timed(library, best, shape, run)
             if "ms" in row:
                 row |= {"GE": row["ms"] / gemm, "tokens/s": shape[0] / row["ms"] * 1e3}
@@ -59,7 +59,7 @@ def timed(library: str, best: bool, shape: Shape, run: Run) -> Row:
     """The median of some steps, or why there is none."""
     count = 3 if run.dry else STEPS
     command = [sys.executable, str(PEERS), library, *map(str, shape), *["best"] * best]
-    limit = min(LONGEST, run.left() - 2)
+    limit = min((5 if run.dry else 1) * LONGEST, run.left() - 2)
     if limit < 5:
         return {"wrong": "not measured: no time was left"}
     environment = {**os.environ, "DEVICE": run.device, "THREADS": "1" if run.dry else "4", "WANDB_MODE": "disabled"}
