@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import importlib.util
 import os
 import signal
 import subprocess
@@ -88,6 +89,8 @@ def run_stages(numbers: Sequence[int], out: Path, budget: float, dry: bool, limi
         began = time.monotonic()
         if left < wanted:
             outcome = f"skipped: {max(left, 0):.0f} s were left, and it takes about {wanted:.0f}"
+        elif stage.kernels and importlib.util.find_spec("triton") is None:
+            outcome = "skipped: Triton is not installed"
         else:
             given = {"--out": out, "--run": run, "--ends": f"{began + most:.1f}"}
             command = [
@@ -97,7 +100,7 @@ def run_stages(numbers: Sequence[int], out: Path, budget: float, dry: bool, limi
                 str(number),
                 *(str(x) for pair in given.items() for x in pair),
             ]
-            outcome = supervised([*command, *["--dry"] * dry], most, environment(dry, stage.interpreted))
+            outcome = supervised([*command, *["--dry"] * dry], most, environment(dry, stage.kernels))
         print(outcome, flush=True)
         row: Row = {"run": run, "stage": number, "row": "stage", "shape": "", "case": "", "outcome": outcome}
         row |= {"seconds": round(time.monotonic() - began, 1), **({"dry": True} if dry else {})}

@@ -73,7 +73,7 @@ def test_a_stage_writes_rows_and_a_table_from_anywhere(tmp_path):
 @pytest.mark.slow
 def test_every_stage_runs_on_a_cpu(tmp_path):
     pytest.importorskip("triton", reason="triton exists for Linux alone")
-    done = run(tmp_path / "out", "--budget", "1500", "--limit", "400", "--stages", "0,1,2,3,4,5,6,7")
+    done = run(tmp_path / "out", "--budget", "570", "--limit", "200", "--stages", "0,1,2,3,4,5,6,7")
     found = rows(tmp_path / "out")
     assert [row["outcome"] for row in found if row["row"] == "stage"] == ["done"] * 8, done.stdout[-4000:]
     assert not [row for row in found if row.get("wrong") and row["stage"] != 3]
@@ -162,6 +162,24 @@ def test_the_short_table_is_short_and_begins_with_the_step(gpu, tmp_path):
     text = short(tmp_path)
     assert len(text) < MOST and "the rest stands in" in text
     assert text.index("| r0 |") < text.index("| r1 |") and "7 compute-sanitizer and ncu: not run" in text
+
+
+def test_a_step_is_set_beside_the_fastest_of_the_others(gpu, tmp_path):
+    from gpu_stages.rows import append
+    from gpu_stages.table import markdown, short
+
+    about = {"run": "a", "shape": "8, 2", "case": "5% dead", "table": "step"}
+    for stage, name, ms, mib in [(2, "saekit", 2.0, 50.0), (3, "slow", 9.0, 10.0), (3, "fast", 5.0, 400.0)]:
+        append(tmp_path, {**about, "stage": stage, "row": name, "ms": ms, "MiB beside states": mib})
+    append(tmp_path, {**about, "stage": 3, "row": "absent", "wrong": "not measured"})
+    said = "8, 2: 2.50 × as fast as fast, the fastest of the others, with 0.125 of its memory."
+    assert said in short(tmp_path) and said in markdown(tmp_path)
+
+
+def test_without_triton_the_stages_that_name_its_kernels_are_skipped(gpu, tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu.importlib.util, "find_spec", lambda name: None)
+    gpu.run_stages([1, 4], tmp_path, budget=100.0, dry=True)
+    assert [row["outcome"] for row in rows(tmp_path)] == ["skipped: Triton is not installed"] * 2
 
 
 def test_slips_are_answered_by_a_sentence(gpu, tmp_path, capsys, monkeypatch):

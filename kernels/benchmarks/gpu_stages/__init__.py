@@ -6,13 +6,15 @@ from typing import NamedTuple
 
 
 class Stage(NamedTuple):
-    """A file here with a function ``measure``, and the seconds it is expected to take on a GPU. In a dry run the Triton
-    kernels run in the interpreter where that ends in time, elsewhere the CPU path."""
+    """A file here with a function ``measure``, and the seconds it is expected to take on a GPU.
+
+    kernels: it calls the Triton kernels by name, in a dry run in the interpreter; the others take the path that the
+    device has, on a CPU the CPU's."""
 
     name: str
     module: str
     seconds: float
-    interpreted: bool = False
+    kernels: bool = False
 
 
 STAGES = {

@@ -15,11 +15,10 @@ from pathlib import Path
 import torch
 
 from gpu_stages.rows import Row, Run
-from gpu_stages.shapes import R1, SMALL, Shape, named
+from gpu_stages.shapes import R1, SMALL, TINY, Shape, named
 from gpu_stages.timing import median, milliseconds
 
 PEERS = Path(__file__).resolve().parents[1] / "peers.py"
-DRY: Shape = (64, 16, 64, 4)
 WAYS = {
     "sparsify, TF32": ("sparsify", True),
     "SAELens, autocast, TF32": ("SAELens, autocast", True),
@@ -35,7 +34,7 @@ LONGEST = 60.0  # seconds of one peer
 
 
 def measure(run: Run) -> None:
-    for shape in [DRY] if run.dry else [R1, SMALL]:
+    for shape in [TINY] if run.dry else [R1, SMALL]:
         gemm = product(shape, run.device)
         for name, (library, best) in list(WAYS.items())[: 3 if run.dry else None]:
             row = timed(library, best, shape, run)

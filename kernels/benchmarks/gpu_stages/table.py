@@ -42,16 +42,38 @@ def grouped(rows: list[Row]) -> dict[str, list[Row]]:
     return groups
 
 
+def beside(rows: list[Row]) -> list[str]:
+    """Of each shape the step at 5 % dead beside the fastest of the others."""
+    steps = [row for row in rows if row.get("table") == "step" and row["case"] == "5% dead" and row.get("ms")]
+    lines = []
+    for own in (row for row in steps if row["row"] == "saekit"):
+        others = [row for row in steps if row["shape"] == own["shape"] and row["row"] != "saekit"]
+        if others:
+            best = min(others, key=lambda row: row["ms"])
+            said = f"{own['shape']}: {best['ms'] / own['ms']:.2f} × as fast as {best['row']}, the fastest of the others"
+            memory = own.get("MiB beside states"), best.get("MiB beside states")
+            lines.append(said + (f", with {memory[0] / memory[1]:.3g} of its memory" if all(memory) else "") + ".")
+    return lines
+
+
+def card(rows: list[Row]) -> str:
+    """What it was measured on."""
+    found = next((row for row in rows if row["row"] == "machine"), {})
+    names = ("device", "driver", "torch", "triton", "python")
+    return ", ".join(f"{'' if name == 'device' else name + ' '}{found[name]}" for name in names if found.get(name))
+
+
 def markdown(out: Path) -> str:
     """All that is known."""
     rows = newest(out)
-    lines = ["# The engine on a GPU", "", "Printed by `gpu.py`, which says what the columns mean.", ""]
+    lines = ["# The engine on a GPU", "", "Printed by `gpu.py`, which says what the columns mean.", "", card(rows), ""]
     lines += [DRY, ""] if rows and rows[-1].get("dry") else []
     for number in ORDER:
         lines += [f"## {STAGES[number].name[0].upper()}{STAGES[number].name[1:]}", "", f"{outcome(rows, number)}.", ""]
         lines += [NOTES[number], ""] if number in NOTES else []
         for group in grouped([row for row in rows if row["stage"] == number]).values():
             lines += [*table(group), ""]
+        lines += [*beside(rows), ""] if number == 3 else []
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -61,6 +83,8 @@ def short(out: Path) -> str:
     ends = ["", *(f"{number} {STAGES[number].name}: {outcome(rows, number)}" for number in STAGES)]
     left = MOST - sum(len(line) + 1 for line in ends)
     body = [DRY] if rows and rows[-1].get("dry") else []
+    body += [card(rows), *beside(rows)]
+    left -= sum(len(line) + 1 for line in body)
     for name, group in grouped(sorted(rows, key=lambda row: ORDER.index(row["stage"]))).items():
         shapes = list(dict.fromkeys(row["shape"] for row in group))
         group.sort(key=lambda row: shapes.index(row["shape"]))  # who is beside whom
