@@ -28,6 +28,8 @@ EMPTY = ("wandb", "nnsight", "plotly", "circuitsvis", "umap", "zstandard", "fanc
 
 def fetch(folder: Path, python: str | None = None) -> None:
     """Install the wheels there with pip, for this Python or another; nothing that they depend on."""
+    if importlib.util.find_spec("pip") is None:
+        sys.exit(f"{sys.executable} has no pip, which fetches the wheels: `{sys.executable} -m ensurepip` adds it.")
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--upgrade"]
     command += ["--only-binary", ":all:", "--target", str(folder), *(["--python-version", python] if python else [])]

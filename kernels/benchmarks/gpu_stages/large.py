@@ -6,7 +6,7 @@ import torch
 
 from gpu_stages.rows import Run
 from gpu_stages.shapes import MILLION, TINY, WIDE, Shape, named
-from gpu_stages.step import free, timed
+from gpu_stages.step import freed, timed
 
 DRY_WIDE: Shape = (TINY[0], TINY[1], 2 * TINY[2], TINY[3])
 
@@ -25,7 +25,7 @@ def measure(run: Run) -> None:
 def overflow(run: Run, shape: Shape, dead: float) -> str:
     """Write the step's row; where memory does not do, what torch says of it. All is given back when this returns."""
     said = ""
-    with free(run):
+    with freed(run.device):
         try:
             timed(run, shape, dead, repeats=5)
         except torch.OutOfMemoryError as error:

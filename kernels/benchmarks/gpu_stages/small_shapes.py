@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -188,13 +189,16 @@ def of_selection(n: int, f: int, dtype: torch.dtype, seed: int, device: str, few
         there = u.to(device)
         case = f"{name} {dtype}"
         for k in [min(3, f)] if few else sorted({1, min(7, f), min(64, f), f if f < 100 else 1}):
-            made = lambda k=k, there=there: top_k.top_k_rows(there, k)  # noqa: E731
-            yield Check("top_k_rows", f"{case}, k {k}", made, lambda out, u=u: selection_fault(u, *out))
+            right = partial(selected, u)
+            yield Check("top_k_rows", f"{case}, k {k}", partial(top_k.top_k_rows, there, k), right)
         wanted = max(1, n * min(5, f))
-        made = lambda there=there, wanted=wanted: batch.batch_top_k(there, wanted)  # noqa: E731
-        yield Check("batch_top_k", case, made, equal(batch_reference.batch_top_k(u, wanted)))
-        made = lambda there=there: batch.above(there, 0.5)  # noqa: E731
-        yield Check("above", case, made, equal(batch_reference.above(u, 0.5)))
+        right = equal(batch_reference.batch_top_k(u, wanted))
+        yield Check("batch_top_k", case, partial(batch.batch_top_k, there, wanted), right)
+        yield Check("above", case, partial(batch.above, there, 0.5), equal(batch_reference.above(u, 0.5)))
+
+
+def selected(u: Tensor, out: Any) -> str:
+    return selection_fault(u, *out)
 
 
 def equal(wanted: tuple[Tensor, Tensor]) -> Callable[[Any], str]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import gc
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -32,13 +34,13 @@ def measure(run: Run) -> None:
 
 def gate(run: Run, shape: Shape) -> str:
     """What is wrong with the step; its row says how everything was compared."""
-    with free(run):
+    with freed(run.device):
         difference, left_out = gradients_differ(shape, run.device)
-    with free(run):
+    with freed(run.device):
         learner = learner_for(shape, run.device)
         chosen = selection(learner, activations(shape, run.device), shape[3])
         del learner
-    with free(run):
+    with freed(run.device):
         bits = other_bits(shape, run.device, steps=2 if run.dry else 3)
     numbers = {"gradients differ by": difference, "near ties left out": left_out, **chosen}
     run.row("step, right", shape=named(shape), **numbers, **{"same bits": bits or "yes"})
@@ -47,19 +49,13 @@ def gate(run: Run, shape: Shape) -> str:
     return "; ".join([*faults, *([bits] if bits else [])])
 
 
-class free:
+@contextmanager
+def freed(device: str) -> Iterator[None]:
     """Memory of what was made inside is given back."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-
-    def __enter__(self) -> None:
-        gc.collect()
-
-    def __exit__(self, *_: object) -> None:
-        gc.collect()
-        if self.run.device != "cpu":
-            torch.cuda.empty_cache()
+    yield
+    gc.collect()
+    if device != "cpu":
+        torch.cuda.empty_cache()
 
 
 def timed(run: Run, shape: Shape, dead: float, wrong: str = "", repeats: int = 20) -> None:
@@ -70,7 +66,7 @@ def timed(run: Run, shape: Shape, dead: float, wrong: str = "", repeats: int = 2
         return
     n, d, f, _ = shape
     limits = ceilings(run)
-    with free(run):
+    with freed(run.device):
         x = activations(shape, run.device)
         w = torch.randn(f, d, device=run.device).bfloat16()
         gemm = milliseconds(lambda x: x @ w.T, [x.bfloat16()], run.device)
@@ -105,13 +101,13 @@ def profiled(run: Run, shape: Shape, dead: float = 0.05) -> None:
     run.row("launches", shape=named(shape), case=f"{dead:.0%} dead", kernels=kernels or None, **{"host syncs": waits})
 
 
-def syncs(step: object) -> int:
+def syncs(step: Callable[[], object]) -> int:
     """How often the host waits for the device in a step."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
         try:
-            step()  # type: ignore[operator]
+            step()
         finally:
             torch.cuda.set_sync_debug_mode("default")
     return sum("synchroniz" in str(warning.message) for warning in said)
