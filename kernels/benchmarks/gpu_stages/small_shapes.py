@@ -46,6 +46,8 @@ def measure(run: Run) -> None:
     for number, shape in enumerate(DRY_SHAPES if run.dry else SHAPES[:1] if smallest else SHAPES):
         found: dict[str, list[str]] = {}
         for check in checks(*shape, number, run.device, few=run.dry or smallest):
+            if check.kernel not in found:
+                print(f"… {check.kernel}, {shape}", flush=True)  # which one hangs, where one does
             wrong = outcome(check, repeats)
             found.setdefault(check.kernel, []).append(f"{check.case}: {wrong}" if wrong else "")
         for kernel, outcomes in found.items():
