@@ -77,8 +77,8 @@ def environment(dry: bool, interpreted: bool) -> dict[str, str]:
     return found | ({"SAEKIT_KERNELS": "interpret", "TRITON_INTERPRET": "1"} if dry and interpreted else {})
 
 
-def run_stages(numbers: Sequence[int], out: Path, budget: float, dry: bool, limit: float | None = None) -> None:
-    """Each stage in turn, as long as the budget lasts; rows and gpu.md after each."""
+def run_stages(numbers: Sequence[int], out: Path, budget: float, dry: bool, limit: float | None = None) -> bool:
+    """Each stage in turn, as long as the budget lasts; rows and gpu.md after each. Whether Ctrl-C did not end them."""
     ends = time.monotonic() + budget
     run = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
     for number in numbers:
@@ -107,7 +107,8 @@ def run_stages(numbers: Sequence[int], out: Path, budget: float, dry: bool, limi
         append(out, row)
         (out / "gpu.md").write_text(markdown(out), encoding="utf-8")
         if outcome == STOPPED:
-            break
+            return False
+    return True
 
 
 def main(given: Sequence[str] | None = None) -> None:
@@ -140,8 +141,10 @@ def main(given: Sequence[str] | None = None) -> None:
     if not options.dry and not _cuda():
         sys.exit("The kernels can be timed only where torch finds a CUDA device, and here it finds none: see --dry.")
     options.out.mkdir(parents=True, exist_ok=True)
-    run_stages([int(part) for part in chosen], options.out, options.budget, options.dry, options.limit)
+    ended = run_stages([int(part) for part in chosen], options.out, options.budget, options.dry, options.limit)
     print("\n" + short(options.out), flush=True)
+    if not ended:
+        sys.exit(130)
 
 
 def _cuda() -> bool:

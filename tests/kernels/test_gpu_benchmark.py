@@ -44,7 +44,9 @@ def table_of(said: str) -> str:
 
 def test_ctrl_c_ends_the_stage_and_leaves_the_table(gpu, tmp_path, monkeypatch):
     monkeypatch.setattr(gpu.subprocess.Popen, "wait", _interrupted(gpu.subprocess.Popen.wait))
-    gpu.run_stages([0, 7], tmp_path, budget=100.0, dry=True)
+    with pytest.raises(SystemExit) as ended:
+        gpu.main(["--out", str(tmp_path), "--stages", "0,7", "--dry"])
+    assert ended.value.code == 130
     assert [row["outcome"] for row in rows(tmp_path)] == ["stopped by Ctrl-C"]
     assert "stopped by Ctrl-C" in (tmp_path / "gpu.md").read_text(encoding="utf-8")
 
