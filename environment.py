@@ -69,16 +69,38 @@ def check_modules() -> None:
 
 def check_disk() -> None:
     """Raise `Failure` where less than `NEEDED_BYTES` are free; what a half-made `.venv` holds counts as free."""
-    free = shutil.disk_usage(ROOT).free
+    place = os.path.realpath(VENV)  # where a symbolic link points, which may be another disk
+    free = shutil.disk_usage(place if os.path.isdir(place) else ROOT).free
     held = 0
     for folder, _, files in os.walk(VENV):
         for name in files:
             held += os.lstat(os.path.join(folder, name)).st_size
     if free + held < NEEDED_BYTES:
         raise Failure(
-            f"{ROOT} has {free / GIGABYTE:.1f} GB free and the environment needs "
+            f"{place if os.path.islink(VENV) else ROOT} has {free / GIGABYTE:.1f} GB free and the environment needs "
             f"{(NEEDED_BYTES - held) / GIGABYTE:.1f} GB (with CUDA's libraries about 12); free some space and {AGAIN}"
         )
+
+
+def check_place(note: dict) -> None:
+    """Raise `Failure` unless `.venv` is a folder, or to be one. A symbolic link is followed to a folder of this
+    checkout's own, which is empty or holds its environment: a fresh one would remove what anybody else has there."""
+    if not os.path.islink(VENV):
+        if os.path.exists(VENV) and not os.path.isdir(VENV):
+            raise Failure(f"{VENV} is not a folder; remove it and {AGAIN}")
+        return
+    target = os.path.realpath(VENV)
+    found = os.path.isdir(target) and os.listdir(target)
+    if os.path.exists(target) and not os.path.isdir(target):
+        held = "a file"
+    elif not found or note.get("root") == ROOT:
+        return
+    else:
+        held = f"the environment of {note['root']}" if note.get("root") else f"other things ({sorted(found)[0]})"
+    raise Failure(
+        f"{VENV} is a symbolic link to {target}, where {held} is; remove the link (rm {VENV}) or let it point to an "
+        f"empty folder, and {AGAIN}"
+    )
 
 
 def digest(path: str) -> str:
@@ -211,9 +233,8 @@ def locked_lines() -> list:
 def make_venv() -> None:
     """A fresh `.venv` with pip in it; what stood there before is removed."""
     check_modules()
-    if os.path.lexists(VENV) and (os.path.islink(VENV) or not os.path.isdir(VENV)):
-        raise Failure(f"{VENV} is not a folder; remove it and {AGAIN}")
-    done = subprocess.run([sys.executable, "-I", "-m", "venv", "--clear", VENV], capture_output=True, text=True)
+    place = os.path.realpath(VENV)  # venv itself takes no symbolic link
+    done = subprocess.run([sys.executable, "-I", "-m", "venv", "--clear", place], capture_output=True, text=True)
     if done.returncode:
         output = done.stdout + done.stderr
         if "No space left" in output:
@@ -226,6 +247,7 @@ def make(torch_index: str, this_python: bool) -> None:
     """Bring `.venv` to what the lock says; nothing to do where its note says that it is there already."""
     began = time.monotonic()
     note = read_note()
+    check_place(note)
     there = note.get("torch_index", "")
     torch_index = torch_index or there  # not named: the build that is there stays
     own = list(sys.version_info[:2])

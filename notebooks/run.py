@@ -121,7 +121,7 @@ def strip_widgets(notebook: Any) -> None:
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         outputs = cell.get("outputs", [])
-        for output, following in zip(list(outputs), [*outputs[1:], {}], strict=True):
+        for output, following in zip(list(outputs), [*outputs[1:], {}], strict=False):  # after the last there is none
             if WIDGET_VIEW not in output.get("data", {}):
                 continue
             if CARD in following.get("data", {}).get("text/html", ""):

@@ -73,6 +73,10 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "rows": acts.rows,
         "codes": sae.encode(acts.flat(S)),
         "activation store": kept,
+        "before and after": sk.before_and_after(
+            model, sk.Edit(sae, latent=first, mode="ablate"), f"Anna {HOSTILE} gave"
+        ),
+        "explanations of all": store.explain_all({"density": [0.2, None]}, n=5),
         "edit": sk.Edit(sae, latent=3, mode="ablate"),
         "edit by a vector": sk.Edit(sae.decoder_directions[:2], site=S, strength=2),
         "store": store,

@@ -85,7 +85,9 @@ class SparseCodes:
 
     @classmethod
     def cat(cls, parts: Sequence[SparseCodes]) -> SparseCodes:
-        """Concatenate along the first leading dimension; the other dimensions and ``d_sae`` must agree."""
+        """Concatenate along the first leading dimension; the other dimensions and ``d_sae`` must agree.
+
+        parts: codes of the same latents."""
         if not parts:
             raise ValueError("SparseCodes.cat needs at least one part, found none.")
         first = parts[0]
@@ -108,7 +110,9 @@ class SparseCodes:
 
     @classmethod
     def together(cls, parts: Sequence[SparseCodes]) -> SparseCodes:
-        """Codes of the same tokens whose latents differ, as one."""
+        """Codes of the same tokens whose latents differ, as one.
+
+        parts: the codes to join."""
         if len(parts) == 1:
             return parts[0]
         first = parts[0]

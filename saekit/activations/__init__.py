@@ -39,3 +39,7 @@ __all__ = [
     "token_strings",
     "tokenize",
 ]
+
+
+def __dir__() -> list[str]:
+    return [*__all__]

@@ -23,6 +23,7 @@ class ArrayStream:
     order; what is left joins the next. ``left_out`` rows are of a norm above ``max_norm_multiple`` times the median
     (see outliers).
 
+    x:       the arrays. batch_size: rows a batch. seed: of the order. state: where another one of it stood.
     labels:  [n, concepts], a column more.
     made_on: the model, its hash and the corpus, where the activations are known to be theirs.
     """

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 from jaxtyping import Float
 from torch import Tensor, nn
-from tqdm.std import tqdm
 
 from saekit.activations.finite import check_finite
 from saekit.activations.given import GivenTokens
@@ -23,7 +21,9 @@ from saekit.engines import check_engine
 from saekit.engines.threads import products_of, threads_for, working_with
 from saekit.files.arguments import whole
 from saekit.files.choices import unknown
+from saekit.files.progress import Bar
 from saekit.files.roles import ACTIVATIONS, CORPUS, MODEL, SITE, check_roles, role_of
+from saekit.files.stopping import stopped_with
 from saekit.models import ROWS_AT_ONCE, check_site, describe_model, joined
 from saekit.models.site import as_names
 
@@ -39,6 +39,7 @@ class Activations(Mapping[str, Tensor]):
     rows:       the tokens, their mask and where they came from (``acts.tokens`` and ``acts.mask`` for short).
     provenance: model, model_hash, processing, corpus and its fingerprint, counted tokens, what was excluded, and
                 ``read``, what was read in rows, tokens and BOS.
+    sites: the tensors by hook name. provenance: model, corpus, tokens and what was read.
     """
 
     role: ClassVar[str] = ACTIVATIONS
@@ -98,6 +99,7 @@ def harvest(
 ) -> ModuleActivations: ...
 
 
+@stopped_with("stopped; what was harvested by then is not kept.")
 def harvest(
     model: Any,
     source: Any,
@@ -114,6 +116,7 @@ def harvest(
 ) -> Activations | ModuleActivations:
     """Run the model over texts or tokens and keep its activations at ``hooks``, stopping after the last layer needed.
 
+    hooks:   a site or several, as ``sk.models.sites_of(model)`` lists them.
     source:  a corpus, a list of strings, or token ids (a tensor [row, position], lists, a mapping or data set with
              input_ids and attention_mask), which are taken as they are, nothing added.
     tokens:  stop once this many tokens are counted (needed for an endless corpus).
@@ -123,6 +126,8 @@ def harvest(
     bos:     whether rows begin with BOS; None: as ``saekit.models.bos`` says of the model.
     engine:  "local", or "ray": on `workers` processes of a Ray cluster, each of which loads the model by its name (the
              activations are the same).
+    Returns Activations: ``acts[hook]`` [row, position, d], ``acts.flat(hook)`` [counted token, d], ``acts.mask``. For
+    example ``sk.activations.harvest(model, ["Anna went home"], "blocks.2.hook_resid_post")``.
     Any other ``torch.nn.Module`` is read too, on a tensor of inputs [n, …], at the names of its submodules: see
     ``harvest_module``, which takes batch_size= and channels=.
     Raises ValueError for an unknown hook (naming the closest), an empty source, an endless one without ``tokens``, and
@@ -142,8 +147,8 @@ def harvest(
     kept: dict[str, Tensor] = {}
     starts = range(0, len(rows), ROWS_AT_ONCE)
     read = read_parts(model, rows.split(ROWS_AT_ONCE), hooks, engine, workers, padding=True)
-    bar = tqdm(starts, "harvest", leave=False, file=sys.stdout, unit="batch", disable=len(starts) < 50, delay=2)
-    with working_with(threads_for(products_of(model), model.cfg.device)):
+    bar = Bar(starts, "harvest", leave=False, unit=" batch", disable=len(starts) < 50)
+    with working_with(threads_for(products_of(model), str(model.cfg.device))):
         for start, found in zip(bar, read, strict=True):
             part = slice(start, start + ROWS_AT_ONCE)
             for hook, h in found.items():

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.std import tqdm
 
 from saekit.activations.finite import check_finite
 from saekit.files.choices import unknown
+from saekit.files.progress import Bar
 from saekit.models.state import evaluation
 
 INPUTS_AT_ONCE = 256
@@ -22,7 +21,9 @@ INPUTS_AT_ONCE = 256
 @dataclass(frozen=True, eq=False)
 class ModuleActivations(Mapping[str, Tensor]):
     """Outputs by module name, on the CPU: ``acts[name]`` is [n, …] as the module gives it; ``acts.flat(name)`` is
-    [n · …, d], one row a place, with dimension ``channels`` of the output as d."""
+    [n · …, d], one row a place, with dimension ``channels`` of the output as d.
+
+    outputs: the tensors by module name."""
 
     outputs: dict[str, Tensor]
     channels: int = -1
@@ -65,6 +66,7 @@ def harvest_module(
     channels: where d is in the outputs: the last dimension, or 1 for images, [n, channels, height, width].
     A submodule called several times in a forward pass is kept as it was the first time. In evaluation mode (put back
     afterwards), without gradients, stopping after the last submodule needed.
+    batch_size: inputs at a time.
     Raises ValueError for an unknown name (naming the closest), no inputs, one that is not called or gives no tensor
     with a row an input, and for NaN or infinite outputs (naming the batch).
     """
@@ -82,7 +84,7 @@ def harvest_module(
     device = inputs.device if weight is None else weight.device
     pieces: dict[str, list[Tensor]] = {name: [] for name in names}
     starts = range(0, len(inputs), batch_size)
-    bar = tqdm(starts, "harvest", leave=False, file=sys.stdout, unit="batch", delay=2)
+    bar = Bar(starts, "harvest", leave=False, unit=" batch")
     for number, start in enumerate(bar):
         part = inputs[start : start + batch_size].to(device)
         for name, x in _forward(module, part, {name: known[name] for name in names}).items():

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +19,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from tqdm.std import tqdm
 
 from saekit.activations.finite import check_finite
 from saekit.activations.given import GivenTokens
@@ -30,13 +28,16 @@ from saekit.activations.source import Readable, in_parts, read_source, texts_of
 from saekit.activations.tokens import TokenRows, tokenize
 from saekit.corpora import Document
 from saekit.engines import check_engine
+from saekit.engines.threads import products_of, threads_for, working_with
 from saekit.files import make_folder, remove_leftovers, write_atomically
 from saekit.files.arguments import whole
 from saekit.files.durations import LONG, TimeLeft, spoken_bytes, spoken_duration
 from saekit.files.locks import writing_in
 from saekit.files.manifests import GIVEN, check_same, warn_of_unknown, write_json
 from saekit.files.paths import resolved, shown
+from saekit.files.progress import Bar, say
 from saekit.files.roles import ACTIVATIONS, CORPUS, MODEL, SITE, check_roles
+from saekit.files.stopping import interrupted
 from saekit.models import ROWS_AT_ONCE, as_dtype, check_site, describe_model, joined, joined_width
 from saekit.models.hashing import fingerprint_model
 from saekit.models.site import as_names
@@ -51,7 +52,9 @@ PER_TOKEN = ("document", "position", "token")  # int32, beside the activations
 
 
 class ActivationStore:
-    """An opened store: ``manifest``, and its shards one after the other. ``sk.train(store, site, …)`` trains on it."""
+    """An opened store: ``manifest``, and its shards one after the other. ``sk.train(store, site, …)`` trains on it.
+
+    folder: where it lies."""
 
     role: ClassVar[str] = ACTIVATIONS
 
@@ -94,6 +97,7 @@ class ActivationStore:
     def shard(self, number: int, names: Sequence[str] | None = None) -> dict[str, Tensor]:
         """One shard's tensors by site and by "document", "position", "token", mapped from the disk.
 
+        number: from 0. names: those alone.
         Raises ValueError naming the shard when it is missing or cut."""
         path = self.folder / self.shards[number]["file"]
         try:
@@ -152,6 +156,7 @@ class ActivationStore:
         tokens: counted tokens, at least so many; a finite corpus that holds fewer is read once.
         exclude, context: as in ``harvest``.
         engine: "local", or "ray": each shard is read on `workers` processes of a Ray cluster (see harvest).
+        source: a corpus, a list of strings, or token ids. sites: one or several. shard_tokens: tokens a file.
         Raises ValueError for a folder that holds another store (naming the fields: the text, the model as it is now and
         every setting are held against it), NaN or infinite activations, and values that the dtype cannot hold."""
         check_roles(
@@ -205,22 +210,26 @@ class ActivationStore:
         remove_leftovers(folder)
         store = cls(folder, manifest)
         each = sum(widths.values()) * dtype.itemsize + 4 * len(PER_TOKEN)
-        print(f"{tokens:,} tokens of {each:,} bytes: {spoken_bytes(tokens * each)} in {folder}")
-        bar = tqdm(
-            total=tokens, initial=len(store), desc="store", unit="token", unit_scale=True, file=sys.stdout, delay=2
-        )
+        say(f"{tokens:,} tokens of {each:,} bytes: {spoken_bytes(tokens * each)} in {folder}")
+        bar = Bar(total=tokens, initial=len(store), desc="store", unit=" token", unit_scale=True)
         time_left = TimeLeft(tokens)
 
         def told(counted: int) -> None:
             bar.update(counted)
             if (seconds := time_left.after(bar.n)) and seconds >= LONG:
-                tqdm.write(spoken_duration(seconds), file=sys.stdout)
+                say(spoken_duration(seconds))
 
-        with bar:
-            parts = in_parts(corpus, ROWS_AT_ONCE, manifest["documents"])
-            while not store.finished and (batches := store._tokenize(model, parts)):
-                found = read_parts(model, batches, store.sites, engine, workers)
-                store._add(store._read(batches, found, dtype, told))
+        try:
+            with bar, working_with(threads_for(products_of(model), str(model.cfg.device))):
+                parts = in_parts(corpus, ROWS_AT_ONCE, manifest["documents"])
+                while not store.finished and (batches := store._tokenize(model, parts)):
+                    found = read_parts(model, batches, store.sites, engine, workers)
+                    store._add(store._read(batches, found, dtype, told))
+        except KeyboardInterrupt:
+            if not store.shards:
+                raise interrupted(f"stopped before a shard was full; {shown(folder)} keeps nothing.") from None
+            say(f"stopped; {shown(folder)} keeps {len(store):,} of {tokens:,} tokens, and the same call goes on.")
+            return cls.open(folder)
         if not store.shards:
             raise ValueError("there is no token to keep: the corpus is empty.")
         manifest["wanted"] = min(tokens, len(store))

@@ -114,6 +114,7 @@ def tokenize(
     position is not counted, padding by their attention mask is left out.
     exclude: special tokens (by their text) that are not counted either; "special": all that the tokenizer has.
     bos:     whether rows begin with BOS; None: as ``bos_of`` says of the model.
+    first_document: the number of the first text, where they are a part of more.
     Raises ValueError for a token that is not the tokenizer's, an unknown ``long``, a context without room for a token,
     and token ids as ``check_given`` does.
     """
@@ -218,7 +219,9 @@ def concept_masks(rows: TokenRows, documents: Sequence[Document]) -> dict[str, B
 def stacked_concept_masks(
     rows: TokenRows, documents: Sequence[Document]
 ) -> tuple[list[str], Bool[Tensor, "concept row position"]]:
-    """The concepts and masks of ``concept_masks``."""
+    """The concepts and masks of ``concept_masks``.
+
+    rows: as ``acts.rows``. documents: those that the rows were made of."""
     if rows.spans is None:
         raise ValueError("rows made from a token tensor have no characters, so spans of text cannot be found in them.")
     found = [(r, documents[d].text, span) for r, d in enumerate(rows.documents.tolist()) for span in documents[d].spans]
@@ -246,13 +249,17 @@ def _within(text: str, span: Span) -> tuple[int, int]:
 
 
 def concept_mask(rows: TokenRows, documents: Sequence[Document], concept: str) -> Bool[Tensor, "row position"]:
-    """The mask of one concept; False everywhere where no document has it. See ``concept_masks``."""
+    """The mask of one concept; False everywhere where no document has it. See ``concept_masks``.
+
+    rows: as ``acts.rows``. documents: those that the rows were made of, such as ``list(corpus)``."""
     return concept_masks(rows, documents).get(concept, torch.zeros_like(rows.mask))
 
 
 def token_strings(model: TransformerBridge, tokens: Iterable[int]) -> list[str]:
     """What each token adds to the text; bytes that are no character alone show as �, and ids that the model has and its
-    tokenizer does not as <298>."""
+    tokenizer does not as <298>.
+
+    tokens: their ids."""
     tokenizer = model.tokenizer
     special = set(tokenizer.all_special_ids)
     ids = [int(token) for token in tokens]

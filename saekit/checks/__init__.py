@@ -9,7 +9,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
-from saekit.checks.answering import answering
+from saekit.checks.answering import answered
 
 __all__: list[str] = []
 
@@ -18,10 +18,14 @@ for _file in iter_modules(__path__):
         if _name.startswith("check_") and _check.__module__ == f"{__name__}.{_file.name}":
             if _name in __all__:
                 raise ImportError(f"{_name} stands in two files of saekit.checks: give one of them another name.")
-            globals()[_name] = answering(_check)
+            globals()[_name] = answered(_check)
             __all__.append(_name)
 
 
 def __getattr__(name: str) -> Any:
     """What is no check, as a sentence; for type checkers, that there are names here."""
     raise AttributeError(f"saekit.checks has no {name!r}; it has {', '.join(sorted(__all__))}.")
+
+
+def __dir__() -> list[str]:
+    return [*__all__]

@@ -24,7 +24,7 @@ class Diagnosis(AssertionError):
         return [f"Not yet: {self}"]
 
 
-def answering(check: Callable[..., str]) -> Callable[..., Sentence]:
+def answered(check: Callable[..., str]) -> Callable[..., Sentence]:
     """The check, whose praise is a Sentence and whose diagnosis is a Diagnosis."""
 
     @wraps(check)

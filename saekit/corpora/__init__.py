@@ -7,7 +7,12 @@ from __future__ import annotations
 
 from saekit.corpora.corpus import Corpus
 from saekit.corpora.documents import Document, Span
+from saekit.corpora.embedded import available
 from saekit.corpora.load import load_corpus
 from saekit.corpora.pairs import Pair, Pairs, load_pairs
 
-__all__ = ["Corpus", "Document", "Pair", "Pairs", "Span", "load_corpus", "load_pairs"]
+__all__ = ["Corpus", "Document", "Pair", "Pairs", "Span", "available", "load_corpus", "load_pairs"]
+
+
+def __dir__() -> list[str]:
+    return [*__all__]

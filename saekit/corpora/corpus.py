@@ -21,6 +21,8 @@ class Corpus:
     documents: a sequence (a finite corpus, with `len()` and `[i]`), or a function that returns a new iterator (an
     endless one).
     reading: how text of one's own was read, where that is worth a record: its columns, and how many rows were skipped.
+    name, split, seed: what it is called in provenances and reports. kinds: of its documents. concepts: those that
+    its spans can name; None: those that they do.
     """
 
     role: ClassVar[str] = CORPUS

@@ -50,6 +50,7 @@ def load_corpus(
         the other for final numbers alone). For "python" the three are disjoint sets of modules. They are finite: 500
         documents a kind; "python" has one kind. Of a Hugging Face DatasetDict: the split to read.
     n: the first n documents only, in the same order, and no more is read than they need; a stream becomes finite.
+    seed: of the stream and its documents.
     kinds: some kinds of the microworld only.
     correlation: share of the microworld's biographies, 0 to 1, whose profession is one that the microworld gives to
         their gender; default: .85 in train, none in the other splits.
@@ -61,6 +62,8 @@ def load_corpus(
 
     Rows without text (None, nan, "", a chat in which nothing is said) are skipped, counted and said. The same arguments
     give the same bytes on every Python and system.
+    Returns a Corpus: iterate over it, or give it to ``sk.train``, ``sk.evaluate`` …; ``sk.corpora.available()`` lists
+    those that ship. For example ``sk.load_corpus("microworld", split="heldout")``, ``sk.load_corpus("notes.jsonl")``.
     Raises ValueError for an unknown name, split, kind or column, for an empty corpus, for n beyond what a split holds,
     and for what is not text or not a text file; FileNotFoundError for a path that does not exist; TypeError for what is
     no source of text."""

@@ -101,9 +101,11 @@ def load_pairs(
         of the other number outside train), "docstring" (the next argument), "induction" (what followed before),
         "pronouns" (against the stereotype outside train), "capitals", "sentiment" (the verdict), "refusal" ("I" or
         "Sure"), "entities" (what is known of somebody invented, or "I" for "I do not know").
+    seed: of the draws.
     split: "train", "heldout", "unseen_dev" or "unseen", as in `load_corpus`.
     tokenizer: of the model that will read the pairs (a Hugging Face tokenizer); None: that of "micro".
 
+    Returns Pairs: each has clean, corrupt, answers and wrong. For example ``sk.load_pairs("ioi", n=200)``.
     A draw whose prompts differ in length or whose answers are not single tokens for this tokenizer is replaced by
     another. Raises ValueError for an unknown task or split, and where the tokenizer leaves too few pairs (names the
     words that it splits)."""

@@ -7,6 +7,7 @@ from saekit_kernels import SparseCodes
 from saekit.dictionaries.baselines import ICA, PCA, FrozenDecoder, Neurons, RandomDirections
 from saekit.dictionaries.batch_top_k import BatchTopK, BatchTopKDictionary
 from saekit.dictionaries.dictionary import Activation, Dictionary
+from saekit.dictionaries.embedded import available
 from saekit.dictionaries.end_to_end import EndToEnd
 from saekit.dictionaries.gated import Gated
 from saekit.dictionaries.itda import ITDA
@@ -56,6 +57,7 @@ __all__ = [
     "TopK",
     "TopKDictionary",
     "Wiring",
+    "available",
     "check_k",
     "check_model",
     "check_one_site",
@@ -74,3 +76,7 @@ def __getattr__(name: str) -> object:
     if name == "fit":
         raise ImportError("fit is gone: sk.train(x, None, PCA(d_sae=8)).dictionary fits a baseline.")
     raise AttributeError(f"module 'saekit.dictionaries' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__]

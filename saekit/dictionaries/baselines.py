@@ -27,10 +27,13 @@ from saekit.objectives import Batch, State
 
 @dataclass(frozen=True)
 class Directions(Method):
-    """What the fitted baselines share."""
+    """What the fitted baselines share.
+
+    k:    latents kept for each token, the largest in size; None: all
+    seed: of what is drawn at random
+    """
 
     k: int | None = None
-    """latents kept for each token, the largest in size; None: all"""
     seed: int = 0
 
     learner: ClassVar[str] = "fit"
@@ -49,7 +52,7 @@ class Directions(Method):
 
     @abstractmethod
     def directions(self, centred: Float[Tensor, "n d"]) -> tuple[Tensor, Tensor]:
-        """Encoder and decoder directions, [d_sae, d] both, for activations whose mean is zero; float64."""
+        """Encoder and decoder directions, [d_sae, d] both, for activations ``centred`` on their mean; float64."""
 
 
 @dataclass(frozen=True)

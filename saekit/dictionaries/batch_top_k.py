@@ -30,12 +30,15 @@ LOWER = 0.9  # entries below 0.9 θ are not looked at, as long as enough are abo
 
 @dataclass(frozen=True)
 class BatchTopK(Method):
-    """k active latents a token on average; trained on the squared error, with AuxK."""
+    """k active latents a token on average; trained on the squared error, with AuxK.
+
+    k:           latents kept for each token, on average; it may be a fraction
+    auxk_weight: how much the auxiliary error of dead latents weighs
+    d_sae, skip: as of every Method.
+    """
 
     k: float = 32
-    """latents kept for each token, on average; it may be a fraction"""
     auxk_weight: float = AUXK_WEIGHT
-    """how much the auxiliary error of dead latents weighs"""
 
     equation: ClassVar[str] = "z = u on the k·B largest entries of a batch; afterwards z = u · 1[u > θ]"
     source: ClassVar[str] = "Bussmann et al. 2024, arXiv 2412.06410"

@@ -41,6 +41,7 @@ class Dictionary(nn.Module, ABC):
     encoder, decoder: the parts.
     latent_max: [d_sae], the largest |z| of each latent on the corpus that ``provenance.latent_max`` names; the unit of
                 every strength. All NaN until measured.
+    wiring: the sites it reads and writes. widths: the width of each. d_sae: latents, where it is not the method's.
     """
 
     role: ClassVar[str] = DICTIONARY
@@ -160,7 +161,8 @@ class Dictionary(nn.Module, ABC):
     def decode(self, codes: SparseCodes, x: Activation | None = None) -> Activation:
         """x̂ = Σ_i z_i d_i + b, a tensor, or a mapping from site when several are written.
 
-        x: what was encoded, for dictionaries that add to it (a skip), or decode in units of it."""
+        x: what was encoded, for dictionaries that add to it (a skip), or decode in units of it.
+        codes: z, as ``encode`` gives them."""
         return self.split_writes(self.decoder(codes, None if x is None else self.join_reads(x)))
 
     def forward(self, x: Activation) -> Activation:
@@ -228,22 +230,30 @@ class Dictionary(nn.Module, ABC):
 
     @torch.no_grad()
     def initialise(self, sample: Batch, state: State) -> None:
-        """Look at activations before training: the decoder's bias begins at their mean."""
+        """Look at activations before training: the decoder's bias begins at their mean.
+
+        sample: the batch it sees. state: the run's."""
         if self.decoder_bias is not None:
             self.decoder_bias.copy_(self.join_writes(sample.flat().writes).mean(0))
 
     def loss(self, batch: Batch, state: State) -> Loss:
-        """What training minimises: the squared error, unless a method says otherwise."""
+        """What training minimises: the squared error, unless a method says otherwise.
+
+        batch, state: the step's (saekit.objectives.Batch, State)."""
         return squared_error(self, batch)
 
     def before_step(self, state: State) -> None:
         """Between backward pass and optimiser, after the parts' own."""
 
     def after_step(self, batch: Batch, loss: Loss, state: State) -> None:
-        """After the optimiser and the parts' own: what a method follows beside its parameters."""
+        """After the optimiser and the parts' own: what a method follows beside its parameters.
+
+        batch, loss, state: the step's."""
 
     def finalise(self, recent: Batch, state: State) -> None:
-        """After training: what a method measures with its final weights, on the last tokens it was trained on."""
+        """After training: what a method measures with its final weights, on the last tokens it was trained on.
+
+        recent: a batch of the last ``method.recent`` tokens. state: the run's."""
 
     def groups(self) -> list[dict[str, Any]]:
         """The parameters that are learned, each group with a ``factor`` on the learning rate."""
@@ -262,7 +272,9 @@ class Dictionary(nn.Module, ABC):
         self.latent_max.mul_(codes)
 
     def codes_scale(self, scales: Mapping[str, float]) -> float:
-        """How many times as large codes become in ``rescale``."""
+        """How many times as large codes become in ``rescale``.
+
+        scales: of each site."""
         writes = [scales[site] for site in self.writes]
         return writes[0] if len(set(writes)) == 1 else (sum(s**2 for s in writes) / len(writes)) ** 0.5
 

@@ -26,12 +26,15 @@ LOSSES = ("kl", "ce")
 
 @dataclass(frozen=True)
 class EndToEnd(NestedMethod):
-    """Any method, its reconstruction spliced into the model while it trains: ``EndToEnd(sk.TopK(…), loss="kl")``."""
+    """Any method, its reconstruction spliced into the model while it trains: ``EndToEnd(sk.TopK(…), loss="kl")``.
+
+    loss:        "kl": KL(clean ‖ spliced) of the predictions, "ce": cross-entropy of the next token; in nats a
+                 prediction
+    base_weight: how much the base's own loss weighs beside it
+    """
 
     loss: str = "kl"
-    """"kl": KL(clean ‖ spliced) of the predictions, "ce": cross-entropy of the next token; in nats a prediction"""
     base_weight: float = 10.0
-    """how much the base's own loss weighs beside it"""
 
     needs: ClassVar[frozenset[str]] = frozenset({"rows", "models"})
     equation: ClassVar[str] = "KL(clean ‖ spliced with x̂), or its cross-entropy, + base_weight · the base's own loss"

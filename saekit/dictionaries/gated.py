@@ -30,12 +30,15 @@ RATE = 0.02
 
 @dataclass(frozen=True)
 class Gated(Method):
-    """As many latents a token as the penalty, or the target, leaves."""
+    """As many latents a token as the penalty, or the target, leaves.
+
+    l0:              mean number of active latents a token that training goes for, by steering λ; None: λ stays
+    sparsity_weight: λ, in units of the inputs' norm, as for ReLU; where it begins where there is a target
+    d_sae, skip: as of every Method.
+    """
 
     l0: float | None = None
-    """mean number of active latents a token that training goes for, by steering λ; None: λ stays"""
     sparsity_weight: float = 0.15
-    """λ, in units of the inputs' norm, as for ReLU; where it begins where there is a target"""
 
     equation: ClassVar[str] = "z = 1[π > 0] · ReLU(e^r ⊙ W x + b_mag), π = W x + b_gate; ‖e‖² + λ‖ReLU(π)‖₁ + ‖e_gate‖²"
     source: ClassVar[str] = "Rajamanoharan et al. 2024, arXiv 2404.16014"

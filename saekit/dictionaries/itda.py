@@ -31,12 +31,16 @@ GROWING, ALIKE, FIRST = 0.8, 0.99, 16
 
 @dataclass(frozen=True)
 class ITDA(Method):
-    """A dictionary that grows by the activations it does not yet explain."""
+    """A dictionary that grows by the activations it does not yet explain.
+
+    k:    steps of the pursuit: atoms a token, at most
+    tau:  an activation joins where ‖x − x̂‖² is above it, in units of the mean ‖x − x̄‖²; None: by the wanted size
+    seed: of what is drawn at random
+    d_sae, skip: as of every Method.
+    """
 
     k: int = 16
-    """steps of the pursuit: atoms a token, at most"""
     tau: float | None = None
-    """an activation joins where ‖x − x̂‖² is above it, in units of the mean ‖x − x̄‖²; None: by the wanted size"""
     seed: int = 0
 
     learner: ClassVar[str] = "growing"

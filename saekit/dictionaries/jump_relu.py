@@ -30,16 +30,20 @@ START = 1.5
 
 @dataclass(frozen=True)
 class JumpReLU(Method):
-    """As many latents a token as the penalty, or the target, leaves."""
+    """As many latents a token as the penalty, or the target, leaves.
+
+    l0:              mean number of active latents a token that training goes for; None: whatever ``sparsity_weight``
+                     leaves
+    sparsity_weight: λ of the target; without one that of ‖z‖₀/d, of which 0.5 leaves about 30 of 512 latents on micro
+    bandwidth:       ε, the width of the rectangle, in units of a dimension's root mean square
+    threshold:       θ at the start, where there is no target
+    d_sae, skip: as of every Method.
+    """
 
     l0: float | None = 32
-    """mean number of active latents a token that training goes for; None: whatever ``sparsity_weight`` leaves"""
     sparsity_weight: float = 3.0
-    """λ of the target; without one that of ‖z‖₀/d, of which 0.5 leaves about 30 of 512 latents on micro"""
     bandwidth: float = 0.6
-    """ε, the width of the rectangle, in units of a dimension's root mean square"""
     threshold: float = 0.1
-    """θ at the start, where there is no target"""
 
     equation: ClassVar[str] = "z = u · 1[u > θ], u = W_enc (x − b_dec) + b_enc; ‖x − x̂‖² + λ (‖z‖₀ / l0 − 1)²"
     source: ClassVar[str] = "Rajamanoharan et al. 2024, arXiv 2407.14435"

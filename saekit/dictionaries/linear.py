@@ -20,7 +20,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def fused(function: Function) -> Function:
     """Mark what the fused kernels know: an ``encode`` whose values are the pre-activations of the few latents it keeps,
     and a ``loss`` that is ``reconstruction_auxk`` and nothing else. A subclass that has its own is not marked, so that
-    none can be trained as another than it is."""
+    none can be trained as another than it is. function: the one or the other."""
     function.fused = True  # type: ignore[attr-defined]
     return function
 

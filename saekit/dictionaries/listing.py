@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Methods:
-    """One row a method: name, equation, fields with their defaults, what its loss needs, who trains it, source."""
+    """One row a method: name, equation, fields with their defaults, what its loss needs, who trains it, source.
+
+    rows: method, equation, fields, needs, learner and source of each."""
 
     rows: tuple[dict[str, str], ...]
 

@@ -21,14 +21,17 @@ from saekit.dictionaries.wiring import Wiring
 
 @dataclass(frozen=True)
 class MatchingPursuit(Method):
-    """Atoms chosen one by one, each for what the former ones left; trained on the squared error."""
+    """Atoms chosen one by one, each for what the former ones left; trained on the squared error.
+
+    steps:     atoms chosen for a token, at most
+    tolerance: a token stops where ‖r‖ < tolerance · ‖x − b_dec‖
+    signed:    atoms by |⟨d, r⟩|, with its sign
+    d_sae, skip: as of every Method.
+    """
 
     steps: int = 16
-    """atoms chosen for a token, at most"""
     tolerance: float = 0.0
-    """a token stops where ‖r‖ < tolerance · ‖x − b_dec‖"""
     signed: bool = False
-    """atoms by |⟨d, r⟩|, with its sign"""
 
     equation: ClassVar[str] = "r = x − b; steps times: j = argmax ⟨d_j, r⟩, z_j += ⟨d_j, r⟩, r −= ⟨d_j, r⟩ d_j; ‖r‖²"
     source: ClassVar[str] = "Costa et al. 2025, arXiv 2506.03093"

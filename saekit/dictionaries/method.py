@@ -37,13 +37,15 @@ LEARNERS = ("gradient", "growing", "fit")
 
 @dataclass(frozen=True)
 class Method(ABC):
-    """How a dictionary is built and trained. Subclasses register by their name, which stands in every file."""
+    """How a dictionary is built and trained. Subclasses register by their name, which stands in every file.
+
+    d_sae: number of latents; of a method that grows, at most
+    skip:  adds a linear map of what is read to what is decoded (a skip transcoder, Paulo et al. 2025, arXiv 2501.18823)
+    """
 
     role: ClassVar[str] = METHOD
     d_sae: int
-    """number of latents; of a method that grows, at most"""
     skip: bool = field(default=False, kw_only=True)
-    """adds a linear map of what is read to what is decoded (a skip transcoder, Paulo et al. 2025, arXiv 2501.18823)"""
 
     needs: ClassVar[frozenset[str]] = frozenset()
     """what its loss asks of a batch beside activations: "rows", "gradients", "labels", "models" """
@@ -90,7 +92,9 @@ class Method(ABC):
 
     @abstractmethod
     def build(self, wiring: Wiring, widths: Mapping[str, int]) -> Dictionary:
-        """A dictionary with random weights for these sites; widths has each site's."""
+        """A dictionary with random weights for these sites; widths has each site's.
+
+        wiring: the sites. widths: the width of each."""
 
     def to_json(self) -> dict[str, Any]:
         """Its name and every field; a method among the fields likewise."""
@@ -100,7 +104,9 @@ class Method(ABC):
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> Method:
-        """The method written by ``to_json``. Raises ValueError for a method or field unknown or missing."""
+        """The method written by ``to_json``. Raises ValueError for a method or field unknown or missing.
+
+        values: what to_json gave."""
         if not isinstance(values, Mapping):
             raise ValueError(f"a method is a mapping of fields, found {values!r}.")
         values = {name: _read(value) for name, value in values.items()}
@@ -148,7 +154,9 @@ def _read(value: Any) -> Any:
 
 
 def check_k(method: Method, k: float | None) -> None:
-    """Raise ValueError for a k that cannot be."""
+    """Raise ValueError for a k that cannot be.
+
+    method: whose k it is, for the sentence."""
     if k is not None and not 0 < k <= method.d_sae:
         raise ValueError(f"k must be between 1 and d_sae = {method.d_sae}, found {k}.")
 

@@ -17,12 +17,14 @@ from saekit.objectives import Batch, Loss, State
 
 @dataclass(frozen=True)
 class NestedMethod(Method):
-    """A method around another, whose d_sae and skip are its own; what the other needs of a batch it needs too."""
+    """A method around another, whose d_sae and skip are its own; what the other needs of a batch it needs too.
+
+    base: the method that builds the dictionary
+    """
 
     d_sae: int = field(init=False)
     skip: bool = field(init=False, default=False)
     base: Method
-    """the method that builds the dictionary"""
 
     def __post_init__(self) -> None:
         if not isinstance(self.base, Method):

@@ -22,6 +22,7 @@ from saekit.files.paths import resolved
 def read_dictionary(folder: str | Path, dtype: torch.dtype = torch.float32) -> Dictionary:
     """Load a dictionary saved by ``write_dictionary``, its weights frozen, in ``dtype``.
 
+    folder: that it was saved in.
     Raises ValueError naming the file, the key, what was expected and what was found.
     """
     folder = resolved(folder)

@@ -25,12 +25,16 @@ from saekit.objectives import PENALTIES, Batch, Loss, State, sparsity, warm_up
 
 @dataclass(frozen=True)
 class ReLU(Method):
-    """As many latents a token as the penalty leaves; trained on the squared error and the penalty."""
+    """As many latents a token as the penalty leaves; trained on the squared error and the penalty.
+
+    sparsity_weight: λ, how much the penalty weighs; inputs are scaled to mean square 1 a dimension first, so one λ
+                     serves any site
+    sparsity:        the penalty on a_i = z_i ‖d_i‖: "l1" Σ a_i, "log" Σ ln(1 + a_i), "tanh" Σ tanh(a_i)
+    d_sae, skip: as of every Method.
+    """
 
     sparsity_weight: float = 0.05
-    """λ, how much the penalty weighs; inputs are scaled to mean square 1 a dimension first, so one λ serves any site"""
     sparsity: str = "l1"
-    """the penalty on a_i = z_i ‖d_i‖: "l1" Σ a_i, "log" Σ ln(1 + a_i), "tanh" Σ tanh(a_i)"""
 
     equation: ClassVar[str] = "z = ReLU(W_enc (x − b_dec) + b_enc); ‖x − x̂‖² + λ Σ p(z_i ‖d_i‖)"
     source: ClassVar[str] = "Bricken et al. 2023; Cunningham et al. 2023, arXiv 2309.08600"

@@ -23,7 +23,9 @@ FORMAT, VERSION = "saekit.dictionary", 1
 
 
 def stored(dictionary: Any) -> dict[str, Tensor]:
-    """Its tensors by the names they have in files, ``encoder_directions`` for the encoder's directions."""
+    """Its tensors by the names they have in files, ``encoder_directions`` for the encoder's directions.
+
+    dictionary: any."""
     return {
         name.replace("encoder.", "encoder_").replace("decoder.", "decoder_"): tensor
         for name, tensor in dictionary.state_dict().items()
@@ -32,13 +34,17 @@ def stored(dictionary: Any) -> dict[str, Tensor]:
 
 def latents_in(state: Mapping[str, Tensor]) -> int:
     """How many latents the dictionary has whose tensors these are; 0 where they do not say. Of a nested one the
-    ``latent_max`` is its base's."""
+    ``latent_max`` is its base's.
+
+    state: tensors by name."""
     named = [name for name in state if name.rpartition(".")[2] == "latent_max"]
     return len(state[min(named, key=len)]) if named else 0
 
 
 def write_dictionary(dictionary: Any, folder: str | Path) -> Path:
-    """Save a dictionary; what was there before stays until both new files are whole."""
+    """Save a dictionary; what was there before stays until both new files are whole.
+
+    folder: made where it is not there, and returned."""
     folder = resolved(folder)
     config = {
         "format": FORMAT,

@@ -17,12 +17,15 @@ from saekit.objectives import AUXK_WEIGHT, Batch, Loss, State, reconstruction_au
 
 @dataclass(frozen=True)
 class TopK(Method):
-    """k active latents a token; trained on the squared error, with dead latents learning the residual (AuxK)."""
+    """k active latents a token; trained on the squared error, with dead latents learning the residual (AuxK).
+
+    k:           latents kept for each token
+    auxk_weight: how much the auxiliary error of dead latents weighs
+    d_sae, skip: as of every Method.
+    """
 
     k: int = 32
-    """latents kept for each token"""
     auxk_weight: float = AUXK_WEIGHT
-    """how much the auxiliary error of dead latents weighs"""
 
     equation: ClassVar[str] = "z = ReLU(top-k of u), u = W_enc (x − b_dec) + b_enc; x̂ = Σ z_i d_i + b_dec"
     source: ClassVar[str] = "Gao et al. 2024, arXiv 2406.04093"

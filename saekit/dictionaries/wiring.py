@@ -17,6 +17,7 @@ class Wiring:
     Wiring(site) is a sparse autoencoder, Wiring([site, site]) a crosscoder, Wiring(site, other) a transcoder.
     each: one dictionary for any of these sites: the tokens of every site are rows of one training set, and it is used
           at one site at a time (multi-layer SAEs, layer groups). They must be equally wide, and be those it writes.
+    reads, writes: names of sites; writes are the reads where they are not given.
     """
 
     role: ClassVar[str] = SITE
@@ -50,7 +51,9 @@ class Wiring:
     @classmethod
     def cross_layer(cls, layers: Sequence[int]) -> Wiring:
         """Reads what each of these MLPs reads and writes what each adds to the residual stream (Ameisen et al. 2025,
-        "Circuit tracing")."""
+        "Circuit tracing").
+
+        layers: their numbers."""
         through = [cls.transcoder(layer) for layer in layers]
         return cls([each.reads[0] for each in through], [each.writes[0] for each in through])
 

@@ -7,3 +7,7 @@ from saekit.engines.mapping import ENGINES, check_engine, mapped
 from saekit.engines.worker import Item, Worker
 
 __all__ = ["ENGINES", "Item", "Worker", "check_engine", "mapped"]
+
+
+def __dir__() -> list[str]:
+    return [*__all__]

@@ -39,3 +39,7 @@ __all__ = [
     "feature_map",
     "features_on",
 ]
+
+
+def __dir__() -> list[str]:
+    return [*__all__]

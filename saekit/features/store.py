@@ -7,8 +7,6 @@ so that two notebooks can write at once.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,19 +27,20 @@ from saekit.features.explanations import (
     Explanation,
     ExplanationScore,
     Judge,
-    Predicate,
     Proposals,
     parse,
     propose,
     score,
 )
-from saekit.features.explanations.judge import explanation_text
+from saekit.features.explanations.every import AUTHOR, CANDIDATES, Row, as_row, explain_each, simplest
+from saekit.features.explanations.scoring import FEWEST
 from saekit.features.labels.exchange import Imported, export_labels, import_labels
 from saekit.features.showing.card import Card
 from saekit.features.showing.neuronpedia import write_neuronpedia
 from saekit.features.showing.prompt import features_on
 from saekit.files.choices import checked
 from saekit.files.paths import shown
+from saekit.files.stopping import stopped_with
 
 if TYPE_CHECKING:
     import pandas
@@ -80,11 +79,16 @@ class FeatureStore(OpenedStore):
     ) -> FeatureStore:
         """Read a corpus and keep what every latent does on it; the same call on an unfinished store goes on with it.
 
+        Stopped (Ctrl-C, ■), it returns what there is: the features of the tokens read by then, with ``finished`` False.
+        Such a store is for looking at; its labels are kept when the same call goes on.
+
         Over activations of one's own, build(x, dictionary, strings, folder): x is an array [n, d] (a tensor, NumPy's, a
         frame, the path of a .npy file) or a mapping from sites to such; its rows stand in place of tokens, each shown
         as its string or, with None, as its number. There is no text around them, so there are no logits, loss effects
         and concepts.
 
+        model, dictionary: a dictionary of this model, or the run that trained it. source: a corpus, a list of strings,
+                       or token ids. folder: of the store.
         tokens:        counted tokens to read; None reads a finite corpus once.
         top, random:   how many examples of these kinds a latent gets; per_band of each of five intervals and quantiles.
         loss_effects:  "opened": they are measured when a feature is opened with the model at hand, and kept; "all":
@@ -94,7 +98,10 @@ class FeatureStore(OpenedStore):
                        examples show; its numbers are of all.
         exclude:       special tokens that are not counted, by their text; "special": all that the tokenizer has.
         context:       tokens in a row at most, BOS included; default what the model can.
+        seed:          of everything drawn at random.
         engine:        "local", or "ray": the model is read on `workers` processes of a Ray cluster; the same store.
+        Returns the store, opened. For example
+        `store = sk.FeatureStore.build(model, sae, corpus, "stores/first", tokens=200_000)`.
         Raises ValueError for a folder that holds another store (naming the fields: the text, the dictionary, the model
         as it is now and every setting are held against it), a dictionary of another model, an endless corpus without
         `tokens`, NaN or infinite activations.
@@ -120,7 +127,12 @@ class FeatureStore(OpenedStore):
 
     @classmethod
     def open(cls, folder: str | Path) -> FeatureStore:
-        """Open a finished store. Raises ValueError for a folder that is none, is half built, or of another version."""
+        """Open a store, without model or corpus; one that was stopped half built opens with what there is, ``finished``
+        False. Returns it: `store = sk.FeatureStore.open("stores/first")`.
+
+        folder: that it was built in.
+        Raises ValueError for a folder that is none, has nothing to open yet, is being built, or is of another
+        version."""
         return cls(folder)
 
     # -- about all latents -------------------------------------------------------------------------------------------
@@ -128,8 +140,8 @@ class FeatureStore(OpenedStore):
     def latents(
         self, filter: Mapping[str, Any] | None = None, sort: Sequence[Any] | None = None, *, all: bool = False
     ) -> pandas.DataFrame:
-        """A row a latent, by number: latent, label ("" where it has none), star, density, firings, max_activation,
-        detection, concept (the best matches), f1, loss_effect, top_tokens and top_logits, and columns of one's own.
+        """A row a latent, by number: latent, label ("" where it has none), density, firings, detection, concept (the
+        best matches), top_tokens, top_logits, loss_effect, f1, max_activation, star, and columns of one's own.
 
         filter, sort: as a FeatureBrowser's: those alone that its list shows, in its order; {} leaves out those that
         never fire. all: the whole table latents (saekit.features.schema), every column and the note.
@@ -158,7 +170,9 @@ class FeatureStore(OpenedStore):
         return Card(view, shown(self.folder), facts(self.manifest), label, called)
 
     def examples(self, latent: int, kind: Kind = "top") -> Examples:
-        """Examples: "top", "interval", "quantile", "random" or "near"; each states its definition."""
+        """Examples: "top", "interval", "quantile", "random" or "near"; each states its definition.
+
+        latent: its number. kind: which of them, in the words of `.definition`."""
         checked("kind", kind, schema.KINDS)
         row = self.row(latent)
         found = examples(self, row["latent"], (kind,))
@@ -167,7 +181,9 @@ class FeatureStore(OpenedStore):
         return Examples(row["latent"], kind, shown, bands, strongest, KINDS[kind])
 
     def histogram(self, latent: int) -> Histogram:
-        """Non-zero activations in 40 equal bins: low, high, count."""
+        """Non-zero activations in 40 equal bins: low, high, count.
+
+        latent: its number."""
         row = self.row(latent)
         counts = row["histogram"] or []
         edges = bin_edges(row["min_activation"], row["max_activation"], counts)
@@ -176,7 +192,9 @@ class FeatureStore(OpenedStore):
         return Histogram(row["latent"], rows, self._definition("histogram"))
 
     def logits(self, latent: int) -> Answer:
-        """The tokens it promotes and suppresses most at its maximum: side, token, id, effect."""
+        """The tokens it promotes and suppresses most at its maximum: side, token, id, effect.
+
+        latent: its number."""
         row = self.row(latent)
         rows = [
             {"side": side, "token": self.text_of(token), "id": token, "effect": effect}
@@ -196,12 +214,16 @@ class FeatureStore(OpenedStore):
 
     def concepts(self, latent: int) -> Answer:
         """The labelled concepts that it finds best: concept, f1, precision, recall, threshold, share. They are chosen
-        and ordered on one half of the documents; the numbers are of the other."""
+        and ordered on one half of the documents; the numbers are of the other.
+
+        latent: its number."""
         return Answer(self.number(latent), concepts(self.row(latent)), self._definition("f1"))
 
     def loss_effect(self, latent: int, model: TransformerBridge | None = None) -> Answer:
         """Nats that a firing saves, the mean over firings drawn at random; and how many these were. With the model it
-        is measured where it was not yet."""
+        is measured where it was not yet.
+
+        latent: its number."""
         if model is not None:
             self.measure_loss_effects(model, [latent])
         row = self.row(latent)
@@ -223,18 +245,25 @@ class FeatureStore(OpenedStore):
     # -- explanations ------------------------------------------------------------------------------------------------
 
     def windows(self, latent: int) -> Windows:
-        """The windows of its examples, with the labelled concepts of each token: explanations are written from them."""
+        """The windows of its examples, with the labelled concepts of each token: explanations are written from them.
+
+        latent: its number."""
         return held_out.seen(self, self.number(latent))
 
     def held_out(self, latent: int, n: int = 50, seed: int = 0) -> tuple[Windows, Windows]:
         """n windows in which it fires and n in which it does not, of documents that no example of it shows; fewer where
-        there are not so many."""
+        there are not so many.
+
+        latent: its number. seed: of the draw."""
         return held_out.held_out(self, self.number(latent), n, seed)
 
     def propose(self, latent: int, most: int = 8) -> Proposals:
-        """Explanations that suit its examples, from labels and token statistics, the best first."""
+        """Explanations that suit its examples, from labels and token statistics, the best first.
+
+        latent: its number. most: so many at most."""
         return propose(self.windows(latent), most=most)
 
+    @stopped_with("stopped; no score is kept.")
     def explain(
         self,
         latent: int,
@@ -249,6 +278,7 @@ class FeatureStore(OpenedStore):
 
         explanation: a predicate, its text such as "concept(entity.person) & ~tokens(' I')", or free text with a `judge`
         that reads it (ChatJudge, LocalJudge). Without a judge, raises ValueError for a concept that the corpus has not.
+        latent: its number. author: stored beside it. n: windows of a kind. seed: of their draw.
         """
         if judge is None:
             try:
@@ -259,19 +289,50 @@ class FeatureStore(OpenedStore):
             # A concept that the corpus does not have holds nowhere: its score of .50 would pass for a measured one.
             explanation = parse(str(predicate), self.manifest["concepts"] or ())
         result = score(explanation, *self.held_out(latent, n, seed), judge=judge, seed=seed)
-        data = json.dumps(explanation.to_json()) if isinstance(explanation, Predicate) else None
-        text = explanation_text(explanation)
-        scores = (result.detection, result.fuzzing)
-        kept = [value if math.isfinite(value) else None for value in scores]
-        self.labels.add_explanation(latent, text, data, author, *kept)
+        self.labels.add_explanation(*as_row(latent, explanation, author, result.detection, result.fuzzing))
         return result
+
+    def explain_all(
+        self, filter: Mapping[str, Any] | None = None, judge: Judge | None = None, *, n: int = 50, seed: int = 0
+    ) -> pandas.DataFrame:
+        """An explanation for every latent that fires and has none yet, in the order of a browser's list, so that this
+        list has names.
+
+        Each is one of those that `propose` makes, the best for its length: a name is short. It is scored on held-out
+        windows as `explain` does and kept, with the author "propose"; unscored where there are fewer than two windows
+        of a kind, or only a sample of the firings. It takes about a tenth of a second a latent. Ctrl-C keeps what is
+        done, and the same call goes on with the rest.
+
+        filter: as of `latents`: only those that it lets pass.
+        judge:  scores them, such as a ChatJudge; by default each predicate judges by itself.
+        n:      windows of a kind. seed: of their draw.
+        Returns a row an explanation of these latents, those of before too: latent, explanation, detection, fuzzing,
+        author. Raises ValueError for a filter that cannot be, and what the judge raises.
+        """
+        most_firings = self.manifest["settings"]["most_firings"]
+        firings = self.database.columns("select firings from latents order by latent")["firings"]
+
+        def explain(latent: int) -> Row | None:
+            proposals = self.propose(latent, CANDIDATES)
+            if not proposals:
+                return None
+            explanation = simplest(proposals)
+            windows = self.held_out(latent, n, seed) if firings[latent] <= most_firings else ([], [])
+            if min(map(len, windows)) < FEWEST:
+                return as_row(latent, explanation, AUTHOR)
+            result = score(explanation, *windows, judge=judge, seed=seed)
+            return as_row(latent, explanation, AUTHOR, result.detection, result.fuzzing)
+
+        return explain_each(self.labels, [i for i in self.matching(filter or {}) if firings[i]], explain)
 
     # -- labels ------------------------------------------------------------------------------------------------------
 
     def set_label(
         self, latent: int, label: str | None = None, *, star: bool | None = None, note: str | None = None
     ) -> dict[str, Any]:
-        """Name a latent, star it, write a note: what is given changes, the rest stays. Returns what is now stored."""
+        """Name a latent, star it, write a note: what is given changes, the rest stays. Returns what is now stored.
+
+        latent: its number. label: "" takes it away."""
         return self.labels.set(latent, label=label, star=star, note=note)
 
     def labels_since(self, version: int) -> tuple[int, dict[int, dict[str, Any]]]:
@@ -279,19 +340,24 @@ class FeatureStore(OpenedStore):
         return self.labels.since(version)
 
     def export_labels(self, path: str | Path) -> Path:
-        """Labels, stars, notes and explanations as one JSON file."""
+        """Labels, stars, notes and explanations as one JSON file.
+
+        path: of the file. Returns it."""
         return export_labels(self.labels, path)
 
     def import_labels(self, path: str | Path, replace: bool = False) -> Imported:
         """Take in what export_labels wrote; what is here already stays, and the file fills what is empty. `replace`
         makes everything as the file says. Returns how many were added, and how many stayed as they were here.
 
+        path: of the file.
         Raises ValueError for a file that is none, of another dictionary or with latents that are not there; nothing is
         changed then."""
         return import_labels(self.labels, path, replace)
 
     def export_neuronpedia(self, folder: str | Path, latents: Sequence[int] | None = None) -> Path:
-        """Write a Neuronpedia feature JSON for each latent (default: those that fire), the same numbers as here."""
+        """Write a Neuronpedia feature JSON for each latent (default: those that fire), the same numbers as here.
+
+        folder: made where it is not there; returned. latents: their numbers."""
         return write_neuronpedia(self, folder, latents)
 
     # -- for a browser (saekit_widgets.protocols.FeatureSource) ------------------------------------------------------
@@ -301,7 +367,9 @@ class FeatureStore(OpenedStore):
         return listing(self)
 
     def matching(self, filter: Mapping[str, Any], sort: Sequence[Any] | None = None) -> list[int]:
-        """The numbers of the latents that a browser's list shows, in its order."""
+        """The numbers of the latents that a browser's list shows, in its order.
+
+        filter, sort: as a FeatureBrowser's."""
         return numbers.matching(self, filter, sort)
 
     def firing_on(self, search: str) -> list[int]:
@@ -318,7 +386,9 @@ class FeatureStore(OpenedStore):
         return {"loss_effect": self.loss_effect(latent, model).rows[0]["loss_effect"]}
 
     def on_prompt(self, model: TransformerBridge, text: str) -> PromptView:
-        """Which latents fire on a prompt; strengths are relative to the store's maxima."""
+        """Which latents fire on a prompt; strengths are relative to the store's maxima.
+
+        model: the store's. text: the prompt."""
         self.check_model(model)
         exclude = self.manifest["settings"].get("exclude", ())
         return features_on(model, self.dictionary, text, exclude=exclude).view(self.strongest)

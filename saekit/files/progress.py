@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from tqdm.std import tqdm
 
-MEMORY = 30.0  # seconds after which what was measured counts 1/e
+MEMORY = 60.0  # seconds after which what was measured counts 1/e
 SHOWN_AFTER = 2.0  # seconds of work from which on a bar is drawn
 
 
@@ -29,7 +29,7 @@ def say(sentence: str) -> None:
 
 
 class Rate:
-    """Work done a second, of the last half minute mostly: a mean over time, so that pauses between quick stretches
+    """Work done a second, of the last minute mostly: a mean over time, so that pauses between quick stretches
     count as much as they last."""
 
     def __init__(self, done: float = 0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -48,10 +48,13 @@ class Rate:
 
 
 class Bar(tqdm):
-    """tqdm's, on the stream above, with the time left by ``Rate`` or as it is told (``left``), and full in the end."""
+    """tqdm's, on the stream above, with the time left by ``Rate``, or by ``left``, the seconds that whoever knows
+    better says (nan: not known yet). Done to its end it is full; not so where ``stopped`` was set, or after an error.
+    """
 
     def __init__(self, *given: Any, delay: float = SHOWN_AFTER, **settings: Any) -> None:
         self.left: float | None = None
+        self.stopped = False
         self.rate = Rate(settings.get("initial", 0))
         super().__init__(*given, file=stream(), delay=delay, dynamic_ncols=True, **settings)
 
@@ -60,17 +63,12 @@ class Bar(tqdm):
         """What a line is made of; the rate is that with which the work that is left takes as long as is left."""
         found = super().format_dict
         rate, work = self.rate.at(self.n), (self.total or 0) - self.n
-        if self.left is not None and self.left > 0 and work > 0:
-            rate = work / self.left
+        if self.left is not None and work > 0:
+            rate = work / self.left if self.left > 0 else 0  # 0: tqdm says "?"
         return found | {"rate": rate}
 
     def __exit__(self, kind: Any, *error: Any) -> None:
-        """What was estimated is known now: done to its end, it is full."""
-        if kind is None:
-            self.full()
+        """What was estimated is known now."""
+        if kind is None and not self.stopped and self.n and (self.total or 0) > 0:
+            self.total: float = self.n
         super().__exit__(kind, *error)
-
-    def full(self) -> None:
-        """All there was is done."""
-        if self.total is not None and self.n:
-            self.total = self.n

@@ -8,25 +8,28 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+SAID = "_render_traceback_"
+"""What IPython asks an exception for, to print it in place of a traceback."""
 
-class Stopped(KeyboardInterrupt):
-    """Work that Ctrl-C or a notebook's stop button ended and that has nothing to give back; the message says what is
-    kept. In a notebook the sentence stands alone; a program ends as at any Ctrl-C."""
 
-    def _render_traceback_(self) -> list[str]:
-        """What IPython prints in place of a traceback."""
-        return [str(self)]
+def interrupted(sentence: str) -> KeyboardInterrupt:
+    """To be raised by work that Ctrl-C or a notebook's stop button ended and that has nothing to give back; the
+    sentence says what is kept. In a notebook it stands alone; a program ends as at any Ctrl-C, exit code and all, which
+    a class of its own would not do."""
+    error = KeyboardInterrupt(sentence)
+    setattr(error, SAID, lambda: [sentence])
+    return error
 
 
 @contextmanager
 def stopped_with(sentence: str | Callable[[], str]) -> Iterator[None]:
-    """Ctrl-C inside becomes Stopped with the sentence, or the one that is made then."""
+    """Ctrl-C inside is told with the sentence, or the one that is made then; one that was told already stays."""
     try:
         yield
-    except Stopped:
-        raise
-    except KeyboardInterrupt:
-        raise Stopped(sentence if isinstance(sentence, str) else sentence()) from None
+    except KeyboardInterrupt as error:
+        if hasattr(error, SAID):
+            raise
+        raise interrupted(sentence if isinstance(sentence, str) else sentence()) from None
 
 
 class Stop:

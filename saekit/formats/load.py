@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from os import PathLike
 from pathlib import Path
 
 import torch
 
 from saekit.dictionaries import Dictionary
+from saekit.dictionaries.embedded import shipped
 from saekit.files.arguments import brief
 from saekit.files.choices import checked, offered
 from saekit.files.paths import resolved
@@ -18,21 +18,15 @@ from saekit.models import as_device, as_dtype
 SHOWN = 5  # names in a folder that an error lists
 
 
-def shipped() -> dict[str, Path]:
-    """Dictionaries that come with saekit: ``model/site`` and their folders."""
-    root = Path(str(files("saekit") / "dictionaries" / "shipped"))
-    return {
-        str(config.parent.relative_to(root).as_posix()): config.parent
-        for config in sorted(root.glob("*/*/config.json"))
-    }
-
-
 def load_dictionary(
     source: str | Path, device: str | torch.device | None = None, dtype: str | torch.dtype = torch.float32
 ) -> Dictionary:
     """Load a shipped dictionary (``"micro/blocks.2.hook_resid_post"``), one in a folder or file of a known format, or
     the one of a run's folder.
 
+    source: its name or path; ``sk.dictionaries.available()`` lists those that ship. device: default the CPU.
+    dtype:  of its weights, such as "bfloat16"; default float32.
+    Returns a Dictionary, frozen. For example ``sae = sk.load_dictionary("micro/blocks.2.hook_resid_post")``.
     Raises FileNotFoundError for what is not there, naming the closest shipped one; ValueError for a format that is not
     known (naming those that are), a run of several dictionaries (naming their folders), and damaged files.
     """
@@ -52,8 +46,9 @@ def load_dictionary(
 
 
 def export(dictionary: Dictionary, folder: str | Path, format: str = "saekit") -> Path:
-    """Write a dictionary into a folder in one of the registered formats, and return where it is.
+    """Write a dictionary into a folder in one of the registered formats.
 
+    Returns the path of what was written. For example ``sk.export(sae, "out", format="saekit")``.
     Raises ValueError for a format that is not known or only read, naming the closest that is written, and for a
     dictionary that the format cannot hold; NotWritten where the disk refuses."""
     writers = {name: known.write for name, known in REGISTRY.items() if known.write is not None}

@@ -51,6 +51,7 @@ class Edit:
               negative ones count from the prompt's end. Generate with a KV cache (the default): without one, every
               step's whole sequence is a prompt.
     site:     where; default the site or sites the dictionary writes. Of a dictionary that writes several, one of them.
+    For example ``sk.Edit(sae, latent=12, strength=4)``, or ``sk.Edit(vector, site="blocks.2.hook_resid_post")``.
     """
 
     role: ClassVar[str] = EDIT

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 def edited(model: TransformerBridge, edits: Edit | Sequence[Edit]) -> Iterator[TransformerBridge]:
     """Run the model with edits: ``with sk.edited(model, [sk.Edit(sae, latent=3, mode="ablate")]): model(tokens)``.
 
+    model: what ``load_model`` gives, unchanged outside of the block. edits: one ``sk.Edit`` or several.
+    Yields the model.
+
     Edits at one site are made in the order given, each on what the former ones left. Without edits the model is itself,
     bit for bit. An edit through a dictionary that reads several sites before it writes the first of them (a crosscoder)
     takes its codes from a pass of the same tokens with the edits before it in the list, and refuses generation with a

@@ -32,6 +32,7 @@ def spliced(
     """Run the model with x̂ in the place of the activation at the sites a dictionary writes:
     ``with sk.spliced(model, sae): model(tokens)``.
 
+    model:      what ``load_model`` gives, unchanged outside of the block; the block yields it.
     dictionary: one, or several of different sites. x̂ comes from what arrives at the sites read, which is what the
                 splices before them leave; a dictionary that codes a layer at a time (cross-layer) is spliced so; one
                 that must read all its sites before it writes (a crosscoder) takes its codes from a pass of the same
@@ -42,8 +43,8 @@ def spliced(
     BOS and padding keep their own activation. What they are is looked up in the tokens that each call gives: padding is
     what the attention mask leaves out, and the tokenizer's pad tokens before a row's first other token and after its
     last; BOS is what a row begins with (``saekit.models.bos``). Of what is generated with a cache, all is spliced.
-    Raises ValueError for a dictionary of another model or width, a site where edits are not offered, and two
-    dictionaries that write one site.
+    Yields the model. Raises ValueError for a dictionary of another model or width, a site where edits are not offered,
+    and two dictionaries that write one site.
     """
     roles = (DICTIONARY, RUN)
     check_roles("sk.spliced(model, dictionary)", model=(model, MODEL), dictionary=(dictionary, roles))

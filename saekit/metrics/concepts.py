@@ -37,7 +37,9 @@ CELLS_AT_ONCE = 2**20  # halves × latents × levels × concepts
 @dataclass(frozen=True, repr=False)
 class ConceptMatch:
     """A row a concept: latent, threshold, precision, recall, f1, token_f1 (best token), positives; the highest F1
-    first."""
+    first.
+
+    rows: of concepts with enough tokens. definition: what the numbers are."""
 
     rows: list[dict[str, Any]]
     definition: str = DEFINITION
@@ -152,7 +154,9 @@ def concept_match(
     documents: Int[Tensor, " n"],
     tokens: Int[Tensor, " n"] | None = None,
 ) -> ConceptMatch:
-    """Match latents to concepts over n tokens; ``documents`` is the document of each token (even ones choose)."""
+    """Match latents to concepts over n tokens; ``documents`` is the document of each token (even ones choose).
+
+    codes: z of the tokens. labels: of each concept, True at its tokens."""
     if not labels:
         return ConceptMatch([])
     metric = Concepts()
@@ -167,7 +171,7 @@ def concept_match(
 def match_concepts(
     model: TransformerBridge, dictionary: Dictionary, corpus: Corpus, tokens: int | None = None
 ) -> ConceptMatch:
-    """Concept match of a dictionary on a labelled corpus; give ``tokens`` for an endless one."""
+    """Concept match of a dictionary of this model on a labelled corpus; give ``tokens`` for an endless one."""
     _, (found,) = run(model, dictionary, corpus, tokens, [Concepts()])
     return found if isinstance(found, ConceptMatch) else ConceptMatch([])
 

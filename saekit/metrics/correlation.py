@@ -15,6 +15,7 @@ from torch import Tensor
 def mcc(true: Float[Tensor, "features d"], found: Float[Tensor, "latents d"]) -> float:
     """Mean correlation coefficient; a direction of length 0 matches nothing.
 
+    true, found: a direction a row.
     Raises ValueError where widths differ or there is no direction."""
     from scipy.optimize import linear_sum_assignment
 

@@ -16,6 +16,7 @@ from saekit.dictionaries.provenance import check_named, installed_versions
 from saekit.dictionaries.wanted import dictionary_of
 from saekit.files.arguments import whole
 from saekit.files.roles import ACTIVATIONS, CORPUS, DICTIONARY, MODEL, RUN, check_roles, role_of
+from saekit.files.stopping import stopped_with
 from saekit.metrics.concepts import ConceptMatch, Concepts
 from saekit.metrics.metric import Metric, Number
 from saekit.metrics.reading import Reading
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 
+@stopped_with("stopped; what was measured by then is not kept.")
 def evaluate(
     model: TransformerBridge | Any,
     dictionary: Dictionary | Any,
@@ -49,8 +51,8 @@ def evaluate(
     concepts are matched. ``sk.evaluate(x, sae)``, with activations [n, d] in place of the model (a tensor or array, an
     .npy file, a mapping by site, what ``harvest`` gave) and no corpus, gives the numbers that need no model.
 
+    model:     what the dictionary was made on. corpus: what ``load_corpus`` gives, a list of strings, or token ids.
     dictionary: or the run that trained it.
-    corpus:    whatever ``load_corpus`` takes, or token ids.
     tokens:    counted ones that are read, from the beginning; "auto": 40,000, or all where there are fewer; None: all.
     metrics:   further ones, as objects or classes, measured in the same pass; an object is left as it is.
     ablation:  "zero" or "mean", what CE and KL recovered are measured against.
@@ -58,6 +60,8 @@ def evaluate(
                all.
     exclude:   special tokens that are not counted, by their text; "special": all that the tokenizer has.
     context:   tokens in a row at most, BOS included; default what the model can.
+    Returns a ``Report``: print it, draw it, ``report["L0"]``, ``report.frame()``, ``report.concepts.frame()``. For
+    example ``sk.evaluate(model, sae, sk.load_corpus("microworld", split="heldout"), tokens=40_000)``.
     Raises ValueError for a dictionary of another model (naming both hashes), an empty corpus, an endless one without
     ``tokens``, NaN or infinite activations; TypeError for a metric that is none, and arguments in another order.
     """

@@ -37,9 +37,11 @@ def measure_latent_max(
     """Measure ``dictionary.latent_max``, the largest |z| of each latent, on a corpus, and keep it there; when ``model``
     is None on an array [n, d], or on one for each site that the dictionary reads; several models by their names.
 
+    tokens: counted tokens to read, the first. exclude: special tokens that are not counted. context: tokens in a row.
     max_norm_multiple: tokens whose norm is above so many times the median are left out, as ``sk.train`` does; None:
     none is.
-    A latent that never fires has 0. The corpus and the number of tokens go into ``provenance.latent_max``.
+    Returns it, [d_sae]; a latent that never fires has 0. The corpus and the number of tokens go into
+    ``provenance.latent_max``. For example ``sk.measure_latent_max(model, sae, corpus, tokens=100_000)``.
     """
     call = "sk.measure_latent_max(model, dictionary, corpus)"
     roles = (DICTIONARY, RUN)

@@ -26,7 +26,9 @@ SCALED = "; times {scale:.4g}, the model's scale of its logits"
 
 @dataclass(frozen=True, repr=False)
 class LogitLens:
-    """A row a latent and rank: latent, side ("promoted" or "suppressed"), rank from 0, token, logit."""
+    """A row a latent and rank: latent, side ("promoted" or "suppressed"), rank from 0, token, logit.
+
+    rows: as said. definition: what a logit is here."""
 
     rows: list[dict[str, Any]]
     definition: str = DEFINITION
@@ -59,7 +61,9 @@ def logit_lens(
     """The ``count`` tokens that each latent promotes and suppresses most.
 
     Meaningful where the dictionary writes the residual stream (or what is added to it). Raises ValueError for a
-    dictionary of another model or width, NoSuchLatent for a latent that is not there."""
+    dictionary of another model or width, NoSuchLatent for a latent that is not there.
+
+    latents: a number or several. site: of those written, default the first."""
     check_model(dictionary, model)
     given = [latents] if isinstance(latents, int) else latents
     wanted = [latent_number(latent, dictionary.d_sae) for latent in given]

@@ -19,7 +19,9 @@ from saekit.models import Passed
 @dataclass(frozen=True)
 class Number:
     """A number and how it is defined. digits: decimal places that are shown. beside: what it is read beside, in a few
-    words, such as "1 is all"; a report that is printed says it in place of the definition."""
+    words, such as "1 is all"; a report that is printed says it in place of the definition.
+
+    name, value: of the number."""
 
     name: str
     value: float
@@ -43,6 +45,7 @@ class Metric(ABC):
     def begin(self, model: Any, dictionary: Dictionary, concepts: Sequence[str]) -> None:
         """Before the first batch: what is measured, and the names of the labels. Begins anew where it was used before.
         model: None where there are activations alone.
+        concepts: the names of the labels.
         Raises ValueError where the metric cannot be measured here."""
         return None
 

@@ -31,7 +31,9 @@ ABLATIONS = ("zero", "mean")
 
 @dataclass(frozen=True)
 class Recovered:
-    """Mean over ``tokens`` predictions, in nats: cross-entropy of the next token, and KL from the clean prediction."""
+    """Mean over ``tokens`` predictions, in nats: cross-entropy of the next token, and KL from the clean prediction.
+
+    ce_clean, ce_spliced, ce_ablated, kl_spliced, kl_ablated: in nats. ablation: "zero" or "mean"."""
 
     ce_clean: float
     ce_spliced: float
@@ -162,6 +164,7 @@ def recovered(
 ) -> Recovered:
     """Run the model clean, spliced and ablated over rows of tokens, the first ones that make ``tokens`` predictions.
 
+    dictionary: of this model, or the run that trained it.
     Raises ValueError for an unknown ablation, a site where the model cannot be spliced, and rows without a prediction.
     """
     metric = Recovery(ablation, tokens)

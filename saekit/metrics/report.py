@@ -32,6 +32,7 @@ class Report:
     recovered: the model's predictions with the reconstruction in place; None where it cannot be edited at the site.
     concepts:  None where the corpus has no labels.
     tokens:    counted tokens. excluded: how many were left out, by reason. header: what reproduces the numbers.
+    sparse: L0 and the density of each latent.
     """
 
     results: Sequence[Number | Result]
@@ -138,7 +139,9 @@ class Report:
     def _repr_html_(self) -> str:
         from saekit.plots import html_table
 
-        return html_table(self.rows(), caption=self._title, header="\n".join(self.lines()))
+        told = [str(self.header[name]) for name in ("dictionary", "site", "tokens") if name in self.header]
+        folded = ("what reproduces these numbers", "\n".join(self.lines()))
+        return html_table(self.rows(), caption=self._title, header=" · ".join(told), folded=folded)
 
 
 def _shown(number: Number) -> float:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from tqdm.std import tqdm
 
 from saekit.activations.arrays import by_site
 from saekit.activations.finite import check_finite
@@ -17,6 +15,7 @@ from saekit.dictionaries import Dictionary, check_model, check_one_site
 from saekit.dictionaries.coded import TOKENS_AT_ONCE, coded
 from saekit.dictionaries.provenance import check_named
 from saekit.engines.threads import products_of, threads_for, working_with
+from saekit.files.progress import Bar
 from saekit.metrics.metric import Metric, Number, Result, RowMetric
 from saekit.metrics.reading import Reading, rounded
 from saekit.models import Passed, check_site, forward, joined
@@ -50,16 +49,8 @@ def run(
         for metric in metrics:
             metric.begin(model, dictionary, reading.concepts)
         with (
-            tqdm(
-                total=reading.tokens,
-                desc="evaluate",
-                unit=" token",
-                unit_scale=True,
-                delay=2,
-                leave=False,
-                file=sys.stdout,
-            ) as bar,
-            working_with(threads_for(products_of(model, dictionary), model.cfg.device)),
+            Bar(total=reading.tokens, desc="evaluate", unit=" token", unit_scale=True, leave=False) as bar,
+            working_with(threads_for(products_of(model, dictionary), str(model.cfg.device))),
         ):
             for batch in coded(dictionary, _activations(model, dictionary, reading, metrics)):
                 for metric in metrics:

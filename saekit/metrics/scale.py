@@ -43,7 +43,9 @@ class Shrinkage(Metric):
 
 
 def shrinkage(x: Float[Tensor, "*shape d"], x_hat: Float[Tensor, "*shape d"]) -> float:
-    """Σ‖x̂‖² / Σ x·x̂. x̂ = x/2 gives .5. Raises ValueError for shapes that differ."""
+    """Σ‖x̂‖² / Σ x·x̂. x̂ = x/2 gives .5. Raises ValueError for shapes that differ.
+
+    x, x_hat: what was encoded, and its reconstruction."""
     if x.shape != x_hat.shape:
         raise ValueError(f"x and x̂ must have one shape, found {tuple(x.shape)} and {tuple(x_hat.shape)}.")
     measure = Shrinkage()

@@ -65,16 +65,22 @@ class Sparsity(Metric):
 
 
 def l0(codes: SparseCodes) -> float:
-    """Mean number of non-zero latents a token."""
+    """Mean number of non-zero latents a token.
+
+    codes: z of the tokens."""
     return float(codes.l0.sum().cpu().double() / (len(codes.offsets) - 1))
 
 
 def density(codes: SparseCodes) -> Float[Tensor, " d_sae"]:
-    """Share of tokens on which each latent fires."""
+    """Share of tokens on which each latent fires.
+
+    codes: z of the tokens."""
     fired = torch.bincount(codes.indices[codes.values != 0].long(), minlength=codes.d_sae)
     return fired.cpu().double() / (len(codes.offsets) - 1)
 
 
 def dead(codes: SparseCodes) -> float:
-    """Share of latents that fire on none of these tokens."""
+    """Share of latents that fire on none of these tokens.
+
+    codes: z of the tokens."""
     return float((density(codes) == 0).double().mean())

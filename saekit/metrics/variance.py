@@ -61,7 +61,9 @@ class ExplainedVariance(Metric):
         self.origin: Tensor | None = None
 
     def add(self, x: Num[Tensor, "*token d"], x_hat: Num[Tensor, "*token d"]) -> None:
-        """Some more tokens and their reconstruction."""
+        """Some more tokens and their reconstruction.
+
+        x, x_hat: [..., d] both."""
         x, x_hat = (t.cpu() if t.device.type == "mps" else t for t in (x, x_hat))  # MPS has no float64
         x, x_hat = x.reshape(-1, x.shape[-1]).double(), x_hat.reshape(-1, x.shape[-1]).double()
         if not len(x):
@@ -124,6 +126,7 @@ class ExplainedVariance(Metric):
 def explained_variance(x: Tensor, x_hat: Tensor, definition: str = "saekit") -> float:
     """Explained variance of a reconstruction, [..., d] both. x = [[2,0],[0,4]], x̂ = [[2,1],[0,3]] gives 0.8.
 
+    x, x_hat: what was encoded, and its reconstruction.
     Raises ValueError for shapes that differ or a definition that is not "saekit".
     """
     checked("definition", definition, ("saekit",))

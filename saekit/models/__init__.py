@@ -47,3 +47,7 @@ __all__ = [
     "site_width",
     "sites_of",
 ]
+
+
+def __dir__() -> list[str]:
+    return [*__all__]

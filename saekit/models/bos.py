@@ -30,6 +30,7 @@ def bos_of(model: TransformerBridge, prepend: bool | None = None) -> int | None:
 
     prepend: what a dictionary's file says of it, before the rule: True for the bos token that the tokenizer has (None
     where it has none: eos never stands in its place), False for none.
+    model: what ``load_model`` gives.
     Raises ValueError where the tokenizer begins a text with more than one token.
     """
     if prepend is False or model.tokenizer is None or model.tokenizer.bos_token_id is None:

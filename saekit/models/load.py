@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from importlib.resources import files
 from os import PathLike
 from pathlib import Path
@@ -12,6 +13,8 @@ import torch
 
 from saekit.files.arguments import brief
 from saekit.files.choices import offered, unknown
+from saekit.files.progress import SHOWN_AFTER, Bar
+from saekit.files.stopping import stopped_with
 from saekit.models.bos import begin_alike
 from saekit.models.hashing import hash_checkpoint
 from saekit.models.placing import as_device, as_dtype
@@ -33,8 +36,11 @@ def load_model(
     (SHA-256 of the stored weights, see ``saekit.models.hashing``) and ``processing`` (``"none"``), which stand in every
     dictionary made from it.
 
+    name: as above; the three are tried in this order.
     device: default cuda, then mps, then cpu. dtype: such as "bfloat16" or torch.bfloat16; default float32 on a
     CPU, else the checkpoint's own.
+    Returns a TransformerLens bridge, which prints as what it is; ``sk.models.sites_of(model)`` lists its sites. For
+    example ``model = sk.load_model("micro")``, ``sk.load_model("gpt2", dtype="bfloat16")``.
     Raises FileNotFoundError for a name that is neither embedded, nor a folder, nor to be had from the Hub, ValueError
     for a folder that is not a Hugging Face model or holds damaged weights, and for a model that is no causal language
     model or that TransformerLens does not run as Hugging Face does (see ``saekit.models.trial``).
@@ -45,33 +51,49 @@ def load_model(
         raise TypeError(f"a model is loaded by its name or folder, found {brief(name)}.")
     name = str(name)
     folder = _find_folder(name)
-    model_hash = hash_checkpoint(folder)
-    if dtype is None:
-        dtype = torch.float32 if device.type == "cpu" else _stored_dtype(folder)
+    with stopped_with("stopped; no model was loaded."), _progress(name) as bar:
+        model_hash = hash_checkpoint(folder)
+        if dtype is None:
+            dtype = torch.float32 if device.type == "cpu" else _stored_dtype(folder)
+        model = _booted(folder, device, dtype, bar)
+        model.eval()
+        model.requires_grad_(False)
+        model.model_name = name
+        model.origin = _origin(name)
+        model.model_hash = model_hash
+        model.processing = "none"
+        check_trial(model)
+        begin_alike(model)
+        bar.update()
+    return model
 
+
+def _progress(name: str) -> Bar:
+    """Drawn at once where TransformerLens is imported first, which takes longer than all the rest."""
+    first = "transformer_lens.model_bridge" not in sys.modules
+    why = " (the first time TransformerLens is imported)" if first else ""
+    plain = "{l_bar}{bar}| {elapsed}"
+    return Bar(total=3, desc=f"load {name}{why}", bar_format=plain, leave=False, delay=0 if first else SHOWN_AFTER)
+
+
+def _booted(folder: Path, device: torch.device, dtype: torch.dtype, bar: Bar) -> TransformerBridge:
     from transformer_lens.model_bridge import TransformerBridge
     from transformers.utils import logging
 
     from saekit.models.loaded import LoadedModel
 
+    bar.update()
     bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # it writes to stderr, red in a notebook, for a load of seconds
+    logging.disable_progress_bar()  # there is one
     try:
-        model = TransformerBridge.boot_transformers(str(folder), device=device, dtype=dtype)
+        model: TransformerBridge = TransformerBridge.boot_transformers(str(folder), device=device, dtype=dtype)
     except ValueError as error:
         raise _said_shorter(error, folder) from error
     finally:
         if bars:
             logging.enable_progress_bar()
     object.__setattr__(model, "__class__", LoadedModel)  # for its text alone
-    model.eval()
-    model.requires_grad_(False)
-    model.model_name = name
-    model.origin = _origin(name)
-    model.model_hash = model_hash
-    model.processing = "none"
-    check_trial(model)
-    begin_alike(model)
+    bar.update()
     return model
 
 

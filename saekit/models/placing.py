@@ -37,7 +37,7 @@ def as_device(device: Any) -> torch.device:
 def as_dtype(dtype: Any, among: Sequence[torch.dtype] = FLOATS) -> torch.dtype:
     """The kind of number: torch.float32, "float32", "bf16", np.float32.
 
-    among: those that are taken here. Raises ValueError naming the closest of them."""
+    dtype: in any of these forms. among: those that are taken here. Raises ValueError naming the closest of them."""
     names = [str(each).removeprefix("torch.") for each in among]
     given = dtype if isinstance(dtype, str | torch.dtype) else getattr(dtype, "name", getattr(dtype, "__name__", dtype))
     name = str(given).removeprefix("torch.").strip().lower()

@@ -64,7 +64,9 @@ class Site(str):
         return self.layer is not None and self.kind in EDITABLE
 
     def beside(self, kind: str) -> Site:
-        """Another site of the same block."""
+        """Another site of the same block.
+
+        kind: its name after the block's, such as "hook_resid_pre"."""
         if self.layer is None:
             raise ValueError(f"{str(self)!r} lies in no block, so there is no {kind!r} beside it.")
         return Site(f"{self.model}:blocks.{self.layer}.{kind}" if self.model else f"blocks.{self.layer}.{kind}")

@@ -27,6 +27,7 @@ class Sites(Sequence[Site]):
 
     rows: site, layer (None outside the blocks), width of what a dictionary reads there (heads · d_head where heads come
     one by one; None where that is no vector a token), heads (0 where there are none), edits: whether they are offered.
+    definition: how many there are.
     """
 
     rows: list[dict[str, Any]]

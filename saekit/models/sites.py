@@ -61,12 +61,16 @@ def _of_hugging_face(name: str) -> str | None:
 
 
 def site_width(model: TransformerBridge, site: str) -> int:
-    """The size of the last dimension of the activations at a site."""
+    """The size of the last dimension of the activations at a site.
+
+    model: what ``load_model`` gives."""
     return _shape(model, site)[-1]
 
 
 def joined_width(model: TransformerBridge, site: str) -> int:
-    """The width of what a dictionary reads at a site: ``site_width``, or heads · d_head where there are heads."""
+    """The width of what a dictionary reads at a site: ``site_width``, or heads · d_head where there are heads.
+
+    model: what ``load_model`` gives."""
     shape = _shape(model, site)
     known = found(model, "by token")
     if site not in known:
@@ -80,7 +84,9 @@ def joined_width(model: TransformerBridge, site: str) -> int:
 
 def joined(h: Float[Tensor, "row position ..."], site: str) -> Float[Tensor, "row position d"]:
     """Activations as a dictionary reads them, head beside head; those of sites without heads as they are. Raises
-    ValueError where there is no vector a token, as at attn.hook_pattern."""
+    ValueError where there is no vector a token, as at attn.hook_pattern.
+
+    h: as the hook gives them. site: the hook's name."""
     x = h.flatten(2) if Site(site).heads and h.ndim == 4 else h
     if x.ndim != 3:
         raise _no_vector(site, h.shape)
@@ -97,7 +103,9 @@ def _no_vector(site: str, shape: Sequence[int]) -> ValueError:
 def by_head(
     x: Float[Tensor, "*shape width"], model: TransformerBridge, site: str
 ) -> Float[Tensor, "*shape heads d_head"]:
-    """Undo ``joined`` in the last dimension: activations, or decoder directions, head by head."""
+    """Undo ``joined`` in the last dimension: activations, or decoder directions, head by head.
+
+    x: what ``joined`` gave. model, site: where it was read."""
     if not Site(site).heads:
         raise ValueError(f"{str(site)!r} has no heads; attn.hook_q, attn.hook_k, attn.hook_v and attn.hook_z have.")
     return x.unflatten(-1, (-1, site_width(model, site)))
@@ -124,7 +132,9 @@ def can_be_edited(model: TransformerBridge, site: str) -> bool:
 
 
 def check_edit_site(model: TransformerBridge, site: str) -> Site:
-    """The site, when edits are offered there, else ValueError with the nearest site that offers them."""
+    """The site, when edits are offered there, else ValueError with the nearest site that offers them.
+
+    model: what ``load_model`` gives. site: a hook's name."""
     site = check_site(model, site)
     if site.kind == "hook_resid_mid":
         raise ValueError(

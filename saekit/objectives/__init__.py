@@ -38,3 +38,7 @@ __all__ = [
     "squared_errors",
     "warm_up",
 ]
+
+
+def __dir__() -> list[str]:
+    return [*__all__]

@@ -33,3 +33,7 @@ __all__ = [
     "tokens_view",
     "training_curve",
 ]
+
+
+def __dir__() -> list[str]:
+    return [*__all__]

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from saekit.plots.theme import ACT, ACT_INK, GREY, MONO, NEG, POS, enable_once
+from saekit.plots.theme import ACT, ACT_INK, MONO, NEG, POS, RING, RING_EDGE, enable_once
 from saekit.plots.tokens import shown
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def training_curve(frame: pandas.DataFrame, *, title: str = "Training") -> Chart
     """Loss, and explained variance where it was measured, against the tokens trained on; one panel each, one axis.
 
     frame: columns `tokens` and at least one of `loss`, `explained_variance`; rows with a gap there are left out.
+    title: above the chart.
     Raises ValueError for columns that are missing and a frame without rows.
     """
     import altair as alt
@@ -75,6 +76,7 @@ def density_histogram(density: Iterable[float], *, bins: int = 40, title: str = 
     """How many latents fire how often: a histogram of log10(density). Dead latents are counted in words, not drawn.
 
     density: for each latent, the share of counted tokens on which it is not zero, in [0, 1]; ValueError for others.
+    bins: of equal width. title: above the chart.
     """
     import altair as alt
     import numpy as np
@@ -92,7 +94,7 @@ def density_histogram(density: Iterable[float], *, bins: int = 40, title: str = 
     data = data[data["latents"] > 0]
     facts = [
         f"{values.size:,} latents, median density {np.median(values):.2%}",
-        f"{dead:,} of them dead ({dead / values.size:.1%}): silent on every token here, so not drawn",
+        f"dead {dead:,} of {values.size:,} ({100 * dead / values.size:.1f} %): silent on every token here, not drawn",
     ]
     domain, decades = [10.0**low, 1.0], [10.0**power for power in range(low, 1)]
     bars = (
@@ -122,6 +124,7 @@ def concept_scores(frame: pandas.DataFrame, *, top: int = 30, title: str = "Conc
 
     frame: a row a concept; columns `concept`, `latent`, `precision`, `recall`, `f1`, `token_f1`.
     top:   how many concepts to draw, best F1 first.
+    title: above the chart.
     Raises ValueError for columns that are missing and a frame without rows.
     """
     import altair as alt
@@ -139,18 +142,23 @@ def concept_scores(frame: pandas.DataFrame, *, top: int = 30, title: str = "Conc
         *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("f1", "precision", "recall")),
         alt.Tooltip("token_f1:Q", format=".3f", title="f1 of the best token"),
     ]
-    y = alt.Y("concept:N", sort=None, title=None, axis=alt.Axis(labelFont=MONO, labelLimit=160, domain=True))
+    # The names stand clear of a ring at 0.
+    names = alt.Axis(labelFont=MONO, labelLimit=160, labelPadding=12, domain=True)
+    y = alt.Y("concept:N", sort=None, title=None, axis=names)
     axis = alt.Axis(title="F1, token by token", values=[0, 0.25, 0.5, 0.75, 1], format=".2~f", grid=True)
     base = alt.Chart(data).encode(y=y)
     unit = alt.Scale(domain=[0, 1])
     bars = base.mark_bar(color=ACT, stroke=ACT_INK, strokeWidth=0.5, height=7).encode(
         x=alt.X("f1:Q", scale=unit, axis=axis), tooltip=tooltip
     )
-    rings = base.mark_point(shape="circle", size=130, filled=False, stroke=GREY, strokeWidth=2, opacity=1).encode(
-        x=alt.X("token_f1:Q", scale=unit, axis=axis), tooltip=tooltip
-    )
+
+    def ring(stroke: str, width: float) -> Chart:
+        mark = base.mark_point(shape="circle", size=110, filled=False, stroke=stroke, strokeWidth=width, opacity=1)
+        return mark.encode(x=alt.X("token_f1:Q", scale=unit, axis=axis), tooltip=tooltip)
+
     heading = alt.TitleParams(title, subtitle=words)
-    return (bars + rings).properties(height=alt.Step(20), width=300, title=heading)
+    # Dark within light: one of them stands out from a bar, a white page and a dark one.
+    return (bars + ring(RING_EDGE, 4.5) + ring(RING, 2)).properties(height=alt.Step(20), width=300, title=heading)
 
 
 def next_token_change(
@@ -160,6 +168,7 @@ def next_token_change(
 
     frame: columns `token` (text as the tokenizer gives it), `before`, `after` (probabilities in [0, 1]).
     top:   how many tokens to draw, by |after − before|.
+    title: above the chart.
     Raises ValueError for columns that are missing and a frame without rows.
     """
     import altair as alt
@@ -175,7 +184,9 @@ def next_token_change(
     rest = max(1 - frame.loc[order, "after"].sum(), 0.0)
     ends = pd.concat([data.assign(when="before", p=data["before"]), data.assign(when="after", p=data["after"])])
     words = ["ring: before · filled: after · dashed: less likely", f"all other tokens together: {rest:.1%} after"]
-    y = alt.Y("token:N", sort=None, title=None, axis=alt.Axis(labelFont=MONO, labelFontSize=12, grid=True))
+    y = alt.Y(
+        "token:N", sort=None, title=None, axis=alt.Axis(labelFont=MONO, labelFontSize=12, labelPadding=9, grid=True)
+    )
     axis = alt.Axis(title="probability of the next token", format="~%", grid=True, tickCount=6)
     moves = ["more likely", "less likely"]
     colour = alt.Color("moved:N", scale=alt.Scale(domain=moves, range=[POS, NEG]), legend=None)

@@ -29,7 +29,8 @@ def curves(
 ) -> Chart:
     """`y` against `x`, a curve with points for each value of `by` (five at most look different).
 
-    log: the axis of `x` counts in powers. zero: the axis of `y` begins at 0. Column names are the axes' titles."""
+    log: the axis of `x` counts in powers. zero: the axis of `y` begins at 0. Column names are the axes' titles.
+    frame: with columns of these names. title, subtitle: above the chart."""
     import altair as alt
 
     require_columns(frame, [name for name in (x, y, by) if name is not None], "curves")
@@ -66,7 +67,8 @@ def bars(
 ) -> Chart:
     """A bar of `value` for each `name`, in the order of the rows, with its number beside it.
 
-    highest: where the axis ends."""
+    highest: where the axis ends.
+    frame: with columns of these names. title, subtitle: above the chart."""
     import altair as alt
 
     require_columns(frame, [name, value], "bars")

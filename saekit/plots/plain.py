@@ -60,7 +60,9 @@ def text_concordance(
 
 
 def sparkline(counts: Sequence[int]) -> str:
-    """A histogram on one line, a sign a bin; heights logarithmic; one count is seen, an empty bin bare."""
+    """A histogram on one line, a sign a bin; heights logarithmic; one count is seen, an empty bin bare.
+
+    counts: of each bin."""
     tallest = math.log1p(max(counts, default=0)) or 1.0
     return "".join(_BARS[math.ceil((len(_BARS) - 1) * math.log1p(count) / tallest)] for count in counts)
 

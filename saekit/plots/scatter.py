@@ -34,7 +34,8 @@ def points(
     """A point for each row, with neither axes nor tooltips: what counts is what lies beside what.
 
     colour: a column of numbers (log: in powers), or of names, of which there are no more than eight colours; `order`
-    is that of the legend, those in `grey` stand back. Of more than 5,000 rows a seeded sample is drawn, and said."""
+    is that of the legend, those in `grey` stand back. Of more than 5,000 rows a seeded sample is drawn, and said.
+    frame: with columns x and y of these names. title, subtitle: above the chart."""
     import altair as alt
     import pandas
 
@@ -64,9 +65,7 @@ def points(
         opacity=alt.condition(back, alt.value(0.45), alt.value(0.8)),
     )
     chart = chart.properties(padding={"left": 14, "top": 6, "right": 8, "bottom": 4})
-    return chart.properties(
-        width=520, height=340, title=alt.TitleParams(title, subtitle=[subtitle] if subtitle else [])
-    )
+    return chart.properties(width=520, height=340, title=alt.TitleParams(title, subtitle=subtitle.splitlines()))
 
 
 def colours(names: Sequence[str], grey: Sequence[str] = ()) -> list[str]:

@@ -19,15 +19,19 @@ max-width:52em;white-space:normal;background:none;border:0}
 .saekit-table tr{background:none!important;border-bottom:1px solid color-mix(in srgb,currentColor 14%,transparent)}
 .saekit-table.saekit-table th{font-weight:400;font-size:11px;color:color-mix(in srgb,currentColor 70%,transparent)}
 .saekit-table.saekit-table .n{text-align:right;white-space:nowrap}
+.saekit-table summary{font-size:11px;margin:6px 0 4px;cursor:pointer;width:max-content}
 </style>"""
 
 
-def html_table(rows: Sequence[Mapping[str, object]], *, caption: str = "", header: str = "") -> str:
+def html_table(
+    rows: Sequence[Mapping[str, object]], *, caption: str = "", header: str = "", folded: tuple[str, str] = ("", "")
+) -> str:
     """Rows as an HTML table; every text escaped, numbers right aligned with digits of equal width.
 
     rows:    a mapping a row, from column to value; the columns are those of all rows, in order of appearance.
     caption: what the table is, above it.
-    header:  small print above the caption, such as what reproduces the numbers (newlines are kept).
+    header:  small print above the caption (newlines are kept).
+    folded:  what stands below, folded, under its title: such as what reproduces the numbers.
     """
     columns = list(dict.fromkeys(column for row in rows for column in row))
 
@@ -47,7 +51,9 @@ def html_table(rows: Sequence[Mapping[str, object]], *, caption: str = "", heade
         + (f"<p>{escape(header)}</p>" if header else "")
         + "<table>"
         + (f"<caption>{escape(caption)}</caption>" if caption else "")
-        + f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        + f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        + (f"<details><summary>{escape(folded[0])}</summary><p>{escape(folded[1])}</p></details>" if folded[1] else "")
+        + "</div>"
     )
 
 

@@ -16,6 +16,7 @@ ACT_INK = "#a86400"  # edge of a pale activation
 POS = "#0b8a94"  # signed, +: solid and filled. Teal of the widgets, lifted for 3 : 1 on dark
 NEG = "#c9562f"  # signed, −: dashed or hollow. Rust of the widgets, lifted likewise
 GREY = "#808080"  # whatever is only compared with
+RING, RING_EDGE = "#333333", "#ffffff"  # compared with and drawn over a bar: dark in light, so that one of them shows
 
 SANS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 MONO = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace"

@@ -15,33 +15,35 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import groupby
 
 # Light and dark ink reach 4.5 : 1 on the fullest colour. JupyterLab says its theme on <body>, VS Code by a class.
 _STYLE = """<style>
-.saekit-tokens{--act:#f5a524;--neg:#e29579;--ink:var(--jp-content-font-color1,#1f1f1f);--bg:var(--jp-layout-color0,#fff);
---grey:color-mix(in srgb,var(--ink) 68%,var(--bg));--line:color-mix(in srgb,var(--ink) 14%,var(--bg));
+.saekit-tokens{--act:#f5a524;--neg:#e29579;--ink:var(--jp-content-font-color1,#1f1f1f);--bg:var(--jp-layout-color0,
+#fff);--grey:color-mix(in srgb,var(--ink) 68%,var(--bg));--line:color-mix(in srgb,var(--ink) 14%,var(--bg));
 color:var(--ink);background:var(--bg);font:12px/16px var(--jp-ui-font-family,system-ui,sans-serif);
 font-variant-numeric:tabular-nums;container-type:inline-size;padding:2px 0}
 body[data-jp-theme-light="false"] .saekit-tokens,body.vscode-dark .saekit-tokens{--act:#8a5800;--neg:#8c3f22}
-.saekit-tokens .text{font:13px/22px var(--jp-code-font-family,ui-monospace,Menlo,Consolas,monospace);
+.saekit-tokens{& .text{font:13px/22px var(--jp-code-font-family,ui-monospace,Menlo,Consolas,monospace);
 font-variant-ligatures:none;overflow-x:auto}
-.saekit-tokens .k{padding:2px 0;unicode-bidi:isolate;white-space:pre;
-background:color-mix(in oklab,var(--act) calc(var(--a,0)*100%),transparent)}
-.saekit-tokens .minus{background:color-mix(in oklab,var(--neg) calc(var(--a,0)*100%),transparent);
+& .k{padding:2px 0;unicode-bidi:isolate;white-space:pre;background:color-mix(in oklab,var(--act) calc(var(--a,
+0)*100%),transparent)}
+& .minus{background:color-mix(in oklab,var(--neg) calc(var(--a,0)*100%),transparent);
 border-bottom:2px dotted var(--ink)}
-.saekit-tokens .label{border-bottom:2px solid var(--grey)}
-.saekit-tokens .peak{font-weight:inherit;outline:1px solid var(--ink);outline-offset:-1px}
-.saekit-tokens .sign{color:var(--grey)}
-.saekit-tokens .k[style] .sign{color:inherit}
-.saekit-tokens p{margin:4px 0 0;font-size:11px;color:var(--grey)}
-.saekit-tokens .row{display:grid;grid-template-columns:7ch 44ch minmax(0,1fr);line-height:23px;height:23px;
+& .label{border-bottom:2px solid var(--grey)}
+& .peak{font-weight:inherit;outline:1px solid var(--ink);outline-offset:-1px}
+& .sign{color:var(--grey)}
+& .k[style] .sign{color:inherit}
+& p{margin:4px 0 0;font-size:11px;color:var(--grey)}
+& .row{display:grid;grid-template-columns:7ch 44ch minmax(0,1fr);line-height:23px;height:23px;
 border-bottom:1px solid var(--line)}
-.saekit-tokens .row>*{overflow:hidden;white-space:pre}
-.saekit-tokens .row>b{font:12px/23px var(--jp-ui-font-family,system-ui,sans-serif);text-align:right;padding-right:10px;
+& .row>*{overflow:hidden;white-space:pre}
+& .row>b{font:12px/23px var(--jp-ui-font-family,system-ui,sans-serif);text-align:right;padding-right:10px;
 color:var(--grey)}
-.saekit-tokens .row .k{padding:0;margin:1px 0;line-height:20px;height:20px;flex:none}
-.saekit-tokens .left{display:flex;justify-content:flex-end}
-.saekit-tokens .right{display:flex;flex-wrap:wrap}
+& .row .k{padding:0;margin:1px 0;line-height:20px;height:20px;flex:none}
+& .left{display:flex;justify-content:flex-end}
+& .row .right{white-space:pre-wrap}
+& .right .k{display:inline-block;vertical-align:top}}
 @container (max-width:840px){.saekit-tokens .row{grid-template-columns:7ch 30ch minmax(0,1fr)}
 .saekit-tokens .f3{display:none}}
 @container (max-width:600px){.saekit-tokens .row{grid-template-columns:7ch 18ch minmax(0,1fr)}
@@ -56,6 +58,8 @@ _HIDDEN = re.compile(
     r"\ufff9-\ufffb\ud800-\udfff]"
 )
 _JOINERS = "\u200c\u200d"  # needed inside emoji and in Persian; hidden only when alone
+# Of a script that breaks lines at spaces and runs from left to right.
+_SIMPLE = re.compile(r"[\n\t -~\u00a1-\u00ac\u00ae-\u024f\u0370-\u058f]{1,30}")
 _WIDTHS = (18, 30, 44)  # columns of left context in a narrow, a middle and a wide cell
 
 
@@ -84,7 +88,9 @@ def _signs(token: str, spaces: bool) -> list[tuple[str, str | None]]:
 
 @dataclass(frozen=True, repr=False)
 class TokensView:
-    """One text, its tokens coloured by value; made by `tokens_view`, drawn by a notebook. `.html` is what it draws."""
+    """One text, its tokens coloured by value; made by `tokens_view`, drawn by a notebook. `.html` is what it draws.
+
+    tokens, values, maximum, peak, labels: as `tokens_view` takes them."""
 
     tokens: tuple[str, ...]
     values: tuple[float, ...]
@@ -118,16 +124,21 @@ class TokensView:
 
 @dataclass(frozen=True, repr=False)
 class Concordance:
-    """Examples one below the other, peak tokens in one column; made by `concordance`, drawn by a notebook."""
+    """Examples one below the other, peak tokens in one column; made by `concordance`, drawn by a notebook.
+
+    rows, maximum, numbers: as `concordance` takes them."""
 
     rows: tuple[tuple[tuple[str, ...], tuple[float, ...], int], ...]
     maximum: float
     numbers: tuple[float, ...]
+    after: int = 100
 
     @property
     def html(self) -> str:
         """The lines as an HTML fragment with its style."""
-        lines = [_line(*row, self.maximum, number) for row, number in zip(self.rows, self.numbers, strict=True)]
+        lines = [
+            _line(*row, self.maximum, number, self.after) for row, number in zip(self.rows, self.numbers, strict=True)
+        ]
         listed = "".join(lines) or "<p>no examples</p>"
         return f'{_STYLE}<div class="saekit-tokens"><div role="list">{listed}</div></div>'
 
@@ -169,12 +180,14 @@ def concordance(
     *,
     maximum: float | None = None,
     numbers: Sequence[float] | None = None,
+    after: int = 100,
 ) -> Concordance:
     """One line an example, its peak token in the same column, as many whole tokens around it as fit.
 
     rows:    triples (tokens, values, index of the peak token), in the order to show them.
     maximum: the value of the fullest colour; by default the largest |value| of all rows.
     numbers: what stands before each line; by default the value at its peak.
+    after:   columns from the peak on, at most: where there is less room, less is seen.
     Raises ValueError as ``tokens_view`` does, and where there is not a number a row.
     """
     checked = []
@@ -184,7 +197,7 @@ def concordance(
     if len(said) != len(checked):
         raise ValueError(f"concordance got {len(checked)} rows and {len(said)} numbers; give one number a row.")
     most = _maximum("concordance", [row[1] for row in checked], maximum)
-    return Concordance(tuple(checked), most, tuple(said))
+    return Concordance(tuple(checked), most, tuple(said), after)
 
 
 def _checked(
@@ -223,40 +236,69 @@ def _token(
     share = min(abs(value) / maximum, 1.0) if maximum > 0 and value else 0.0
     # A blank token that fires would be a coloured gap: there the spaces are shown.
     spaces = bool(share) and token.strip(" ") == ""
-    text = "".join(
-        escape(c) if sign is None else f'<span class="sign">{sign}</span>' + ("\n" if breaks and c == "\n" else "")
-        for c, sign in _signs(token, spaces)
-    )
+    text = _text(token, spaces, breaks)
     classes = " ".join(
         name for name, on in [("k", True), ("minus", value < 0), ("label", label), ("peak", peak), (extra, extra)] if on
     )
     number = f"{value:.4g}".replace("-", "−")
-    title = escape(f"{shown(token, spaces=True)}   {number}" + (f"   {label}" if label else ""), quote=True)
+    said = number  # of a line; of what is seen there otherwise than it is, and in a text, the token too
+    if breaks or shown(token) != token:
+        said = escape(f"{shown(token, spaces=True)}   {number}" + (f"   {label}" if label else ""), quote=True)
+    title = f' title="{said}"' if share or label or breaks else ""  # of a line's silent tokens there is nothing to say
     style = f' style="--a:{0.1 + 0.9 * share:.3f}"' if share else ""
     tag = "b" if peak else "span"  # so that the peak is seen where styles are stripped
-    return f'<{tag} class="{classes}"{style} title="{title}">{text}</{tag}>'
+    return f'<{tag} class="{classes}"{style}{title}>{text}</{tag}>'
 
 
-def _line(tokens: tuple[str, ...], values: tuple[float, ...], peak: int, maximum: float, number: float) -> str:
-    """One example. Left tokens carry the class of the narrowest cell that still shows them, so whole tokens go."""
-    left, used = [], 0
+def _text(token: str, spaces: bool = False, breaks: bool = False) -> str:
+    return "".join(
+        escape(c) if sign is None else f'<span class="sign">{sign}</span>' + ("\n" if breaks and c == "\n" else "")
+        for c, sign in _signs(token, spaces)
+    )
+
+
+def _line(
+    tokens: tuple[str, ...], values: tuple[float, ...], peak: int, maximum: float, number: float, after: int
+) -> str:
+    """One example. Left tokens carry the class of the narrowest cell that still shows them, so whole tokens go; on the
+    right the line breaks before them."""
+    left: list[tuple[int, str]] = []
+    used = 0
     for i in range(peak - 1, -1, -1):
         used += columns_of(tokens[i])
         fits = next((rank for rank, width in enumerate(_WIDTHS, start=1) if used <= width), None)
         if fits is None:
             break
-        left.append(_token(tokens[i], values[i], maximum, breaks=False, extra="" if fits == 1 else f"f{fits}"))
-    right, used = [], 0
-    for i in range(peak, len(tokens)):
+        left.append((i, "" if fits == 1 else f"f{fits}"))
+    right, used = [(peak, "")], columns_of(tokens[peak])
+    for i in range(peak + 1, len(tokens)):
         used += columns_of(tokens[i])
-        if used > 100 and i > peak:
+        if used > after:
             break
-        right.append(_token(tokens[i], values[i], maximum, peak=i == peak, breaks=False))
+        right.append((i, ""))
+
+    def drawn(parts: list[tuple[int, str]]) -> str:
+        """Silent tokens in a row are one text: most are silent, and a notebook keeps every byte."""
+        out = []
+        for (extra, alone), run in groupby(parts, lambda part: (part[1], _alone(part[0], tokens, values, peak))):
+            indices = [i for i, _ in run]
+            if alone is None:
+                text = _text("".join(tokens[i] for i in indices))
+                out.append(f'<span class="{extra}">{text}</span>' if extra else f"<span>{text}</span>")
+            else:
+                out.append(_token(tokens[alone], values[alone], maximum, peak=alone == peak, breaks=False, extra=extra))
+        return "".join(out)
+
     said = f"{number:z.2f}".replace("-", "−")
     return (
-        f'<div class="row text" role="listitem"><b>{said}</b> <span class="left">{"".join(reversed(left))}</span>'
-        f'<span class="right">{"".join(right)}</span></div>'
+        f'<div class="row text" role="listitem"><b>{said}</b> <span class="left">{drawn(left[::-1])}</span>'
+        f'<span class="right">{drawn(right)}</span></div>'
     )
+
+
+def _alone(i: int, tokens: tuple[str, ...], values: tuple[float, ...], peak: int) -> int | None:
+    """The token's number where it is drawn by itself, None where it may be one text with its neighbours."""
+    return None if i != peak and not values[i] and _SIMPLE.fullmatch(tokens[i]) else i
 
 
 def columns_of(token: str) -> int:

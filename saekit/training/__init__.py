@@ -26,3 +26,7 @@ def __getattr__(name: str) -> object:
     if name == "Loss":
         raise ImportError("Loss is in saekit.objectives now: from saekit.objectives import Loss.")
     raise AttributeError(f"module 'saekit.training' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__]

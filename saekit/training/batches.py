@@ -11,6 +11,7 @@ from torch import Tensor
 from saekit.activations.shuffled import GRADIENT, LABELS
 from saekit.activations.stream import ROWS
 from saekit.dictionaries import Wiring
+from saekit.engines.threads import working_with
 from saekit.objectives import Batch, Rows
 
 
@@ -67,4 +68,7 @@ def constant(x: Tensor) -> bool:
 
 
 def _scale(x: Tensor) -> float:
-    return 1.0 if constant(x) else float((x - x.mean(0)).square().mean(0).mean().sqrt()) or 1.0  # alike by any threads
+    if constant(x):
+        return 1.0
+    with working_with(1):  # several would add up in another order
+        return float((x - x.mean(0)).square().mean().sqrt()) or 1.0

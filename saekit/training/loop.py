@@ -85,12 +85,16 @@ def train(
     [n, d] of one's own (``site=None``) or several with equal rows, ``{"in": x, "out": y}``, and over several models,
     ``{"a": model, "b": copy}``, whose sites are then "a:blocks.2.hook_resid_post" and so on.
 
+    model:    what is read, as above.
     site:     a site, several (a crosscoder), or a ``sk.Wiring`` (``sk.Wiring.transcoder(2)``).
     method:   such as ``sk.TopK(d_sae=1024, k=16)``; or a list of them, which learn side by side on one pass over the
               model, each exactly as it would alone; ``run.dictionaries`` has them in order.
+    corpus:   what ``load_corpus`` gives, a list of strings, or token ids; None beside arrays and stores.
     tokens:   counted tokens to train on (default: one pass over an array or a store). A finished run in ``out`` whose
               tokens alone have grown goes on: the learning rate rises again, and falls at the new end; the dictionary
               of the former end is kept in ends/<tokens>.
+    batch_size: tokens a step. lr: Adam's highest learning rate; default by the number of latents and steps
+              (``sk.training.default_rate``). seed: of the first weights and of the order.
     warm_up, decay: tokens over which the learning rate rises, and falls at the end.
     dead_after: tokens without a firing after which a latent is dead.
     labels:   for methods that need them: concepts of the corpus by name, or an array [n, concepts] beside an array.
@@ -99,14 +103,18 @@ def train(
     max_norm_multiple: tokens whose norm at a site is above so many times the median there are left out, counted
               (``left_out`` in the records) and said: a few of a hundred times the norm would be all that is learned.
               None: none is left out.
+    device:   default where the model or the array lies.
     dtype:    of products; torch.bfloat16 (weights and Adam's moments stay in float32) where the device multiplies it
               natively, else torch.float32; torch.float64 for everything.
     kernels:  "auto" takes the fastest way there is; "reference" plain torch, for comparison; "cpu" and "triton" are
               kept to or refused.
     out:      a folder for config, metrics.jsonl, checkpoint and dictionary; the same call on an interrupted one goes
-              on, on a finished one returns it. None keeps all in memory.
+              on, on a finished one returns it. None keeps all in memory. resume=False refuses a folder that
+              holds a run.
     callback: called with a Progress now and then (``sk.TrainingMonitor()`` draws it), of several dictionaries with the
               first one's numbers; default: a line of text.
+    Returns a ``Run``: its ``dictionary`` (or ``dictionaries``), ``metrics``, a frame, and ``finished``. For example
+    ``run = sk.train(model, "blocks.2.hook_resid_post", sk.TopK(d_sae=1024, k=16), corpus, tokens=500_000)``.
     Raises ValueError when ``out`` holds another run (naming the fields), a method needs what the source does not have,
     activations or the loss are not finite.
     """

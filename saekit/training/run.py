@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 class Progress:
     """What a callback is told after each measured step, and once more where the run is stopped.
 
+    tokens:       trained on so far.
     total_tokens: as many as were asked for; of a finished run those that whole batches make.
-    seconds_left: an estimate; None where it is not known yet.
+    seconds:      spent. seconds_left: an estimate; None where it is not known yet.
+    metrics:      the latest numbers by name.
+    finished:     True in a run's last call.
     stopped:      what is said of a run that was stopped, else "".
+    latents:      of the dictionary, of which the metric dead counts some.
     """
 
     tokens: int
@@ -35,6 +39,7 @@ class Progress:
     finished: bool
     seconds_left: float | None = None
     stopped: str = ""
+    latents: int = 0
 
 
 @dataclass(repr=False)

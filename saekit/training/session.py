@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -145,7 +146,8 @@ class Session:
             pace.read()
             calm.read()
             measured = self._make_step(batch, began, folder)
-            self.seconds_left = bar.left = calm.learnt()
+            self.seconds_left = calm.learnt()
+            bar.left = math.nan if self.seconds_left is None else self.seconds_left
             bar.update(self.batch_size)
             line = pace.learnt(self.steps - self.step, on_disk=folder is not None)
             if line is not None and processes.first():
@@ -252,7 +254,15 @@ class Session:
     def progress(self, measured: dict[str, float], finished: bool) -> Progress:
         """What a callback is told."""
         done = self.step * self.batch_size
-        return Progress(done, done if finished else self.tokens, self.seconds, measured, finished, self.seconds_left)
+        return Progress(
+            done,
+            done if finished else self.tokens,
+            self.seconds,
+            measured,
+            finished,
+            self.seconds_left,
+            latents=self.learners[0].dictionary.d_sae,
+        )
 
     def folded(self) -> list[Dictionary]:
         """The dictionaries for activations as the model gives them."""

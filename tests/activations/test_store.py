@@ -85,6 +85,31 @@ def test_killed_at_any_moment(tiny_gpt2, built, tmp_path, monkeypatch, moment):
     assert all(torch.equal(everything(again, name), everything(built, name)) for name in [*SITES, "document"])
 
 
+@pytest.mark.parametrize("moment", [0, 8])
+def test_stopped_it_gives_its_whole_shards_and_goes_on(tiny_gpt2, built, tmp_path, monkeypatch, capsys, moment):
+    real, read = store.joined, []
+
+    def stopped(*given):
+        read.append(given)
+        if len(read) > moment:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "joined", stopped)
+        if not moment:
+            with pytest.raises(KeyboardInterrupt, match=r"stopped before a shard was full; .* keeps nothing\."):
+                build(tiny_gpt2, tmp_path / "s", dtype=torch.float32)
+        else:
+            part = build(tiny_gpt2, tmp_path / "s", dtype=torch.float32)
+            assert not part.finished and 0 < len(part) < len(built)
+            kept = f"keeps {len(part):,} of 10,000 tokens, and the same call goes on.\n"
+            assert capsys.readouterr().err.endswith(kept)
+    whole = build(tiny_gpt2, tmp_path / "s", dtype=torch.float32)
+    for site in SITES:
+        assert torch.equal(everything(whole, site), everything(built, site))
+
+
 def test_more_tokens_later(tiny_gpt2, built, tmp_path):
     first = build(tiny_gpt2, tmp_path, tokens=300, dtype=torch.float32)
     assert 300 <= len(first) < len(built) and first.finished

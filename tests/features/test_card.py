@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,25 @@ import pytest
 
 from saekit.features.showing.card import Card, feature_card
 
-PLAIN = {"div", "h4", "h5", "p", "b", "i", "code", "small", "span", "table", "tr", "td", "th", "svg", "rect", "style"}
+PLAIN = {
+    "div",
+    "h4",
+    "h5",
+    "p",
+    "b",
+    "i",
+    "code",
+    "small",
+    "span",
+    "table",
+    "tr",
+    "td",
+    "th",
+    "svg",
+    "g",
+    "path",
+    "style",
+}
 
 
 class Parsed(HTMLParser):
@@ -68,16 +87,20 @@ def test_style_sheets_have_no_address_and_stay_inside(make_view: Callable[..., A
     html = feature_card(make_view(), "", "")
     sheets = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
     assert len(sheets) == 2 and not re.search(r"url\(|@import|://", "".join(sheets))
-    for selector in re.findall(r"(?:^|\})\s*([^{}@]+)\{", "".join(sheets)):
+    inner = re.compile(r"\{[^{}]*\}")
+    flat = inner.sub("{}", re.sub(r"@container[^{]*\{(.*?\})\}", r"\1", "".join(sheets), flags=re.DOTALL))
+    flat = re.sub(r"\{(?:[^{}]*\{\})+\}", "{}", flat)  # what is nested is inside by its making
+    for selector in re.findall(r"(?:^|\})\s*([^{}@]+)\{", flat):
         assert all("saekit-" in part for part in selector.split(",")), selector
 
 
 def test_histogram_bars_have_the_tokens_colours_and_log_heights(make_view: Callable[..., Any]) -> None:
     html = feature_card(make_view(), "", "")
-    bars = re.findall(r'<rect class="plus" x="([\d.]+)"[^>]*? height="([\d.]+)"[^>]*fill-opacity="([\d.]+)"', html)
+    plus = re.search(r'<g class="plus"[^>]*>(.*?)</g>', html)[1]
+    bars = re.findall(r'opacity="([\d.]+)" d="M([\d.]+) 60V([\d.]+)h73V60"', plus)
     # 4 bins of 73; the third is empty; log(7)/log(10) and log(6)/log(10) of 60; 0.1 + 0.9 · 1/8, 3/8, 7/8
-    expected = [[0, 60, 0.2125], [73, 50.71, 0.4375], [219, 46.69, 0.8875]]
-    assert np.array(bars, dtype=float) == pytest.approx(np.array(expected), abs=0.001)
+    expected = [[0.2125, 0, 60 - 60], [0.4375, 73, 60 - 50.71], [0.8875, 219, 60 - 46.69]]
+    assert np.array(bars, dtype=float) == pytest.approx(np.array(expected), abs=0.06)
 
 
 def test_signed_codes_are_drawn_by_their_size(make_view: Callable[..., Any]) -> None:
@@ -85,7 +108,8 @@ def test_signed_codes_are_drawn_by_their_size(make_view: Callable[..., Any]) -> 
     drawn = {"edges": [-10.0, 0.0, 10.0], "counts": [3, 3]}
     view = make_view(minimum=-10.0, histogram=drawn, maximum=8.0, numbers=numbers)
     html = feature_card(view, "", "")
-    assert re.findall(r'class="(plus|minus)"[^>]*opacity="([\d.]+)"', html) == [("minus", "0.550"), ("plus", "0.550")]
+    drawn = re.findall(r'<g class="(plus|minus)"[^>]*><path opacity="([\d.]+)"', html)
+    assert sorted(drawn) == [("minus", ".55"), ("plus", ".55")]
     assert "max 8 · min −10" in html
     assert "--a:0.820" in html  # the strongest token, 8, against the strongest firing, −10: 0.1 + 0.9 · 0.8
 
@@ -98,7 +122,7 @@ def test_a_dead_feature_is_said_in_words(make_view: Callable[..., Any]) -> None:
         next_alive=4219, absent={"histogram": "It never fires.", "examples": "It never fires."},
     )  # fmt: skip
     text = Parsed(feature_card(view, "stores/first", "facts")).text
-    assert "dead: it never fires" in text and "This feature never fired" in text
+    assert "dead: it never fired in this store" in text and "This feature never fired in this store" in text
     assert "The next feature that fires is 4219." in text
     assert "␣Lily+2.31" in text and "90340.71" in text
     assert "nan" not in text.lower() and "None" not in text
@@ -156,3 +180,16 @@ def test_it_fits_its_cell(browser: Any, make_view: Callable[..., Any], width: in
     )
     assert beside is (width == 900)
     page.close()
+
+
+def test_a_card_is_saved_as_a_small_page(make_view, tmp_path: Path) -> None:
+    title = str(tmp_path / "stores" / "<first>")
+    card = Card(make_view(), title, "TopK k = 32", "names <b>", {9034: "others"})
+    path = card.save(tmp_path / "new" / "one.html")
+    text = path.read_text(encoding="utf-8")
+    assert path == tmp_path / "new" / "one.html" and len(text.encode()) < 30_000
+    assert text.startswith("<!doctype html>") and "<title>&lt;first&gt; · 4217</title>" in text
+    assert "names &lt;b&gt;" in text and "&lt;script&gt;" in text and "<script" not in text
+    assert str(tmp_path) not in text and "://" not in text
+    with pytest.raises(ValueError, match=r"path is a file to write, as '.*feature\.html'; '.*' is a folder"):
+        card.save(tmp_path)

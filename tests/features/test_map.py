@@ -46,7 +46,7 @@ def dead_of(store: sk.FeatureStore) -> list[int]:
 
 
 def test_positions_are_the_first_two_directions_of_a_plain_svd(store) -> None:
-    made = sk.feature_map(store)
+    made = sk.feature_map(store, method="pca")
     frame, dead = made.positions, dead_of(store)
     assert set(DEAD) <= set(dead) and frame["latent"].tolist() == [i for i in range(40) if i not in dead]
     rows = store.dictionary.decoder_directions.detach().double().numpy()[frame["latent"]]
@@ -59,7 +59,9 @@ def test_positions_are_the_first_two_directions_of_a_plain_svd(store) -> None:
     assert np.ptp(frame["x"]) > 0.5
     share = 100 * (sizes[:2] ** 2).sum() / (sizes**2).sum()
     assert f"hold {share:.1f} % of their variance" in made.method
-    pd.testing.assert_frame_equal(frame, sk.feature_map(store, seed=9).positions)  # nothing is drawn at random
+    pd.testing.assert_frame_equal(
+        frame, sk.feature_map(store, method="pca", seed=9).positions
+    )  # nothing is drawn at random
 
 
 def test_the_frame_holds_what_the_store_knows(store) -> None:
@@ -70,7 +72,7 @@ def test_the_frame_holds_what_the_store_knows(store) -> None:
         assert frame["density"][latent] == pytest.approx(latents["density"][latent])
         assert frame["max"][latent] == pytest.approx(latents["max_activation"][latent])
     assert frame["label"][12] == "my name" and frame["label"][13] == "" and frame["hint"][13] != ""
-    assert f"{len(dead_of(store))} dead ones left out" in repr(made)
+    assert f"dead {len(dead_of(store))} of {len(dead_of(store)) + len(made.positions)} (" in repr(made)
 
 
 def test_what_the_tooltip_says(store) -> None:
@@ -86,6 +88,13 @@ def test_what_the_tooltip_says(store) -> None:
     assert said["properties"]["feature"] == "12" and said["properties"]["label"] == "<img src=x>"
     assert said["properties"]["density"] == f"{density:.3g} %"
     assert made._scatter.widget.tooltip_enable and list(made._scatter.widget.tooltip_properties) == names
+
+
+def test_what_the_map_is_worth_is_said(store) -> None:
+    made = sk.feature_map(store, method="pca")
+    assert made.worth is not None and 0 < made.worth.kept < 1
+    for said in (made._framed().children[0].value, " ".join(made.chart().to_dict()["title"]["subtitle"])):
+        assert f"Trustworthiness {made.worth.trustworthiness:.2f} (by chance 0." in said and "nearest by cosine" in said
 
 
 # -- linking ----------------------------------------------------------------------------------------------------------
@@ -245,12 +254,15 @@ def test_umap_gets_unit_rows_the_cosine_and_the_seed(store, monkeypatch) -> None
     rows = store.dictionary.decoder_directions.detach().numpy()[made.positions["latent"]]
     np.testing.assert_allclose(made.positions["x"], rows[:, 0] / np.linalg.norm(rows, axis=1), atol=1e-6)
     assert "UMAP" in made.method
+    assert sk.feature_map(store, seed=7).positions["x"].equals(made.positions["x"])  # where it is there it is taken
+    monkeypatch.setitem(sys.modules, "umap", None)
+    assert sk.feature_map(store).method.startswith("PCA")
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"method": "tsne"}, "method cannot be 'tsne'; the closest is '.*' .of pca, umap"),
+        ({"method": "tsne"}, "method cannot be 'tsne'; the closest is '.*' .of auto, umap, pca"),
         ({"colour": "densty"}, "colour cannot be 'densty'; the closest is 'density' .of density, concept, max"),
         ({"colour": "concept"}, "that of the store has no labels"),
     ],

@@ -88,3 +88,18 @@ def test_a_token_that_was_never_read_is_named_with_the_nearest(store) -> None:
         store.on_token(f"  {text.upper()} ")
     with pytest.raises(TypeError, match="token is the text of one, such as ' the', found 7"):
         store.on_token(7)
+
+
+def test_ctrl_c_in_a_question_is_ctrl_c(store, monkeypatch) -> None:
+    """DuckDB makes a RuntimeError of it."""
+
+    def interrupted(*_: Any) -> None:
+        raise RuntimeError("Query interrupted")
+
+    monkeypatch.setattr(store.database, "_asked", interrupted)
+    for question in (lambda: store.sql("select 1"), lambda: store.row(1), store.listing):
+        with pytest.raises(KeyboardInterrupt):
+            question()
+    monkeypatch.setattr(store.database, "_asked", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        store.row(1)

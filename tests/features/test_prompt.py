@@ -131,9 +131,11 @@ def test_the_sheet_prints_every_value_and_escapes_the_prompt(tiny_gpt2: Any, dic
     assert html.count('<th scope="row">') == min(12, len(found.latents))
     for latent in found.latents[:12]:
         assert f'<th scope="row">{latent}</th>' in html
-    assert (
-        repr(found) == f"<PromptFeatures: {len(found.latents)} latents fire on {len(found.tokens) - 1} counted tokens>"
-    )
+    head, _, *lines = repr(found).splitlines()
+    assert head.startswith(f"{len(found.latents)} latents fire on {len(found.tokens) - 1} counted tokens")
+    assert len(lines) == len(found.pieces) - 1 and "\u202e" not in repr(found) and "⟨202E⟩" in repr(found)
+    strongest = max(found.frame().query("position == 0").itertuples(), key=lambda row: abs(row.value))
+    assert f"{strongest.latent}: {strongest.value:.2f}" in lines[0]
 
 
 def test_the_sheet_by_hand() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from exported import unpacked
 
 import saekit as sk
 
@@ -32,9 +33,9 @@ def st(tiny_llama, sae, tmp_path, monkeypatch, one_thread) -> sk.FeatureStore:
 
 
 BROWSERS: dict[str, tuple[dict[str, Any], str]] = {
-    "height": (
-        {"height": 800},
-        r"^FeatureBrowser takes no height=\. It takes store, model, feature, filter, sort, tab\.$",
+    "width": (
+        {"width": 800},
+        r"^FeatureBrowser takes no width=\. It takes store, model, feature, filter, sort, tab, height\.$",
     ),
     "features": ({"features": 3}, r"^FeatureBrowser takes no features=\. Did you mean feature=\?"),
     "feature 9999": ({"feature": 9999}, r"^feature names latents from 0 to 19, not 9999; the closest is 19\.$"),
@@ -97,7 +98,9 @@ def test_what_a_browser_takes(st, tmp_path) -> None:
     assert taken.starred == [1, 5] and st.labels.get(5)["star"]
     for features in (12, 12.0, np.int64(12), [12], np.array([12]), torch.tensor([12]), range(12, 13)):
         page = taken.export_html("new/folder/page.html", features=features)
-        assert page == tmp_path / "new" / "folder" / "page.html" and "feature:12" in page.read_text(encoding="utf-8")
+        assert (
+            page == tmp_path / "new" / "folder" / "page.html" and "feature:12" in unpacked(page.read_text())["answers"]
+        )
     with pytest.raises(ValueError, match=r"^features names latents from 0 to 19, not 20; the closest is 19\.$"):
         taken.export_html("other/page.html", features=20)
     with pytest.raises(ValueError, match=r"^features names latents from 0 to 19, not '12'\.$"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import threading
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import torch
 import saekit as sk
 from saekit.features import schema
 from saekit.features.building import build, reading
+from saekit.features.building.neighbours import Neighbours
 
 SITE = "blocks.0.hook_resid_post"
 NOUNS = ("cat", "dog", "man", "hat", "sea")
@@ -67,7 +69,7 @@ def test_it_goes_on_from_wherever_it_was_stopped(make, tmp_path, monkeypatch, ca
     assert len(whole.manifest["chunks"]) > 3 and len(whole.manifest["parts"]) == 4
     names = {"chunk": (build, "write_chunk"), "table": (build, "write_table"), "manifest": (build.Build, "_write")}
     home, name = names[where]
-    real, stops = getattr(home, name), 0
+    real, stops, opened = getattr(home, name), 0, 0
 
     def failing(*given):
         nonlocal calls
@@ -81,18 +83,106 @@ def test_it_goes_on_from_wherever_it_was_stopped(make, tmp_path, monkeypatch, ca
         monkeypatch.setattr(home, name, failing)
         try:
             store = make(tmp_path / "stopped")
-            break
-        except Stop:
-            stops += 1
+            if store.finished:
+                break
+            assert 0 < store.tokens <= whole.tokens and "half built" in repr(store) and store.latents().density.any()
+            opened += 1
+        except KeyboardInterrupt:
             with pytest.raises(ValueError, match=r"half built|no feature store"):
                 sk.FeatureStore.open(tmp_path / "stopped")
-    assert stops >= 3 and "the same call goes on" in capsys.readouterr().out
+        stops += 1
+    assert stops >= 3 and opened and "the same call goes on" in capsys.readouterr().err
     assert_equal(whole, store)
     assert not (tmp_path / "stopped" / "reading").exists()
     before = sorted((tmp_path / "stopped").rglob("*.parquet"))
     changed = [path.stat().st_mtime_ns for path in before]
     make(tmp_path / "stopped")  # finished: nothing is written again
     assert [path.stat().st_mtime_ns for path in before] == changed
+
+
+@pytest.fixture
+def pressed(monkeypatch):
+    """pressed(n): Ctrl-C comes while the n-th batch of 16 texts is read."""
+    real = reading._columns
+
+    def pressed(*moments: int) -> None:
+        read = []
+
+        def columns(*given):
+            read.append(given)
+            if len(read) in moments:
+                signal.raise_signal(signal.SIGINT)
+            return real(*given)
+
+        monkeypatch.setattr(reading, "_columns", columns)
+
+    return pressed
+
+
+def test_stopped_while_it_reads_it_gives_what_was_read(
+    make, tmp_path, monkeypatch, pressed, capsys, tiny_llama
+) -> None:
+    """No token that was read is lost, the tables are of these, and in the end those of a store that was never stopped:
+    near misses and φ too, which are of the first tokens alone."""
+    monkeypatch.setattr(reading, "CHUNK_TOKENS", 400)
+    monkeypatch.setattr(reading, "NEAR_TOKENS", 400)
+    monkeypatch.setattr(Neighbours.__init__, "__defaults__", (400,))
+    whole = make(tmp_path / "whole", loss_effects="opened")
+    assert len(whole.manifest["chunks"]) > 1
+    pressed(2)
+    part = make(tmp_path / "s", loss_effects="opened")
+    assert not part.finished and part.tokens > 0 and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    said = capsys.readouterr()
+    of_these = "the features of these are made now, and the same call goes on"
+    assert f"stopped at {part.tokens:,} tokens; {of_these}.\n" in said.err and said.out == ""
+    assert f", half built ({part.tokens:,} tokens): 20 latents" in repr(part)
+    assert "half built" in part.listing()["facts"]
+    alone = make(tmp_path / "alone", TEXTS[:32], loss_effects="opened")
+    assert part.tokens == alone.tokens
+    assert_equal(part, alone)
+    part.set_label(3, "kept")
+    with pytest.raises(ValueError, match="are measured once it is built"):
+        part.measure_loss_effects(tiny_llama)
+    pressed(1)
+    more = make(tmp_path / "s", loss_effects="opened")
+    assert part.tokens < more.tokens < whole.tokens and not more.finished
+    pressed()
+    done = make(tmp_path / "s", loss_effects="opened")
+    assert done.finished and len(done.manifest["chunks"]) > len(whole.manifest["chunks"])
+    assert_equal(done, whole)
+    assert done.labels.get(3)["label"] == "kept" and "half built" not in repr(done)
+
+
+def test_stopped_before_anything_was_read_is_one_sentence(make, tmp_path, monkeypatch) -> None:
+    def interrupted(*given, **how):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reading, "tokenize", interrupted)
+        with pytest.raises(KeyboardInterrupt, match=r"stopped before a token was read; .* keeps nothing\.") as stopped:
+            make(tmp_path / "s")
+    assert stopped.value._render_traceback_() == [str(stopped.value)]  # what a notebook shows in place of a traceback
+    assert_equal(make(tmp_path / "s"), make(tmp_path / "whole"))
+
+
+def test_stopped_among_the_features_it_gives_those_that_are_made(make, tmp_path, monkeypatch, tiny_llama) -> None:
+    monkeypatch.setattr(build, "LATENTS_AT_ONCE", 6)
+    real = build.write_table
+
+    def interrupted(folder, name, number, part):
+        if number == 2 and name in ("latents", "examples", "activations"):
+            raise KeyboardInterrupt
+        return real(folder, name, number, part)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "write_table", interrupted)
+        store = make(tmp_path / "s")
+    assert not store.finished and store.d_sae == 12 and "half built (12 of 20 latents)" in repr(store)
+    assert len(store.latents()) == len(store.listing()["dead"]) == 12
+    assert store.on_prompt(tiny_llama, "the cat sat")["latents"]
+    with pytest.raises(IndexError, match=r"latent 12 is not in 0 … 11"):
+        store.feature(12)
+    assert_equal(make(tmp_path / "s"), make(tmp_path / "whole"))
 
 
 def test_chunks_and_parts_do_not_change_what_is_found(make, tmp_path, monkeypatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import saekit as sk
@@ -187,3 +188,18 @@ def test_neuronpedia_says_the_same_numbers(store, tmp_path) -> None:
         tops = told["examples_quantiles"][0]["examples"]
         assert [max(e["tokens_acts_list"]) for e in tops] == [max(e["values"]) for e in view["examples"]["top"]]
         assert [token for token, _ in view["logits"]["top"]] == told["top_logits"]
+
+
+def test_latents_are_twelve_columns_and_all_of_them_when_asked(store) -> None:
+    frame, whole = store.latents(), store.latents(all=True)
+    assert len(frame.columns) <= 12 < len(whole.columns) and set(frame.columns) < set(whole.columns)
+    asked = {"latent", "density", "firings", "max_activation", "top_logits", "label", "star"}
+    assert asked <= set(frame.columns)
+    for each in (frame, whole):
+        assert each.label.map(type).eq(str).all() and each.star.dtype == bool
+    assert whole.note.map(type).eq(str).all() and (frame.label == "").any()
+    ids = store.sql("select top_tokens from latents order by latent").top_tokens
+    assert frame.top_tokens[0] == [store.text_of(token) for token in ids[0]]
+    shared = list(frame.columns)
+    pd.testing.assert_frame_equal(frame, whole[shared])
+    assert store.latents({"density": [0.001, None]}, ["f1", True]).columns.tolist() == shared

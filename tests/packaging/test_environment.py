@@ -224,6 +224,45 @@ def ready(checkout: Path, module, empty_venv: Path) -> dict:
     return note
 
 
+def test_a_link_to_an_empty_folder_is_followed_and_what_is_there_is_completed(checkout: Path, tmp_path_factory) -> None:
+    for target in (tmp_path_factory.mktemp("disk"), tmp_path_factory.mktemp("disk") / "not" / "yet"):
+        link = checkout / ".venv"
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+        first = run(checkout, env=no_network(checkout))
+        assert "index did not answer" in sentence(first) and "a fresh .venv" in first.stdout
+        assert link.is_symlink() and (target / "pyvenv.cfg").is_file()
+        assert json.loads((target / "saekit.json").read_text())["root"] == str(checkout)
+        assert "completing it" in run(checkout, env=no_network(checkout)).stdout
+
+
+def test_a_finished_environment_behind_a_link_is_left_alone(checkout: Path, ready: dict, tmp_path_factory) -> None:
+    place = tmp_path_factory.mktemp("disk") / "moved"
+    (checkout / ".venv").rename(place)
+    (checkout / ".venv").symlink_to(place)
+    result = run(checkout, env=no_network(checkout))
+    assert result.returncode == 0 and "up to date" in result.stdout, result.stderr
+
+
+def test_a_link_to_what_is_not_this_checkouts_is_one_sentence_and_nothing_is_removed(
+    checkout: Path, tmp_path_factory
+) -> None:
+    others = tmp_path_factory.mktemp("others")
+    (others / "saekit.json").write_text(json.dumps({"root": "/elsewhere/saekit", "complete": True}))
+    (others / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    home, file = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("file") / "a"
+    (home / "thesis.tex").write_text("all of it")
+    file.write_text("x")
+    said = {others: "the environment of /elsewhere/saekit", home: "other things (thesis.tex)", file: "a file"}
+    for target, held in said.items():
+        (checkout / ".venv").unlink(missing_ok=True)
+        (checkout / ".venv").symlink_to(target)
+        result = run(checkout, env=no_network(checkout))
+        told = sentence(result)
+        assert f".venv is a symbolic link to {target}, where {held} is; remove the link" in told and not result.stdout
+    assert (home / "thesis.tex").read_text() == "all of it" and (others / "pyvenv.cfg").is_file()
+
+
 @pytest.mark.timing
 def test_what_is_up_to_date_is_left_alone_in_under_a_second(checkout: Path, ready: dict) -> None:
     seconds = []

@@ -14,6 +14,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+from exported import unpacked
 from safetensors.torch import load_file, save_file
 
 import saekit as sk
@@ -87,7 +88,9 @@ def test_a_number_of_each_latent(tiny_gpt2, sae, spread, tmp_path: Path) -> None
     assert store.listing()["definitions"]["spread"]["text"].startswith("Share of the documents")
     assert store.view(latent)["numbers"]["spread"]["value"] == pytest.approx(truth[latent], abs=1e-6)
     assert "spread" in store.feature(latent).html
-    assert "Share of the documents" in browser.export_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    page = unpacked(browser.export_html(tmp_path / "page.html").read_text(encoding="utf-8"))
+    definitions = page["answers"]["listing"][0]["definitions"]
+    assert definitions["spread"]["text"].startswith("Share of the documents")
 
 
 @pytest.fixture

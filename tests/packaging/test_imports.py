@@ -34,7 +34,7 @@ PLOTS = "plots"  # imports no other part; every part may import it
 ABOVE = ("checks", "making")  # may import every part; imported by notebooks, or by nobody
 
 KERNELS_KNOW = {"torch", "triton", "jaxtyping"}
-WIDGETS_KNOW = {"anywidget", "traitlets", "ipywidgets", "IPython", "numpy"}
+WIDGETS_KNOW = {"anywidget", "tqdm", "traitlets", "ipywidgets", "IPython", "numpy"}
 HEAVY = ["transformer_lens", "transformers", "altair", "pandas", "IPython"]
 
 

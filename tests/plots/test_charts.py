@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from xml.etree import ElementTree
@@ -13,7 +14,8 @@ import pytest
 
 from saekit import plots
 from saekit.plots.charts import MOST_POINTS
-from saekit.plots.renderer import VEGALITE
+from saekit.plots.renderer import VEGALITE, small
+from saekit.plots.theme import ACT
 
 
 def bundle(chart: object) -> tuple[dict, dict]:
@@ -64,6 +66,19 @@ def test_bundle_holds_svg_spec_and_text_and_asks_for_nothing_outside() -> None:
         assert len(json.dumps(data)) < 150_000
 
 
+def test_the_picture_is_small_and_the_same() -> None:
+    import vl_convert
+
+    evil = ' opacity="1" <text font-family="x">'
+    for chart in (*every_chart(), plots.next_token_change(moved(evil))):
+        spec = chart.to_dict()
+        drawn = vl_convert.vegalite_to_svg({**spec, "config": {**spec["config"], "background": "white"}})
+        kept = small(drawn)
+        assert len(kept) < len(drawn) - 1_500 and svg_text(kept) == svg_text(drawn)
+        assert vl_convert.svg_to_png(kept) == vl_convert.svg_to_png(drawn)
+        assert bundle(chart)[0]["image/svg+xml"] == kept
+
+
 def test_papermill_can_store_it() -> None:
     import nbformat
 
@@ -102,8 +117,8 @@ def test_density_histogram_counts_every_living_latent_and_names_the_dead() -> No
     assert sum(bar["latents"] for bar in bars) == 964
     for bar in bars:
         assert bar["latents"] == ((density >= bar["from"]) & (density < bar["to"])).sum() + (bar["to"] == 1.0)
-    assert "37 of them dead (3.7%)" in spec["title"]["subtitle"][1]
-    assert "2 of them dead (100.0%)" in json.dumps(bundle(plots.density_histogram([0, 0]))[0][VEGALITE])
+    assert "dead 37 of 1,001 (3.7 %)" in spec["title"]["subtitle"][1]
+    assert "dead 2 of 2 (100.0 %)" in json.dumps(bundle(plots.density_histogram([0, 0]))[0][VEGALITE])
 
 
 def test_next_token_change_takes_the_largest_moves_and_keeps_twins_apart() -> None:
@@ -112,6 +127,26 @@ def test_next_token_change_takes_the_largest_moves_and_keeps_twins_apart() -> No
     assert [(row["token"], round(row["change"], 6)) for row in rows] == [("␣Mary", -0.5), ("x", 0.3), ("x (2)", 0.2)]
     assert rows[0]["moved"] == "less likely"
     assert "30.0% after" in spec["title"]["subtitle"][1]  # 1 − (0.1 + 0.4 + 0.2)
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("ground", ["#ffffff", "#111111", ACT])
+def test_the_ring_of_a_concept_shows_on_light_on_dark_and_on_a_bar_and_stands_clear_of_the_names(ground) -> None:
+    spec = bundle(plots.concept_scores(scores()))[0][VEGALITE]
+    bar, edge, ring = spec["layer"]
+    contrasts = []
+    for part in (edge, ring):
+        low, high = sorted(luminance(colour) for colour in (ground, part["mark"]["stroke"]))
+        contrasts.append((high + 0.05) / (low + 0.05))
+    assert max(contrasts) >= 4.5
+    assert edge["mark"]["strokeWidth"] > ring["mark"]["strokeWidth"] + 2
+    radius = math.sqrt(edge["mark"]["size"] / math.pi) + edge["mark"]["strokeWidth"] / 2
+    assert bar["encoding"]["y"]["axis"]["labelPadding"] > radius  # of a ring at 0
 
 
 def test_text_from_models_stays_text() -> None:

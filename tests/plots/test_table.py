@@ -18,6 +18,12 @@ def test_escapes_everything_and_aligns_numbers() -> None:
     assert "a &amp; b" in html and "<caption>&lt;i&gt;c&lt;/i&gt;</caption>" in html
 
 
+def test_what_is_folded_stands_below_and_is_escaped() -> None:
+    html = html_table([{"a": "x"}], folded=("<b>how</b>", "seed: <i>0</i>"))
+    assert "<summary>&lt;b&gt;how&lt;/b&gt;</summary><p>seed: &lt;i&gt;0&lt;/i&gt;</p></details>" in html
+    assert html.index("</table>") < html.index("<details>") and "<details>" not in html_table([{"a": "x"}])
+
+
 def test_numbers() -> None:
     cells = [16, 16384, -12345.5, 0.00012345, 1.0, -0.5, None, True, float("nan")]
     html = html_table([{"v": cell} for cell in cells])

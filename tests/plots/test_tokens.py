@@ -97,11 +97,30 @@ def test_concordance_puts_peaks_in_one_column_with_whole_tokens() -> None:
     html = concordance([([*left, " PEAK", " after"], [0.0] * 12 + [3.0, 1.0], 12), (["x"], [0.5], 0)]).html
     row = re.findall(r'<div class="row.*?</div>', html)[0]
     before, after = row.split('<span class="right">')
-    assert [before.count(f'class="k{extra}"') for extra in ("", " f2", " f3")] == [3, 3, 2]
+    # Silent neighbours that one width shows are one text.
+    assert re.findall(r'<span(?: class="(f\d)")?>([^<]+)</span>', before) == [
+        ("f3", " word" * 2),
+        ("f2", " word" * 3),
+        ("", " word" * 3),
+    ]
     assert Parsed(row).text == "3.00 " + " word" * 8 + " PEAK after"
     assert 'class="k peak" style="--a:1.000"' in after
     assert html.count('role="listitem"') == 2
     assert "--a:0.250" in html  # the second row shares the first's maximum: 0.1 + 0.9 · 0.5/3
+
+
+def test_silent_tokens_in_a_row_are_one_text_and_what_needs_care_stands_alone() -> None:
+    tokens = ["a", " b", "\n", " שלום", "漢", " <c>", "d", "!", "x" * 31]
+    html = concordance([(["P", *tokens], [1.0] + [0.0] * 6 + [-0.5, 0.0, 0.0], 0)]).html
+    after = html.split('<span class="right">')[1]
+    drawn = re.findall(
+        r'<(?:b|span)(?: class="([^"]*)"[^>]*)?>((?:[^<]|<span class="sign">.</span>)*)</(?:b|span)>', after
+    )
+    assert drawn == [
+        *[("k peak", "P"), ("", 'a b<span class="sign">↵</span>'), ("k", " שלום"), ("k", "漢"), ("", " &lt;c&gt;")],
+        *[("k minus", "d"), ("", "!"), ("k", "x" * 31)],
+    ]
+    assert len(concordance([([" the"] * 40, [0.0] * 39 + [1.0], 39)] * 20).html) < 8_000
 
 
 def test_a_token_of_ten_thousand_characters_is_drawn_whole() -> None:

@@ -59,8 +59,18 @@ def test_whole_tokens_with_peaks_in_one_column(page, width) -> None:
     page.set_content(f"<!doctype html><body>{concordance(rows).html}")
     seen = page.evaluate("""() => [...document.querySelectorAll('.row')].map(row => {
         const peak = row.querySelector('.peak').getBoundingClientRect().left;
-        return [peak, [...row.querySelectorAll('.k')].map(token => {
-            const box = token.getBoundingClientRect(), cell = token.parentElement.getBoundingClientRect();
+        // A silent run holds several: of each word the box is that of its letters.
+        const boxes = [...row.querySelectorAll('.left > *, .right > *')].flatMap(part => {
+            const cell = part.parentElement.getBoundingClientRect();
+            if (part.matches('.k')) return [[part.getBoundingClientRect(), cell]];
+            return [...part.textContent.matchAll(/[^ ]+/g)].map(word => {
+                const range = document.createRange();
+                range.setStart(part.firstChild, word.index);
+                range.setEnd(part.firstChild, word.index + word[0].length);
+                return [range.getBoundingClientRect(), cell];
+            });
+        });
+        return [peak, boxes.map(([box, cell]) => {
             const inside = box.top < cell.bottom && box.bottom > cell.top && box.width > 0;
             return !inside ? 'gone' : box.left >= cell.left - .5 && box.right <= cell.right + .5 ? 'whole' : 'cut';
         })];

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -160,3 +162,20 @@ def test_durations(seconds, words):
 )
 def test_sizes(size, words):
     assert spoken_bytes(size) == words
+
+
+def test_the_time_left_neither_grows_while_a_chunk_is_read_nor_jumps(monkeypatch):
+    """4 s for a chunk of 32 batches, .1 s a step, the first one 5 s more: from the second step on it falls evenly."""
+    clock = Clock()
+    monkeypatch.setattr(estimate, "clock", clock)
+    stream = SimpleNamespace(chunk_tokens=32 * BATCH)
+    calm, told = estimate.Calm(stream, BATCH, 0, 160), []
+    for step in range(160):
+        clock.now += 4.0 * (step % 32 == 0)
+        calm.read()
+        clock.now += 0.1 + 5.0 * (step == 0)
+        told.append(calm.learnt())
+    assert told[0] is None
+    truth = [4.0 * (4 - step // 32) + 0.1 * (159 - step) for step in range(160)]
+    assert told[1:] == pytest.approx(truth[1:])
+    assert all(after <= before for before, after in itertools.pairwise(told[1:]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,8 +86,6 @@ def host(browser: Any, tmp_path: Path) -> Iterator[Any]:
 
     `kernel(said)` plays Python: it gets {"content": …} or {"traits": …} and returns what to deliver.
     """
-    import json
-
     pages = []
 
     def open_page(

@@ -76,6 +76,7 @@ class FakeStore:
         self.minimum[SIGNED] = -1.25 * self.maximum[SIGNED]
         self.strongest = np.maximum(self.maximum, -self.minimum)
         self.scores: dict[int, float] = {}  # detection
+        self.said: dict[int, str] = {}  # explanations
         self.f1 = (random.random(size) ** 3).astype("f4")
         self.effect = np.where(random.random(size) < 0.3, np.nan, 0.2 * random.standard_normal(size)).astype("f4")
         self.concept = np.where(self.f1 > 0.2, random.integers(0, 3, size), -1).astype("i2")
@@ -298,6 +299,12 @@ class FakeStore:
         self.waits.discard(latent)
         return {"loss_effect": 0.117}
 
+    def measure_loss_effects(self, model: Any, latents: Sequence[int]) -> int:
+        new = self.waits & set(latents)
+        self.effect[list(new)] = 0.117
+        self.waits -= new
+        return len(new)
+
     def on_prompt(self, model: Any, text: str) -> PromptView:
         self.check_model(model)
         if text == "fail":
@@ -339,7 +346,14 @@ class FakeStore:
         found = {latent: dict(self.labels.get(latent, {})) for latent in self.log[version:]}
         for latent in found.keys() & self.scores.keys():
             found[latent]["detection"] = self.scores[latent]
+        for latent in found.keys() & self.said.keys():
+            found[latent] |= {"explanation": self.said[latent], "detection": None}
         return len(self.log), found
+
+    def explain(self, latent: int, text: str) -> None:
+        """As another notebook does that explains it."""
+        self.said[latent] = text
+        self.log.append(latent)
 
     def score(self, latent: int, detection: float) -> None:
         """As another notebook does that scores an explanation."""

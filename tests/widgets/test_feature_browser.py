@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from exported import unpacked
 from fake_store import ABSENT, BROKEN, DEAD, LONG, NASTY, SIGNED, FakeStore
 from saekit_widgets import FeatureBrowser
 from saekit_widgets.protocols import FeatureSource
@@ -268,29 +269,104 @@ def test_export_is_one_file_that_names_no_address(store, made, tmp_path) -> None
     made = browser_of(store, feature=BROKEN)
     path = made.export_html(tmp_path / "features.html")
     text = path.read_text(encoding="utf-8")
-    assert text.count("</script>") == 2 and "<!--" not in text
-    assert set(re.findall(r"https?://[\w./-]+", text)) <= {"http://www.w3.org/2000/svg"}
-    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
+    assert text.count("</script>") == 2 and "<!--" not in text and [*tmp_path.iterdir()] == [path]
+    data = unpacked(text)
+    assert set(re.findall(r"https?://[\w./-]+", text + data["bundle"].decode())) <= {"http://www.w3.org/2000/svg"}
     views = [key for key in data["answers"] if key.startswith("feature:")]
     assert 50 <= len(views) <= 53 and {f"feature:{BROKEN}", f"feature:{NASTY}", "feature:20"} <= set(views)
     broken = data["answers"][f"feature:{BROKEN}"][0]
-    assert "part-0007" in broken["message"] and "details" not in broken and "Traceback" not in text
+    assert "part-0007" in broken["message"] and "details" not in broken
     assert data["state"]["feature"] == BROKEN and "it holds 5" in data["refusals"]["feature"]
     few = made.export_html(str(tmp_path / "few.html"), features=[12, 13, 12])
-    data = json.loads(re.search(r'id="data">(.*?)</script>', few.read_text(), re.DOTALL)[1])
+    data = unpacked(few.read_text())
     assert [key for key in data["answers"] if key.startswith("feature:")] == ["feature:12", "feature:13"]
     assert data["state"]["feature"] == 12
     with pytest.raises(ValueError, match="not 4000"):
         made.export_html(tmp_path / "none.html", features=[4000])
 
 
+def test_an_exported_file_lists_what_is_inside(store, made, tmp_path) -> None:
+    store.waits = {13}
+    store.effect[[12, 13]] = 0.5, np.nan
+    made.starred = [12, 20]
+    listing, buffers = unpacked(made.export_html(tmp_path / "two.html", features=[12, 13]).read_text())["answers"][
+        "listing"
+    ]
+    assert listing["inside"] == [12, 13] and {one["latent"] for one in listing["labels"]} == {12}
+    assert listing["facts"].endswith(" · 2 of 400 features · loss effect of 1 of them") and not listing["has_model"]
+    strongest = np.frombuffer(buffers[1], "<f4")
+    assert np.flatnonzero(np.isfinite(strongest)).tolist() == [12, 13] and strongest[12] == store.strongest[12]
+    hints = buffers[-1].decode().split("\0")
+    near = {row["latent"] for latent in (12, 13) for row in store.view(latent)["neighbours"]}
+    assert {i for i, hint in enumerate(hints) if hint} == {12, 13} | near  # neighbours are named, and no more
+    labelled = next(latent for latent in near if latent in store.labels and latent not in (12, 13))
+    assert hints[labelled] == store.labels[labelled]["label"]
+    assert unpacked((tmp_path / "two.html").read_text())["state"]["starred"] == [12]
+
+
+def test_an_exported_file_has_the_numbers_in_few_digits(store, made, tmp_path) -> None:
+    content, (numbers,) = unpacked(made.export_html(tmp_path / "one.html", features=12).read_text())["answers"][
+        "feature:12"
+    ]
+    live, (exact,) = ask(made, "feature", latent=12)
+    values, wanted = np.frombuffer(numbers, "<f4"), np.frombuffer(exact, "<f4")
+    np.testing.assert_allclose(values, wanted, rtol=2e-5)
+    assert not (np.frombuffer(numbers, "u1")[::4]).any()  # the byte that says least
+    edges = content["view"]["histogram"]["edges"]
+    np.testing.assert_allclose(edges, live["view"]["histogram"]["edges"], rtol=1e-5)
+    assert max(len(repr(edge)) for edge in edges) <= 8
+
+
+def test_effects_are_measured_for_a_file_where_that_is_wished(store, made, tmp_path) -> None:
+    store.waits = {13}
+    store.effect[13] = np.nan
+    said = unpacked(made.export_html(tmp_path / "without.html", features=[13]).read_text())["answers"]["feature:13"][0]
+    fact = said["view"]["numbers"]["loss_effect"]
+    assert fact["value"] is None and "effects=True" in fact["more"] and "later" not in fact
+    made.export_html(tmp_path / "with.html", features=[13], effects=True)
+    data = unpacked((tmp_path / "with.html").read_text())["answers"]
+    assert data["feature:13"][0]["view"]["numbers"]["loss_effect"]["value"] == 0.117
+    assert data["listing"][0]["facts"].endswith("1 of 400 features") and not store.waits
+    with pytest.raises(ValueError, match=r"effects=True needs the model: pass model=… to FeatureBrowser\."):
+        browser_of(store).export_html(tmp_path / "none.html", effects=True)
+    assert not (tmp_path / "none.html").exists()
+
+
+def test_a_file_that_is_stopped_is_not_there(store, made, tmp_path) -> None:
+    def stopped(latent: int) -> Any:
+        raise KeyboardInterrupt
+
+    store.view = stopped
+    with pytest.raises(KeyboardInterrupt):
+        made.export_html(tmp_path / "features.html")
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_an_exported_file_names_no_folder_of_this_machine(tmp_path) -> None:
     folder = tmp_path / "stores" / "first"
-    made = browser_of(FakeStore(title=str(folder)), feature=BROKEN)
+    store = FakeStore(title=str(folder))
+    plain_listing, plain_view = store.listing, store.view
+    store.listing = lambda: (
+        plain_listing()
+        | {
+            "model": str(tmp_path / "my models" / "small"),
+            "facts": f"TopK · of {tmp_path}/texts/train",
+            "definitions": {"list": {"title": "t", "text": f"Of {tmp_path / 'my models' / 'small'}, 1/2, C:\\a\\b."}},
+        }
+    )
+    store.view = lambda latent: plain_view(latent) | {"absent": {"logits": f"No {tmp_path}/x/head.safetensors there"}}
+    made = browser_of(store, feature=BROKEN)
     text = made.export_html(tmp_path / "features.html").read_text(encoding="utf-8")
-    assert str(tmp_path) not in text and str(Path(__file__).parents[2]) not in text
-    assert '"title": "first"' in text and f"<title>first · {BROKEN}</title>" in text
-    assert "first/part-0007.parquet ends" in text
+    data = unpacked(text)
+    everything = text + json.dumps({**data, "bundle": data["bundle"].decode()}, default=lambda raw: raw.decode("latin"))
+    assert str(tmp_path) not in everything and str(Path(__file__).parents[2]) not in everything
+    assert "my models" not in everything
+    listing = data["answers"]["listing"][0]
+    assert (listing["title"], listing["model"]) == ("first", "small") and f"<title>first · {BROKEN}</title>" in text
+    assert listing["facts"].startswith("TopK · of train") and listing["store"] == ""
+    assert listing["definitions"]["list"]["text"] == "Of small, 1/2, b."
+    assert "first/part-0007.parquet ends" in data["answers"][f"feature:{BROKEN}"][0]["message"]
+    assert data["answers"][f"feature:{NASTY}"][0]["view"]["absent"]["logits"] == "No head.safetensors there"
     assert ask(made, "export")[0]["name"] == f"first_{BROKEN}.html"
     assert ask(made, "listing")[0]["title"] == str(folder)  # in the notebook it is told
 

@@ -144,7 +144,13 @@ def test_signed_codes_have_a_sign_a_colour_and_dots(opened) -> None:
 
 def test_a_dead_feature_says_so_and_leads_on(opened) -> None:
     page = opened(feature=DEAD)
-    assert texts(page, ".big > b") == ["This feature never fired"] and "dead" in texts(page, ".header .numbers")[0]
+    assert (
+        texts(page, ".big > b") == ["This feature never fired in this store"]
+        and "dead" in texts(page, ".header .numbers")[0]
+    )
+    silent = int((page.store.density == 0).sum())
+    said = f"dead {silent} of 400 ({silent / 4:.1f} %)"  # a count and a share, here as everywhere
+    assert page.get_by_title(said).count() == 3 and said in page.locator(".bar .wide").inner_text()
     assert "Where it came closest:" in texts(page, ".big p")  # one near miss
     assert page.locator(".example").count() == 1 and page.locator(".example .silent").count() == 1
     assert page.locator(".bars").count() == 0 and page.locator(".logits tr").count() == 12
@@ -237,6 +243,10 @@ def test_search_filters_switches_and_sort(opened) -> None:
     assert set(texts(page, ".item .name")) == {"closing bracket of a call"}
     page.locator(".search input").fill("Борис")
     until(page, "model.get('filter').search === 'Борис'")
+    page.locator(".search input").fill(" Zig")  # a token, which no text of the list has
+    page.locator("#f12").wait_for()
+    assert texts(page, ".item .index") == [str(n) for n in page.store.matching({"search": " Zig"}, None)]
+    assert sorted(texts(page, ".item .index")) == ["12", "20"] == sorted(map(str, page.widget.latents()["latent"]))
     page.locator(".search input").fill("")
     until(page, "!('search' in model.get('filter'))")
     page.get_by_role("button", name="Starred").click()
@@ -261,6 +271,12 @@ def test_search_filters_switches_and_sort(opened) -> None:
     page.locator(".sight").evaluate("node => { node.scrollTop = 0 }")
     page.wait_for_timeout(50)
     assert texts(page, ".item .last")[0] == f"+{best:.3f}"
+    page.locator("select[aria-label='sorted by']").select_option("")
+    until(page, "model.get('sort') === null")
+    page.locator(".sight").evaluate("node => { node.scrollTop = 0 }")
+    page.wait_for_timeout(50)
+    assert texts(page, ".item .index")[:5] == [str(n) for n in page.store.matching({}, None)[:5]]
+    assert texts(page, ".heads .last") == ["max"] and python(page).sort is None
 
 
 def test_handles_and_their_numbers_filter(opened) -> None:
@@ -303,6 +319,21 @@ def test_handles_never_lie_on_each_other(opened, width) -> None:
           .filter(b => b.top === a.top).map(b => b.left - a.right))"""
     )
     assert all(gap >= 2 * 6 + 4 for gap in apart)  # a handle stands out by 6 px on each side
+
+
+def test_an_explanation_is_a_name_until_a_person_gives_one(opened) -> None:
+    page = opened()
+    page.store.explain(13, "concept(intro.name) & ~tokens(' <b>')")
+    page.locator(".browser").dispatch_event("pointerenter")
+    page.locator(".search input").fill("~tokens(' <B>")
+    name = page.locator("#f13 .name.explained")
+    name.wait_for()
+    assert name.inner_text() == "intro.name & ~tokens(' <b>')" and texts(page, ".item .index") == ["13"]
+    assert "explained as intro.name" in name.get_attribute("title")
+    assert name.evaluate("node => getComputedStyle(node).fontStyle") == "italic"
+    page.store.set_label(13, label="mine")
+    page.locator(".browser").dispatch_event("pointerenter")
+    page.locator("#f13 .name.strong", has_text="mine").wait_for()
 
 
 def test_a_new_score_is_listed_sorted_and_filtered(opened) -> None:
@@ -497,8 +528,21 @@ def test_what_is_scored_or_measured_meanwhile_leaves_the_reader_where_he_reads(o
     page.locator(".example").nth(5).locator(".tk").nth(2).click()
     said = texts(page, ".readout")
     page.store.score(12, 0.9)
+    page.evaluate(
+        """() => {
+          const kernel = window.kernel; // now one that takes its time
+          window.kernel = async (said) => {
+            const out = await kernel(said);
+            await new Promise((done) => setTimeout(done, 300));
+            return out;
+          };
+        }"""
+    )
     page.locator(".browser").dispatch_event("pointerenter")  # which asks for news
-    until(page, "sent.filter(one => one.kind === 'feature' && one.latent === 12).length === 2 && busy === 0")
+    until(page, "sent.filter(one => one.kind === 'feature' && one.latent === 12).length === 2 && busy > 0")
+    page.wait_for_timeout(200)
+    assert page.locator(".example").count() == 14  # they stay meanwhile
+    until(page, "busy === 0")
     page.wait_for_timeout(50)
     assert page.locator(".rows").evaluate("one => one.scrollTop") == 60 and texts(page, ".readout") == said
     page.keyboard.press("2")
@@ -557,6 +601,13 @@ def test_definitions_open_in_place_and_close_by_the_same_key(opened) -> None:
     box, frame = page.locator(".popover").bounding_box(), page.locator(".browser").bounding_box()
     assert box["x"] >= frame["x"] and box["x"] + box["width"] <= frame["x"] + frame["width"]
     assert box["y"] >= frame["y"] and box["y"] + box["height"] <= frame["y"] + frame["height"]
+    ask.click()
+    assert page.locator(".popover").is_hidden()
+    ask.click()
+    page.store.set_label(12, label="another")
+    page.locator(".browser").dispatch_event("pointerenter")
+    page.locator("#f12 .name", has_text="another").wait_for()  # with which the panels are drawn anew
+    assert page.locator(".popover").is_visible()
     ask.click()
     assert page.locator(".popover").is_hidden()
     page.get_by_role("button", name="copy the Python call").click()
@@ -1155,8 +1206,8 @@ def file_page(browser: Any, tmp_path: Any) -> Any:
     """file_page(widget): its exported file, opened; nothing but the file may be asked for."""
     pages = []
 
-    def open_file(widget: FeatureBrowser, **more: Any) -> Any:
-        path = widget.export_html(tmp_path / "features.html")
+    def open_file(widget: FeatureBrowser, features: Any = None, **more: Any) -> Any:
+        path = widget.export_html(tmp_path / "features.html", features=features)
         page = browser.new_page(viewport={"width": 1280, "height": 600}, **more)
         page.outside, page.problems = [], []
         page.on("request", lambda r: None if r.url.startswith(("blob:", path.as_uri())) else page.outside.append(r.url))
@@ -1174,21 +1225,61 @@ def file_page(browser: Any, tmp_path: Any) -> Any:
 
 def test_the_exported_file_opens_offline(file_page) -> None:
     store = FakeStore()
-    page = file_page(FeatureBrowser(store, feature=12))
+    widget = FeatureBrowser(store, feature=12)
+    first = [latent for latent in widget._store.matching({}, None)[:50] if latent not in (12, NASTY)]
+    page = file_page(widget)
     drawn(page, 12)
-    assert page.locator(".example").count() == 14 and texts(page, ".count [role=status]") == ["369 of 400"]
+    assert page.locator(".example").count() == 14
+    count = len({12, NASTY, *first})
+    assert texts(page, ".count [role=status]") == [f"{count} of {count}"]
+    assert f"{count} of 400 features" in texts(page, "div.bar")[0]
     assert page.locator(".label").is_disabled() and page.get_by_label("save as one HTML file").is_disabled()
     assert "open the browser in a notebook" in page.locator(".prompt input").get_attribute("placeholder")
     page.locator(".item").first.click()
     page.locator(".example, .body .big").first.wait_for()
-    page.locator(".search input").fill("399")
-    page.locator(".search input").press("Enter")
-    if store.density[399]:
-        page.locator(".body .big", has_text="Not in this file: it holds").wait_for()
     page.locator(".search input").fill(str(NASTY))
     page.locator(".search input").press("Enter")
     drawn(page, NASTY)
     assert page.locator(".example").count() == 14  # starred, so in the file
+
+
+def test_the_exported_file_fills_the_window_and_has_the_keys_from_the_first_on(file_page) -> None:
+    page = file_page(FeatureBrowser(FakeStore(), sort=["latent", False], feature=0))
+    drawn(page, 0)
+    page.keyboard.press("j")
+    drawn(page, 1)
+    page.keyboard.press("j")
+    drawn(page, 2)
+    page.locator("body").click(position={"x": 2, "y": 2})  # beside it
+    page.keyboard.press("k")
+    drawn(page, 1)
+    for height in (500, 900):
+        page.set_viewport_size({"width": 1280, "height": height})
+        until(page, f"Math.abs(document.querySelector('main').firstChild.offsetHeight - {height - 16}) < 2")
+        assert page.evaluate("document.documentElement.scrollHeight - innerHeight") == 0
+
+
+def test_nothing_leads_out_of_the_exported_file(file_page) -> None:
+    store = FakeStore()
+    near = [row["latent"] for row in store.view(12)["neighbours"]]
+    page = file_page(FeatureBrowser(store, feature=12), features=[12, near[0]])
+    drawn(page, 12)
+    links = [int(text) for text in texts(page, ".neighbours tbody button.link")]
+    assert links == [latent for latent in near if latent == near[0]]
+    assert page.locator(".neighbours tbody tr").count() == len(near)
+    assert page.locator(".neighbours [title='not in this file']").count() == len(near) - 1
+    page.locator(".search input").fill("399")
+    page.locator(".search input").press("Enter")
+    page.locator(".line.failed", has_text="Feature 399 is not in this file, which has 2.").wait_for()
+    drawn(page, 12)
+
+
+def test_a_note_keeps_its_lines_in_the_exported_file(file_page) -> None:
+    store = FakeStore()
+    store.set_label(12, note="first\nsecond\n\nlast")
+    page = file_page(FeatureBrowser(store, feature=12))
+    drawn(page, 12)
+    assert page.locator(".note").input_value() == "first\nsecond\n\nlast"
 
 
 def test_the_exported_file_follows_the_dark_scheme(file_page) -> None:
@@ -1197,3 +1288,22 @@ def test_the_exported_file_follows_the_dark_scheme(file_page) -> None:
     assert page.evaluate(
         "document.querySelector('main > div').shadowRoot.querySelector('.sk').hasAttribute('data-dark')"
     )
+
+
+def test_a_link_to_a_feature_of_the_file(file_page, tmp_path) -> None:
+    """The address says which feature is open; with another number the file opens at that one, if it holds it."""
+    page = file_page(FeatureBrowser(FakeStore(), feature=12), features=[12, 13])
+    drawn(page, 12)
+    page.keyboard.press("j")
+    drawn(page, 13)
+    assert page.url.endswith("features.html#13")
+    page.get_by_label("copy a link to this feature").click()
+    assert texts(page, ".popover code") == [page.url]
+    for address, latent in ((f"{page.url[:-2]}12", 12), (f"{page.url[:-2]}399", 12), (f"{page.url[:-2]}13", 13)):
+        page.evaluate(f"location.href = {address!r}")
+        drawn(page, latent)
+    page.goto("about:blank")
+    page.goto(f"{(tmp_path / 'features.html').as_uri()}#13")
+    page.wait_for_function("window.ready")
+    drawn(page, 13)
+    assert (tmp_path / "features.html").stat().st_size < 80_000

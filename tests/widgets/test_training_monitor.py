@@ -23,6 +23,9 @@ class Progress:
     seconds: float = 1.0
     metrics: dict[str, float] = field(default_factory=dict)
     finished: bool = False
+    seconds_left: float | None = None
+    stopped: str = ""
+    latents: int = 40
 
 
 def rows(monitor: TrainingMonitor) -> list[tuple[float, ...]]:
@@ -83,6 +86,11 @@ def test_the_closing_call_does_not_repeat_the_last_point(monitor) -> None:
     assert rows(monitor) == [(1000, 0.1, 0.9)]
 
 
+def test_the_dead_are_told_as_a_count_and_a_share(monitor) -> None:
+    monitor(Progress(1000, metrics={"loss": 0.2, "dead": 3}, finished=True))
+    assert "<i>dead</i>3 of 40 (7.5 %)</span>" in monitor._saved()
+
+
 def test_another_run_with_the_same_monitor_begins_anew(monitor) -> None:
     monitor(Progress(1000, metrics={"loss": 0.2, "dead": 3}, finished=True))
     monitor(Progress(10, metrics={"loss": 0.9}))
@@ -124,6 +132,19 @@ def test_static_picture_is_self_contained_and_shows_the_state(monitor) -> None:
 def stopped(monitor: TrainingMonitor) -> str:
     monitor(Progress(400, metrics={"loss": 0.1}, finished=True))
     return monitor._saved()
+
+
+def test_a_stopped_run_has_one_count_and_the_sentence(monitor) -> None:
+    """Though the last call came a moment after one that was shown."""
+    monitor(Progress(100, metrics={"loss": 0.5}, seconds_left=9.0))
+    assert monitor.seconds_left == 9.0
+    monitor(Progress(356, stopped="stopped at 356 of 1,000 tokens; the same call <i>goes on"))
+    assert (monitor.tokens, monitor.finished, monitor.metrics) == (356, False, {"loss": 0.5})
+    assert repr(monitor) == "<TrainingMonitor: stopped at 356 of 1,000 tokens; the same call <i>goes on>"
+    assert "<b>Stopped</b>at 356 of 1,000 tokens; the same call &lt;i&gt;goes on" in monitor._saved()
+    assert " left" not in monitor._saved()
+    monitor(Progress(400, metrics={"loss": 0.4}))  # the same call goes on with the same monitor
+    assert not monitor.stopped and monitor.tokens == 400
 
 
 def test_picture_before_anything_was_measured() -> None:

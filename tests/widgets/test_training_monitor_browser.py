@@ -9,6 +9,8 @@ STATE = {
     "tokens_per_second": 0.0,
     "metrics": {},
     "finished": False,
+    "stopped": "",
+    "seconds_left": -1.0,
     "error": "",
 }
 ROWS = [100_000, 0.5, None, 400_000, 0.3, 0.6, 1_000_000, 0.25, None, 1_200_000, 0.2, 0.8]
@@ -48,6 +50,8 @@ def test_progress_rate_time_left_and_numbers(host) -> None:
     assert inside(page, bar, "[all[0].getAttribute('aria-valuenow'), all[0].firstChild.style.width]") == ["60", "60%"]
     numbers = inside(page, ".numbers div", "all.map(one => one.innerText.replace('\\n', ' '))")
     assert numbers == ["L0 16", "dead 12", "<img src=x> 1"]  # names are text, never markup
+    page.evaluate("fromPython.traits({latents: 1024})")
+    assert inside(page, ".numbers dd", "all[1].innerText") == "12 of 1,024 (1.2 %)"
     assert inside(page, ".panel h3 b", "all.map(one => one.textContent)") == ["0.2", "0.8"]
 
 
@@ -115,6 +119,20 @@ def test_the_end_is_said_once_in_words(host) -> None:
     assert inside(page, "[aria-live=polite]", "all[0].textContent").startswith("Trained: 2,000,000 of 2,000,000")
     page.evaluate("fromPython.traits({tokens: 1500000})")
     assert inside(page, ".bar b", "all[0].innerText") == "Stopped"
+
+
+def test_a_stopped_run_says_at_what_count_and_no_time_left(host) -> None:
+    page = running(host)
+    page.evaluate("fromPython.traits({seconds_left: 75.2})")
+    assert "1:15 left" in inside(page, ".bar", "all[0].innerText")
+    sentence = "stopped at 1,201,152 of 2,000,000 tokens; the same call goes on"
+    page.evaluate("stopped => fromPython.traits({tokens: 1201152, stopped})", sentence)
+    assert inside(page, ".bar", "all[0].innerText.replaceAll('\\n', ' ')").startswith(
+        "Stopped at 1,201,152 of 2,000,000 tokens; the same call goes on · 24k tokens/s · 0:50"
+    )
+    assert " left" not in inside(page, ".bar", "all[0].innerText")
+    assert inside(page, ".hint", "all[0].hidden")
+    assert inside(page, "[aria-live=polite]", "all[0].textContent").startswith("Stopped: at 1,201,152")
 
 
 def test_narrow_wide_dark_and_still(host) -> None:

@@ -8,9 +8,10 @@ Where style sheets are taken away (a notebook that is not trusted, GitHub), no v
 
 from __future__ import annotations
 
+import sys
 import uuid
 from html import escape
-from typing import Any
+from typing import Any, TextIO
 
 import anywidget
 import traitlets
@@ -108,3 +109,8 @@ def in_notebook() -> bool:
 
     shell = get_ipython()  # type: ignore[no-untyped-call]
     return shell is not None and getattr(shell, "kernel", None) is not None
+
+
+def progress_stream() -> TextIO:
+    """Where progress is shown: under the cell, and in a script on stderr, so that stdout holds results alone."""
+    return sys.stdout if in_notebook() else sys.stderr

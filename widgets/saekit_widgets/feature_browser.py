@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import pathlib
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import traitlets
+from tqdm.std import tqdm
 
-from saekit_widgets.base import Widget
+from saekit_widgets.base import Widget, progress_stream
+from saekit_widgets.exporting import feature_of, part_of, short, short_floats, without_paths
 from saekit_widgets.filtering import checked_filter, checked_sort, no_argument, unknown, whole
 from saekit_widgets.packing import packed_view, plain
 from saekit_widgets.page import Answer, offline_page
@@ -21,7 +24,9 @@ TABS = ("top", "interval", "quantile", "random", "near")
 HEIGHT, LEAST, MOST = 680, 320, 4000  # px: of a new browser, and between which it may be; in height.js too
 EXPORTED = 50  # of the features that pass the filter, in the order of the list
 
-_TOLD = ("store", "title", "model", "site", "facts", "d_sae", "order", "concepts", "definitions")  # as it is
+_TOLD = ("store", "title", "model", "site", "facts", "d_sae", "order", "concepts", "definitions")  # of a listing
+_NO_PROMPT = "A prompt needs the model: {way}."
+_SAVED = "This is a saved file: it has no kernel."
 _STATIC = pathlib.Path(__file__).parent / "static"
 
 
@@ -189,25 +194,19 @@ class FeatureBrowser(Widget):
             return {"kind": "error", "message": message, "details": traceback.format_exc()}, ()
         return {"kind": kind, **plain(reply)}, out
 
-    def _send_listing(self, content: Mapping[str, Any], *, offline: bool = False) -> Answer:
-        listing = self._listing
+    def _send_listing(self, content: Mapping[str, Any]) -> Answer:
         self._take_labels(self._version)  # a label may be newer than what any view has asked for
         self._show_stars()
         off = {}
-        if offline:
-            off = dict.fromkeys(("edit", "save", "token"), "This is a saved file: it has no kernel.")
-        if offline or self._model is None:
-            way = "open the browser in a notebook" if offline else "pass model=… to FeatureBrowser"
-            off["prompt"] = listing.get("no_prompt") or f"A prompt needs the model: {way}."
-        head = {key: listing[key] for key in _TOLD}
-        reply = {
-            **head,
-            "columns": listing["about"],
-            "labels": self._listed(self._labels),
-            "version": self._version,
-            "off": off,
-            "has_model": self._model is not None,
-        }
+        if self._model is None:
+            off["prompt"] = self._listing.get("no_prompt") or _NO_PROMPT.format(way="pass model=… to FeatureBrowser")
+        return self._said({**self._listing, "labels": self._labels}, off=off, version=self._version)
+
+    def _said(self, listing: Mapping[str, Any], **more: Any) -> Answer:
+        """A listing as a message."""
+        labels = [{"latent": int(latent), **plain(entry)} for latent, entry in listing["labels"].items()]
+        head = {key: listing[key] for key in _TOLD}  # type: ignore[literal-required]
+        reply = {"columns": listing["about"], "labels": labels, "has_model": self._model is not None, **head, **more}
         columns = [np.ascontiguousarray(column, "<f4").tobytes() for column in listing["columns"].values()]
         hints = "\0".join(hint.replace("\0", "␀") for hint in listing["hints"])
         concept = np.ascontiguousarray(listing["concept"], "<i2").tobytes()
@@ -268,57 +267,100 @@ class FeatureBrowser(Widget):
 
     def _send_export(self, content: Mapping[str, Any]) -> Answer:
         name = f"{self._folder or 'features'}_{self.feature}.html"
-        return {"name": name}, (self._page(None).encode("utf-8"),)
+        return {"name": name}, (self._page(None, quiet=True).encode("utf-8"),)
 
     # -- a file -------------------------------------------------------------------------------------------------------
 
-    def export_html(self, path: str | pathlib.Path, features: Iterable[int] | int | None = None) -> pathlib.Path:
+    def export_html(
+        self,
+        path: str | pathlib.Path,
+        features: Iterable[int] | int | None = None,
+        *,
+        effects: bool = False,
+    ) -> pathlib.Path:
         """Write one self-contained HTML file that opens without a network or a kernel, and return its path; folders on
-        the way are made.
+        the way are made. Stopped, it leaves no file.
 
-        It holds the whole list and the views of `features`: by default the one shown, those starred, and the first 50
-        that pass the filter, in the order of the list.
+        features: what it holds and lists; by default the one shown, those starred, and the first 50 that pass the
+                  filter, in the order of the list.
+        effects:  measure first what of their loss effects is not in the store, which needs the model; else the file
+                  says of how many it has them.
         """
-        page = self._page(features)
         path = pathlib.Path(path).expanduser().resolve()
         if path.is_dir():
             raise ValueError(f"path is a file to write, as {str(path / 'features.html')!r}; {str(path)!r} is a folder.")
+        page = self._page(features, effects=effects)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page, encoding="utf-8")
+        unfinished = path.with_name(f".{path.name}.unfinished")
+        try:
+            unfinished.write_text(page, encoding="utf-8")
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
         return path
 
-    def _page(self, features: Iterable[int] | int | None) -> str:
-        head, buffers = self._send_listing({}, offline=True)
-        if features is None:
-            chosen = [
-                self.feature,
-                *self.starred,
-                *self._store.matching(self.filter, self.sort)[:EXPORTED],
-            ]
-        else:
-            chosen = self._latents(features, "features")
-        chosen = list(dict.fromkeys(chosen))
-        head["title"] = self._folder
+    def _page(self, features: Iterable[int] | int | None, *, effects: bool = False, quiet: bool = False) -> str:
+        chosen = self._exported(features)
+        if effects:
+            self._measure(chosen)
+        self._take_labels(self._version)
+        self._show_stars()
+        paths = [self._listing["title"], self._listing["model"]]
+        answers, near, waiting = self._kept(chosen, paths, quiet)
+        part = part_of({**self._listing, "labels": self._labels}, chosen, near, waiting)
+        off = dict.fromkeys(("edit", "save", "token"), _SAVED)
+        off["prompt"] = part.get("no_prompt") or _NO_PROMPT.format(way="open the browser in a notebook")
+        head, buffers = self._said(part, off=off, version=0, has_model=False, inside=chosen)
+        answers["listing"] = (plain({"kind": "listing", **head}), buffers)
+        answers["labels"] = ({"kind": "labels", "version": 0, "labels": []}, ())
         shown = self.feature if self.feature in chosen or not chosen else chosen[0]
-        answers: dict[str, Answer] = {
-            "listing": (plain({"kind": "listing", **head}), buffers),
-            "labels": ({"kind": "labels", "version": 0, "labels": []}, ()),
-        }
-        for latent in chosen:
+        state = {name: getattr(self, name) for name in ("filter", "sort", "tab")}
+        state |= {"starred": [latent for latent in self.starred if latent in chosen], "feature": shown, "error": ""}
+        count = "one feature" if len(chosen) == 1 else f"{len(chosen):,} features"
+        return offline_page(
+            title=f"{part['title']} · {shown}",
+            module=(_STATIC / "feature_browser.js").read_bytes(),
+            state={**state, "fill": True},
+            answers=answers,
+            refusals={"feature": f"Not in this file: it holds {count} of {self._listing['d_sae']:,}."},
+        )
+
+    def _exported(self, features: Iterable[int] | int | None) -> list[int]:
+        """What a file holds, in the order of the list."""
+        if features is not None:
+            return list(dict.fromkeys(self._latents(features, "features")))
+        first = self._store.matching(self.filter, self.sort)[:EXPORTED]
+        return list(dict.fromkeys([self.feature, *self.starred, *first]))
+
+    def _measure(self, latents: Sequence[int]) -> None:
+        if self._model is None:
+            raise ValueError("effects=True needs the model: pass model=… to FeatureBrowser.")
+        if self._store.measure_loss_effects(self._model, latents):
+            self._listing = self._store.listing()
+
+    def _kept(
+        self, latents: Sequence[int], paths: Sequence[str], quiet: bool
+    ) -> tuple[dict[str, Answer], set[int], Counter[str]]:
+        """The answers that a file has on its features, their neighbours, and how many lack a number, by column."""
+        answers: dict[str, Answer] = {}
+        near: set[int] = set()
+        waiting: Counter[str] = Counter()
+        inside = set(latents)
+        for latent in tqdm(
+            latents, "features", unit=" feature", delay=2, leave=False, disable=quiet, file=progress_stream()
+        ):
             reply, out = self._reply({"kind": "feature", "latent": latent})
             reply.pop("details", None)  # names folders of the machine it was made on, as may the sentence
             if "message" in reply:
-                reply["message"] = self._without_folders(reply["message"])
+                reply["message"] = without_paths(reply["message"], paths)
+            else:
+                view = reply["view"]
+                near |= {row["latent"] for row in view["neighbours"]}
+                waiting.update(name for name, fact in view["numbers"].items() if fact.get("later"))
+                reply = {**reply, "view": short(feature_of(view, inside, paths))}
+                out = [short_floats(buffer) for buffer in out]
             answers[f"feature:{latent}"] = (reply, out)
-        names = ("filter", "starred", "sort", "tab")
-        count = "one feature" if len(chosen) == 1 else f"{len(chosen)} features"
-        return offline_page(
-            title=f"{self._folder} · {shown}",
-            module=(_STATIC / "feature_browser.js").read_text(encoding="utf-8"),
-            state={**{name: getattr(self, name) for name in names}, "feature": shown, "error": ""},
-            answers=answers,
-            refusals={"feature": f"Not in this file: it holds {count} of the {self._listing['d_sae']:,} listed."},
-        )
+        return answers, near, waiting
 
     # -- helpers ------------------------------------------------------------------------------------------------------
 
@@ -338,12 +380,6 @@ class FeatureBrowser(Widget):
     def _folder(self) -> str:
         """The name of the store's folder, without the way there."""
         return pathlib.PurePath(self._listing["title"]).name
-
-    def _without_folders(self, text: str) -> str:
-        title = self._listing["title"]
-        for path in (str(pathlib.Path(title).resolve()), title):
-            text = text.replace(path, self._folder) if title else text
-        return text
 
     def _stars(self) -> list[int]:
         return sorted(latent for latent, entry in self._labels.items() if entry.get("star"))

@@ -10,6 +10,8 @@ import numpy as np
 
 from saekit_widgets.protocols import Example, FeatureView
 
+_AS_IT_IS = {str, int, bool, type(None)}
+
 
 def packed_view(view: FeatureView) -> tuple[dict[str, Any], bytes]:
     """The view for JSON, and one float32 buffer: of each example, from its offset `at`, an activation, a logit effect
@@ -40,8 +42,12 @@ def packed_view(view: FeatureView) -> tuple[dict[str, Any], bytes]:
 
 def plain(value: Any) -> Any:
     """What JSON can say: no numpy, no nan, keys as text."""
-    if value is None or isinstance(value, str | int):  # nearly all there is
-        return value
+    if (
+        value is None
+        or isinstance(value, str | int)
+        or (type(value) is list and _AS_IT_IS.issuperset(map(type, value)))
+    ):
+        return value  # nearly all there is
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | np.ndarray):

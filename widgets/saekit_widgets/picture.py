@@ -46,11 +46,13 @@ def training_picture(
     tokens_per_second: float,
     metrics: Mapping[str, float],
     finished: bool,
+    latents: int,
+    stopped: str = "",
 ) -> str:
     """HTML with an SVG curve for each of `curves`; a row is (tokens, a value a curve), nan where not measured."""
     share = min(tokens / total_tokens, 1.0) if total_tokens > 0 else 0.0
-    title = "Training" if not finished else "Trained" if share == 1.0 else "Stopped"
-    facts = [f"{tokens:,} of {total_tokens:,} tokens", f"{_duration(seconds)}"]
+    title = "Training" if not (finished or stopped) else "Trained" if finished and share == 1.0 else "Stopped"
+    facts = [stopped.removeprefix("stopped ") or f"{tokens:,} of {total_tokens:,} tokens", f"{_duration(seconds)}"]
     if tokens_per_second > 0:
         facts.insert(1, f"{_compact(tokens_per_second)} tokens/s")
     panels = "".join(
@@ -58,12 +60,12 @@ def training_picture(
         for i, name in enumerate(curves, start=1)
     )
     numbers = "".join(
-        f"<span><i>{escape(_name(name))}</i>{_number(value)}</span>"
+        f"<span><i>{escape(_name(name))}</i>{_part(value, latents) if name == 'dead' else _number(value)}</span>"
         for name, value in metrics.items()
         if name not in curves
     )
     return (
-        f'{_STYLE}<div class="saekit-monitor"><div class="bar"><b>{title}</b>{" · ".join(facts)}</div>'
+        f'{_STYLE}<div class="saekit-monitor"><div class="bar"><b>{title}</b>{escape(" · ".join(facts))}</div>'
         f'<div class="progress"><i style="width:{100 * share:.2f}%"></i></div><div class="panels">{panels}</div>'
         f'<div class="numbers">{numbers}</div></div>'
     )
@@ -122,6 +124,11 @@ def _number(value: float) -> str:
     else:
         text = f"{value:.2e}"
     return text.replace("-", "−")
+
+
+def _part(count: float, size: int) -> str:
+    """37 of 1,024 (3.6 %), as numbers.js writes it; the count alone where the size is not known."""
+    return _number(count) + (f" of {_number(size)} ({100 * count / size:.1f} %)" if size else "")
 
 
 def _compact(value: float) -> str:

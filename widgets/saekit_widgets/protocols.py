@@ -9,7 +9,8 @@ import numpy as np
 
 
 class TrainingProgress(Protocol):
-    """Where a training run stands, handed to its callback."""
+    """Where a training run stands, handed to its callback. It may have `seconds_left`, a number or None, and `stopped`,
+    the sentence of the last call of a run that was stopped, else ""."""
 
     @property
     def tokens(self) -> int:
@@ -29,7 +30,7 @@ class TrainingProgress(Protocol):
 
     @property
     def finished(self) -> bool:
-        """True in the last call of a run, at its end or when it was stopped."""
+        """True in the last call of a run at its end."""
 
 
 Number = float | None
@@ -181,6 +182,9 @@ class FeatureSource(Protocol):
     def measured(self, model: Any, latent: int) -> Mapping[str, Number]:
         """Measure what of a feature waits for the model, and keep it: its numbers, by the names of their columns.
         Raises ValueError with a sentence to show."""
+
+    def measure_loss_effects(self, model: Any, latents: Sequence[int]) -> int:
+        """The same of several, with progress; how many were new."""
 
     def on_prompt(self, model: Any, text: str) -> PromptView:
         """Which features fire on a text. Raises ValueError with a sentence to show when it cannot be read."""

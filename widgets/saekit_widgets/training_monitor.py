@@ -29,7 +29,8 @@ class TrainingMonitor(Widget):
 
     There is no Stop button, since a busy kernel does not read what the browser sends: use the notebook's own (■), which
     interrupts the training cleanly. All traits are for reading: `tokens`, `total_tokens`, `seconds`,
-    `tokens_per_second`, `metrics`, `finished`, and `error`, which says what went wrong in the browser.
+    `tokens_per_second`, `seconds_left` (−1 where it is not known), `metrics`, `latents`, `finished`, `stopped` (what is
+    said of a run that was stopped, else ""), and `error`, which says what went wrong in the browser.
     """
 
     _esm = pathlib.Path(__file__).parent / "static" / "training_monitor.js"
@@ -38,8 +39,11 @@ class TrainingMonitor(Widget):
     total_tokens = traitlets.Int(0).tag(sync=True)
     seconds = traitlets.Float(0.0).tag(sync=True)
     tokens_per_second = traitlets.Float(0.0).tag(sync=True)
+    seconds_left = traitlets.Float(-1.0).tag(sync=True)
     metrics = traitlets.Dict().tag(sync=True)
+    latents = traitlets.Int(0).tag(sync=True)  # of which `dead` counts some, where progress has it
     finished = traitlets.Bool(False).tag(sync=True)
+    stopped = traitlets.Unicode("").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self) -> None:
@@ -53,22 +57,27 @@ class TrainingMonitor(Widget):
 
     def __call__(self, progress: TrainingProgress) -> None:
         """Take note of where the run stands, and show it."""
-        if self._began is None or self.finished:  # the first call, or another run with the same monitor
+        if self._began is None or self._ended:  # the first call, or another run with the same monitor
             self._begin(progress)
         self._remember(progress)
         now = time.monotonic()
-        if not progress.finished and now - self._drawn < 1 / UPDATES_PER_SECOND:
+        ends = progress.finished or bool(getattr(progress, "stopped", ""))
+        if not ends and now - self._drawn < 1 / UPDATES_PER_SECOND:
             return
         self._drawn = now
         self._show(progress)
-        if self._shown and (progress.finished or now - self._carded >= SECONDS_A_CARD):
+        if self._shown and (ends or now - self._carded >= SECONDS_A_CARD):
             self._carded = now
             self._publish_card(update=True)
+
+    @property
+    def _ended(self) -> bool:
+        return self.finished or bool(self.stopped)
 
     def _begin(self, progress: TrainingProgress) -> None:
         self._rows, self._stride, self._calls = [], 1, 0
         self._began, self._drawn = (progress.tokens, progress.seconds), -math.inf
-        self.finished = False
+        self.finished, self.stopped = False, ""
         self.error = ""
         self._show(progress)
         if self._shown:  # where the run before this one was shown, its card stays
@@ -102,7 +111,10 @@ class TrainingMonitor(Widget):
             self.tokens_per_second = tokens / seconds if seconds > 0 else 0.0
             # What was not measured this time keeps its last value.
             self.metrics = {**(self.metrics if self._rows else {}), **_measured(progress)}
-            self.finished = bool(progress.finished)
+            self.latents = int(getattr(progress, "latents", 0))
+            left = getattr(progress, "seconds_left", None)
+            self.seconds_left = -1.0 if left is None else float(left)
+            self.finished, self.stopped = bool(progress.finished), str(getattr(progress, "stopped", ""))
         self.send({"kind": "history"}, buffers=[self._history()])
 
     def _history(self) -> bytes:
@@ -129,10 +141,14 @@ class TrainingMonitor(Widget):
             seconds=self.seconds,
             tokens_per_second=self.tokens_per_second,
             metrics=dict(self.metrics),
+            latents=self.latents,
             finished=self.finished,
+            stopped=self.stopped,
         )
 
     def __repr__(self) -> str:
+        if self.stopped:
+            return f"<TrainingMonitor: {self.stopped}>"
         state = "finished" if self.finished else "running" if self._began else "not started"
         return f"<TrainingMonitor: {state}, {self.tokens:,} of {self.total_tokens:,} tokens>"
 

@@ -75,12 +75,15 @@ class Predicate(ABC):
 
 @dataclass(frozen=True, repr=False)
 class Concept(Predicate):
-    """The token is labelled with this concept or one below it: "entity" also holds at "entity.person"."""
+    """The token is labelled with this concept or one below it: "entity" also holds at "entity.person".
+
+    name: a concept's."""
 
     name: str
 
     def _fits(self, window: Labelled) -> Sequence[bool]:
-        return [bool(labels) and any(within(label, self.name) for label in labels) for labels in window.concepts]
+        fits = {labels: any(within(label, self.name) for label in labels) for labels in set(window.concepts)}
+        return [fits[labels] for labels in window.concepts]
 
     def __str__(self) -> str:
         return f"concept({self.name if PLAIN_NAME.fullmatch(self.name) else repr(self.name)})"
@@ -91,7 +94,9 @@ class Concept(Predicate):
 
 @dataclass(frozen=True, repr=False)
 class Tokens(Predicate):
-    """The token's text is one of these, leading space and case included; with `fold` both are overlooked."""
+    """The token's text is one of these, leading space and case included; with `fold` both are overlooked.
+
+    texts: of tokens."""
 
     texts: frozenset[str]
     fold: bool = False
@@ -173,7 +178,9 @@ class Not(Predicate):
 
 @dataclass(frozen=True, repr=False)
 class After(Predicate):
-    """The counted token before this one fits. False at a window's first counted token: what precedes is not seen."""
+    """The counted token before this one fits. False at a window's first counted token: what precedes is not seen.
+
+    part: a predicate."""
 
     part: Predicate
 
@@ -189,7 +196,9 @@ class After(Predicate):
 
 @dataclass(frozen=True, repr=False)
 class Before(Predicate):
-    """The counted token after this one fits. False at a window's last counted token."""
+    """The counted token after this one fits. False at a window's last counted token.
+
+    part: a predicate."""
 
     part: Predicate
 

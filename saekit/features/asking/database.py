@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from saekit.features import schema
+from saekit.features.asking.concept_table import ConceptTable
 from saekit.features.asking.effects import Effects
 from saekit.features.asking.token_table import TokenTable
 
@@ -74,7 +75,7 @@ class Database:
     ) -> pandas.DataFrame:
         """The answer as a frame; `tables` are further ones, by name."""
         self._take_effects()
-        with self._lock:
+        with _stopped(), self._lock:
             return self._asked(query, parameters, tables).df()
 
     def columns(
@@ -102,12 +103,9 @@ class Database:
             return self._tokens.at(places)
 
     def concepts_at(self, places: np.ndarray) -> dict[int, list[str]]:
-        """The labelled concepts at some places, where there are any."""
+        """The labelled concepts at some places, ascending, where there are any."""
         with self._telling(), self._lock:
-            cursor = self._connection.cursor()
-            cursor.register("wanted", pa.table({"place": places}))
-            found = cursor.execute("select place, list(concept) from wanted join concepts using (place) group by place")
-            return dict(found.fetchall())
+            return self._concepts.at(places)
 
     def _take_effects(self) -> None:
         """Let latents and activations show the loss effects that were measured up to now, by whomever."""
@@ -135,10 +133,21 @@ class Database:
     def _tokens(self) -> TokenTable:
         return TokenTable(self.files["tokens"])
 
+    @cached_property
+    def _concepts(self) -> ConceptTable:
+        return ConceptTable(self.files["concepts"])
+
+    @property
+    def places(self) -> int:
+        """Tokens in the table tokens."""
+        with self._telling(), self._lock:
+            return self._tokens.places
+
     @contextmanager
     def _telling(self) -> Iterator[None]:
         try:
-            yield
+            with _stopped():
+                yield
         except (duckdb.NotImplementedException, duckdb.ConversionException, duckdb.ParserException):
             raise  # the question's fault
         except (duckdb.Error, pa.ArrowException, OSError) as error:
@@ -147,6 +156,17 @@ class Database:
                 f"a file of {self.folder} is missing or damaged ({cause}): build the store again in an empty folder, "
                 "with the same call; labels.sqlite can be copied there."
             ) from error
+
+
+@contextmanager
+def _stopped() -> Iterator[None]:
+    """Ctrl-C in a question is what it is everywhere; DuckDB makes an error of it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "interrupted" in str(error).lower():
+            raise KeyboardInterrupt from error
+        raise
 
 
 def check_question(query: str) -> None:

@@ -28,8 +28,8 @@ KINDS = {
 def usual_order(manifest: dict[str, Any]) -> UsualOrder:
     """What latents are listed by until somebody sorts them (saekit.features.asking.order)."""
     if manifest.get("concepts"):
-        return UsualOrder(by="f1", words="by F1 of the concept found, special tokens last")
-    return UsualOrder(by="max", words="densities of .05 to 5 % first, by max")
+        return UsualOrder(by="f1", words="by F1, special tokens last")
+    return UsualOrder(by="max", words="by max, of densities .05–5 % first")
 
 
 def definitions(manifest: dict[str, Any]) -> dict[str, dict[str, str]]:

@@ -33,16 +33,16 @@ def held_out(store: OpenedStore, latent: int, n: int = 50, seed: int = 0) -> tup
 
     Raises ValueError for a latent of which the store keeps a sample of the firings: where it is silent is not known."""
     most = store.manifest["settings"]["most_firings"]
-    if store.row(latent)["firings"] > most:
+    if (firings_of := store.row(latent)["firings"]) > most:
         raise ValueError(
-            f"latent {latent} fires {store.row(latent)['firings']:,} times, of which the store keeps a sample of about "
-            f"{most:,}: build it with most_firings={store.row(latent)['firings']:,}."
+            f"latent {latent} fires {firings_of:,} times, of which the store keeps a sample of about {most:,}: build "
+            f"it with most_firings={firings_of:,}."
         )
     rng = np.random.default_rng([seed, latent])
     shown = set(store.database.tokens_at(_shown(store, latent))["document"].tolist())
     fired = firings(store, latent)
     activating = _apart(store, rng.permutation(fired["place"]), fired, shown, fires=True)
-    places = int(store.database.rows("select max(place) as last from tokens")[0]["last"]) + 1
+    places = store.database.places
     anywhere = rng.choice(places, size=min(places, TRIED * n), replace=False)
     silent = _apart(store, anywhere, fired, shown, fires=False)
     return _first(activating, n), _first(silent, n)

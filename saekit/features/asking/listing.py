@@ -11,6 +11,7 @@ from saekit_widgets.protocols import Listing
 from saekit.features import schema
 from saekit.features.asking.definitions import definitions, usual_order
 from saekit.features.asking.hints import hints
+from saekit.features.asking.manifest import half_built
 from saekit.features.asking.numbers import numbers
 from saekit.features.asking.opened import OpenedStore
 from saekit.features.columns import columns_of
@@ -59,4 +60,6 @@ def facts(manifest: dict[str, Any]) -> str:
     method = configuration["method"] + (f" k = {configuration['k']}" if configuration.get("k") else "")
     corpus = manifest["provenance"]["corpus"]
     of = f" of {corpus['name']}/{corpus['split']}" if corpus else ""
-    return f"{method} · {manifest['progress']['counted']:,} {'rows' if schema.over_arrays(manifest) else 'tokens'}{of}"
+    half = "" if manifest["finished"] else f" · {half_built(manifest)}"
+    counted = f"{manifest['progress']['counted']:,} {'rows' if schema.over_arrays(manifest) else 'tokens'}"
+    return f"{method} · {counted}{of}{half}"

@@ -13,7 +13,8 @@ from saekit.files.manifests import warn_of_unknown
 
 
 def opened_manifest(folder: Path) -> dict[str, Any]:
-    """Of a finished store. Raises ValueError for a folder that holds none, is half built, or of another version."""
+    """Of a store that is finished, or was stopped after some latents were made. Raises ValueError for a folder that
+    holds none, is being built, has nothing to open yet, or is of another version."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -26,7 +27,7 @@ def opened_manifest(folder: Path) -> dict[str, Any]:
             f"{folder} has schema version {manifest.get('version')}, this saekit reads {schema.VERSION}: build it "
             "again in an empty folder, with the same call."
         )
-    if not manifest["finished"]:
+    if not manifest["finished"] and (not manifest["parts"] or writer_in(folder) is not None):
         half = f"{manifest['progress']['counted']:,} tokens read, {len(manifest['parts'])} parts written"
         if (writer := writer_in(folder)) is not None:
             raise ValueError(f"{folder} is being built ({half}) by {writer}: open it when that is done.")
@@ -35,6 +36,15 @@ def opened_manifest(folder: Path) -> dict[str, Any]:
         )
     warn_of_unknown(folder, manifest)
     return manifest
+
+
+def half_built(manifest: dict[str, Any]) -> str:
+    """What there is of a store that is not finished, such as "half built (40,960 of 61,700 tokens)"."""
+    wanted, d_sae = manifest["settings"]["tokens"], manifest["dictionary"]["d_sae"]
+    if manifest["read"]:
+        return f"half built ({manifest['parts'][-1][1]:,} of {d_sae:,} latents)"
+    of = "" if wanted is None else f" of {wanted:,}"
+    return f"half built ({manifest['progress']['counted']:,}{of} tokens)"
 
 
 def _no_store(folder: Path, error: Exception) -> str:

@@ -6,18 +6,18 @@ building with loss_effects="all" gives.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm.std import tqdm
 
 from saekit.features import schema
 from saekit.features.asking.database import Database
 from saekit.features.asking.effects import Measured
 from saekit.features.loss_effects import loss_effects, mean_effects
+from saekit.files.progress import Bar
+from saekit.files.stopping import stopped_with
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from saekit.features.asking.opened import OpenedStore
 
 
-AT_ONCE = 128  # latents
+AT_ONCE = 32  # latents, after which what was measured is kept and progress is told
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,10 @@ def keep_measured(store: OpenedStore, model: TransformerBridge, latents: Sequenc
     store.check_model(model)
     if settings.get("loss_effects") != "opened":
         return 0
+    if not store.finished:
+        raise ValueError(
+            f"loss effects of {store.folder} are measured once it is built: call FeatureStore.build again."
+        )
     if not settings["loss_examples"] or not store.manifest["editable"]:
         writes = ", ".join(store.manifest["dictionary"]["writes"])
         why = f"edits are not offered at {writes}" if settings["loss_examples"] else "it was built with loss_examples=0"
@@ -83,12 +87,17 @@ def keep_measured(store: OpenedStore, model: TransformerBridge, latents: Sequenc
     if latents is not None:  # opening a feature must not ask for all of them
         chosen, query = [[store.number(latent) for latent in latents]], f"{query} and latent in (select unnest(?))"
     left = sorted(row["latent"] for row in store.database.rows(query, chosen))
-    with tqdm(
-        total=len(left), desc="loss effects", unit=" latent", file=sys.stdout, delay=2, disable=len(left) < AT_ONCE
-    ) as bar:
+    done = 0
+
+    def said() -> str:
+        return f"stopped; loss effects of {done:,} of {len(left):,} latents are kept, and the same call goes on."
+
+    bar = Bar(total=len(left), desc="loss effects", unit=" latent", disable=len(left) == 1)
+    with stopped_with(said), bar:
         for start in range(0, len(left), AT_ONCE):
             found = measure(store, model, left[start : start + AT_ONCE])
             store.database.effects.keep(found)
+            done += len(found)
             bar.update(len(found))
     return len(left)
 

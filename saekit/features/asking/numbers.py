@@ -25,9 +25,10 @@ from saekit.features.columns import COLUMNS, Column, columns_of
 if TYPE_CHECKING:
     import pandas
 
-OF_TEXT = ("concept", "f1", "loss_effect", "top_tokens", "top_logits")
-FIRST = ("latent", "label", "star", "density", "firings", "max_activation", "detection", *OF_TEXT)
-"""of a frame's columns those that one looks at first; a store over arrays has none OF_TEXT"""
+OF_TEXT = ("concept", "top_tokens", "top_logits", "loss_effect", "f1")
+FIRST = ("latent", "label", "density", "firings", "detection", *OF_TEXT, "max_activation", "star")
+"""Of a frame's columns those that one looks at first, the widest in the middle, which a narrow terminal leaves out; a
+store over arrays has none OF_TEXT."""
 Tables = dict[str, pa.Table]
 
 

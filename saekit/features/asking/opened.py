@@ -17,7 +17,7 @@ from saekit.dictionaries.reading import read_dictionary
 from saekit.features import schema
 from saekit.features.asking.database import Database, check_question, unanswered
 from saekit.features.asking.definitions import left_out
-from saekit.features.asking.manifest import opened_manifest
+from saekit.features.asking.manifest import half_built, opened_manifest
 from saekit.features.labels.labels import Labels
 from saekit.files.paths import resolved, shown
 from saekit.files.roles import STORE
@@ -36,14 +36,16 @@ class OpenedStore:
         folder = resolved(folder)
         manifest = opened_manifest(folder)
         self.folder, self.manifest = folder, manifest
-        self.d_sae: int = manifest["dictionary"]["d_sae"]
+        self.finished: bool = manifest["finished"]  # False: what was read and made until the building was stopped
+        self.d_sae: int = manifest["dictionary"]["d_sae"] if self.finished else manifest["parts"][-1][1]
         self.labels = Labels(folder / "labels.sqlite", self.d_sae, manifest["dictionary"]["fingerprint"])
         self.tokens: int = manifest["progress"]["counted"]
         self.database = Database(folder, schema.files_of(folder, manifest))
         self.made: dict[Any, np.ndarray] = {}  # what the functions of columns gave, by column
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {shown(self.folder)}: {self.d_sae:,} latents; {self._read}>"
+        half = "" if self.finished else f", {half_built(self.manifest)}"
+        return f"<{type(self).__name__} {shown(self.folder)}{half}: {self.d_sae:,} latents; {self._read}>"
 
     @property
     def _read(self) -> str:
@@ -107,7 +109,12 @@ class OpenedStore:
     def measurable(self, row: dict[str, Any]) -> bool:
         """Whether the loss effect of a latent, given as its row, was not measured yet and can be, with the model."""
         settings = self.manifest["settings"]
-        if settings.get("loss_effects") != "opened" or not settings["loss_examples"] or not self.manifest["editable"]:
+        if (
+            not self.finished
+            or settings.get("loss_effects") != "opened"
+            or not settings["loss_examples"]
+            or not self.manifest["editable"]
+        ):
             return False
         return bool(row["firings"]) and row["loss_effect"] is None and not self.was_measured(row["latent"])
 
@@ -128,9 +135,13 @@ class OpenedStore:
         """The bytes of a token id."""
         return self._vocabulary[token]
 
+    @cached_property
+    def _texts(self) -> list[str]:
+        return [own.decode("utf-8", "replace") for own in self._vocabulary]
+
     def text_of(self, token: int) -> str:
         """A token alone; bytes that are no character show as �."""
-        return self.bytes_of(token).decode("utf-8", "replace")
+        return self._texts[token]
 
     @cached_property
     def _ids(self) -> dict[bytes, list[int]]:
@@ -147,4 +158,6 @@ class OpenedStore:
     def strongest(self) -> np.ndarray:
         """The largest |z| of each latent."""
         columns = self.database.columns("select max_activation, min_activation from latents order by latent")
-        return np.maximum(columns["max_activation"], np.abs(columns["min_activation"]))  # no −0
+        found = np.maximum(columns["max_activation"], np.abs(columns["min_activation"]))  # no −0
+        missing = self.manifest["dictionary"]["d_sae"] - self.d_sae
+        return np.pad(found, (0, missing), constant_values=np.inf)  # of a store that is half built: these come last

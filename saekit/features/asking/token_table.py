@@ -24,6 +24,11 @@ class TokenTable:
         self._starts = np.concatenate([[0], np.cumsum(rows, dtype=np.int64)])
         self._group = lru_cache(KEPT)(self._read)
 
+    @property
+    def places(self) -> int:
+        """Rows of all files."""
+        return int(self._starts[-1])
+
     def at(self, places: np.ndarray) -> dict[str, np.ndarray]:
         """The rows at ascending places, with `place`; places that are not there are left out."""
         places = places[(places >= 0) & (places < self._starts[-1])]

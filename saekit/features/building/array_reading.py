@@ -24,6 +24,7 @@ from saekit.dictionaries.coded import coded
 from saekit.features.building.near_misses import NearMisses
 from saekit.features.building.reading import CHUNK_TOKENS, ENCODED_AT_ONCE, Progress, by_latent
 from saekit.features.schema import NEAR_TOKENS
+from saekit.files.stopping import Stop
 from saekit.models.hashing import hash_tensors
 
 KIND = "row"  # of every document
@@ -62,15 +63,17 @@ class ArrayReader:
         words = list(dict.fromkeys(self.texts)) if self.texts is not None else [f"row {i}" for i in range(self.wanted)]
         return [word.encode("utf-8", "replace") for word in words], [False] * len(words)
 
-    def read(self, progress: Progress, told: Callable[[int], object]) -> Iterator[tuple[dict[str, Tensor], Progress]]:
-        """Chunks and where the pass stands after each. Raises ValueError for NaN or infinite activations."""
-        tokens = self._tokens()
-        for first in range(progress.counted, self.wanted, CHUNK_TOKENS):
-            last = min(first + CHUNK_TOKENS, self.wanted)
-            yield (
-                self._chunk(first, tokens[first:last], told),
-                Progress(documents=last, counted=last, places=last, kinds={KIND: last}),
-            )
+    def read(
+        self, progress: Progress, told: Callable[[int], object], stop: Stop
+    ) -> Iterator[tuple[dict[str, Tensor], Progress]]:
+        """Chunks and where the pass stands after each; stopped, it ends with what the chunk has by then. Raises
+        ValueError for NaN or infinite activations."""
+        tokens, first, begun = self._tokens(), progress.counted, progress.chunk
+        while first < self.wanted and not stop.asked:
+            end = min(begun + CHUNK_TOKENS, self.wanted)
+            chunk, first = self._chunk(first, begun, tokens[first:end], told, stop)
+            begun = first if first == end else begun
+            yield chunk, Progress(documents=first, counted=first, places=first, chunk=begun, kinds={KIND: first})
 
     def _tokens(self) -> Tensor:
         if self.texts is None:
@@ -78,30 +81,37 @@ class ArrayReader:
         number = {text: i for i, text in enumerate(dict.fromkeys(self.texts))}
         return torch.tensor([number[text] for text in self.texts], dtype=torch.int32)
 
-    def _chunk(self, first: int, tokens: Tensor, told: Callable[[int], object]) -> dict[str, Tensor]:
+    def _chunk(
+        self, first: int, begun: int, tokens: Tensor, told: Callable[[int], object], stop: Stop
+    ) -> tuple[dict[str, Tensor], int]:
+        """The rows from the first on, of the chunk that begun there, and where they end."""
         sae, n = self.dictionary, len(tokens)
-        near = NearMisses(sae) if first < NEAR_TOKENS else None
+        near = NearMisses(sae) if begun < NEAR_TOKENS else None
         codes: list[SparseCodes] = []
         for start in range(0, n, ENCODED_AT_ONCE):
-            stop = min(start + ENCODED_AT_ONCE, n)
-            x = {site: array[first + start : first + stop].to(sae.latent_max) for site, array in self.arrays.items()}
+            if stop.asked and start:
+                n = start
+                break
+            end = min(start + ENCODED_AT_ONCE, n)
+            x = {site: array[first + start : first + end].to(sae.latent_max) for site, array in self.arrays.items()}
             for site, rows in x.items():
                 check_finite(rows, site, (first + start) // ENCODED_AT_ONCE)
             found = [some.codes.detach().to("cpu") for some in coded(sae, [x], ENCODED_AT_ONCE)]
             codes += found
             if near is not None:
-                near.add_apart(x, SparseCodes.cat(found), torch.arange(start, stop))
-            told(stop - start)
+                near.add_apart(x, SparseCodes.cat(found), torch.arange(start, end))
+            told(end - start)
         place = torch.arange(n, dtype=torch.int32)
-        columns = {"token": tokens.int(), "document": place + first, "position": torch.zeros_like(place)}
+        columns = {"token": tokens[:n].int(), "document": place + first, "position": torch.zeros_like(place)}
         columns |= {"row_first": place, "row_last": place.clone(), "counted": torch.ones(n, dtype=torch.bool)}
         columns |= {"chooses": (place + first) % 2 == 0, "document_kind": torch.zeros(n, dtype=torch.int16)}
         columns |= {
             "label_place": torch.empty(0, dtype=torch.int32),
             "label_concept": torch.empty(0, dtype=torch.int16),
         }
+        columns |= {"chunk": torch.tensor([begun])}
         columns |= by_latent(codes, place.long(), sae.d_sae)
-        return columns | (near.tensors() if near is not None else {})
+        return columns | (near.tensors() if near is not None else {}), first + n
 
 
 def is_arrays(given: Any) -> bool:

@@ -1,13 +1,13 @@
 """Building a store: read the corpus once in chunks, then make the tables of some latents at a time.
 
-Whatever moment it is interrupted at, the same call goes on from the last whole chunk or part that the manifest names.
+Stopped while it reads, it makes the features of what was read by then, and of these of which there are any it can be
+opened. Whatever moment it is interrupted at, the same call goes on from the last chunk or part that the manifest names.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from tqdm.std import tqdm
 
 from saekit.activations.read import what_was_read
 from saekit.activations.source import Readable, read_source
@@ -43,7 +42,9 @@ from saekit.files import make_folder, remove_leftovers
 from saekit.files.locks import writing_in
 from saekit.files.manifests import GIVEN, as_read, check_same, write_json
 from saekit.files.paths import resolved, shown
+from saekit.files.progress import Bar, say
 from saekit.files.roles import ACTIVATIONS, CORPUS, DICTIONARY, MODEL, RUN, check_roles
+from saekit.files.stopping import Stop, interrupted
 from saekit.models import can_be_edited, check_site, describe_model
 from saekit.models.hashing import fingerprint_model, hash_tensors
 
@@ -124,8 +125,9 @@ class Build:
         }
 
     def run(self) -> None:
-        """Do what is left to do; nothing when the store is finished. Raises ValueError when another one is there, and
-        InUse where another process builds it."""
+        """Do what is left to do, or what there is time for until it is stopped; nothing when the store is finished.
+        Raises ValueError when another one is there, InUse where another process builds it, and KeyboardInterrupt where
+        it was stopped before there was anything to open."""
         if not (manifest := self._found()).get("finished"):
             make_folder(self.folder)
             with writing_in(self.folder, "store"):
@@ -133,19 +135,23 @@ class Build:
                 remove_leftovers(self.folder)
                 if not manifest["finished"]:
                     self._go_on(manifest)
-        shutil.rmtree(self.folder / "reading", ignore_errors=True)
+        if manifest["finished"]:
+            shutil.rmtree(self.folder / "reading", ignore_errors=True)
 
     def _go_on(self, manifest: dict[str, Any]) -> None:
         began = time.monotonic()
+        self._read(manifest)
         try:
-            with working_with(self.threads):
-                self._read(manifest)
             self._finish(manifest)
-            self._tell(manifest, time.monotonic() - began)
         except KeyboardInterrupt:
-            read = f"{manifest['progress']['counted']:,} tokens, {len(manifest['parts'])} parts"
-            print(f"stopped; {shown(self.folder)} keeps {read}: the same call goes on from there.")
-            raise
+            kept = f"{manifest['progress']['counted']:,} tokens"
+            if not manifest["parts"]:
+                where = shown(self.folder)
+                raise interrupted(f"stopped; {where} keeps {kept}, and the same call goes on from there.") from None
+            made = f"{manifest['parts'][-1][1]:,} of {self.dictionary.d_sae:,} latents"
+            say(f"stopped at {made} on {kept}; the store opens with these, and the same call goes on.")
+        if manifest["finished"]:
+            self._tell(manifest, time.monotonic() - began)
 
     def _tell(self, manifest: dict[str, Any], seconds: float) -> None:
         """After long work: what it cost, and what was left for later."""
@@ -154,7 +160,7 @@ class Build:
         later = "; loss effects are measured when a feature is opened with the model"
         waits = manifest["editable"] and not self.settings.effects_now
         read = f"{self.dictionary.d_sae:,} latents on {manifest['progress']['counted']:,} tokens"
-        print(f"{shown(self.folder)}: {read} in {seconds:.0f} s{later if waits else ''}")
+        say(f"{shown(self.folder)}: {read} in {seconds:.0f} s{later if waits else ''}")
 
     def _found(self) -> dict[str, Any]:
         """The manifest of this store where it was begun; nothing in a folder that is new or empty."""
@@ -184,24 +190,48 @@ class Build:
         return manifest
 
     def _read(self, manifest: dict[str, Any]) -> None:
-        progress, wanted = Progress(**manifest["progress"]), self.reader.wanted
+        """Read what is left to read, and name each chunk once it is written; stopped, say so and return. Raises
+        KeyboardInterrupt where nothing was read by then."""
+        if manifest["read"]:
+            return
+        self._forget_parts(manifest)
         room = self.folder / "reading"
         room.mkdir(exist_ok=True)
-        if not manifest["read"]:
-            with _bar(wanted, progress.counted, "reading", "token") as bar:
-                for tensors, now in self.reader.read(progress, bar.update):
+        progress, wanted = Progress(**manifest["progress"]), self.reader.wanted
+        with _bar(wanted, progress.counted, "reading", "token") as bar, working_with(self.threads), Stop() as stop:
+            try:
+                for tensors, now in self.reader.read(progress, bar.update, stop):
                     manifest["chunks"].append(write_chunk(room, len(manifest["chunks"]), tensors))
                     manifest["progress"] = asdict(now)
                     self._write(manifest)
-            if not manifest["progress"]["counted"]:
-                raise ValueError("there is no token to count: the corpus is empty or everything in it is excluded.")
-            done = manifest["progress"]
-            if self.model is not None:
-                bos = self.dictionary.provenance.prepend_bos
-                read = what_was_read(self.model, done["rows"], done["counted"], done["excluded"], bos)
-                manifest["what_was_read"] = read
-            manifest["read"] = True
+            except KeyboardInterrupt:
+                stop.asked = True
+            counted = manifest["progress"]["counted"]
+            stopped = stop.asked and (wanted is None or counted < wanted)
+            bar.stopped = stopped
+        if not counted and stopped:
+            raise interrupted(f"stopped before a token was read; {shown(self.folder)} keeps nothing.")
+        if not counted:
+            raise ValueError("there is no token to count: the corpus is empty or everything in it is excluded.")
+        done = manifest["progress"]
+        if self.model is not None:
+            bos = self.dictionary.provenance.prepend_bos
+            read = what_was_read(self.model, done["rows"], done["counted"], done["excluded"], bos)
+            manifest["what_was_read"] = read
+        manifest["read"] = not stopped
+        self._write(manifest)
+        if stopped:
+            of = "" if wanted is None else f" of {wanted:,}"
+            say(f"stopped at {counted:,}{of} tokens; the features of these are made now, and the same call goes on.")
+
+    def _forget_parts(self, manifest: dict[str, Any]) -> None:
+        """Of a store that was stopped while it was read: what was made of the tokens read by then is made anew."""
+        if manifest["parts"]:
+            manifest["parts"] = []
             self._write(manifest)
+        for name in schema.TABLES:
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        (self.folder / "vocabulary.parquet").unlink(missing_ok=True)
 
     def _finish(self, manifest: dict[str, Any]) -> None:
         progress = Progress(**manifest["progress"])
@@ -213,7 +243,7 @@ class Build:
         parts = _divided(readings.starts)
         examples = _examples_to_measure(bench.loss_examples, readings) if self.settings.effects_now else 0
         if examples:
-            print(f"the model runs again on {examples:,} examples, each without its latent")
+            say(f"the model runs again on {examples:,} examples, each without its latent")
         total = examples or self.dictionary.d_sae
         done = len(manifest["parts"])
         with _bar(total, 0, "features", "example" if examples else "latent") as bar:
@@ -231,7 +261,7 @@ class Build:
                 self._write(manifest)
                 if not examples:
                     bar.update(parts[number][1] - parts[number][0])
-        manifest["finished"] = True
+        manifest["finished"] = manifest["read"]
         self._write(manifest)
 
     def _workbench(self, readings: Readings, progress: Progress) -> tuple[Workbench, str | None]:
@@ -315,9 +345,7 @@ def _in_turn(make: Callable[[int], object], numbers: Sequence[int], threads: int
 
 
 def _bar(total: int | None, initial: int, name: str, unit: str) -> Any:
-    return tqdm(
-        total=total, initial=initial, desc=name, unit=f" {unit}", unit_scale=True, file=sys.stdout, delay=2, leave=True
-    )
+    return Bar(total=total, initial=initial, desc=name, unit=f" {unit}", unit_scale=True)
 
 
 def _nothing(_: int) -> None:

@@ -26,9 +26,12 @@ class Neighbours:
         self.unit = torch.nn.functional.normalize(directions.detach().float().cpu(), dim=1)
         self.tokens, self.fires = 0, []
         firings, ones = np.zeros(len(directions), np.int64), np.empty(0, np.int32)
+        last = None
         for chunk in readings.chunks:
-            if self.tokens >= tokens:
+            begun = int(chunk["chunk"][0]) if "chunk" in chunk else None
+            if self.tokens >= tokens and (begun is None or begun != last):  # one that was stopped is read in parts
                 break
+            last = begun
             self.tokens += int(chunk["counted"].sum())
             firings += np.diff(chunk["starts"])
             # Places stay on the disk, offsets are as narrow as they are, and all ones are the same: it is most of

@@ -2,7 +2,8 @@
 
 A chunk holds whole documents: their tokens, the firings of every latent sorted by latent, the labelled concepts of each
 token, and the near misses seen so far. It appears whole and is then named in the manifest, so that an interrupted pass
-goes on from its last chunk; memory is that of one chunk, however long the corpus is.
+goes on from its last chunk; one that is stopped ends its chunk there. Memory is that of one chunk, however long the
+corpus is.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from saekit.dictionaries import Dictionary
 from saekit.dictionaries.coded import coded
 from saekit.features.building.near_misses import NearMisses
 from saekit.features.schema import NEAR_TOKENS
+from saekit.files.stopping import Stop
 from saekit.models import ROWS_AT_ONCE, joined
 
 if TYPE_CHECKING:
@@ -42,8 +44,14 @@ class Progress:
     counted: int = 0
     places: int = 0
     rows: int = 0
+    chunk: int = 0  # counted tokens before the present chunk, which one that was stopped has a part of
     excluded: dict[str, int] = field(default_factory=lambda: {"bos": 0, "special": 0, "cut": 0})
     kinds: dict[str, int] = field(default_factory=dict)  # documents of each kind so far
+
+
+def _goes_on(progress: Progress) -> bool:
+    """Whether the present chunk has room."""
+    return progress.counted - progress.chunk < CHUNK_TOKENS
 
 
 @dataclass(frozen=True)
@@ -59,22 +67,32 @@ class Reader:
     engine: str
     workers: int
 
-    def read(self, progress: Progress, told: Callable[[int], object]) -> Iterator[tuple[dict[str, Tensor], Progress]]:
-        """Chunks and where the pass stands after each. Raises ValueError for NaN or infinite activations."""
+    def read(
+        self, progress: Progress, told: Callable[[int], object], stop: Stop
+    ) -> Iterator[tuple[dict[str, Tensor], Progress]]:
+        """Chunks and where the pass stands after each; stopped, it ends with what the chunk has by then. Raises
+        ValueError for NaN or infinite activations."""
         documents = in_parts(self.source, ROWS_AT_ONCE, progress.documents)
-        while self.wanted is None or progress.counted < self.wanted:
-            room = CHUNK_TOKENS if self.wanted is None else min(CHUNK_TOKENS, self.wanted - progress.counted)
-            batches, progress = self._tokenize(documents, progress, room)
+        while not self._enough(progress) and not stop.asked:
+            batches = self._tokenize(documents, progress, stop)
             if not batches:
                 return
-            yield self._chunk(batches, progress, told), progress
+            tensors, done = self._chunk(batches, progress, told, stop)
+            if done is not None:
+                progress = done if _goes_on(done) else replace(done, chunk=done.counted)
+                yield tensors, progress
 
-    def _tokenize(self, documents: Iterator[Any], before: Progress, room: int) -> tuple[list[_Batch], Progress]:
-        """Whole documents until they hold `room` counted tokens; what the last document has beyond what is wanted is
-        kept as text and not counted."""
+    def _enough(self, progress: Progress) -> bool:
+        return self.wanted is not None and progress.counted >= self.wanted
+
+    def _tokenize(self, documents: Iterator[Any], before: Progress, stop: Stop) -> list[_Batch]:
+        """Whole documents until they fill the chunk; what the last document has beyond what is wanted is kept as text
+        and not counted."""
         now = replace(before, excluded=dict(before.excluded), kinds=dict(before.kinds))
         batches: list[_Batch] = []
-        while now.counted - before.counted < room and (some := next(documents, None)) is not None:
+        while _goes_on(now) and not self._enough(now) and not stop.asked:
+            if (some := next(documents, None)) is None:
+                break
             rows = tokenize(self.model, texts_of(some), first_document=now.documents, **self.how)
             left = None if self.wanted is None else self.wanted - now.counted
             rows, used = (rows, len(some)) if left is None else _first(rows, left, now.documents, len(some))
@@ -84,20 +102,23 @@ class Reader:
             for kind in kinds:
                 halves.append(now.kinds.get(kind, 0) % 2 == 0)
                 now.kinds[kind] = now.kinds.get(kind, 0) + 1
-            batch = _Batch(rows, [] if given else some[:used], kinds, halves, now.documents)
-            batches.append(batch)
+            first = now.documents
             now.documents += used
             now.counted += int(rows.mask.sum())
             now.places += int(rows.lengths.sum())
             now.rows += len(rows)
             for why, count in rows.excluded.items():
                 now.excluded[why] = now.excluded.get(why, 0) + count
-        return batches, now
+            after = replace(now, excluded=dict(now.excluded), kinds=dict(now.kinds))
+            batches.append(_Batch(rows, [] if given else some[:used], kinds, halves, first, after))
+        return batches
 
-    def _chunk(self, batches: list[_Batch], after: Progress, told: Callable[[int], object]) -> dict[str, Tensor]:
-        sae, parts = self.dictionary, [batch.rows for batch in batches]
-        counted_before = after.counted - sum(int(rows.mask.sum()) for rows in parts)
-        near = NearMisses(sae) if counted_before < NEAR_TOKENS else None
+    def _chunk(
+        self, batches: list[_Batch], before: Progress, told: Callable[[int], object], stop: Stop
+    ) -> tuple[dict[str, Tensor], Progress | None]:
+        """The batches that were read until it was stopped, and where the pass stands then; None where there is none."""
+        sae, done = self.dictionary, list[_Batch]()
+        near = NearMisses(sae) if before.chunk < NEAR_TOKENS else None
         columns: dict[str, list[Tensor]] = {name: [] for name in _COLUMNS}
         codes: list[SparseCodes] = []
         labels: list[Tensor] = []
@@ -105,6 +126,9 @@ class Reader:
         pieces = [(batch, rows) for batch in batches for rows in batch.rows.split(ROWS_AT_ONCE)]
         read = read_parts(self.model, [rows for _, rows in pieces], sae.reads, self.engine, self.workers)
         for (batch, rows), activations in zip(pieces, read, strict=True):
+            if stop.asked and batch not in done[-1:]:  # a batch is read to its end
+                break
+            done += [] if batch in done[-1:] else [batch]
             kept = rows.kept
             x: dict[str, Tensor] = {}
             for site, h in activations.items():
@@ -121,16 +145,20 @@ class Reader:
             labels.append(self._labels(batch, rows, kept, base))
             base += len(places)
             told(int(rows.mask.sum()))
+        if not done:
+            return {}, None
+        after = done[-1].after
         tensors = {name: torch.cat(values) for name, values in columns.items()}
         place_of_row = tensors["counted"].nonzero()[:, 0]
         tensors |= by_latent(codes, place_of_row, sae.d_sae)
         pairs = torch.cat(labels)
         pairs = pairs[pairs[:, 0].argsort(stable=True)]
         tensors |= {"label_place": pairs[:, 0].int(), "label_concept": pairs[:, 1].short()}
-        kinds = [kind for batch in batches for kind in batch.kinds]
-        number = {kind: i for i, kind in enumerate(sorted(after.kinds))}
+        kinds = [kind for batch in done for kind in batch.kinds]
+        number = {kind: i for i, kind in enumerate(after.kinds)}  # as they came: what is read later changes no number
         tensors["document_kind"] = torch.tensor([number[kind] for kind in kinds], dtype=torch.int16)
-        return tensors | (near.tensors() if near is not None else {})
+        tensors["chunk"] = torch.tensor([before.chunk])
+        return tensors | (near.tensors() if near is not None else {}), after
 
     def _labels(self, batch: _Batch, rows: TokenRows, kept: Tensor, base: int) -> Tensor:
         """[pairs, 2]: place in the chunk, number of the concept; of counted tokens."""
@@ -146,13 +174,14 @@ class Reader:
         return pairs[pairs[:, 1] >= 0]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Batch:
     rows: TokenRows
     documents: list[Document]
     kinds: list[str]
     halves: list[bool]  # whether each document chooses (True) or judges when concepts are matched
     first: int  # number of the first document
+    after: Progress  # where the pass stands once it is read
 
 
 _COLUMNS = ("token", "document", "position", "row_first", "row_last", "counted", "chooses")

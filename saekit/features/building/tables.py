@@ -74,7 +74,7 @@ def write_text(
         labels = {"place": chunk["label_place"] + base, "concept": names[chunk["label_concept"]]}
         write_table(folder, "concepts", number, table("concepts", labels))
         counted += np.bincount(chunk["document"][chunk["counted"]], minlength=len(counted))
-    kinds = np.array(sorted(progress.kinds), dtype=object)
+    kinds = np.array(list(progress.kinds), dtype=object)
     kind = kinds[np.concatenate([chunk["document_kind"] for chunk in readings.chunks])]
     documents = {"document": np.arange(len(kind)), "kind": kind, "tokens": counted}
     write_table(folder, "documents", 0, table("documents", documents))

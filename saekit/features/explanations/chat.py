@@ -10,7 +10,6 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -19,10 +18,9 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from tqdm.std import tqdm
-
 from saekit.features.asking.windows import Window
 from saekit.features.explanations.judge import Explanation, MarkedWindow, explanation_text
+from saekit.files.progress import Bar
 
 OPEN, CLOSE = "⟦", "⟧"
 FENCE = "```"
@@ -61,7 +59,7 @@ class LanguageModelJudge(ABC):
     def _judge(self, question: str, explanation: Explanation, texts: list[str]) -> list[bool]:
         starts = range(0, len(texts), self.batch)
         answers: list[bool] = []
-        for start in tqdm(starts, "judge", leave=False, file=sys.stdout, unit="prompt", delay=2):
+        for start in Bar(starts, "judge", leave=False, unit=" prompt"):
             answers += self._answers(prompt(question, explanation, texts[start : start + self.batch]))
         return answers
 
@@ -96,6 +94,7 @@ class ChatJudge(LanguageModelJudge):
     Nothing is sent before the first judgement. What fails for the moment (no connection, status 429 or 5xx) is tried
     once more. Raises ValueError for an address that is none or an answer that cannot be read, ConnectionError with
     address and status where the server does not answer.
+    pause: seconds before another try.
     """
 
     def __init__(
@@ -119,7 +118,9 @@ class ChatJudge(LanguageModelJudge):
         self._api_key = api_key
 
     def ask(self, messages: list[Message]) -> str:
-        """The model's answer. Raises ConnectionError with address and cause where there is none."""
+        """The model's answer. Raises ConnectionError with address and cause where there is none.
+
+        messages: the conversation, each with role and content."""
         body = json.dumps({"model": self.model, "messages": messages, "temperature": 0}).encode()
         request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"}, method="POST")
         if self._api_key:  # not carried along when the server sends us elsewhere

@@ -28,7 +28,9 @@ class LocalJudge(LanguageModelJudge):
         self._loaded: tuple[Any, Any] | None = None
 
     def ask(self, messages: list[Message]) -> str:
-        """The model's answer to a conversation."""
+        """The model's answer to a conversation.
+
+        messages: each with role and content."""
         import torch
 
         model, tokenizer = self._load()

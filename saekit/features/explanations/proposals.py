@@ -11,16 +11,17 @@ the numbers rank proposals, and `score` on other windows says how good one is.
 
 from __future__ import annotations
 
+import itertools
 import re
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
 
-from saekit.corpora.predicates.predicate import After, And, Before, Concept, Not, Or, Predicate, Tokens, folded
+from saekit.corpora.predicates.predicate import After, And, Before, Concept, Not, Or, Predicate, Tokens, folded, within
 from saekit.features.asking.windows import Window
 from saekit.plots import html_table
 from saekit.plots.plain import WIDTH
@@ -110,10 +111,14 @@ class _Sample:
         self.neighbour = {After: _neighbours(windows, 1), Before: _neighbours(windows, -1)}
         texts = [text for window in windows for text in window.texts]
         self._texts = {False: texts, True: [folded(text) for text in texts]}
+        self._at_texts = {fold: _places(own) for fold, own in self._texts.items()}
+        labels = [labels for window in windows for labels in window.concepts]
+        self._at_labels = _places((label for own in labels for label in own), [len(own) for own in labels])
         self._masks: dict[Predicate, Mask] = {}
 
     def mask(self, predicate: Predicate) -> Mask:
-        """Where it holds. What is joined or moved is so from its parts' masks, which is much faster than `holds`."""
+        """Where it holds: put together from where each text and label is and from its parts' masks, which is much
+        faster than `holds`."""
         if predicate not in self._masks:
             if isinstance(predicate, And):
                 found = np.logical_and.reduce([self.mask(part) for part in predicate.parts])
@@ -124,10 +129,22 @@ class _Sample:
             elif isinstance(predicate, (After, Before)):
                 neighbour = self.neighbour[type(predicate)]
                 found = self.mask(predicate.part)[neighbour] & (neighbour >= 0) & self.counted
+            elif isinstance(predicate, Concept):
+                found = self._at(at for label, at in self._at_labels.items() if within(label, predicate.name))
+            elif isinstance(predicate, Tokens):
+                at_texts = self._at_texts[predicate.fold]
+                found = self._at(at_texts[text] for text in predicate.texts if text in at_texts)
             else:
                 found = np.array([holds for window in self.windows for holds in predicate.holds(window)], dtype=bool)
             self._masks[predicate] = found
         return self._masks[predicate]
+
+    def _at(self, places: Iterable[np.ndarray]) -> Mask:
+        """The counted tokens among those at some places."""
+        found = np.zeros(len(self.counted), dtype=bool)
+        for at in places:
+            found[at] = True
+        return found & self.counted
 
     def texts(self, fold: bool, around: type[After | Before] | None) -> list[str | None]:
         """The text of each token, or of the counted token before (After) or after (Before) it; None where none is."""
@@ -138,6 +155,15 @@ class _Sample:
         """F1, precision, recall."""
         hits, held, fired = int((mask & self.fires).sum()), int((mask & self.keep).sum()), int(self.fires.sum())
         return 2 * hits / (held + fired), hits / max(1, held), hits / fired
+
+
+def _places(texts: Iterable[str], each: Sequence[int] | None = None) -> dict[str, np.ndarray]:
+    """Where each text is: the indices of its tokens. each: how many texts a token has, one where it is not given."""
+    found: dict[str, list[int]] = defaultdict(list)
+    tokens = itertools.count() if each is None else np.repeat(np.arange(len(each)), each).tolist()
+    for token, text in zip(tokens, texts, strict=False):
+        found[text].append(token)
+    return {text: np.array(at) for text, at in found.items()}
 
 
 def _neighbours(windows: Sequence[Window], step: int) -> np.ndarray:

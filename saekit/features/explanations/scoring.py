@@ -20,6 +20,7 @@ from saekit.features.asking.windows import Window
 from saekit.features.explanations.judge import Explanation, Judge, MarkedWindow, PredicateJudge, explanation_text
 
 DEFINITION = (__doc__ or "").split("\n\n", 1)[-1].strip()
+FEWEST = 2  # windows of a kind
 ENOUGH = 50  # windows of a kind: with fewer the interval is wide
 
 
@@ -62,6 +63,8 @@ class ExplanationScore:
 
     explanation and judge as text; `detected` and `fuzzed` with all numbers; `documents` that were used to score, so
     that nobody scores on what was read; `note` says what to mind, "" where there is nothing.
+
+    `seed` of the draws; `definition` of the two scores.
     """
 
     explanation: str
@@ -164,9 +167,9 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
 
 def _check(positives: Sequence[Window], negatives: Sequence[Window]) -> None:
     for kind, windows in (("activating", positives), ("silent", negatives)):
-        if len(windows) < 2:
+        if len(windows) < FEWEST:
             raise ValueError(
-                f"a score needs at least 2 {kind} windows, better {ENOUGH}, found {len(windows)}: "
+                f"a score needs at least {FEWEST} {kind} windows, better {ENOUGH}, found {len(windows)}: "
                 "they are of documents that no example shows, of which a store on more tokens has more."
             )
     for window in positives:

@@ -83,7 +83,9 @@ class Labels:
     def set(
         self, latent: int, label: str | None = None, star: bool | None = None, note: str | None = None
     ) -> dict[str, Any]:
-        """Change what is given, keep the rest; "" clears a text. Returns what is now stored, as `get` does."""
+        """Change what is given, keep the rest; "" clears a text. Returns what is now stored, as `get` does.
+
+        latent: its number. label, note: text. star: True or False."""
         number = self.checked(latent)
         row = {"latent": number, "label": text_of(label, "label"), "note": text_of(note, "note"), "saved": now()}
         switch = None if star is None else _switch(star)
@@ -92,7 +94,9 @@ class Labels:
             return _rows(connection.execute(_SELECT + "WHERE latent = ?", (number,)))[number]
 
     def get(self, latent: int) -> dict[str, Any]:
-        """label, star, note and saved (ISO 8601, local time with its offset; "" if nothing was ever saved)."""
+        """label, star, note and saved (ISO 8601, local time with its offset; "" if nothing was ever saved).
+
+        latent: its number."""
         nothing = {"label": "", "star": False, "note": "", "saved": ""}
         return self._labels("WHERE latent = ?", self.checked(latent)).get(latent, nothing)
 
@@ -130,11 +134,16 @@ class Labels:
         same author takes the place of the earlier one.
 
         predicate_json: what of the explanation a program can apply, as JSON. Raises ValueError if it is not JSON, or
-        for a score that is not finite."""
-        row = dict(zip(EXPLANATION, (latent, text, predicate_json, author, detection, fuzzing, now()), strict=True))
-        checked = self.checked_explanation(row)
+        for a score that is not finite.
+        detection, fuzzing: its scores."""
+        self.add_explanations([(latent, text, predicate_json, author, detection, fuzzing)])
+
+    def add_explanations(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Keep several at once, each what add_explanation takes, in its order."""
+        checked = [self.checked_explanation(dict(zip(EXPLANATION, (*row, now()), strict=True))) for row in rows]
         with self.file.writing() as connection:
-            put_explanation(connection, checked)
+            for row in checked:
+                put_explanation(connection, row)
 
     def explanations(self, latent: int | None = None) -> list[dict[str, Any]]:
         """Explanations of a latent, or of all, oldest first: latent, text, predicate (JSON or None), author, detection,

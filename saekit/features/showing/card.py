@@ -12,23 +12,34 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saekit.features.columns import all_columns
 from saekit.features.showing.card_style import STYLE
 from saekit.features.showing.card_text import card_text
+from saekit.files.paths import resolved
+from saekit.files.writing import write_atomically
 from saekit.plots.tokens import concordance, shown
 
 if TYPE_CHECKING:
     from saekit_widgets.protocols import FeatureView
 
-EXAMPLES, LOGITS, NEIGHBOURS = 10, 6, 8
+EXAMPLES, LOGITS, NEIGHBOURS = 8, 6, 6
+AFTER = 64  # columns of an example from its peak on: as many as fit beside the panels
 _WIDTH, _HEIGHT = 292, 60  # of a histogram, in its own units; it is drawn as wide as its column
+
+_PAGE = (
+    '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    "<title>{title}</title><style>:root{{color-scheme:light dark}}body{{margin:12px;background:Canvas}}</style></head>"
+    "<body>{body}</body></html>\n"
+)
 
 
 @dataclass(frozen=True, repr=False)
 class Card:
-    """One feature, drawn by a notebook; `.html` is what it draws. See `feature_card`."""
+    """One feature, drawn by a notebook; `.html` is what it draws, `.save(path)` writes it as a page. See
+    `feature_card`."""
 
     view: FeatureView
     title: str
@@ -40,6 +51,20 @@ class Card:
     def html(self) -> str:
         """What a notebook draws."""
         return feature_card(self.view, self.title, self.facts, self.label, self.names)
+
+    def save(self, path: str | Path) -> Path:
+        """Write it as a page of its own, such as "feature_12.html", and return its path: a few kB, without script,
+        address or path of this machine. With examples of every kind and a list: browser.export_html(path, features=12).
+
+        Raises ValueError for a folder."""
+        file = resolved(path, "path")
+        if file.is_dir():
+            raise ValueError(f"path is a file to write, as {str(file / 'feature.html')!r}; {str(file)!r} is a folder.")
+        short = re.split(r"[\\/]", self.title)[-1]
+        body = feature_card(self.view, short, self.facts, self.label, self.names)
+        page = _PAGE.format(title=escape(f"{short} · {self.view['latent']}"), body=body)
+        write_atomically(file, lambda new: new.write_text(page, encoding="utf-8"))
+        return file
 
     def _repr_html_(self) -> str:
         return self.html
@@ -72,7 +97,7 @@ def feature_card(
 def _summary(view: FeatureView) -> str:
     """The feature in one line."""
     if not view["firings"]:
-        return "dead: it never fires"
+        return "dead: it never fired in this store"
     said = ["alive"]
     for column in all_columns():
         fact, words = view["numbers"].get(column.name), column.words
@@ -94,14 +119,14 @@ def _examples(view: FeatureView) -> str:
         hint = "" if following is None else f" The next feature that fires is <code>{following}</code>."
         return _panel(
             "Examples",
-            "<p>This feature never fired, so it has no examples and no histogram. Its decoder row still has a "
-            f"direction, but its logits and neighbours mean nothing without firings.{hint}</p>",
+            "<p>This feature never fired in this store, so it has no examples and no histogram. Its decoder row still "
+            f"has a direction, but its logits and neighbours mean nothing without firings.{hint}</p>",
         )
     if not found:
         return _panel("Examples", _why(view, "examples"))
     rows = [(example["pieces"], example["values"], example["peak"]) for example in found[:EXAMPLES]]
     strongest = max(view["maximum"], -view["minimum"])
-    return _panel("Strongest examples", concordance(rows, maximum=strongest).html)
+    return _panel("Strongest examples", concordance(rows, maximum=strongest, after=AFTER).html)
 
 
 def _histogram(view: FeatureView) -> str:
@@ -112,22 +137,26 @@ def _histogram(view: FeatureView) -> str:
     edges, counts = list(histogram["edges"]), list(histogram["counts"])
     low, high = float(edges[0]), float(edges[-1])
     strongest = max(abs(low), abs(high)) or 1.0
-    bars = []
+    bars: dict[str, list[str]] = {"plus": [], "minus": []}
+    ends: dict[str, list[str]] = {"plus": [], "minus": []}  # the upper edges
     for i, x, width, height in _bars(counts):
         middle = (edges[i] + edges[i + 1]) / 2
         share = 0.1 + 0.9 * min(abs(middle) / strongest, 1.0)
-        place = f'x="{x:.2f}" y="{_HEIGHT - height:.2f}" width="{width:.2f}"'
         sign = "minus" if middle < 0 else "plus"
-        edge = f'<rect class="edge {sign}" {place} height="1" fill="#a86400"/>'
-        bars.append(
-            f'<rect class="{sign}" {place} height="{height:.2f}" fill="#f5a524" fill-opacity="{share:.3f}"/>{edge}'
-        )
+        bars[sign].append(f'<path opacity="{f"{share:.2f}".lstrip("0")}" d="{_box(x, width, height)}"/>')
+        ends[sign].append(_box(x, width, height, top=1))
+    drawn = "".join(
+        f'<g class="{sign}" fill="#f5a524">{"".join(bars[sign])}</g>'
+        f'<path class="edge {sign}" fill="#a86400" d="{"".join(ends[sign])}"/>'
+        for sign in bars
+        if bars[sign]
+    )
     words = f"{_number(low)} to {_number(high)}"
     mean = "" if view["mean"] is None else f"mean {_number(view['mean'])}"
     axis = f'<table class="axis"><tr><td>{_number(low)}</td><td>{mean}</td><td>max {_number(high)}</td></tr></table>'
     return _panel(
         "Activations",
-        _svg("".join(bars), f"histogram of {view['firings']:,} activations, {words}, heights logarithmic") + axis,
+        _svg(drawn, f"histogram of {view['firings']:,} activations, {words}, heights logarithmic") + axis,
         f"{_percent(1 - view['density'])} % at zero",
     )
 
@@ -139,11 +168,11 @@ def _logits(view: FeatureView) -> str:
     if logits is None:
         return _panel("Logits", _why(view, "logits"))
     counts, edges = list(logits["counts"]), list(logits["edges"])
-    bars = "".join(
-        f'<rect class="{"down" if edges[i] + edges[i + 1] < 0 else "up"}" x="{x:.2f}" y="{_HEIGHT - height:.2f}" '
-        f'width="{max(width - 0.8, 0.4):.2f}" height="{height:.2f}" fill="#808080"/>'
-        for i, x, width, height in _bars(counts)
-    )
+    boxes: dict[str, list[str]] = {"down": [], "up": []}
+    for i, x, width, height in _bars(counts):
+        side = "down" if edges[i] + edges[i + 1] < 0 else "up"
+        boxes[side].append(_box(x, max(width - 0.8, 0.4), height))
+    bars = "".join(f'<path class="{side}" fill="#808080" d="{"".join(found)}"/>' for side, found in boxes.items())
     ends = f"{_number(edges[0])} to {_number(edges[-1])}"
     words = f"histogram of the logit effect on every token, {ends}, heights logarithmic"
     top, bottom = list(logits["top"])[:LOGITS], list(logits["bottom"])[:LOGITS]
@@ -193,6 +222,14 @@ def _bars(counts: list[int]) -> list[tuple[int, float, float, float]]:
     """(bin, x, width, height) of the bins that are not empty; heights on a log scale, so that one count is seen."""
     tallest, width = math.log1p(max(counts, default=0)) or 1.0, _WIDTH / max(len(counts), 1)
     return [(i, i * width, width, _HEIGHT * math.log1p(count) / tallest) for i, count in enumerate(counts) if count > 0]
+
+
+def _box(x: float, width: float, height: float, top: float | None = None) -> str:
+    """A bar that stands on the ground, or of it the `top`, as a path in tenths of a unit."""
+    left, high, wide = (f"{value:z.1f}".removesuffix(".0") for value in (x, _HEIGHT - height, width))
+    if top is None:
+        return f"M{left} {_HEIGHT}V{high}h{wide}V{_HEIGHT}"
+    return f"M{left} {high}h{wide}v{top:g}h-{wide}"
 
 
 def _svg(bars: str, words: str, kind: str = "") -> str:

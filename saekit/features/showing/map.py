@@ -13,8 +13,10 @@ import numpy as np
 from saekit_widgets.base import LIVE, Displayed, new_name, plain_bundle
 
 from saekit.features.asking.listing import listing
+from saekit.features.showing.map_worth import Worth, worth
 from saekit.features.store import FeatureStore
 from saekit.files.choices import checked
+from saekit.files.stopping import stopped_with
 from saekit.plots.renderer import SCALE, picture
 from saekit.plots.scatter import RAMP, colours, points
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     import ipywidgets
     import pandas
 
-METHODS = ("pca", "umap")
+METHODS = ("auto", "umap", "pca")
 COLOURS = ("density", "concept", "max")
 CLEAR = 0.3  # F1 from which on a latent counts as one of its concept
 MARKED = "#12a35c"  # the point chosen, on any of the other colours and on any page
@@ -42,10 +44,11 @@ class Browser(Protocol):
         """Call it whenever another feature is chosen; returns a function that ends it."""
 
 
+@stopped_with("stopped; no map was made.")
 def feature_map(
     store: FeatureStore | str | Path,
     browser: Browser | None = None,
-    method: Literal["pca", "umap"] = "pca",
+    method: Literal["auto", "umap", "pca"] = "auto",
     *,
     colour: Literal["density", "concept", "max"] = "density",
     seed: int = 0,
@@ -56,10 +59,11 @@ def feature_map(
     store:   opened, or its folder.
     browser: a FeatureBrowser of the store: choosing a point opens it there, and what is opened there is marked here.
     method:  "pca": the two directions along which the unit decoder rows differ most. "umap" keeps near what is near,
-             and makes up the distances between; it needs the package umap-learn.
+             and makes up the distances between; it needs the package umap-learn. "auto": UMAP where that is installed.
     colour:  "density" (in powers), "max", or "concept": the family (entity, code …) of the labelled concept that the
              latent finds best, where it finds it with an F1 of .3 or more.
-    seed:    of UMAP; PCA draws nothing at random.
+    seed:    of UMAP; PCA draws nothing at random. height: of the drawing, in pixels.
+    Returns a FeatureMap, which draws itself. For example ``sk.feature_map(store, browser, colour="concept")``.
     Raises ModuleNotFoundError naming what is not installed, ValueError for anything else that cannot be.
     """
     store = _opened(store)
@@ -75,10 +79,13 @@ def feature_map(
     jscatter = _needs("jscatter", "feature_map needs jupyter-scatter: pip install 'saekit[map]'.")
     rows = store.dictionary.decoder_directions.detach().float().cpu().numpy()[frame["latent"]]
     unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    if method == "auto":
+        method = "umap" if _is_there("umap") else "pca"
     place, how = _pca(unit) if method == "pca" else _umap(unit, seed)
     frame.insert(1, "x", place[:, 0])
     frame.insert(2, "y", place[:, 1])
-    return FeatureMap(jscatter, store, frame, browser, method=how, colour=colour, dead=dead, height=height)
+    found = worth(unit, place, seed)
+    return FeatureMap(jscatter, store, frame, browser, method=how, worth=found, colour=colour, dead=dead, height=height)
 
 
 def _opened(store: Any) -> FeatureStore:
@@ -95,10 +102,13 @@ def _opened(store: Any) -> FeatureStore:
 class FeatureMap(Displayed):
     """A map of latents; made by `feature_map`, drawn by a notebook.
 
-    positions: a row a latent: latent, x, y, density, max, label, hint, concept, f1. selected: the latents chosen, by a
-    click (one) or the lasso (many); can be set. browser: the one it is linked with. widget: what is drawn.
+    positions: a row a latent: latent, x, y, density, max, label, hint (its best explanation, or else the words that it
+    fires on most), concept, f1. selected: the latents chosen, by a
+    click (one) or the lasso (many); can be set. browser: the one it is linked with. widget: what is drawn. method: how
+    it was made. worth: how far what lies near is alike, beside chance (saekit.features.showing.map_worth).
     chart(): the picture that a saved notebook keeps. The live view is saved with a notebook only where JupyterLab's
     setting "Save Widget State Automatically" is on (it is off by default), and then takes 2 MB.
+    jscatter, store, method, colour, dead, height: as `feature_map` gives them.
     """
 
     def __init__(
@@ -109,11 +119,13 @@ class FeatureMap(Displayed):
         browser: Browser | None,
         *,
         method: str,
+        worth: Worth | None,
         colour: str,
         dead: int,
         height: int,
     ) -> None:
         self.positions, self.browser, self.dead, self.method, self.colour = positions, browser, dead, method, colour
+        self.worth = worth
         self._store, self._version = store, store.labels_since(0)[0]
         self._row = {int(latent): row for row, latent in enumerate(positions["latent"])}
         self._families = _families(positions)
@@ -158,6 +170,8 @@ class FeatureMap(Displayed):
         for latent, entry in changed.items():
             if latent in self._row:
                 self.positions.loc[self._row[latent], "label"] = entry["label"]
+                if "explanation" in entry:
+                    self.positions.loc[self._row[latent], "hint"] = entry["explanation"]
                 row = self.positions.iloc[self._row[latent]]
                 self._scatter.widget.data.loc[self._row[latent], "label"] = row["label"] or row["hint"]
 
@@ -202,6 +216,8 @@ class FeatureMap(Displayed):
         import ipywidgets
 
         about = f"<b>{html.escape(self._title())}</b> · {html.escape(self._subtitle())}"
+        if self.worth is not None:
+            about += f"<br>{html.escape(str(self.worth))}"
         caption = ipywidgets.HTML(
             f"<div {LIVE}='{self._live}' style='line-height:1.4'>{about}<br>{self._legend()}</div>"
         )
@@ -225,7 +241,8 @@ class FeatureMap(Displayed):
         return f"{len(self.positions):,} latents"
 
     def _subtitle(self) -> str:
-        return f"{self.dead:,} dead ones left out · {self.method}"
+        size = self.dead + len(self.positions)
+        return f"dead {self.dead:,} of {size:,} ({100 * self.dead / size:.1f} %) left out · {self.method}"
 
     def _order(self) -> list[str]:
         found = set(self._families)
@@ -236,7 +253,8 @@ class FeatureMap(Displayed):
         """The map as a chart that needs no kernel: `.save("map.svg")`."""
         frame = self.positions.assign(concept=self._families, max=self.positions["max"].abs())
         order = self._order() if self.colour == "concept" else ()
-        words = {"title": self._title(), "subtitle": self._subtitle()}
+        lines = [self._subtitle(), *str(self.worth or "").replace(". ", ".\n").splitlines()]
+        words = {"title": self._title(), "subtitle": "\n".join(lines)}
         return points(frame, "x", "y", self.colour, log=self.colour == "density", order=order, grey=BACK, **words)
 
     def _live_view(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -259,6 +277,7 @@ def _latents(store: FeatureStore) -> tuple[pandas.DataFrame, int]:
 
     shown = listing(store)
     columns, names = shown["columns"], [*shown["concepts"], ""]
+    said = {latent: text for latent, (text, _) in store.labels.best_explanations().items()}
     labels = [shown["labels"].get(latent, {}).get("label") or "" for latent in range(store.d_sae)]
     frame = pandas.DataFrame(
         {
@@ -266,7 +285,7 @@ def _latents(store: FeatureStore) -> tuple[pandas.DataFrame, int]:
             "density": columns["density"].astype(float),
             "max": columns["max"].astype(float),
             "label": pandas.Series(labels, dtype=object),
-            "hint": pandas.Series(shown["hints"], dtype=object),
+            "hint": pandas.Series([said.get(i, hint) for i, hint in enumerate(shown["hints"])], dtype=object),
             "concept": pandas.Series([names[number] for number in shown["concept"]], dtype=object),
             "f1": columns.get("f1", np.full(store.d_sae, np.nan)).astype(float),  # over arrays there are no concepts
         }
@@ -302,6 +321,14 @@ def _umap(unit: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
     )
     place = umap.UMAP(n_components=2, metric="cosine", random_state=seed).fit_transform(unit)
     return np.asarray(place, float), "UMAP of the decoder rows by cosine: near is alike, far says little"
+
+
+def _is_there(module: str) -> bool:
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return False
+    return True
 
 
 def _needs(module: str, sentence: str) -> Any:

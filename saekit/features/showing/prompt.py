@@ -20,12 +20,14 @@ from saekit.features.pieces import Piece, pieces, token_bytes
 from saekit.features.showing.score_sheet import score_sheet
 from saekit.files.roles import DICTIONARY, MODEL, RUN, check_roles
 from saekit.models import joined_width
+from saekit.plots import text_table
 
 if TYPE_CHECKING:
     import pandas
     from saekit_widgets.protocols import PromptView
     from transformer_lens.model_bridge import TransformerBridge
 
+SHOWN = 5  # latents of a token that are printed
 DEFINITION = (
     "Codes z of the prompt's tokens, BOS first where the model has one; BOS is not counted, and neither coded nor "
     "shown with a value. A latent fires where z ≠ 0. Latents are in the order of their largest |z| here, as a share of "
@@ -106,8 +108,16 @@ class PromptFeatures:
         )
 
     def __repr__(self) -> str:
+        """A line a piece of the text, with the latents that are strongest there."""
         counted = int(self.counted.sum())
-        return f"<PromptFeatures: {len(self.latents)} latents fire on {counted} counted tokens>"
+        rows = []
+        for piece, values in zip(self.pieces, merged(self.values, self.pieces).T, strict=True):
+            if self.counted[piece.start : piece.stop].any():
+                strongest = [m for m in np.argsort(-np.abs(values), kind="stable")[:SHOWN] if values[m]]
+                said = "  ".join(f"{self.latents[m]}: {values[m]:.2f}".replace("-", "−") for m in strongest)
+                rows.append({"token": piece.text, "latent: z, the strongest first": said})
+        head = f"{len(self.latents)} latents fire on {counted} counted tokens; .frame() has a row a firing"
+        return f"{head}\n{text_table(rows, more='.frame()')}"
 
 
 def features_on(
@@ -115,7 +125,11 @@ def features_on(
 ) -> PromptFeatures:
     """Which latents of a dictionary fire on which token of a prompt.
 
+    sae:     a dictionary of this model, or the run that trained it. prompt: a text of at least one token.
     exclude: special tokens that are not counted, by their text; "special": all that the tokenizer has.
+
+    Returns PromptFeatures, drawn as a score sheet; ``.frame()`` has a row a firing. For example
+    ``sk.features_on(model, sae, "Anna gave the book to")``.
 
     A prompt beyond the model's context is cut, with a warning. Raises ValueError for an empty prompt, and for a
     dictionary that was made on another model.

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
-from tqdm.std import tqdm
 
 from saekit.files import whole_step, write_atomically
 from saekit.files.checkpoints import below, optimizer_tensors, read_tensors, restore_optimizer, write_tensors
+from saekit.files.progress import Bar
 from saekit.making.pretrain.optimiser import HeadLoss, Muon
 from saekit.making.pretrain.rows import Text
 from saekit.making.pretrain.settings import BOS, SPECIAL, Settings, forget_log_after
@@ -100,7 +100,7 @@ def train(
         run.restore(checkpoint_path)
         forget_log_after(out / "log.jsonl", run.step)
         print(f"going on from step {run.step} of {run.steps}")
-    bar = tqdm(total=run.steps, initial=run.step, unit="step", file=sys.stdout, mininterval=10)
+    bar = Bar(total=run.steps, initial=run.step, unit=" step", delay=0, mininterval=10)
     try:
         while run.step < run.steps:
             with whole_step():

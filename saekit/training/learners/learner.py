@@ -14,6 +14,7 @@ from torch import Tensor
 
 from saekit.dictionaries import Dictionary, Method, Provenance, Wiring, latents_in
 from saekit.engines import processes
+from saekit.engines.threads import working_with
 from saekit.files.checkpoints import below
 from saekit.objectives import Batch, Loss, State
 from saekit.training.batches import constant
@@ -111,7 +112,8 @@ class Learner(ABC):
     def measured(self, whole: Batch, loss: Loss) -> dict[str, float]:
         """Numbers of a step over all processes; whole: the scaled batch of all of them."""
         x = self.dictionary.join_writes(whole.flat().writes)
-        spread, share = float((x - x.mean(0)).square().sum(0).sum()), len(loss.error) / len(x)
+        with working_with(1):  # several would add up in another order
+            spread, share = float((x - x.mean(0)).square().sum()), len(loss.error) / len(x)
         kind = torch.promote_types(x.dtype, torch.float32)
         total, active = (loss.total.detach() * share).to(kind), loss.codes.l0.sum().to(kind)
         parts = [torch.as_tensor(part).detach().to(total) * share for part in loss.parts.values()]

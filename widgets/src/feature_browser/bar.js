@@ -5,6 +5,7 @@ import { bytes } from "../shared/buffers.js";
 import { element, fill, plain } from "../shared/dom.js";
 import { visible } from "../shared/tokens.js";
 import { HEIGHT } from "./height.js";
+import { deadOf } from "./listing.js";
 import { KEYS } from "./keys.js";
 import { counted, python } from "./words.js";
 
@@ -45,9 +46,11 @@ export function bar(app, host) {
   const failure = element("div.line.failed", { role: "alert", hidden: true });
   const node = plain("div.bar", dot, title, what, facts, element("span.grow"), copy, save, full, keys);
 
+  /** What opens this view: a call, or in a saved file its own address. */
   function copyCall() {
-    const call = callOf(app);
-    const told = plain("b", "Opens this view in Python");
+    const saved = app.listing.off.save;
+    const call = saved ? `${location.href.split("#")[0]}#${app.latent}` : callOf(app);
+    const told = plain("b", saved ? "Opens this file at this feature" : "Opens this view in Python");
     app.popover.toggle(copy, [told, plain("code", call)]);
     navigator.clipboard?.writeText(call).then(
       () => {
@@ -117,12 +120,15 @@ export function bar(app, host) {
       const { listing } = app;
       title.textContent = visible(listing.title);
       what.textContent = [listing.model, listing.site].filter(Boolean).map(visible).join(" · ");
-      facts.textContent = visible(listing.facts);
+      facts.textContent = [visible(listing.facts), deadOf(listing)].filter(Boolean).join(" · ");
       for (const one of [title, what, facts]) one.title = one.textContent ?? "";
       title.textContent = title.title.split(/[\\/]/).slice(-2).join("/"); // of a long path, the end
       copy.disabled = false;
       save.disabled = Boolean(listing.off.save);
-      if (listing.off.save) save.title = listing.off.save;
+      if (listing.off.save) {
+        save.title = listing.off.save;
+        copy.title = copy.ariaLabel = "copy a link to this feature";
+      }
     },
     /** @param {boolean} connected @param {boolean} gone  for good @param {number} edits  that wait */
     connected(connected, gone, edits) {

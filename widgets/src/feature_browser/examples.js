@@ -131,7 +131,7 @@ export function examples(app) {
     const closest = view.examples.near?.[0];
     return plain(
       "div.big",
-      plain("b", "This feature never fired"),
+      plain("b", "This feature never fired in this store"),
       plain("p", view.absent.examples ?? "On no counted token."),
       closest && plain("p", "Where it came closest:"),
       closest && row(closest, scaleOf([closest], view), true),

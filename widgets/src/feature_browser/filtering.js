@@ -125,6 +125,7 @@ export function matching(listing, filter, sort) {
   }));
   let count = 0;
   next: for (const latent of order) {
+    if (!listing.has(latent)) continue;
     const star = filter.starred && listing.labels.get(latent)?.star;
     if (filter.starred && !star) continue;
     const dead = isDead(listing, latent);

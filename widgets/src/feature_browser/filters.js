@@ -5,7 +5,7 @@ import { element, fill, plain } from "../shared/dom.js";
 import { question } from "./definitions.js";
 import { matching, nearestLabel } from "./filtering.js";
 import { rangeFilter } from "./ranges.js";
-import { nameOf } from "./listing.js";
+import { deadOf, nameOf } from "./listing.js";
 import { titled, whole } from "./words.js";
 
 const USUAL = 2; // columns whose filters are always seen, the others on demand
@@ -89,7 +89,7 @@ export function filters(app) {
   const toggle = (/** @type {string} */ name, /** @type {string} */ label, /** @type {string} */ title) =>
     button(label, () => app.filter({ [name]: now()[name] ? undefined : true }), { "aria-pressed": "false", title });
   const starred = toggle("starred", "Starred", "only starred features");
-  const dead = toggle("dead", "Dead", "only features that never fired");
+  const dead = toggle("dead", "Dead", `only what never fired in this store: ${deadOf(listing)}`);
   const count = element("span.dim", { role: "status" });
   const sort = element("select.plain", {
     label: "sorted by",
@@ -165,15 +165,14 @@ export function filters(app) {
       dead.ariaPressed = String(Boolean(filter.dead));
       fill(
         sort,
-        element("option", { value: "" }, "usual order"),
+        element("option", { value: "" }, listing.order.words),
         element("option", { value: "latent" }, "by number"),
         listing.about
           .filter(({ name }) => listing.columns[name].some((value) => !Number.isNaN(value)))
           .map(({ name, head }) => element("option", { value: name }, `by ${head}`)),
       );
       sort.value = app.model.get("sort")?.[0] ?? "";
-      sort.title = sort.value ? "" : listing.order.words;
-      fill(count, whole(app.shown.length), plain("span.total", ` of ${whole(listing.size)}`));
+      fill(count, whole(app.shown.length), plain("span.total", ` of ${whole(listing.count)}`));
       const firing = listing.firing.get(filter.search ?? "")?.length;
       count.title = firing ? `${whole(firing)} of them fire on this token` : "";
       nothing.hidden = app.shown.length > 0;

@@ -5,7 +5,7 @@ import { icon, iconButton } from "../shared/controls.js";
 import { element, fill, plain } from "../shared/dom.js";
 import { visible } from "../shared/tokens.js";
 import { question } from "./definitions.js";
-import { isDead } from "./listing.js";
+import { deadOf, isDead } from "./listing.js";
 import { WRITE, counted, savedAt, share } from "./words.js";
 
 const NOTE_KEYS = "Enter: a new line; Ctrl+Enter or Esc: keep it";
@@ -101,8 +101,9 @@ export function header(app) {
     noteFold.say("Note", note.value);
   }
 
-  /** @param {string} name @param {import("../shared/dom.js").Child | import("../shared/dom.js").Child[]} value @param {Node | null} [after] */
-  const fact = (name, value, after) => plain("div", name && plain("dt", name), plain("dd", value), after);
+  /** @param {string} name @param {import("../shared/dom.js").Child | import("../shared/dom.js").Child[]} value @param {Node | null} [after] @param {string} [title] */
+  const fact = (name, value, after, title) =>
+    plain("div", name && plain("dt", name), element("dd", { title }, value), after);
 
   /** A column's number: of the view, or while that is on its way of the list. @param {import("./listing.js").Column} column */
   function number(column) {
@@ -128,7 +129,10 @@ export function header(app) {
   function facts() {
     const dead = isDead(listing, app.latent);
     const columns = listing.about.filter((column, i) => column.in_header && (!dead || !i)); // of a dead one the first
-    return [fact("", [element(`span.dot${dead ? ".empty" : ""}`), dead ? "dead" : "alive"]), ...columns.map(number)];
+    return [
+      fact("", [element(`span.dot${dead ? ".empty" : ""}`), dead ? "dead" : "alive"], null, deadOf(listing)),
+      ...columns.map(number),
+    ];
   }
 
   return {

@@ -161,6 +161,8 @@ function render({ model, el }) {
   /** @param {number} latent */
   function select(latent) {
     if (latent === model.get("feature")) return;
+    if (!app.listing.has(latent))
+      return top.say(`Feature ${latent} is not in this file, which has ${app.listing.count}.`);
     views.ahead(latent); // before Python hears of the choice: whoever follows it there may take long
     app.set("feature", latent); // whose change opens it
   }
@@ -176,12 +178,15 @@ function render({ model, el }) {
   function open() {
     if (!app.listing) return;
     const latent = model.get("feature");
-    chosen.leave();
-    app.latent = latent;
-    app.view = views.get(latent);
-    chosen.draw();
+    const kept = views.get(latent);
+    if (kept || latent !== app.latent || !app.view) {
+      chosen.leave();
+      app.latent = latent;
+      app.view = kept;
+      chosen.draw();
+    } // else something of it was measured: what the reader looks at stays until it is read anew
     rows.reveal();
-    if (app.view) return settle();
+    if (kept) return settle();
     views.fetchView(latent).then(
       guarded((view) => {
         if (signal.aborted || app.latent !== latent) return; // another was opened meanwhile

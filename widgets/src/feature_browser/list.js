@@ -3,6 +3,7 @@
 import { icon } from "../shared/controls.js";
 import { element, fill, plain } from "../shared/dom.js";
 import { axis } from "./filtering.js";
+import { visible } from "../shared/tokens.js";
 import { isDead, nameOf } from "./listing.js";
 import { WRITE, titled } from "./words.js";
 
@@ -60,7 +61,7 @@ export function list(app) {
     const dead = isDead(listing, latent);
     const { text: whole, own, explained } = nameOf(listing, latent);
     const text = whole.slice(0, 300);
-    const title = explained ? `explained as ${text}; fires on ${listing.hints[latent]}` : text;
+    const title = explained ? `explained as ${text}; fires on ${visible(listing.hints[latent])}` : text;
     const cell = (/** @type {string} */ name, /** @type {import("../shared/dom.js").Child[]} */ ...children) =>
       element(name, { role: "gridcell" }, ...children);
     const value = listing.columns[first.name][latent];

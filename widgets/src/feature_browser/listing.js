@@ -1,6 +1,7 @@
 // What the list knows of every latent, decoded from the one message that brings it; and the views of single features.
 
 import { bytes, float32, int16 } from "../shared/buffers.js";
+import { partOf } from "../shared/numbers.js";
 import { visible } from "../shared/tokens.js";
 
 /**
@@ -27,6 +28,8 @@ import { visible } from "../shared/tokens.js";
  * @property {Record<string, {title: string, text: string, code?: string}>} definitions
  * @property {{prompt?: string, edit?: string, save?: string, token?: string}} off  what cannot be done here, and why
  * @property {boolean} hasModel
+ * @property {(latent: number) => boolean} has  whether it can be opened: of a saved file, what is inside
+ * @property {number} count  of those
  */
 
 /** @param {any} content @param {DataView[]} buffers @returns {Listing} */
@@ -43,6 +46,7 @@ export function decodeListing(content, buffers) {
   if (hints.length !== content.d_sae && content.d_sae)
     throw new Error(`${hints.length} hints for ${content.d_sae} latents`);
   const { store, title, model, site, facts, order, concepts, definitions, version, off, has_model: hasModel } = content;
+  const inside = content.inside ? new Set(content.inside) : null;
   const labels = new Map(content.labels.map((/** @type {any} */ one) => [one.latent, one]));
   return {
     store,
@@ -64,11 +68,21 @@ export function decodeListing(content, buffers) {
     definitions,
     off,
     hasModel,
+    has: (latent) => inside?.has(latent) ?? true,
+    count: inside?.size ?? content.d_sae,
   };
 }
 
 /** @param {Listing} listing @param {number} latent */
 export const isDead = (listing, latent) => listing.dead[latent] === 1;
+
+/** How many never fired. @param {Listing} listing */
+export const deadOf = ({ dead, size }) => {
+  const count = dead.reduce((sum, one) => sum + one, 0);
+  return `dead ${partOf(count, size)}`;
+};
+
+const CONCEPT = /\bconcept\((['"]?)([^()'"]+)\1\)/g; // in a predicate; in a list the name alone says as much
 
 /**
  * What a latent is called: the label that a person gave (`own`), else its best explanation (`explained`), else the words
@@ -78,8 +92,9 @@ export const isDead = (listing, latent) => listing.dead[latent] === 1;
 export function nameOf(listing, latent) {
   const { label, explanation } = listing.labels.get(latent) ?? {};
   if (label) return { text: visible(label), own: true };
-  if (explanation) return { text: visible(explanation), own: false, explained: true };
-  return { text: isDead(listing, latent) ? "never fires" : visible(listing.hints[latent] ?? ""), own: false };
+  if (explanation) return { text: visible(explanation).replace(CONCEPT, "$2"), own: false, explained: true };
+  const hint = isDead(listing, latent) ? "never fired in this store" : visible(listing.hints[latent] ?? "");
+  return { text: hint, own: false };
 }
 
 /**

@@ -67,9 +67,15 @@ function panel(app, by, sortBy) {
           "tr",
           plain(
             "td",
-            element("button.link.mono", { label: `open feature ${latent}`, onclick: () => app.select(latent) }, latent),
+            app.listing.has(latent)
+              ? element(
+                  "button.link.mono",
+                  { label: `open feature ${latent}`, onclick: () => app.select(latent) },
+                  latent,
+                )
+              : element("span.mono.dim", { title: "not in this file" }, latent),
           ),
-          element(`td.name${own ? "" : ".mono.dim"}`, { title: text.slice(0, 300) }, text.slice(0, 300)),
+          element(`td.name${own ? "" : ".dim"}`, { title: text.slice(0, 300) }, text.slice(0, 300)),
           cell(cosine),
           cell(phi),
         );

@@ -157,7 +157,7 @@ export function prompt(app) {
             latent,
           ),
           " ",
-          element("span", { class: own ? null : "mono dim" }, text.slice(0, 80)),
+          element("span", { class: own ? null : "dim" }, text.slice(0, 80)),
         ),
         pieces.map((/** @type {string} */ _, /** @type {number} */ i) => {
           const value = row < 0 ? 0 : values[row * pieces.length + i];

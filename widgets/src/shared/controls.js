@@ -60,7 +60,8 @@ export function popover(frame) {
 
   /** @param {HTMLElement} by @param {import("./dom.js").Child[]} content */
   function toggle(by, content) {
-    if (opener === by) return close();
+    const drawnAnew = opener && !opener.isConnected && opener.ariaLabel === by.ariaLabel; // the same to the reader
+    if (opener === by || drawnAnew) return close();
     close();
     opener = by;
     by.ariaExpanded = "true";

@@ -25,6 +25,9 @@ export function compact(value) {
   return String(Math.round(value));
 }
 
+/** Some of all, as a count and a share: 37 of 1,024 (3.6 %). @param {number} count @param {number} size */
+export const partOf = (count, size) => `${number(count)} of ${number(size)} (${((100 * count) / size).toFixed(1)} %)`;
+
 /** @param {number} seconds  0:07, 3:20, 1:02:03; "–" where unknown. */
 export function duration(seconds) {
   if (!Number.isFinite(seconds) || seconds < 0) return "–";

@@ -6,7 +6,7 @@
 
 import { columns, float64 } from "../shared/buffers.js";
 import { element, plain } from "../shared/dom.js";
-import { compact, duration, number } from "../shared/numbers.js";
+import { compact, duration, number, partOf } from "../shared/numbers.js";
 import theme from "../shared/theme.css";
 import { widget } from "../shared/widget.js";
 import { curve } from "./curve.js";
@@ -56,17 +56,20 @@ function render({ model, el }) {
   function drawState() {
     const [tokens, total, finished] = [model.get("tokens"), model.get("total_tokens"), model.get("finished")];
     const [rate, seconds, metrics] = [model.get("tokens_per_second"), model.get("seconds"), model.get("metrics")];
+    const [stopped, told] = [model.get("stopped"), model.get("seconds_left")];
+    const left = told >= 0 ? told : rate > 0 ? (total - tokens) / rate : -1;
+    const latents = model.get("latents");
     const share = total > 0 ? Math.min(tokens / total, 1) : 0;
-    const early = finished && share < 1;
-    title.textContent = early ? "Stopped" : finished ? "Trained" : "Training";
-    const parts = [`${number(tokens)} of ${number(total)} tokens`];
+    const ended = finished || Boolean(stopped);
+    title.textContent = stopped || (finished && share < 1) ? "Stopped" : finished ? "Trained" : "Training";
+    const parts = [stopped ? stopped.replace(/^stopped /, "") : `${number(tokens)} of ${number(total)} tokens`];
     if (rate > 0) parts.push(`${compact(rate)} tokens/s`);
-    parts.push(finished || !(rate > 0) ? duration(seconds) : `${duration((total - tokens) / rate)} left`);
+    parts.push(ended || left < 0 ? duration(seconds) : `${duration(left)} left`);
     facts.replaceChildren(...parts.flatMap((part, i) => [i ? " · " : "", plain("span", part)]));
     fill.style.width = `${(100 * share).toFixed(2)}%`;
     progress.setAttribute("aria-valuenow", (100 * share).toFixed(0));
     progress.setAttribute("aria-valuetext", parts.join(", "));
-    hint.hidden = finished || tokens === 0;
+    hint.hidden = ended || tokens === 0;
     numbers.replaceChildren(
       ...Object.entries(metrics)
         .filter(([name]) => !CURVES.some(([drawn]) => drawn === name))
@@ -74,11 +77,11 @@ function render({ model, el }) {
           plain(
             "div",
             plain("dt", NAMES[/** @type {keyof typeof NAMES} */ (name)] ?? name.replaceAll("_", " ")),
-            plain("dd", number(value)),
+            plain("dd", name === "dead" && latents > 0 ? partOf(value, latents) : number(value)),
           ),
         ),
     );
-    const tenth = finished ? 11 : Math.floor(10 * share); // a screen reader hears ten words a run, not ten a second
+    const tenth = ended ? 11 : Math.floor(10 * share); // a screen reader hears ten words a run, not ten a second
     if (tenth !== saidTenth) spoken.textContent = `${title.textContent}: ${parts.join(", ")}`;
     saidTenth = tenth;
   }
@@ -95,7 +98,17 @@ function render({ model, el }) {
 
   const ask = () => model.send({ kind: "history", id: (asked = Math.floor(Math.random() * 2 ** 48)) });
 
-  const traits = ["tokens", "total_tokens", "seconds", "tokens_per_second", "metrics", "finished"];
+  const traits = [
+    "tokens",
+    "total_tokens",
+    "seconds",
+    "tokens_per_second",
+    "metrics",
+    "latents",
+    "finished",
+    "stopped",
+    "seconds_left",
+  ];
   guarded(drawState)();
   ask();
   return begin(

@@ -42,6 +42,7 @@ class BeforeAndAfter:
     cost:    its mean over counted tokens, nats a token.
     without, with_edits: the text that each goes on with.
     changed: the tokens whose probability after the prompt changed most, the most changed first: text, before, after.
+    definition: what the numbers are.
     """
 
     tokens: Int[Tensor, " t"]
@@ -109,7 +110,7 @@ class BeforeAndAfter:
 STYLE = """<style>
 .saekit-edit{color:var(--jp-content-font-color1,#1f1f1f);font:13px/20px var(--jp-ui-font-family,system-ui,sans-serif)}
 .saekit-edit.saekit-edit table{border-collapse:collapse;margin:6px 0 10px;border:0}
-.saekit-edit.saekit-edit tr{background:none}
+.saekit-edit tr{background:none!important}
 .saekit-edit.saekit-edit th,.saekit-edit.saekit-edit td{padding:1px 14px 1px 0;text-align:left;vertical-align:top;
 border:0;background:none;font-size:13px;max-width:80ch;white-space:pre-wrap}
 .saekit-edit.saekit-edit th{font-weight:400;font-size:11px;color:color-mix(in srgb,currentColor 70%,transparent)}

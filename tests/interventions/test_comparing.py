@@ -9,7 +9,7 @@ import torch
 from saekit_kernels import SparseCodes
 
 import saekit as sk
-from saekit.interventions.before_and_after import HIGH_COST
+from saekit.interventions.comparing import HIGH_COST
 
 SITE = "blocks.2.hook_resid_post"
 PROMPT = "When Anna and Peter went to the park, Anna gave the book to"
