@@ -1,195 +1,156 @@
-"""How fast are the Triton kernels? Correctness first, then milliseconds beside torch; what it printed last is gpu.md.
+"""The engine on a GPU: what is right, how long a training step takes and how near that is to the limit, in stages.
 
-    python kernels/benchmarks/gpu.py        on a machine with CUDA: writes gpu.json and gpu.md beside this file
+    python kernels/benchmarks/gpu.py --out OUT [--budget SECONDS] [--stages 0,1,2] [--dry]
 
-roof: the least time that the memory traffic (or the products) of an operation can take on this card, by the speed of a
-      copy and of an 8192³ bfloat16 product measured in the same run, over the time that it took. 1 is the limit.
-GE:   the time in GEMM-equivalents, that is over the time of x W_encᵀ (bfloat16, torch) at the same shape.
-A time is printed only if the result was right: norm-relative error within the tolerance, recall 1, and the same bits
-twice. Baselines are torch's own ways, the fastest of them named. Three sets of inputs take turns; medians are given.
+It needs torch and Triton, no network and nothing installed: it finds the repository's packages by itself. Each stage is
+a process with a time limit, so a hang or an illegal address costs that stage alone. OUT/gpu.jsonl has a row for each
+thing that is known, OUT/gpu.md is written anew after each stage, and the last thing printed is a short table, the step
+first. A stage that is run again appends; the newest rows count.
+
+--dry runs every stage on a CPU at tiny shapes (1 and 4 in Triton's interpreter, the others on the CPU path): it proves
+the script, not the speed.
+--count prints how many launches a training step is, and where the host waits; no GPU is needed.
+--fetch-peers FOLDER makes, where there is a network, the folder that PEERS=FOLDER names in stage 3.
+
+roof: the least time that the products and the memory traffic can take on this card, by the speed of an 8192³ bfloat16
+      product and of a copy in the same run, over the time that it took. 1 is the limit. What counts as least is in
+      `gpu_stages/timing.py` (a step) and `gpu_stages/operations.py`.
+GE:   the time in GEMM-equivalents, over the time of x W_encᵀ (bfloat16, torch) at the same shape.
+A time is given only where the result was right (`gpu_stages/gates.py`).
 """
 
 from __future__ import annotations
 
-import itertools
-import json
-import math
-import statistics
+import argparse
+import contextlib
+import datetime
+import importlib.util
+import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import torch
-from gpu_operations import Inputs, Operation, Shape, draw, operations
-from torch import Tensor
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+PACKAGES = [ROOT, ROOT / "kernels", ROOT / "widgets", HERE]
+sys.path[:0] = [str(folder) for folder in PACKAGES]
 
-FOLDER = Path(__file__).parent
-SETS = 3
-COLUMNS = ["operation", "n × D × F, k", "popularity", "ms", "torch, ms", "speedup", "roof", "GE", "error", "recall"]
-COLUMNS += ["same bits", "MiB", "torch, MiB"]
+from gpu_stages import STAGES  # noqa: E402
+from gpu_stages.rows import Row, append  # noqa: E402
+from gpu_stages.table import markdown, short  # noqa: E402
 
-SHAPES = [
-    Shape(n, d, d_sae, k, zipf)
-    for n, d, d_sae, k in [(4096, 768, 24576, 32), (8192, 2304, 16384, 64), (8192, 2304, 65536, 64)]
-    for zipf in (True, False)
-]
-SHAPES.append(Shape(8192, 4096, 131072, 64, True))
-STEPS = [(4096, 768, 24576, 32), (8192, 2304, 65536, 64)]
+BUDGET = 600.0
+DRY_SECONDS = 4.0  # a stage of a dry run takes about as long
+STOPPED = "stopped by Ctrl-C"
+SPARE = 2.0  # seconds kept back for the table
 
 
-def milliseconds(run: Callable[[Inputs], Any], sets: list[Inputs]) -> float:
-    """The median; inputs take turns."""
-    turns = itertools.cycle(sets)
-    if sets[0].x.is_cuda:
-        from triton.testing import do_bench
-
-        return float(do_bench(lambda: run(next(turns)), warmup=50, rep=200, quantiles=[0.5]))
-    began = time.perf_counter()
-    run(next(turns))
-    return 1e3 * (time.perf_counter() - began)
-
-
-def mebibytes(run: Callable[[Inputs], Any], inputs: Inputs) -> float:
-    """The most memory taken beyond what was there."""
-    if not inputs.x.is_cuda:
-        return math.nan
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    run(inputs)
-    torch.cuda.synchronize()
-    return (torch.cuda.max_memory_allocated() - before) / 2**20
+def supervised(command: Sequence[str], limit: float, environment: dict[str, str]) -> str:
+    """Run a command and whatever it starts for `limit` seconds at most, and say how it ended: "done", or what not."""
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    try:
+        code = process.wait(limit)
+    except subprocess.TimeoutExpired:
+        return f"killed at its limit of {limit:.0f} s"
+    except KeyboardInterrupt:
+        return STOPPED
+    finally:
+        _end(process)
+    return "done" if code == 0 else f"ended with {code}" if code > 0 else f"ended by {signal.Signals(-code).name}"
 
 
-def ceilings(device: str, side: int = 8192) -> tuple[float, float]:
-    """FLOP/s of a bfloat16 product of random numbers and bytes/s of a copy, on this card."""
-    a, b = (torch.randn(side, side, device=device).bfloat16() for _ in range(2))
-    long = torch.empty(8 * side * side, dtype=torch.float32, device=device).normal_()
-    inputs = [Inputs(a, b, long, *[long.new_empty(0)] * 4, None)]
-    flops = 2 * side**3 / milliseconds(lambda i: i.x @ i.g, inputs) * 1e3
-    return flops, 2 * long.nbytes / milliseconds(lambda i: i.u.clone(), inputs) * 1e3
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Its children too: a peer or a profiler may be holding the card."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
-def tensors(out: Any) -> list[Tensor]:
-    return [out] if isinstance(out, Tensor) else [] if out is None else [t for part in out for t in tensors(part)]
+def environment(dry: bool, interpreted: bool) -> dict[str, str]:
+    """What a stage's process gets: the repository's packages; in a dry run one thread and perhaps the interpreter."""
+    path = [str(folder) for folder in PACKAGES] + [p for p in (os.environ.get("PYTHONPATH"),) if p]
+    found = {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
+    found |= {"OMP_NUM_THREADS": "1"} if dry else {}
+    return found | ({"SAEKIT_KERNELS": "interpret", "TRITON_INTERPRET": "1"} if dry and interpreted else {})
 
 
-def same_bits(operation: Operation, inputs: Inputs) -> bool:
-    once, twice = tensors(operation.ours(inputs)), tensors(operation.ours(inputs))
-    return all(torch.equal(one, other) for one, other in zip(once, twice, strict=True))
-
-
-def measured(shape: Shape, device: str, flops: float, bandwidth: float) -> Iterator[dict[str, Any]]:
-    """One row for each operation at one shape."""
-    sets = [draw(shape, seed, device) for seed in range(SETS)]
-    encoder = torch.randn(shape.d_sae, shape.d, device=device).bfloat16()
-    gemm = milliseconds(lambda i: i.x @ encoder.T, sets)
-    del encoder
-    for operation in operations(shape, device):
-        out = operation.ours(sets[0])
-        error = operation.error(out, sets[0])
-        recall = operation.recall(out, sets[0]) if operation.recall else None
-        same = same_bits(operation, sets[0])
-        row = {
-            "operation": operation.name,
-            "n × D × F, k": str(shape),
-            "popularity": "Zipf" if shape.zipf else "uniform",
-        }
-        row |= {"error": f"{error:.1e}", "recall": "" if recall is None else f"{recall:.6f}"}
-        row["same bits"] = "yes" if same else "no"
-        if error <= operation.tolerance and recall in (None, 1.0) and same:
-            ms = milliseconds(operation.ours, sets)
-            floor = 1e3 * max(operation.bytes / bandwidth, operation.flop / flops)
-            row |= {"ms": f"{ms:.3f}", "roof": f"{floor / ms:.2f}", "GE": f"{ms / gemm:.3f}"}
-            row["MiB"] = f"{mebibytes(operation.ours, sets[0]):.0f}"
-            times = {name: milliseconds(peer, sets) for name, peer in operation.peers.items()}
-            if times:
-                best = min(times, key=lambda name: times[name])
-                row |= {"torch, ms": f"{times[best]:.3f} ({best})", "speedup": f"{times[best] / ms:.2f}"}
-                row["torch, MiB"] = f"{mebibytes(operation.peers[best], sets[0]):.0f}"
+def run_stages(numbers: Sequence[int], out: Path, budget: float, dry: bool, limit: float | None = None) -> bool:
+    """Each stage in turn, as long as the budget lasts; rows and gpu.md after each. Whether Ctrl-C did not end them."""
+    ends = time.monotonic() + budget
+    run = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
+    for number in numbers:
+        stage, left = STAGES[number], ends - time.monotonic() - SPARE
+        wanted = DRY_SECONDS if dry else stage.seconds
+        most = min(left, limit or (60.0 if dry else 2 * stage.seconds))
+        print(f"\n## {number}: {stage.name} (at most {max(most, 0):.0f} s of the {max(left, 0):.0f} left)", flush=True)
+        began = time.monotonic()
+        if left < wanted:
+            outcome = f"skipped: {max(left, 0):.0f} s were left, and it takes about {wanted:.0f}"
+        elif stage.kernels and importlib.util.find_spec("triton") is None:
+            outcome = "skipped: Triton is not installed"
         else:
-            row["ms"] = "wrong, so not timed"
-        yield row
+            given = {"--out": out, "--run": run, "--ends": f"{began + most:.1f}"}
+            command = [
+                sys.executable,
+                "-m",
+                "gpu_stages",
+                str(number),
+                *(str(x) for pair in given.items() for x in pair),
+            ]
+            outcome = supervised([*command, *["--dry"] * dry], most, environment(dry, stage.kernels))
+        print(outcome, flush=True)
+        row: Row = {"run": run, "stage": number, "row": "stage", "shape": "", "case": "", "outcome": outcome}
+        row |= {"seconds": round(time.monotonic() - began, 1), **({"dry": True} if dry else {})}
+        append(out, row)
+        (out / "gpu.md").write_text(markdown(out), encoding="utf-8")
+        if outcome == STOPPED:
+            return False
+    return True
 
 
-def training_steps(shapes: list[tuple[int, int, int, int]], device: str) -> list[dict[str, Any]]:
-    """Milliseconds of a whole training step with AuxK at 5 % dead, ours and the other libraries', in turns; a library
-    that cannot be installed here is named. Gradients are compared with plain torch first."""
-    from cpu import same_as_reference, stepper
-    from peers import REQUIREMENTS, Peer
+def main(given: Sequence[str] | None = None) -> None:
+    numbers = ",".join(map(str, STAGES))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, help="the folder for gpu.jsonl, gpu.md and what the tools save")
+    parser.add_argument("--budget", type=float, default=BUDGET, help="seconds for all stages")
+    parser.add_argument("--stages", default=numbers, help=f"some of {numbers}")
+    parser.add_argument("--limit", type=float, help="seconds that a stage may take; else twice what is expected")
+    parser.add_argument("--dry", action="store_true", help="on a CPU, at tiny shapes")
+    parser.add_argument("--fetch-peers", type=Path, metavar="FOLDER", help="install the other libraries there and end")
+    parser.add_argument("--for-python", help="of the machine with the GPU, as 3.12; else this one's")
+    parser.add_argument("--count", action="store_true", help="print what a step would launch on a GPU, and end")
+    options = parser.parse_args(given)
+    if options.count:
+        from gpu_stages import launches
 
-    rows = []
-    where = torch.device(device)
-    for shape in shapes:
-        difference = same_as_reference(shape, "auto", where)
-        row: dict[str, Any] = {"N, D, F, k": ", ".join(map(str, shape)), "gradients differ by": f"{difference:.1e}"}
-        rows.append(row)
-        if difference > 1e-3:
-            row["saekit, bfloat16"] = "wrong, so not timed"
-            continue
-        ways: dict[str, Callable[[], Any]] = {
-            "saekit, bfloat16": stepper(shape, torch.bfloat16, device=where),
-            "saekit, float32": stepper(shape, torch.float32, device=where),
-            "saekit, plain torch": stepper(shape, torch.float32, "reference", where),
-        }
-        seen: dict[str, list[float]] = {}
-        for name in REQUIREMENTS:
-            try:
-                ways[name] = Peer(name, shape, device).step
-            except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
-                row[name] = f"not measured ({type(error).__name__})"
-        for number in range(8):
-            for name, way in ways.items():
-                began = time.perf_counter()
-                ms = way() or 1e3 * (time.perf_counter() - began)
-                if number:  # the first ones compile and allocate
-                    seen.setdefault(name, []).append(ms)
-        row |= {name: f"{statistics.median(each):.2f}" for name, each in seen.items()}
-    return rows
+        print(launches.report())
+        return
+    if options.fetch_peers:
+        from peers_site import fetch
 
-
-def table(rows: list[dict[str, Any]]) -> list[str]:
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
-    return lines + [f"| {' | '.join(str(row.get(column, '')) for column in columns)} |" for row in rows]
+        fetch(options.fetch_peers, options.for_python)
+        return
+    if options.out is None:
+        parser.error("--out names the folder for the results.")
+    chosen = [part.strip() for part in options.stages.split(",")]
+    if wrong := [part for part in chosen if part not in numbers.split(",")]:
+        parser.error(f"--stages has some of {numbers}, found {wrong[0]!r}.")
+    if not options.dry and not _cuda():
+        sys.exit("The kernels can be timed only where torch finds a CUDA device, and here it finds none: see --dry.")
+    options.out.mkdir(parents=True, exist_ok=True)
+    ended = run_stages([int(part) for part in chosen], options.out, options.budget, options.dry, options.limit)
+    print("\n" + short(options.out), flush=True)
+    if not ended:
+        sys.exit(130)
 
 
-def markdown(rows: list[dict[str, Any]], steps: list[dict[str, Any]], machine: str) -> str:
-    lines = [
-        "# The Triton kernels on a GPU",
-        "",
-        f"Printed by `gpu.py`, which says what the columns mean. {machine}",
-        "",
-    ]
-    lines += table([dict.fromkeys(COLUMNS, "") | row for row in rows])
-    lines += ["", "## A training step, milliseconds", "", *table(steps)]
-    return "\n".join(lines) + "\n"
+def _cuda() -> bool:
+    import torch
 
-
-def main() -> None:
-    if not torch.cuda.is_available():
-        sys.exit("The Triton kernels can be timed only where torch finds a CUDA device, and here it finds none.")
-    import triton
-
-    flops, bandwidth = ceilings("cuda")
-    machine = (
-        f"{torch.cuda.get_device_name()}, torch {torch.__version__}, triton {triton.__version__}; a product runs at"
-    )
-    machine += f" {flops / 1e12:.0f} TFLOP/s, a copy at {bandwidth / 1e12:.2f} TB/s."
-    print(machine)
-    rows: list[dict[str, Any]] = []
-    for shape in SHAPES:
-        for row in measured(shape, "cuda", flops, bandwidth):
-            print(*(f"{name} {value}" for name, value in row.items()), sep="  ", flush=True)
-            rows.append(row)
-        torch.cuda.empty_cache()
-    steps = training_steps(STEPS, "cuda")
-    results = {"machine": machine, "rows": rows, "steps": steps}
-    (FOLDER / "gpu.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    (FOLDER / "gpu.md").write_text(markdown(rows, steps, machine), encoding="utf-8")
+    return torch.cuda.is_available()
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """The other libraries' training step, each in an environment of its own, timed on demand.
 
-    python peers.py NAME N D F K        (started by cpu.py and gpu.py with the peer's own Python; DEVICE is cpu or cuda)
+    python peers.py NAME N D F K [best]     (started by cpu.py and gpu.py with the peer's Python; DEVICE is cpu or cuda)
 
 Reads a line, makes one training step on a batch [N, D] with 5 % of the latents held dead, and answers with its
 milliseconds as JSON; so several peers can be timed in turns, and a slow moment of the machine falls on all of them.
+best: TF32 products where any are left in float32, and bfloat16 autocast where the library has no setting of its own
+(sparsify autocasts by itself on a GPU, SAELens has the name "SAELens, autocast"). PEERS=FOLDER: see peers_site.py.
 """
 
 from __future__ import annotations
@@ -90,7 +92,7 @@ def saelens(n: int, d: int, f: int, k: int, autocast: bool = False) -> Callable[
     return step
 
 
-def dictionary_learning(n: int, d: int, f: int, k: int) -> Callable[[], object]:
+def dictionary_learning(n: int, d: int, f: int, k: int, autocast: bool = False) -> Callable[[], object]:
     import torch
     from dictionary_learning.trainers.top_k import TopKTrainer
 
@@ -99,7 +101,8 @@ def dictionary_learning(n: int, d: int, f: int, k: int) -> Callable[[], object]:
 
     def step() -> None:
         trainer.num_tokens_since_fired[: int(DEAD * f)] = 10**9
-        trainer.update(1, x)
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=autocast):
+            trainer.update(1, x)
 
     return step
 
@@ -124,27 +127,39 @@ def sparsify(n: int, d: int, f: int, k: int) -> Callable[[], object]:
     return step
 
 
-def main(name: str, shape: list[int]) -> None:
+def main(name: str, shape: list[int], best: bool) -> None:
     if DEVICE == "cpu":
         os.environ["SPARSIFY_DISABLE_TRITON"] = "1"  # its Triton kernels need a GPU
+    if os.environ.get("PEERS"):
+        from peers_site import use
+
+        use(os.environ["PEERS"])
     import torch
 
     torch.set_num_threads(int(os.environ.get("THREADS", "2")))
     torch.manual_seed(0)
+    if best:
+        torch.set_float32_matmul_precision("high")
     makers = {
         "SAELens": saelens,
         "SAELens, autocast": lambda *s: saelens(*s, autocast=True),
-        "dictionary_learning": dictionary_learning,
+        "dictionary_learning": lambda *s: dictionary_learning(*s, autocast=best),
         "sparsify": sparsify,
     }
     step = makers[name](*shape)
+    batch = 4 * shape[0] * shape[1]
+    held = 0 if DEVICE == "cpu" else torch.cuda.memory_allocated() - batch  # the weights; Adam's moments are twice that
     for _ in sys.stdin:
+        if DEVICE != "cpu":
+            torch.cuda.reset_peak_memory_stats()
         began = time.perf_counter()
         step()
+        said = {}
         if DEVICE != "cpu":
             torch.cuda.synchronize()
-        print(json.dumps({"ms": 1000 * (time.perf_counter() - began)}), flush=True)
+            said["MiB beside states"] = (torch.cuda.max_memory_allocated() - 3 * held - batch) / 2**20
+        print(json.dumps({"ms": 1000 * (time.perf_counter() - began), **said}), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], [int(argument) for argument in sys.argv[2:]])
+    main(sys.argv[1], [int(argument) for argument in sys.argv[2:6]], "best" in sys.argv[6:])
