@@ -8,11 +8,11 @@ from gpu_stages.rows import Run
 from gpu_stages.shapes import MILLION, TINY, WIDE, Shape, named
 from gpu_stages.step import freed, timed
 
-DRY_WIDE: Shape = (TINY[0], TINY[1], 2 * TINY[2], TINY[3])
+DRY: tuple[Shape, ...] = tuple((TINY[0], TINY[1], times * TINY[2], TINY[3]) for times in (2, 3))
 
 
 def measure(run: Run) -> None:
-    for shape in (DRY_WIDE, TINY) if run.dry else (WIDE, MILLION):
+    for shape in DRY if run.dry else (WIDE, MILLION):
         for dead in (0.0, 0.05):
             said = overflow(run, shape, dead)
             if said:

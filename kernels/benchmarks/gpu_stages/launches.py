@@ -129,7 +129,7 @@ def shown(dead: float, counts: Counts) -> str:
     """In a few lines."""
     aten, triton = counts.aten.total(), counts.triton.total()
     lines = [f"{named(SHAPE)}, {dead:.0%} dead: {aten} aten calls, {triton} Triton launches, {len(counts.waits)} waits"]
-    lines += ["  " + ", ".join(f"{name} {times}" for name, times in each.most_common()) for each in counts[:2]]
+    lines += ["  " + ", ".join(f"{name} {times}" for name, times in each.most_common() if times) for each in counts[:2]]
     return "\n".join([*lines, *(f"  waits: {where}" for where in counts.waits)])
 
 
