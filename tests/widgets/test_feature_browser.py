@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import subprocess
@@ -419,3 +420,21 @@ def test_absent_panels_and_signed_codes_travel(made) -> None:
     assert set(ask(made, "feature", latent=ABSENT)[0]["view"]["absent"]) >= {"histogram", "logits"}
     view, (numbers,) = ask(made, "feature", latent=SIGNED)
     assert view["view"]["minimum"] < 0 and np.nanmin(np.frombuffer(numbers, "<f4")) < 0
+
+
+def test_exporting_leaves_the_collector_as_it_was(tmp_path, store, monkeypatch) -> None:
+    for on in (True, False):
+        (gc.enable if on else gc.disable)()
+        try:
+            browser_of(store).export_html(tmp_path / "f.html", features=[1, 2])
+            assert gc.isenabled() == on
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr(store, "view", stop)
+                browser_of(store).export_html(tmp_path / "f.html", features=[1, 2])
+            assert gc.isenabled() == on
+        finally:
+            gc.enable()
+
+
+def stop(latent: int) -> None:
+    raise KeyboardInterrupt

@@ -14,7 +14,7 @@ import traitlets
 from tqdm.std import tqdm
 
 from saekit_widgets.base import Widget, progress_stream
-from saekit_widgets.exporting import feature_of, part_of, short, short_floats, without_paths
+from saekit_widgets.exporting import all_kept, feature_of, part_of, short, short_floats, without_paths
 from saekit_widgets.filtering import checked_filter, checked_sort, no_argument, unknown, whole
 from saekit_widgets.packing import packed_view, plain
 from saekit_widgets.page import Answer, offline_page
@@ -306,7 +306,8 @@ class FeatureBrowser(Widget):
         self._take_labels(self._version)
         self._show_stars()
         paths = [self._listing["title"], self._listing["model"]]
-        answers, near, waiting = self._kept(chosen, paths, quiet)
+        with all_kept():
+            answers, near, waiting = self._kept(chosen, paths, quiet)
         part = part_of({**self._listing, "labels": self._labels}, chosen, near, waiting)
         off = dict.fromkeys(("edit", "save", "token"), _SAVED)
         off["prompt"] = part.get("no_prompt") or _NO_PROMPT.format(way="open the browser in a notebook")
