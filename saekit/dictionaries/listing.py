@@ -37,7 +37,11 @@ class Methods:
         return html_table(list(self.rows), caption="Methods", header=self.definition)
 
     def __repr__(self) -> str:
-        return "\n".join(f"{row['method']}({row['fields']}): {row['equation']}" for row in self.rows)
+        from saekit.plots.plain import ROWS, WIDTH, cut
+
+        lines = [cut(f"{row['method']}({row['fields']}): {row['equation']}", WIDTH) for row in self.rows[:ROWS]]
+        more = [f"… {len(self.rows) - ROWS} more: sk.methods().frame()"] if len(self.rows) > ROWS else []
+        return "\n".join([*lines, *more])
 
 
 def methods() -> Methods:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from saekit.features.asking.hints import names
 from saekit.features.asking.opened import OpenedStore
+from saekit.files.choices import closest
 
 if TYPE_CHECKING:
     import pandas
@@ -81,6 +81,6 @@ def _never_read(store: OpenedStore, text: str) -> str:
     read = store.database.rows("select distinct token from tokens where counted")
     known = [store.text_of(row["token"]) for row in read]
     near = [one for one in known if one.strip().casefold() == text.strip().casefold()]
-    near = near or difflib.get_close_matches(text, known, 1, 0)
-    closest = f"; the closest is {near[0]!r}" if near else ""
-    return f"no counted token of the store is {text!r}{closest}."
+    name = near[0] if near else closest(text, known)
+    offer = "" if name is None else f"; the closest is {name!r}"
+    return f"no counted token of the store is {text!r}{offer}."
