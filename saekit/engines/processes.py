@@ -65,5 +65,7 @@ def _reduced(tensor: Tensor, reduce: Callable[[Tensor], object]) -> Tensor:
 
 
 def _on_wire(tensor: Tensor) -> Tensor:
-    """NCCL takes tensors of a GPU only, gloo those of the CPU."""
-    return (tensor.cuda() if distributed.get_backend() == "nccl" else tensor.cpu()).contiguous()
+    """NCCL takes tensors of a GPU only, gloo those of the CPU. One that lies on a GPU stays on that GPU."""
+    if distributed.get_backend() != "nccl":
+        return tensor.cpu().contiguous()
+    return (tensor if tensor.is_cuda else tensor.cuda()).contiguous()

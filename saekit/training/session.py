@@ -29,6 +29,8 @@ from saekit.training.run import Progress, read_records
 from saekit.training.sources import Stream
 
 CHECKPOINT_SECONDS = 60.0
+QUICK_SAVE = 1.2
+"""seconds: where saving takes longer, checkpoints are as much rarer, so that they take 2 % of the time at most."""
 VARIED_TOKENS = 4096
 
 
@@ -138,7 +140,7 @@ class Session:
 
     def _make_steps(self, folder: Path | None, callback: Callable[[Progress], Any] | None, bar: Bar) -> None:
         """All that are left, with a checkpoint now and then and one at the end: what follows may be stopped too."""
-        saved = time.monotonic()
+        saved, cost = time.monotonic(), 0.0
         began = saved - self.seconds
         pace = Pace(self.learners, self.stream, self.batch_size)
         calm = Calm(self.stream, self.batch_size, self.step, self.steps)
@@ -156,9 +158,10 @@ class Session:
                 callback(self.progress(measured[0], self.step >= self.steps))
             if self.step >= self.steps:
                 break
-            if folder is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
+            if folder is not None and (now := time.monotonic()) - saved > between_checkpoints(cost):
                 self.save(folder)
                 saved = time.monotonic()
+                cost = saved - now
         if folder is not None:
             self.save(folder)
 
@@ -279,3 +282,8 @@ class Session:
 def worse_than_mean(measured: dict[str, float]) -> dict[str, float]:
     """An entry for the last record where the mean of the activations would reconstruct better."""
     return {"worse_than_mean": 1.0} if measured["explained_variance"] < 0 else {}
+
+
+def between_checkpoints(cost: float) -> float:
+    """Seconds from one to the next, where the last took `cost` seconds."""
+    return CHECKPOINT_SECONDS * max(1.0, cost / QUICK_SAVE)

@@ -12,6 +12,7 @@ import torch
 
 import saekit as sk
 from saekit.training.__main__ import main
+from saekit.training.session import between_checkpoints
 from saekit.training.settings import Settings
 
 X = torch.randn(700, 12, generator=torch.Generator().manual_seed(0))
@@ -164,3 +165,20 @@ def test_an_old_config_trains_again_from_the_command_line(tmp_path, capsys):
     assert "again: tokens 256" in capsys.readouterr().out
     for number, dictionary in enumerate(first.dictionaries):
         assert same(sk.load_dictionary(tmp_path / "again" / "dictionaries" / str(number)), dictionary)
+
+
+def test_checkpoints_take_two_percent_of_the_time_at_most():
+    assert [between_checkpoints(cost) for cost in (0.0, 0.4, 1.2)] == [60.0, 60.0, 60.0]
+    for cost in (1.3, 6.0, 290.0):
+        assert cost / between_checkpoints(cost) == pytest.approx(0.02)
+
+
+def test_building_a_dictionary_leaves_the_generators_of_the_user(monkeypatch):
+    seeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    before = torch.get_rng_state()
+    quiet(seed=3)
+    assert torch.equal(torch.get_rng_state(), before) and not seeded, "those of GPUs"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+    assert seeded == [0], "which this would have seeded"

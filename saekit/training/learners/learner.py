@@ -31,7 +31,7 @@ class Learner(ABC):
     def __init__(self, method: Method, wiring: Wiring, widths: Mapping[str, int], settings: Settings) -> None:
         self.settings = settings
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
+            torch.default_generator.manual_seed(settings.seed)  # torch.manual_seed would seed the user's GPUs too
             dictionary = method.build(wiring, widths)
         if not isinstance(dictionary, Dictionary):
             raise TypeError(f"{type(method).__name__}.build gave a {type(dictionary).__name__}, not a Dictionary.")
