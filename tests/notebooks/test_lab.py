@@ -77,8 +77,8 @@ def test_everything_draws_in_a_real_jupyterlab(run, browser, write_notebook, the
         page.locator("#vg-tooltip-element.visible").wait_for()
         assert "<script>alert(1)</script>" in page.locator("#vg-tooltip-element").inner_text()
         assert notebook.external == [] and notebook.console == []
-        finished = [list(output["data"]) for output in notebook.outputs()[1]]
-        assert finished == [["application/vnd.jupyter.widget-view+json", "text/plain"], ["text/html"]]
+        finished = [set(output["data"]) for output in notebook.outputs()[1]]
+        assert finished == [{"application/vnd.jupyter.widget-view+json", "text/plain"}, {"text/html"}]
         assert page.locator(".saekit-monitor svg").count() == 2
         assert page.locator(".saekit-tokens .k", has_text="<script>").count() == 3
         dark = page.evaluate("getComputedStyle(document.querySelector('.saekit-tokens')).getPropertyValue('--act')")

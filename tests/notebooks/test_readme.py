@@ -28,7 +28,7 @@ def blocks() -> list[str]:
 @pytest.fixture(scope="module", params=[10, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timing])])
 def executed(request, run, write_notebook_to, tmp_path_factory):
     """The cells, run; with a tenth of the tokens, or (alone, since seconds are asserted) with all of them."""
-    cells = [re.sub(r"\b\d+_000\b", lambda n: str(int(n[0]) // request.param), block) for block in blocks()]
+    cells = [re.sub(r"\b\d+_000\b", lambda n: f"{int(n[0]) // request.param:_}", block) for block in blocks()]
     assert sum(cell != block for cell, block in zip(cells, blocks(), strict=True)) == (2 if request.param > 1 else 0)
     began = time.perf_counter()
     folder = tmp_path_factory.mktemp("readme")
