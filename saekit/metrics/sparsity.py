@@ -39,10 +39,16 @@ class Sparse:
     def numbers(self) -> list[Number]:
         """L0 and dead."""
         n = len(self.density)
-        silent = f"share: {int((self.density == 0).sum()):,} of {n:,} latents never fire here"
+        count = f"{int((self.density == 0).sum()):,} of {n:,}"
+        silent = f"share: {count} latents never fire here"
         return [
             Number("L0", self.l0, "mean number of latents with z ≠ 0 a counted token", 2, f"of {n:,} latents a token"),
-            Number("dead", self.dead, "share of latents with z ≠ 0 on none of the counted tokens", beside=silent),
+            Number(
+                "dead",
+                self.dead,
+                f"share of latents with z ≠ 0 on none of the counted tokens, here {count}",
+                beside=silent,
+            ),
         ]
 
 
