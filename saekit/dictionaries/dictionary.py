@@ -156,7 +156,7 @@ class Dictionary(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, x: Activation) -> SparseCodes:
-        """Sparse codes of activations [..., d_in] (a mapping from site when several are read)."""
+        """Sparse codes of x: activations [..., d_in], or a mapping from site when several are read."""
 
     def decode(self, codes: SparseCodes, x: Activation | None = None) -> Activation:
         """x̂ = Σ_i z_i d_i + b, a tensor, or a mapping from site when several are written.
@@ -172,15 +172,15 @@ class Dictionary(nn.Module, ABC):
         return self.decode(self.encode(x), x)
 
     def encode_dense(self, x: Activation) -> Float[Tensor, "*shape d_sae"]:
-        """The codes as a dense tensor: large."""
+        """The codes of x as a dense tensor: large."""
         return self.encode(x).to_dense()
 
     def pre_activations(self, x: Activation, latents: Tensor | None = None) -> Float[Tensor, "*shape m"] | None:
-        """u of all latents, or of a few, of which the codes are made; None where a method has none."""
+        """u of x for all latents, or for a few, of which the codes are made; None where a method has none."""
         return None
 
     def encode_at(self, x: Tensor, site: str) -> SparseCodes:
-        """Codes of what is read at one site: of a dictionary of one, of any (``each``), or where a method codes its
+        """Codes of x, what is read at one site: of a dictionary of one, of any (``each``), or where a method codes its
         sites one by one (a cross-layer transcoder: the latents of that site alone)."""
         if site in self.reads and (self.wiring.each or len(self.reads) == 1):
             return self.encode(x)
@@ -206,22 +206,22 @@ class Dictionary(nn.Module, ABC):
         return views.on_another_model(self, model, site)
 
     def take(self, x: Any) -> Any:
-        """Activations on its device and in its precision."""
+        """Activations x on its device and in its precision."""
         like = self.latent_max
         if isinstance(x, Mapping):
             return {site: h.to(like) for site, h in x.items()}
         return torch.as_tensor(x).to(like)
 
     def join_reads(self, x: Activation) -> Float[Tensor, "*shape d_in"]:
-        """Activations as one tensor, sites one after the other. Raises ValueError naming a wrong width or site."""
+        """Activations x as one tensor, sites one after the other. Raises ValueError naming a wrong width or site."""
         return sites.join(x, self.read_widths, "reads", self.wiring.each)
 
     def join_writes(self, x: Activation) -> Float[Tensor, "*shape d_out"]:
-        """``join_reads`` of the sites written."""
+        """``join_reads`` of x at the sites written."""
         return sites.join(x, self.write_widths, "writes", self.wiring.each)
 
     def split_writes(self, x: Float[Tensor, "*shape d_out"]) -> Activation:
-        """Undo ``join_writes``: a mapping from site, or the tensor itself where one site is written."""
+        """x of ``join_writes``, undone: a mapping from site, or the tensor itself where one site is written."""
         if len(self.write_widths) == 1 or self.wiring.each:
             return x
         return dict(zip(self.writes, x.split(list(self.write_widths.values()), dim=-1), strict=True))
@@ -243,7 +243,7 @@ class Dictionary(nn.Module, ABC):
         return squared_error(self, batch)
 
     def before_step(self, state: State) -> None:
-        """Between backward pass and optimiser, after the parts' own."""
+        """Between backward pass and optimiser, after the parts' own. state: the run's."""
 
     def after_step(self, batch: Batch, loss: Loss, state: State) -> None:
         """After the optimiser and the parts' own: what a method follows beside its parameters.

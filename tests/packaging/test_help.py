@@ -76,14 +76,15 @@ def lacking(name: str, value: Any) -> Iterator[str]:
         return
     if issubclass(value, CONTRACT) and value is not sk.Dictionary:
         return
-    of_class = " ".join(page(kind) + page(vars(kind).get("__init__")) for kind in value.__mro__ if kind is not object)
+    ours = [kind for kind in value.__mro__ if kind.__module__.startswith("saekit") or kind is value]  # torch says nothing
+    of_class = " ".join(page(kind) + page(vars(kind).get("__init__")) for kind in ours)
     if "__init__" in vars(value):
         yield from (f"{name}({each}=)" for each in documented(value, of_class))
     for method, found in vars(value).items():
         function = getattr(found, "__func__", found)
         if method.startswith("_") or not inspect.isfunction(function):
             continue
-        inherited = " ".join(page(vars(kind).get(method)) for kind in value.__mro__)
+        inherited = " ".join(page(vars(kind).get(method)) for kind in ours)
         yield from (f"{name}.{method}({each}=)" for each in documented(function, of_class + inherited) if each != "cls")
 
 
