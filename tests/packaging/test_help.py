@@ -76,7 +76,8 @@ def lacking(name: str, value: Any) -> Iterator[str]:
         return
     if issubclass(value, CONTRACT) and value is not sk.Dictionary:
         return
-    ours = [kind for kind in value.__mro__ if kind.__module__.startswith("saekit") or kind is value]  # torch says nothing
+    # torch names nothing of ours
+    ours = [kind for kind in value.__mro__ if kind.__module__.startswith("saekit") or kind is value]
     of_class = " ".join(page(kind) + page(vars(kind).get("__init__")) for kind in ours)
     if "__init__" in vars(value):
         yield from (f"{name}({each}=)" for each in documented(value, of_class))
