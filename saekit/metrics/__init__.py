@@ -5,9 +5,12 @@ from __future__ import annotations
 from saekit.metrics.concepts import ConceptMatch, concept_match, match_concepts
 from saekit.metrics.correlation import mcc
 from saekit.metrics.evaluation import evaluate
+from saekit.metrics.intervals import Interval, bootstrap
 from saekit.metrics.latent_max import measure_latent_max
 from saekit.metrics.lens import LogitLens, logit_lens
 from saekit.metrics.metric import Metric, Number, Result, RowMetric
+from saekit.metrics.pooled import Pooled, pool, pooled_codes
+from saekit.metrics.probes import Probe, auroc, fit_probe
 from saekit.metrics.recovery import Recovered, recovered
 from saekit.metrics.report import Report
 from saekit.metrics.scale import shrinkage
@@ -17,23 +20,31 @@ from saekit.metrics.variance import ExplainedVariance, explained_variance
 __all__ = [
     "ConceptMatch",
     "ExplainedVariance",
+    "Interval",
     "LogitLens",
     "Metric",
     "Number",
+    "Pooled",
+    "Probe",
     "Recovered",
     "Report",
     "Result",
     "RowMetric",
+    "auroc",
+    "bootstrap",
     "concept_match",
     "dead",
     "density",
     "evaluate",
     "explained_variance",
+    "fit_probe",
     "l0",
     "logit_lens",
     "match_concepts",
     "mcc",
     "measure_latent_max",
+    "pool",
+    "pooled_codes",
     "recovered",
     "shrinkage",
 ]

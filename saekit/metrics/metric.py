@@ -55,8 +55,8 @@ class Metric(ABC):
 
         batch.x, batch.codes, batch.target, batch.x_hat: activations by site, codes, and reconstruction of n tokens.
         batch.beside: "tokens" [n], ids; "chooses" [n], True where the document lies in the half that chooses (every
-        second one of a kind) and False where it lies in the half that judges; "labels" [n, concepts], True inside a
-        span of the concept.
+        second one of a kind) and False where it lies in the half that judges; "documents" [n], the number of its
+        document; "labels" [n, concepts], True inside a span of the concept.
         """
 
     @abstractmethod

@@ -76,7 +76,8 @@ class Reading:
         return what_was_read(self.model, self.rows, self.counted, self.excluded, self.how.get("bos"))
 
     def __iter__(self) -> Iterator[tuple[TokenRows, dict[str, Tensor]]]:
-        """Rows, and beside them columns of their tokens, [row, position, …]: "tokens", "chooses", "labels"."""
+        """Rows, and beside them columns of their tokens, [row, position, …]: "tokens", "chooses",
+        "documents", "labels"."""
         waiting: list[dict[str, Tensor]] = []
         for columns in self._tokenised():
             waiting.append(columns)
@@ -100,8 +101,8 @@ class Reading:
             columns = _widened(columns, min(rounded(longest), self.model.cfg.n_ctx))
         tokens, mask, documents, positions = (columns[name] for name in ROWS)
         rows = TokenRows(tokens, mask, documents, positions, None, {})
-        chooses = columns["chooses"][:, None].expand_as(rows.tokens)
-        return rows, {"tokens": rows.tokens, "chooses": chooses, "labels": columns["labels"]}
+        chooses, numbers = (columns[name][:, None].expand_as(rows.tokens) for name in ("chooses", "documents"))
+        return rows, {"tokens": rows.tokens, "chooses": chooses, "documents": numbers, "labels": columns["labels"]}
 
     def _tokenised(self) -> Iterator[dict[str, Tensor]]:
         documents = 0
