@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from saekit.interventions.budget import Budget, cost, strength_at
 from saekit.interventions.comparing import BeforeAndAfter, before_and_after
 from saekit.interventions.edit import Edit
 from saekit.interventions.editing import edited
+from saekit.interventions.effects import Effects, latent_effects
 from saekit.interventions.splicing import spliced
 
-__all__ = ["BeforeAndAfter", "Edit", "before_and_after", "edited", "spliced"]
+__all__ = [
+    "BeforeAndAfter",
+    "Budget",
+    "Edit",
+    "Effects",
+    "before_and_after",
+    "cost",
+    "edited",
+    "latent_effects",
+    "spliced",
+    "strength_at",
+]
 
 
 def __dir__() -> list[str]:
