@@ -132,9 +132,9 @@ def latent_effects(
     reference:  None: codes of 0, the error as it is; or prompts of the same lengths, whose codes and errors are it.
     method:     "gradient", "integrated" or "exact". steps: midpoints of "integrated".
     keep:       sites that ``scalar`` looks at. latents: only these; needed for "exact" where many codes are not 0.
-    Returns ``Effects``: ``.by_latent()``, ``.frame()``, drawn. For example ``sk.interventions.latent_effects(model, sae,
-    [text], gap)`` with ``gap = lambda passed, rows: passed.logits[:, -1, a] - passed.logits[:, -1, b]``. Rows are padded
-    on the right: of prompts of different lengths pick the last place of each.
+    Returns ``Effects``: ``.by_latent()``, ``.frame()``, drawn. For example ``sk.interventions.latent_effects(model,
+    sae, [text], gap)`` with ``gap = lambda passed, rows: passed.logits[:, -1, a] - passed.logits[:, -1, b]``. Rows are
+    padded on the right: of prompts of different lengths pick the last place of each.
     Raises ValueError for a dictionary of another model, another number of prompts or tokens in the reference, a scalar
     that is not a number a row or has no gradient.
     """

@@ -155,11 +155,12 @@ def test_several_sites_at_once(model):
     """A dictionary that writes two sites: the change flows on from the first to what arrives at the second."""
     wiring = sk.Wiring.crosscoder([1, 2])
     made = sk.TopK(d_sae=64, k=4).build(wiring, {site: 128 for site in wiring.sites})
+    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in made.parameters():
-            parameter.copy_(
-                torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel())) / 8
-            )
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) / 8)
+    known = sk.load_dictionary(f"micro/{SITE}").provenance
+    made.provenance = dataclasses.replace(made.provenance, model_hash=known.model_hash)
     scalar = difference(model)
     found = latent_effects(model, made, [CLEAN], scalar, method="exact").frame()
     entry = found.iloc[int(found.effect.abs().argmax())]
