@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from saekit.models.bos import bos_of
 from saekit.models.bridge import Call, Change, Passed, hooked
+from saekit.models.fine_tuning import fine_tune
 from saekit.models.hashing import hash_checkpoint
 from saekit.models.load import describe_model, load_model
 from saekit.models.one_pass import ROWS_AT_ONCE, forward
@@ -36,6 +37,7 @@ __all__ = [
     "check_edit_site",
     "check_site",
     "describe_model",
+    "fine_tune",
     "forward",
     "hash_checkpoint",
     "hooked",

@@ -50,11 +50,11 @@ def load_model(
     if not isinstance(name, str | PathLike):
         raise TypeError(f"a model is loaded by its name or folder, found {brief(name)}.")
     name = str(name)
-    folder = _find_folder(name)
+    folder = find_folder(name)
     with stopped_with("stopped; no model was loaded."), _progress(name) as bar:
         model_hash = hash_checkpoint(folder)
         if dtype is None:
-            dtype = torch.float32 if device.type == "cpu" else _stored_dtype(folder)
+            dtype = torch.float32 if device.type == "cpu" else stored_dtype(folder)
         model = _booted(folder, device, dtype, bar)
         model.eval()
         model.requires_grad_(False)
@@ -117,7 +117,8 @@ def _said_shorter(error: ValueError, folder: Path) -> ValueError:
     return ValueError(unknown("TransformerLens knows no architecture", architectures[0], SUPPORTED_ARCHITECTURES))
 
 
-def _find_folder(name: str) -> Path:
+def find_folder(name: str) -> Path:
+    """Where the files of a model lie; downloaded from the Hub where they do not."""
     if name in EMBEDDED:
         return Path(str(files("saekit") / "models" / name))
     path = Path(name).expanduser()
@@ -166,7 +167,8 @@ def _default_device() -> torch.device:
     return torch.device("cpu")
 
 
-def _stored_dtype(folder: Path) -> torch.dtype:
+def stored_dtype(folder: Path) -> torch.dtype:
+    """The precision of a folder's weights, as its configuration says; float32 where it does not."""
     config = _read_configuration(folder)
     return getattr(torch, str(config.get("dtype") or config.get("torch_dtype") or "float32"))
 

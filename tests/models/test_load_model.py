@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from saekit.models import load_model
-from saekit.models.load import _stored_dtype
+from saekit.models.load import stored_dtype
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_dtype(copy, dtype):
     assert {p.dtype for p in model.original_model.parameters()} == {dtype or torch.float32}
     assert {p.device.type for p in model.parameters()} == {"cpu"}
     assert model(torch.tensor([[0, 5]])).dtype == (dtype or torch.float32)
-    assert _stored_dtype(copy) == torch.float16  # what a GPU would be given
+    assert stored_dtype(copy) == torch.float16  # what a GPU would be given
 
 
 def test_the_stored_dtype_of_older_and_of_silent_configurations(tmp_path):
@@ -95,7 +95,7 @@ def test_the_stored_dtype_of_older_and_of_silent_configurations(tmp_path):
         ("{}", torch.float32),
     ]:
         (tmp_path / "config.json").write_text(text, encoding="utf-8")
-        assert _stored_dtype(tmp_path) == expected
+        assert stored_dtype(tmp_path) == expected
 
 
 @pytest.mark.timeout(60)
