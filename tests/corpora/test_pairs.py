@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from saekit.corpora import Pair, Pairs, load_pairs
+from saekit.corpora import pairs as pairs_module
 from saekit.corpora.microworld import entities, functions, requests, reviews
 from saekit.corpora.microworld.chance import Draw
 from saekit.corpora.microworld.words import CAPITALS, FEMALE, NAMES
@@ -84,6 +85,66 @@ def test_truth_of_what_stands_in_the_words():
         assert (pair.answers == (" I",)) == (not known)
         if known:
             assert pair.answers[0][1:] in (known[0].city, known[0].job, known[0].food)
+
+
+WORDS = {
+    "ioi": {"indirect_object": "answers", "subject": "wrong", "subject_again": "wrong"},
+    "docstring": {"argument": "answers"},
+    "induction": {"answer_before": "answers"},
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_roles_are_the_words_they_are_called_by(task):
+    tokenizer = micro_tokenizer()
+    for pair in load_pairs(task, n=60):
+        tokens = tokenizer.encode(pair.clean, add_special_tokens=False).ids
+        said = {name: tokenizer.decode(tokens[start:stop]).strip() for name, (start, stop) in pair.roles.items()}
+        assert list(pair.roles) == ["end"] or len(said) > 1
+        assert pair.roles["end"] == (len(tokens) - 1, len(tokens))
+        starts = [start for start, _ in pair.roles.values()]
+        assert starts == sorted(starts), "in reading order"
+        for name, of in WORDS.get(task, {}).items():
+            assert said[name] == getattr(pair, of)[0].strip(), (pair, said)
+        if task == "induction":  # what followed the cue when it stood first
+            words = [tokenizer.decode([token]).strip() for token in tokens]
+            between = tokens[words.index(said["cue"]) + 1 : pair.roles["answer_before"][0]]
+            assert between == tokens[pair.roles["cue"][1] :], "a separator, as at the end"
+            assert pair.roles["cue"][0] > pair.roles["answer_before"][0]
+        if task == "greater_than":
+            assert said["year"][:2] == pair.clean[-2:] and said["year"][2:] == pair.wrong[-1]
+        if task == "agreement":
+            assert said["attractor"].endswith("s") != said["subject"].endswith("s"), "outside training"
+        if task in ("capitals", "entities", "pronouns"):
+            name = {"capitals": "country", "entities": "entity", "pronouns": "person"}[task]
+            assert said[name] in pair.clean and said[name] not in pair.corrupt, "what the corrupt one changes"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_pairs_of_one_layout_have_each_role_at_one_place(task):
+    n = 5 if task == "sentiment" else 20
+    pairs, tokenizer = load_pairs(task, n=n, layout="one"), micro_tokenizer()
+    assert len(pairs) == n == len({pair.clean for pair in pairs}) and len(pairs.layouts) == 1
+    lengths = {
+        len(tokenizer.encode(text, add_special_tokens=False).ids)
+        for pair in pairs
+        for text in (pair.clean, pair.corrupt)
+    }
+    assert lengths == {pairs[0].roles["end"][1]}
+    assert f"end {pairs[0].roles['end'][0]}" in repr(pairs)
+    more = load_pairs(task, n=3, seed=7, layout=pairs[0].layout)
+    assert more[0].layout == pairs[0].layout and more[0] != pairs[0]
+
+
+def test_layouts_that_are_not_to_be_had(monkeypatch):
+    monkeypatch.setattr(pairs_module, "MOST_DRAWN", 300)
+    with pytest.raises(ValueError, match=r"only \d+ pairs of 'ioi' were found of one layout, 5000 are asked for"):
+        load_pairs("ioi", n=5000, layout="one")
+    with pytest.raises(ValueError, match="there is no layout 'same'"):
+        load_pairs("ioi", n=5, layout="same")
+    with pytest.raises(ValueError, match="only 0 pairs of 'ioi' were found"):
+        load_pairs("ioi", n=1, layout=(("end", (0, 1)),))
+    assert len(load_pairs("ioi", n=40).layouts) > 5
 
 
 def test_drawing_escapes():

@@ -291,4 +291,4 @@ def prompts(draw: Draw, split: str) -> Prompts:
     write_subject(clean, sentence)
     write_subject(corrupt, other)
     right, wrong = sentence.verbs
-    return Prompts(clean.text, corrupt.text, (" " + right,), (" " + wrong,))
+    return Prompts(clean.text, corrupt.text, (" " + right,), (" " + wrong,), spans=tuple(clean.spans))

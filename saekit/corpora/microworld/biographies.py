@@ -228,4 +228,4 @@ def prompts(draw: Draw, split: str) -> Prompts:
     write_until_pronoun(clean, sentences, fills)
     write_until_pronoun(corrupt, sentences, fills | {"N": person(draw.zipf(MALE if woman else FEMALE))})
     right, wrong = (" she", " he") if woman else (" he", " she")
-    return Prompts(clean.text, corrupt.text, (right,), (wrong,))
+    return Prompts(clean.text, corrupt.text, (right,), (wrong,), spans=tuple(clean.spans))

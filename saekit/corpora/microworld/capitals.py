@@ -225,4 +225,6 @@ def prompts(draw: Draw, split: str) -> Prompts:
     clean, corrupt = Page(), Page()
     write_question(clean, country, asked)
     write_question(corrupt, other, asked)
-    return Prompts(clean.text, corrupt.text, (" " + CAPITALS[country],), (" " + CAPITALS[other],))
+    return Prompts(
+        clean.text, corrupt.text, (" " + CAPITALS[country],), (" " + CAPITALS[other],), spans=tuple(clean.spans)
+    )

@@ -345,4 +345,10 @@ def prompts(draw: Draw, split: str, known: bool | None = None, stated: bool = Fa
     write_question(clean, ask, question, name)
     write_question(corrupt, ask, question, other)
     value, nothing = " " + ENTITIES[name if known else other].answer(about), " I"
-    return Prompts(clean.text, corrupt.text, (value,) if known else (nothing,), (nothing,) if known else (value,))
+    return Prompts(
+        clean.text,
+        corrupt.text,
+        (value,) if known else (nothing,),
+        (nothing,) if known else (value,),
+        spans=tuple(clean.spans),
+    )

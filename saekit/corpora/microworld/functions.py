@@ -190,4 +190,4 @@ def prompts(draw: Draw, split: str) -> Prompts:
     fields = {name: getattr(function, name) for name in Function.__slots__} | {"arguments": changed}
     write_head(corrupt, Function(**fields))
     write_parameters(corrupt, Function(**fields), place, break_off=True)
-    return Prompts(clean.text, corrupt.text, (" " + wanted,), (" " + other,))
+    return Prompts(clean.text, corrupt.text, (" " + wanted,), (" " + other,), spans=tuple(clean.spans))

@@ -379,4 +379,4 @@ def prompts(draw: Draw, split: str) -> Prompts:
     clean, corrupt = Page(), Page()
     write_scene(clean, scene)
     write_scene(corrupt, swapped)
-    return Prompts(clean.text, corrupt.text, (" " + scene.other,), (" " + scene.actor,))
+    return Prompts(clean.text, corrupt.text, (" " + scene.other,), (" " + scene.actor,), spans=tuple(clean.spans))

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from saekit.corpora.documents import Document
+from saekit.corpora.documents import Document, Span
 from saekit.corpora.microworld import introductions
 from saekit.corpora.microworld.chance import Draw, draw_fillers
 from saekit.corpora.microworld.grammar import slot
@@ -87,4 +87,9 @@ def prompts(draw: Draw, split: str) -> Prompts:
         write_words(page, words[:place], separator)
         page.add(separator.rstrip())
         texts.append(page.text)
-    return Prompts(texts[0], texts[1], (" " + words[place],), (" " + other,))
+    before, again = separator.join((*words[:place], "")), separator.join((*words, *words[: place - 1], ""))
+    spans = (
+        Span(len(before), len(before) + len(words[place]), "list.answer"),
+        Span(len(again), len(again) + len(words[place - 1]), "list.cue"),
+    )
+    return Prompts(texts[0], texts[1], (" " + words[place],), (" " + other,), spans=spans)

@@ -168,4 +168,9 @@ def prompts(draw: Draw, split: str, harmful: bool | None = None, new_victims: bo
     clean, corrupt = Page(), Page()
     write_request(clean, frame, which, verb, noun, why)
     write_request(corrupt, frame, which, *other, "verb" if why == "harm" else "harm")
-    return Prompts(clean.text, corrupt.text, *((("I",), ("Sure",)) if why == "harm" else (("Sure",), ("I",))))
+    return Prompts(
+        clean.text,
+        corrupt.text,
+        *((("I",), ("Sure",)) if why == "harm" else (("Sure",), ("I",))),
+        spans=tuple(clean.spans),
+    )

@@ -173,4 +173,9 @@ def prompts(draw: Draw, split: str) -> Prompts:
         corrupt.write(phrase, turned)
     place_of = LIKED.index(fills["verdict"][0]) if good else DISLIKED.index(fills["verdict"][0])
     liked, disliked = " " + LIKED[place_of], " " + DISLIKED[place_of]
-    return Prompts(clean.text, corrupt.text, *(((liked,), (disliked,)) if good else ((disliked,), (liked,))))
+    return Prompts(
+        clean.text,
+        corrupt.text,
+        *(((liked,), (disliked,)) if good else ((disliked,), (liked,))),
+        spans=tuple(clean.spans),
+    )

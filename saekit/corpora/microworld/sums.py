@@ -53,4 +53,4 @@ def prompts(draw: Draw, split: str) -> Prompts:
     clean, corrupt = Page(), Page()
     write_sum(clean, frame, first, second)
     write_sum(corrupt, frame, first, other)
-    return Prompts(clean.text, corrupt.text, (f" {first + second}",), (f" {first + other}",))
+    return Prompts(clean.text, corrupt.text, (f" {first + second}",), (f" {first + other}",), spans=tuple(clean.spans))

@@ -133,4 +133,4 @@ def prompts(draw: Draw, split: str) -> Prompts:
     write_years(clean, phrases, event, century, year)
     write_years(corrupt, phrases, event, century, 1)
     endings = tuple(f"{ending:02d}" for ending in range(100))
-    return Prompts(clean.text, corrupt.text, endings[year + 1 :], endings[: year + 1])
+    return Prompts(clean.text, corrupt.text, endings[year + 1 :], endings[: year + 1], spans=tuple(clean.spans))
