@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from saekit.metrics.attention import AttentionSources, attention_sources
 from saekit.metrics.concepts import ConceptMatch, concept_match, match_concepts
 from saekit.metrics.correlation import mcc
 from saekit.metrics.evaluation import evaluate
@@ -18,6 +19,7 @@ from saekit.metrics.sparsity import dead, density, l0
 from saekit.metrics.variance import ExplainedVariance, explained_variance
 
 __all__ = [
+    "AttentionSources",
     "ConceptMatch",
     "ExplainedVariance",
     "Interval",
@@ -30,6 +32,7 @@ __all__ = [
     "Report",
     "Result",
     "RowMetric",
+    "attention_sources",
     "auroc",
     "bootstrap",
     "concept_match",
