@@ -15,6 +15,7 @@ from saekit.metrics.probes import Probe, auroc, fit_probe
 from saekit.metrics.recovery import Recovered, recovered
 from saekit.metrics.report import Report
 from saekit.metrics.scale import shrinkage
+from saekit.metrics.shared import SharedLatents, shared_latents
 from saekit.metrics.sparsity import dead, density, l0
 from saekit.metrics.variance import ExplainedVariance, explained_variance
 
@@ -32,6 +33,7 @@ __all__ = [
     "Report",
     "Result",
     "RowMetric",
+    "SharedLatents",
     "attention_sources",
     "auroc",
     "bootstrap",
@@ -49,6 +51,7 @@ __all__ = [
     "pool",
     "pooled_codes",
     "recovered",
+    "shared_latents",
     "shrinkage",
 ]
 

@@ -49,6 +49,7 @@ class AttentionSources:
     latents:       [m], as asked for.
     contributions: [m, t, heads, source], what each head brings from each source token; 0 from later ones.
     constant:      [m], b_i − ⟨c, W_i⟩. u: [m, t], the pre-activations: contributions summed, and the constant.
+    definition:    what a contribution is.
     """
 
     tokens: Int[Tensor, " t"]
