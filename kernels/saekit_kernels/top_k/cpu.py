@@ -54,13 +54,14 @@ def top_k_rows(u: Float[Tensor, "n d_sae"], k: int) -> tuple[Float[Tensor, "n k"
             kept = _lowest_of_equals(rows, least, k)
         settled &= kept.sum(1) == k
         kept &= settled[:, None]
-    kept = kept[there]
-    values, indices = found[kept].view(-1, k), (places[kept] % d_sae).int().view(-1, k)
+    taken = torch.from_numpy(kept.masked_select(there).numpy().nonzero()[0])
+    values = found.index_select(0, taken).view(-1, k)
+    indices = places.index_select(0, taken).remainder_(d_sae).int().view(-1, k)
     return (values, indices) if len(values) == n else _with_the_left(values, indices, u, settled)
 
 
 def _kth_largest(rows: Float[Tensor, "n m"], k: int) -> Float[Tensor, "n 1"]:
-    """Of each row, in 32 bits or more; NaN where one of its k largest is. What is given may be in another order then."""
+    """Of each row, in 32 bits or more, NaN where it is among the k largest; what is given may get another order."""
     rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
     rows.numpy().partition(rows.shape[1] - k, axis=1)
     return rows[:, rows.shape[1] - k :].amin(1, keepdim=True)

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from saekit.dictionaries.parts.part import Part
 
-
 BLOCK = 2**18
 """Numbers of the rows that are projected at a time: what is read twice is still in a processor's cache."""
 

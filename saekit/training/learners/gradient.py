@@ -16,7 +16,6 @@ from saekit.objectives import Batch, Loss, add_row_gradient
 from saekit.training.learners.learner import Learner, first_tokens, picked, scaled
 from saekit.training.settings import Settings
 
-
 EPSILON = 1e-10
 """Adam's ε. The loss is a mean over tokens and dimensions, so that an element's gradient falls as 1 / (n · d), at 8,192
 tokens of width 2,304 below torch's default of 1e-8, which would slow wide dictionaries down."""
