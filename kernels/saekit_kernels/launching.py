@@ -51,7 +51,7 @@ def check_floats(**tensors: Tensor) -> None:
 
 
 def check_rows(**tensors: Tensor) -> None:
-    """Raise ValueError for a large matrix that is not stored row by row: a silent copy of it would cost too much."""
+    """Raise ValueError for a matrix to be written in place that is not stored row by row. What is read is copied."""
     for name, tensor in tensors.items():
         if not tensor.is_contiguous():
             raise ValueError(

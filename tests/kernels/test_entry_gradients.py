@@ -10,6 +10,7 @@ from saekit_kernels import AuxK, SparseCodes, encode_top_k, reconstruction_loss,
 from saekit_kernels.decode import cpu as decode_cpu
 from saekit_kernels.decode import value_gradients
 from saekit_kernels.latent_index import by_latent, latents_of
+from saekit_kernels.latent_index import cpu as index_cpu
 from saekit_kernels.reconstruction import entries
 from saekit_kernels.reconstruction.entries import entry_gradients
 from torch import Tensor
@@ -143,15 +144,17 @@ def test_the_loss_sorts_the_entries_once(monkeypatch):
     x = torch.randn(N, 6)
     codes = encode_top_k(x, p[0].detach(), p[1].detach(), 3)
     total, _ = reconstruction_loss(codes, x, x, *p, False, AuxK(torch.tensor([1, 4]), 2, 0.5))
-    sorts, right = [], torch.sort
-    monkeypatch.setattr(torch, "sort", lambda *a, **k: sorts.append(1) or right(*a, **k))
+    indices, right = [], index_cpu.by_latent
+    monkeypatch.setattr(index_cpu, "by_latent", lambda *a: indices.append(1) or right(*a))
     total.backward()
-    assert sorts == [1]
+    assert indices == [1]
 
 
+@pytest.mark.parametrize("short", [LATENTS, LATENTS - 1], ids=["16 bits", "32 bits"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_index(kind):
+def test_the_index(kind, short, monkeypatch):
     """Its rows and latents, in the order of latents and then of rows, are those of the entries."""
+    monkeypatch.setattr(index_cpu, "SHORT", short)
     codes = example(kind).codes
     index = by_latent(codes.indices, codes.offsets, LATENTS)
     pairs = sorted(zip(codes.indices.tolist(), codes.rows.tolist(), range(len(codes.values)), strict=True))
@@ -162,5 +165,13 @@ def test_the_index(kind):
 
 def test_a_latent_that_is_not_there_is_refused():
     indices, offsets = torch.tensor([1, 70], dtype=torch.int32), torch.tensor([0, 2])
-    with pytest.raises(RuntimeError):
+    with pytest.raises(IndexError, match="latent 70 is not in 0 … 7"):
         value_gradients(indices, offsets, torch.ones(8, 4), torch.ones(1, 4))
+    with pytest.raises(RuntimeError, match="negative"):
+        value_gradients(-indices, offsets, torch.ones(8, 4), torch.ones(1, 4))
+
+
+def test_the_last_latent_of_16_bits_and_one_more():
+    for d_sae in (index_cpu.SHORT, index_cpu.SHORT + 1):
+        index = by_latent(torch.tensor([d_sae - 1, 0], dtype=torch.int32), torch.tensor([0, 1, 2]), d_sae)
+        assert index.entries.tolist() == [1, 0] and index.rows.tolist() == [1, 0]

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saekit_kernels.batch_top_k.reference import largest
-from saekit_kernels.launching import check_floats, check_rows, interpreted, on_device_of
+from saekit_kernels.launching import check_floats, interpreted, on_device_of
 
 
 @triton.jit
@@ -150,7 +150,7 @@ def collected(
 
 def above(u: Float[Tensor, "n d_sae"], bound: float) -> tuple[Float[Tensor, " kept"], Int[Tensor, " kept"]]:
     """The numbers above the bound (0 or more) and their flat places, as in reference.py."""
-    _check(u)
+    u = _rows(u)
     if u.numel() == 0:
         return u.new_empty(0), torch.zeros(0, dtype=torch.int64, device=u.device)
     values, places = collected(u, torch.full((1,), bound, device=u.device), None, 1, True)
@@ -159,7 +159,7 @@ def above(u: Float[Tensor, "n d_sae"], bound: float) -> tuple[Float[Tensor, " ke
 
 def batch_top_k(u: Float[Tensor, "n d_sae"], wanted: int) -> tuple[Float[Tensor, " kept"], Int[Tensor, " kept"]]:
     """The `wanted` largest positive numbers of the batch and their flat places, as in reference.py."""
-    _check(u)
+    u = _rows(u)
     if u.numel() == 0:
         return u.new_empty(0), torch.zeros(0, dtype=torch.int64, device=u.device)
     n, f = u.shape
@@ -168,6 +168,7 @@ def batch_top_k(u: Float[Tensor, "n d_sae"], wanted: int) -> tuple[Float[Tensor,
     return values.to(u.dtype), places
 
 
-def _check(u: Tensor) -> None:
+def _rows(u: Tensor) -> Tensor:
+    """The same, row after row."""
     check_floats(u=u)
-    check_rows(u=u)
+    return u.contiguous()

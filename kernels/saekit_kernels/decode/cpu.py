@@ -32,8 +32,9 @@ def sorted_value_gradients(
 ) -> Float[Tensor, " entries"]:
     """⟨g[row(e)], d_e⟩ of each entry, in the order of the index."""
     backward = getattr(torch.ops.aten, "_embedding_bag_per_sample_weights_backward", None)  # torch calls it private
-    rows, latents = index.rows.long(), latents_of(index)
-    if backward is None or not len(rows):
-        return (directions[latents] * gradient[rows]).sum(1)
+    latents = latents_of(index)
+    if backward is None or not len(latents):
+        return (directions[latents] * gradient[index.rows]).sum(1)
     # As of bags that are latents: the directions stand where that pass has its gradient, g where it has its table.
-    return backward(directions, gradient, rows, index.starts[:-1], latents, SUM_MODE)
+    starts, latents = index.starts[:-1].to(index.rows.dtype), latents.to(index.rows.dtype)
+    return backward(directions, gradient, index.rows, starts, latents, SUM_MODE)

@@ -3,6 +3,7 @@ fastest way on a CPU, some fifty times that of the dense product."""
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -17,8 +18,12 @@ def decode_entries(
     directions: Float[Tensor, "d_sae d"],
 ) -> Float[Tensor, "rows d"]:
     """Σ over the entries of each row of value · direction, zero where a row has none. Differentiable in both."""
+    if torch.compiler.is_compiling() or len(indices) >= 2**31:
+        indices = indices.long()
+    else:  # in 32 bits it is faster
+        offsets = offsets.to(indices.dtype)
     return F.embedding_bag(
-        indices.long(), directions, offsets, mode="sum", per_sample_weights=values, include_last_offset=True
+        indices, directions, offsets, mode="sum", per_sample_weights=values, include_last_offset=True
     )
 
 

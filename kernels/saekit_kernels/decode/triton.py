@@ -13,7 +13,7 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from saekit_kernels.launching import block_width, check_floats, check_rows, check_width, group_size, on_device_of
+from saekit_kernels.launching import block_width, check_floats, check_width, group_size, on_device_of
 
 
 @triton.jit
@@ -142,7 +142,7 @@ def _decode(
     error: Tensor | None,
 ) -> None:
     check_floats(values=values, directions=directions)
-    check_rows(directions=directions)
+    directions = directions.contiguous()  # a site's columns, for example
     d = directions.shape[1]
     if bias is not None:
         check_width(d, bias=bias)
@@ -177,7 +177,7 @@ def value_gradients(
 ) -> Float[Tensor, " entries"]:
     """⟨g_row, d_latent⟩ of every entry, [entries] float32: the gradient of ⟨g, x̂⟩ in the values."""
     check_floats(directions=directions, g=g)
-    check_rows(directions=directions)
+    directions = directions.contiguous()  # a site's columns, for example
     d = directions.shape[1]
     check_width(d, g=g)
     out = torch.empty(len(indices), dtype=torch.float32, device=directions.device)

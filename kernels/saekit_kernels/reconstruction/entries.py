@@ -36,7 +36,7 @@ def entry_gradients(
     d_sae = len(decoder)
     if path_for(g) == "cpu":
         index = by_latent(indices, offsets, d_sae)
-        z = values[index.entries]
+        z = values.index_select(0, index.entries)
         s = sorted_value_gradients(index, decoder, g).masked_fill_(z == 0, 0)
         of_decoder = None if frozen else sorted_weighted_rows(index, z, g)
         return EntryGradients(sorted_latent_sums(index, s), sorted_weighted_rows(index, s, read), of_decoder)

@@ -19,7 +19,7 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from saekit_kernels.launching import check_floats, check_rows, interpreted, on_device_of, power_above
+from saekit_kernels.launching import check_floats, interpreted, on_device_of, power_above
 
 LEAST: tl.constexpr = tl.constexpr(-(2**31))  # below the key of every float
 COARSE: tl.constexpr = tl.constexpr(2**15)  # a lower bound needs no more than the upper bits of a key
@@ -219,7 +219,7 @@ def top_k_rows(u: Float[Tensor, "n d_sae"], k: int) -> tuple[Float[Tensor, "n k"
     The kernels serve k ≤ 1,024 and up to 16,384 groups (67 million latents); beyond, torch sorts the rows.
     """
     check_floats(u=u)
-    check_rows(u=u)
+    u = u.contiguous()
     n, f = u.shape
     if not 1 <= k <= f:
         raise ValueError(f"k must be between 1 and the {f} latents there are, found {k}.")

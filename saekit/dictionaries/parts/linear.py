@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 from saekit.dictionaries.parts.part import Part
 
+BLOCK = 2**18
+"""Numbers of the rows that are projected at a time: what is read twice is still in a processor's cache."""
+
 
 class LinearEncoder(Part):
     """Directions [d_sae, d_in], the columns of the sites read one after the other (``widths``), and a bias [d_sae]."""
@@ -99,8 +102,10 @@ class LinearDecoder(Part):
         """Take away the gradient along each row, where rows have norm 1."""
         rows = self.directions
         if self.unit_norm and rows.grad is not None:
-            along = torch.einsum("fd,fd->f", rows.grad, rows.detach())
-            rows.grad.addcmul_(rows.detach(), along[:, None], value=-1)
+            block = max(1, BLOCK // rows.shape[1])
+            for gradient, row in zip(rows.grad.split(block), rows.detach().split(block), strict=True):
+                along = (gradient * row).sum(1, keepdim=True)
+                gradient.addcmul_(row, along, value=-1)
 
     @torch.no_grad()
     def after_step(self) -> None:
