@@ -4,9 +4,9 @@ AuxK (Gao et al. 2024, arXiv 2406.04093): the k_aux strongest dead latents recon
 bias, no gradient through e, k_aux a power of two near d/2. The weight min(n_dead / k_aux, 1) is sparsify's and
 SAELens's, not the paper's.
 
-Not the paper's either is what bounds its cost, which with half of the latents dead was more than all the rest of a step:
-it looks at every fourth token and at 8 · k_aux of the dead, in turn, so that four steps have looked at tokens of every
-place in a batch and n_dead / (8 · k_aux) steps at every dead latent.
+Not the paper's either is what bounds its cost, which with half of the latents dead was more than all else in a step: it
+takes every fourth token and 8 · k_aux of the dead, in turn, so that four steps have taken every place of a batch, and
+n_dead / (8 · k_aux) steps every dead latent.
 """
 
 from __future__ import annotations
@@ -101,9 +101,9 @@ def squared_error(dictionary: Coder, batch: Batch) -> Loss:
 def reconstruction_auxk(dictionary: Coder, batch: Batch, state: State, weight: float = AUXK_WEIGHT) -> Loss:
     """Squared error + weight · min(n_dead / k_aux, 1) · mean ‖e − ê‖² / d_out; of signed codes by the largest |u|.
 
-    That mean is of every ``AUXK_EVERY``-th token, and ê is made of ``AUXK_DEAD`` · k_aux of the dead at most, other ones
-    in each step. Where the dictionary is a plain linear one (``fused``) the kernels for it run; anything else goes
-    through its own ``encode`` and ``decode``, so that nothing can be trained but what these say.
+    That mean is of every ``AUXK_EVERY``-th token, and ê is made of ``AUXK_DEAD`` · k_aux of the dead at most, others in
+    each step. Where the dictionary is a plain linear one (``fused``) the kernels for it run; anything else goes through
+    its own ``encode`` and ``decode``, so that nothing can be trained but what these say.
     """
     shuffled, batch = batch.rows is None, batch.flat()
     target = dictionary.join_writes(batch.writes)
@@ -149,7 +149,7 @@ def _auxk(state: State, target: Tensor, shuffled: bool, weight: float) -> AuxK |
 
 
 def _numbers(dead: Tensor, n_dead: int) -> Tensor:
-    """The latents for which ``dead`` is True, ascending; that there are n_dead of them saves a GPU's being waited for."""
+    """The latents for which ``dead`` is True, ascending; to know that they are n_dead saves waiting for a GPU."""
     return (dead.nonzero() if dead.device.type == "mps" else torch.nonzero_static(dead, size=n_dead))[:, 0]
 
 

@@ -97,8 +97,8 @@ def train(
     batch_size: tokens a step. lr: Adam's highest learning rate; default by the number of latents and steps
               (``sk.training.default_rate``). seed: of the first weights and of the order.
     warm_up, decay: tokens over which the learning rate rises, and falls at the end.
-    dead_after: tokens without a firing after which a latent is dead; default: 5 % of the run, or 46 d_sae / k if that is
-              more, a quarter of the run and 10M at most.
+    dead_after: tokens without a firing after which a latent is dead; default: 5 % of the run, or if that is more
+              46 d_sae / k, in which one that is ten times as rare as the mean has fired (``Settings.dead_window``).
     labels:   for methods that need them: concepts of the corpus by name, or an array [n, concepts] beside an array.
     exclude:  special tokens that are not counted, by their text; "special": all that the tokenizer has.
     context:  tokens in a row at most, BOS included (default: what the model can).

@@ -39,10 +39,10 @@ class Settings:
     def dead_window(self, density: float | None) -> int:
         """Tokens after which a silent latent is dead; density: the share of tokens in which one is meant to fire.
 
-        Where none is given, 5 % of the run, but no less than it takes a rare latent, of a tenth of that density, to have
-        fired with 99 % probability: in n tokens it stays silent with (1 − density / 10)ⁿ ≈ exp(−n density / 10), so that
-        n = 10 ln(100) / density. In a short run that would be much of it: it is a quarter at most, so that the dead
-        have the rest to learn in. A batch at least and 10M at most."""
+        Where none is given, 5 % of the run, or n if that is more: the tokens in which a rare latent, of a tenth of that
+        density, has fired with 99 % probability. It stays silent with (1 − density / 10)ⁿ ≈ exp(−n density / 10), so
+        that n = 10 ln(100) / density. In short runs that would be much of the run: it is a quarter of it at most, so
+        that the dead have the rest to learn in. A batch at least and 10M at most."""
         if self.dead_after is not None:
             return self.dead_after
         run = self.steps * self.batch_size

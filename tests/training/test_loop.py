@@ -175,9 +175,9 @@ def test_the_step_along_a_decoder_row_is_removed(x, monkeypatch):
 
 def test_dead_is_counted_in_tokens(x):
     state = trainer(x, sk.TopK(d_sae=8, k=2), tokens=20 * 2560)
-    assert state.learners[0].settings.dead_window == 2560, "a twentieth of the run"
-    assert trainer(x, tokens=1000).learners[0].settings.dead_window == 256, "but a batch at least"
-    assert trainer(x, tokens=10**10).learners[0].settings.dead_window == 10_000_000
+    assert state.learners[0].dead_window == 2560, "a twentieth of the run"
+    assert trainer(x, tokens=1000).learners[0].dead_window == 256, "but a batch at least"
+    assert trainer(x, tokens=10**10).learners[0].dead_window == 10_000_000
     with torch.no_grad():
         state.learners[0].dictionary.encoder_bias[3] = -1000.0
     dead = []
@@ -217,7 +217,7 @@ def test_the_folder_of_a_run(x, tmp_path):
     assert dict(seen[3].metrics).items() <= lines[3].items()
     config = json.loads((out / "config.json").read_text())
     assert config["configuration"] == {"method": "TopK", "d_sae": 48, "skip": False, "k": ACTIVE, "auxk_weight": 1 / 32}
-    assert (config["warm_up"], config["decay"], config["dead_after"]) == (256, 4 * 256, 256)
+    assert (config["warm_up"], config["decay"], config["dead_after"]) == (256, 4 * 256, 1106)
     assert config["wiring"] == {"reads": ["x"], "writes": ["x"], "each": False} and config["contract"] == 2
     assert (config["tokens"], config["batch_size"], config["seed"]) == (5_130, 256, 0)
     seen_there = sorted(path.name for path in out.iterdir())

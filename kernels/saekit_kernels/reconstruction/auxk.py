@@ -1,8 +1,8 @@
 """AuxK (Gao et al. 2024, arXiv 2406.04093): dead latents learn the residual of the others.
 
 The dead are few against all latents, and k of them a token are many against the k of the codes (d/2 or so), so products
-with their rows alone are faster than any sparse way: 10 · n · d · n_dead operations, forward and back, over the n tokens
-that count. Which tokens and which of the dead these are is the caller's to say.
+with their rows alone are faster than any sparse way: 10 · n · d · n_dead operations, forward and back. Which of the
+tokens and which of the dead take part in a step is the caller's to say.
 """
 
 from __future__ import annotations
