@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import saekit as sk
 from saekit.activations import ArrayStream
 from saekit.metrics import explained_variance
+from saekit.objectives import reconstruction
 from saekit.training.learners import make_learner
 from saekit.training.session import Session
 from saekit.training.settings import Settings, default_rate
@@ -104,17 +105,19 @@ def test_a_large_mean_is_taken_up_by_the_bias(x):
     assert explained_variance(x + 100, shifted.dictionary(x + 100)) > 0.8
 
 
+BUILD = sk.TopK.build
+
+
+def mostly_dead(self, wiring, widths):
+    dictionary = BUILD(self, wiring, widths)
+    with torch.no_grad():
+        dictionary.encoder_bias[16:] = -0.5
+        dictionary.encoder_directions[16:] *= 0.3
+    return dictionary
+
+
 def test_dead_latents_are_revived_by_auxk(x, monkeypatch):
     """64 of 80 latents begin too low to be chosen; with AuxK almost all come back, without it none of them."""
-    build = sk.TopK.build
-
-    def mostly_dead(self, wiring, widths):
-        dictionary = build(self, wiring, widths)
-        with torch.no_grad():
-            dictionary.encoder_bias[16:] = -0.5
-            dictionary.encoder_directions[16:] *= 0.3
-        return dictionary
-
     monkeypatch.setattr(sk.TopK, "build", mostly_dead)
     wide = sk.TopK(d_sae=80, k=2)
     aided = train(x, None, wide, tokens=102_400, lr=3e-3)
@@ -123,6 +126,21 @@ def test_dead_latents_are_revived_by_auxk(x, monkeypatch):
     assert aided.records[6]["dead"] >= 55
     assert share["plain"] > 0.6 and share["auxk"] < share["plain"] - 0.2
     assert explained_variance(x, aided.dictionary(x)) > explained_variance(x, plain.dictionary(x)) + 0.1
+
+
+def test_they_are_revived_by_a_part_of_the_tokens_and_of_the_dead_as_well(x, monkeypatch):
+    """By every fourth token and 16 of the dead in turn, as by all of both."""
+    monkeypatch.setattr(sk.TopK, "build", mostly_dead)
+    runs = []
+    for every, part in ((1, 10), (4, 2)):  # k_aux is 8
+        monkeypatch.setattr(reconstruction, "AUXK_EVERY", every)
+        monkeypatch.setattr(reconstruction, "AUXK_DEAD", part)
+        runs.append(train(x, None, sk.TopK(d_sae=80, k=2), tokens=204_800, batch_size=1024, lr=3e-3))
+    whole, parts = ((sk.metrics.dead(r.dictionary.encode(x)), explained_variance(x, r.dictionary(x))) for r in runs)
+    assert max(record["dead"] for record in runs[1].records) >= 55 and not parameters_equal(
+        *(run.dictionary for run in runs)
+    )
+    assert parts[0] < whole[0] + 0.05 < 0.4 and parts[1] > whole[1] - 0.005
 
 
 # -- what it counts --------------------------------------------------------------------------------------------------

@@ -91,9 +91,9 @@ def test_two_processes_give_the_weights_of_one(tmp_path, methods, dtype, steps, 
 
 @pytest.mark.slow
 def test_two_processes_take_the_tokens_of_one_for_auxk(tmp_path):
-    """In each step another quarter of a batch, whose shares are of 129 and 130 tokens; latents do die."""
+    """In each step another quarter of a batch, whose shares are of 515 and 516 tokens; latents do die."""
     methods: list[sk.Method] = [sk.TopK(d_sae=192, k=1), sk.BatchTopK(d_sae=192, k=1)]
-    one = train_alone(tmp_path / "one", torch.float64, 60, methods, size=259, dead_after=259)
+    one = train_alone(tmp_path / "one", torch.float64, 20, methods, size=1031, dead_after=1031)
     assert max(record["dead"] for record in one.records) > 10
     ran = torchrun("-m", "saekit.training", str(tmp_path / "one" / "config.json"), "--out", str(tmp_path / "two"))
     assert ran.returncode == 0, ran.stderr[-2_000:]
