@@ -66,7 +66,8 @@ def stepper(shape: Shape, dtype: torch.dtype, kernels: str = "auto") -> Callable
     batch = Batch.of(torch.randn(shape[0], shape[1], generator=torch.Generator().manual_seed(0)))
 
     def step() -> None:
-        learner.since_fired[: int(DEAD * shape[2])] = 10**9
+        learner.n_dead = int(DEAD * shape[2])
+        learner.since_fired[: learner.n_dead] = 10**9
         learner.update(batch, {"x": 1.0}, 1000, False)
 
     return step

@@ -1,6 +1,6 @@
 """How good are the defaults? Prints a table; what it printed last stands in training_quality.md.
 
-    python kernels/benchmarks/training_quality.py [stories] [toy] [engine]
+    python kernels/benchmarks/training_quality.py [stories] [toy] [engine] [auxk]
 
 stories: three sites of stories260K, a real language model, with `sk.train`'s defaults, beside a sweep of six runs
          (learning rates 1e-3, 3e-3, 6e-3 × batches of 512 and 1,024 tokens). 900 stories to train on, 1M tokens; held
@@ -8,6 +8,8 @@ stories: three sites of stories260K, a real language model, with `sk.train`'s de
 toy:     256 planted features in 64 dimensions (see saekit.corpora.planted), ReLU, one λ for all, chosen on a sixth
          seed; MCC of five seeds.
 engine:  the fast path beside plain torch, and products in bfloat16 beside float32, at equal tokens and seed.
+auxk:    AuxK on every fourth token and a part of the dead, and the default dead window, beside AuxK on all of them and
+         5 % of the run: the same tokens, three seeds each.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import torch
 import saekit as sk
 from saekit.corpora.planted import superposition
 from saekit.metrics import explained_variance, mcc
+from saekit.objectives import reconstruction
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
 SITES = {
@@ -29,6 +32,7 @@ SITES = {
     "blocks.1.hook_resid_post": sk.TopK(d_sae=512, k=8),
     "blocks.3.hook_mlp_out": sk.TopK(d_sae=1024, k=16),
 }
+EVERY, PART = reconstruction.AUXK_EVERY, reconstruction.AUXK_DEAD
 RATES, BATCHES = (1e-3, 3e-3, 6e-3), (512, 1024)
 
 
@@ -97,6 +101,47 @@ def on_engine(tokens: int = 300_000) -> None:
             print(f"| {name}, {site} | {way} | {variance:.4f} | {seconds:.0f} |", flush=True)
 
 
+AUXK = {
+    "stories260K": ("blocks.3.hook_resid_post", [(1024, 16, 390), (4096, 8, 300), (4096, 4, 60)]),
+    "micro": ("blocks.2.hook_resid_post", [(2048, 16, 290), (4096, 8, 290)]),
+}
+"""By model: its site, and d_sae, k and steps of 1,024 tokens. With 8 and 4 active ones many latents die."""
+
+
+def on_auxk(seeds: int = 3) -> None:
+    train_texts, held_texts = stories()
+    model, held = sk.load_model(REAL / "stories260K", device="cpu"), sk.load_corpus("microworld", split="heldout")
+    site = AUXK["stories260K"][0]
+    tokens = {"stories260K": [sk.activations.harvest(model, texts, site) for texts in (train_texts, held_texts)]}
+    model, texts, site = sk.load_model("micro", device="cpu"), sk.load_corpus("microworld"), AUXK["micro"][0]
+    tokens["micro"] = [
+        sk.activations.harvest(model, texts, site, tokens=300_000),
+        sk.activations.harvest(model, held, site, tokens=40_000),
+    ]
+    print("| model, d_sae/k, steps | way | explained variance | never firing | dead in training | each seed |")
+    print("|---|---|---|---|---|---|")
+    for name, (site, cases) in AUXK.items():
+        x, held_out = (each.flat(site) for each in tokens[name])
+        for d_sae, k, steps in cases:
+            former = {"dead_after": max(1024, steps * 1024 // 20)}
+            for way, every, part, settings in (("before", 1, d_sae, former), ("after", EVERY, PART, {})):
+                reconstruction.AUXK_EVERY, reconstruction.AUXK_DEAD = every, part
+                found = []
+                for seed in range(seeds):
+                    method = sk.TopK(d_sae=d_sae, k=k)
+                    given = {"tokens": steps * 1024, "seed": seed, "dtype": torch.float32, "callback": quiet}
+                    run = sk.train(x, None, method, **given, **settings)
+                    dying = [record["dead"] / d_sae for record in run.records]
+                    found.append((*judged(run.dictionary, held_out), sum(dying) / len(dying)))
+                variance, never, dying = (sum(each) / seeds for each in zip(*found, strict=True))
+                each = ", ".join(f"{a:.4f}/{b:.4f}" for a, b, _ in found)
+                print(
+                    f"| {name}, {d_sae}/{k}, {steps} | {way} | {variance:.4f} | {never:.4f} | {dying:.3f} | {each} |",
+                    flush=True,
+                )
+    reconstruction.AUXK_EVERY, reconstruction.AUXK_DEAD = EVERY, PART
+
+
 def toy_mcc(seed: int, weight: float, samples: int = 3_000_000) -> float:
     world = superposition(seed=seed)
     x = world.sample(min(samples, 1_000_000), seed=seed)
@@ -118,10 +163,12 @@ def on_toy() -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(2)
-    wanted = sys.argv[1:] or ["stories", "toy", "engine"]
+    wanted = sys.argv[1:] or ["stories", "toy", "engine", "auxk"]
     if "stories" in wanted:
         on_stories()
     if "toy" in wanted:
         on_toy()
     if "engine" in wanted:
         on_engine()
+    if "auxk" in wanted:
+        on_auxk()

@@ -90,6 +90,12 @@ class Method(ABC):
             )
         whole("d_sae", self.d_sae)
 
+    @property
+    def wanted_density(self) -> float | None:
+        """Share of tokens in which a latent fires on average, k / d_sae or l0 / d_sae; None where no field says it."""
+        active = getattr(self, "k", None) or getattr(self, "l0", None)
+        return active / self.d_sae if isinstance(active, int | float) else None
+
     @abstractmethod
     def build(self, wiring: Wiring, widths: Mapping[str, int]) -> Dictionary:
         """A dictionary with random weights for these sites; widths has each site's.

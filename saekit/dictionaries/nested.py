@@ -38,6 +38,11 @@ class NestedMethod(Method):
         object.__setattr__(self, "recent", max(type(self).recent, self.base.recent))
         super().__post_init__()
 
+    @property
+    def wanted_density(self) -> float | None:
+        """The base's."""
+        return self.base.wanted_density
+
 
 class NestedDictionary(Dictionary):
     """``base`` codes, decodes and scales; a subclass says what differs, mostly ``loss``. Methods that nest another have

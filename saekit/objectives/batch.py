@@ -76,6 +76,9 @@ class State:
     step, steps, tokens: the step to be made, from 0; how many there are; tokens seen before it.
     scales:  what each site's activations were divided by.
     dead:    [d_sae], True for latents silent for longer than the run's dead window; None: not known.
+    n_dead:  how many these are, where the host knows it; None: to be counted, for which a GPU is waited for.
+    part:    (first, n): the batch's rows are those from ``first`` on of the n that all processes take together; None:
+             all of them.
     density: [d_sae], share of tokens in which each latent fired, an exponential mean over about 100 batches.
     memory:  a method's own running numbers; kept in the checkpoint, not in the saved dictionary.
     row_gradient: the learner takes a ``RowGradient``; without it a loss has its whole gradient in ``total``.
@@ -86,6 +89,8 @@ class State:
     tokens: int = 0
     scales: Mapping[str, float] = field(default_factory=dict)
     dead: Bool[Tensor, " d_sae"] | None = None
+    n_dead: int | None = None
+    part: tuple[int, int] | None = None
     density: Float[Tensor, " d_sae"] | None = None
     memory: dict[str, Tensor] = field(default_factory=dict)
     seed: int = 0

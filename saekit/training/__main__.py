@@ -84,9 +84,6 @@ def train_config(config: dict[str, Any], out: Path, device: str):
         )
     several = isinstance(described, list)
     methods = [Method.from_json(each) for each in (described if several else [described])]
-    rates = config["lr"] if isinstance(config["lr"], list) else [config["lr"]]
-    # Of several dictionaries the defaults differ by width; a rate that was given is one for all.
-    lr = rates[0] if len(set(rates)) == 1 else None
     names = source["model"]
     if isinstance(names, dict):
         model: Any = {name: load_model(each, device=device) for name, each in names.items()}
@@ -100,13 +97,21 @@ def train_config(config: dict[str, Any], out: Path, device: str):
         tokens=config["tokens"],
         out=out,
         batch_size=config["batch_size"],
-        lr=lr,
-        **{name: config[name] for name in ("warm_up", "decay", "dead_after", "labels", "exclude", "context")},
+        lr=one_for_all(config["lr"]),
+        dead_after=one_for_all(config["dead_after"]),
+        **{name: config[name] for name in ("warm_up", "decay", "labels", "exclude", "context")},
         max_norm_multiple=config.get("max_norm_multiple"),
         dtype=getattr(torch, config["dtype"]),
         device=device,
         seed=config["seed"],
     )
+
+
+def one_for_all(value: Any) -> Any:
+    """Of several dictionaries the defaults differ; what was given is the same for each. None: the defaults."""
+    if not isinstance(value, list):
+        return value
+    return value[0] if len(set(value)) == 1 else None
 
 
 def corpus_of(described: dict[str, Any]) -> Corpus:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def describe(session: Session, source: Source, settings: Settings, methods: Sequ
         settings.rate(learner.dictionary.method.d_sae) if isinstance(learner, GradientLearner) else None
         for learner in session.learners
     ]
-    schedule = settings.lengths()
+    windows = [settings.dead_window(method.wanted_density) for method in methods]
     return {
         "contract": CONTRACT,
         "configuration": described if several else described[0],
@@ -48,7 +49,8 @@ def describe(session: Session, source: Source, settings: Settings, methods: Sequ
         "tokens": session.tokens,
         "batch_size": session.batch_size,
         "lr": rates if several else rates[0],
-        **schedule,
+        **settings.lengths(),
+        "dead_after": windows if len(set(windows)) > 1 else windows[0],
         "labels": _named(source.labels),
         "exclude": source.exclude if isinstance(source.exclude, str) else list(source.exclude),
         "context": source.context,
@@ -99,6 +101,21 @@ def written_config(folder: Path) -> dict[str, Any]:
     """The config.json that is there; {} where there is none."""
     file = folder / "config.json"
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def as_begun(settings: Settings, folder: Path) -> Settings:
+    """With the dead_after of the run that a folder holds, where that is of these tokens and began when the default was
+    a twentieth of the run, whatever the method, and none is given now."""
+    there = written_config(folder)
+    same = max(1, there.get("tokens", 0) // settings.batch_size) == settings.steps
+    if (
+        settings.dead_after is None
+        and there
+        and same
+        and there.get("dead_after", settings.twentieth) == settings.twentieth
+    ):
+        return replace(settings, dead_after=settings.twentieth)
+    return settings
 
 
 def former_ends(folder: Path, tokens: int) -> list[int]:
@@ -178,6 +195,7 @@ def of_contract_1(before: dict[str, Any]) -> dict[str, Any]:
     old = before["configuration"]
     several = isinstance(old, list)
     methods = [Method.from_json(each).to_json() for each in (old if several else [old])]
-    unknown = Settings(max(1, before["tokens"] // before["batch_size"]), before["batch_size"]).lengths()
-    former: dict[str, Any] = unknown | {"wiring": wiring, "labels": None, "exclude": [], "context": None} | before
+    unknown = Settings(max(1, before["tokens"] // before["batch_size"]), before["batch_size"])
+    former: dict[str, Any] = {**unknown.lengths(), "dead_after": unknown.twentieth}
+    former |= {"wiring": wiring, "labels": None, "exclude": [], "context": None} | before
     return former | {"configuration": methods if several else methods[0]}

@@ -3,7 +3,8 @@
 Each site's inputs are scaled to mean square 1 a dimension and the scale is folded back into the weights, so that one
 learning rate serves any site. Adam's learning rate defaults to 3e-3 · √(1024 / d_sae), up to three times that in short
 runs (`default_rate`), warmed up over 5 % of the run (200 steps at most) and brought to zero over its last fifth. A
-latent is dead when it has not fired for min(10M, 5 % of the run's) tokens.
+latent is dead when it has not fired for 5 % of the run, or for what one that is ten times as rare as the mean needs to
+fire once with near certainty (`Settings.dead_window`).
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from saekit.files.roles import ACTIVATIONS, CORPUS, METHOD, MODEL, SITE, check_r
 from saekit.metrics import measure_latent_max
 from saekit.models import as_dtype
 from saekit.training.arguments import MEANT, length, methods_in, optional, rate, times
-from saekit.training.folder import CHECKPOINT, END, describe, former_ends, go_on, open_folder, written_config
+from saekit.training.folder import CHECKPOINT, END, as_begun, describe, former_ends, go_on, open_folder, written_config
 from saekit.training.learners import FitLearner, Learner, make_learner
 from saekit.training.run import Progress, Run, is_finished, places, read_records
 from saekit.training.session import Session
@@ -96,7 +97,8 @@ def train(
     batch_size: tokens a step. lr: Adam's highest learning rate; default by the number of latents and steps
               (``sk.training.default_rate``). seed: of the first weights and of the order.
     warm_up, decay: tokens over which the learning rate rises, and falls at the end.
-    dead_after: tokens without a firing after which a latent is dead.
+    dead_after: tokens without a firing after which a latent is dead; default: 5 % of the run, or if that is more
+              46 d_sae / k, in which one that is ten times as rare as the mean has fired (``Settings.dead_window``).
     labels:   for methods that need them: concepts of the corpus by name, or an array [n, concepts] beside an array.
     exclude:  special tokens that are not counted, by their text; "special": all that the tokenizer has.
     context:  tokens in a row at most, BOS included (default: what the model can).
@@ -152,6 +154,8 @@ def train(
         kernels=kernels,
         begun=ends[-1] // batch_size if ends else 0,
     )
+    if folder is not None and resume:
+        settings = as_begun(settings, folder)
     learners = [make_learner(each, wiring, stream.widths, settings) for each in methods]
     _warn_of_narrow(methods, stream.widths)
     session = Session(stream, learners, tokens, batch_size, seed)
@@ -163,7 +167,7 @@ def train(
     with _writer(folder, tokens, len(methods)), working_with(session.threads):
         if ends:
             config["gone_on_at"] = ends
-            till_then = replace(settings, steps=max(1, ends[-1] // batch_size))
+            till_then = as_begun(replace(settings, steps=max(1, ends[-1] // batch_size)), folder)
             before = {"tokens": ends[-1]} | ({"gone_on_at": ends[:-1]} if ends[1:] else {})
             shorter = describe(session, source, till_then, methods, several) | before
             if processes.first() and go_on(folder, config, shorter, len(methods)):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 
 CPU = torch.device("cpu")
+RARE, MISSED = 10, 0.01
+"""A latent that fires so many times more rarely than the mean should be taken for dead with this probability."""
 TRAINED_IN = (torch.float32, torch.float64, torch.bfloat16)
 
 
@@ -17,8 +20,7 @@ class Settings:
     lr:         Adam's learning rate; None: ``default_rate`` of each dictionary.
     warm_up:    tokens over which the rate rises; None: 5 % of the run, 200 steps at most.
     decay:      tokens at the end over which it falls to nothing; None: a fifth of the run.
-    dead_after: tokens without a firing after which a latent is dead; None: 5 % of the run, a batch at least and 10M at
-                most.
+    dead_after: tokens without a firing after which a latent is dead; None: see ``dead_window``.
     begun:      the step at which the run goes on past its former end: there the rate rises again.
     """
 
@@ -34,11 +36,22 @@ class Settings:
     kernels: str = "auto"
     begun: int = 0
 
-    @property
-    def dead_window(self) -> int:
-        """In tokens."""
+    def dead_window(self, density: float | None) -> int:
+        """Tokens after which a silent latent is dead; density: the share of tokens in which one is meant to fire.
+
+        Where none is given, 5 % of the run, or n if that is more: the tokens in which a rare latent, of a tenth of that
+        density, has fired with 99 % probability. It stays silent with (1 − density / 10)ⁿ ≈ exp(−n density / 10), so
+        that n = 10 ln(100) / density. In short runs that would be much of the run: it is a quarter of it at most, so
+        that the dead have the rest to learn in. A batch at least and 10M at most."""
         if self.dead_after is not None:
             return self.dead_after
+        run = self.steps * self.batch_size
+        chance = math.ceil(RARE * math.log(1 / MISSED) / density) if density else 0
+        return min(10_000_000, max(self.twentieth, min(chance, run // 4)))
+
+    @property
+    def twentieth(self) -> int:
+        """5 % of the run in tokens, a batch at least and 10M at most: once the whole rule for dead latents."""
         return min(10_000_000, max(self.steps * self.batch_size // 20, self.batch_size))
 
     @property
@@ -58,9 +71,8 @@ class Settings:
         return min(1.0, (step + 1 - self.begun) / self.rise, (self.steps - step) / self.fall)
 
     def lengths(self) -> dict[str, int]:
-        """warm_up, decay and dead_after in tokens, defaults worked out."""
-        size = self.batch_size
-        return {"warm_up": self.rise * size, "decay": self.fall * size, "dead_after": self.dead_window}
+        """warm_up and decay in tokens, defaults worked out."""
+        return {"warm_up": self.rise * self.batch_size, "decay": self.fall * self.batch_size}
 
     def rate(self, d_sae: int) -> float:
         """Adam's learning rate, before the schedule."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from saekit_kernels import AuxK, SparseCodes, encode_above, encode_top_k, reconstruction_loss, using
+from saekit_kernels.reconstruction import auxk as of_the_dead
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 N, D, LATENTS = 23, 6, 14
 DEAD = torch.tensor([1, 4, 5, 9])
@@ -38,12 +41,17 @@ def slowly(
         of_dead = u[:, auxk.latents].relu()
         kept = torch.zeros_like(of_dead).scatter(1, of_dead.sort(1, descending=True).indices[:, : auxk.k], 1.0)
         missed = residual.detach() - (of_dead * kept) @ p["decoder"][auxk.latents]
-        total = total + auxk.weight * missed.square().sum(1).mean() / target.shape[1]
+        counts = torch.tensor([auxk.every * (t % auxk.every == auxk.start) for t in range(len(x))])
+        total = total + auxk.weight * (missed.square().sum(1) * counts).mean() / target.shape[1]
     return total
 
 
 @pytest.mark.parametrize("path", ["cpu", "reference"])
-@pytest.mark.parametrize("auxk", [None, AuxK(DEAD, 1, 0.3), AuxK(DEAD, 3, 0.3), AuxK(DEAD, 4, 0.3)], ids=str)
+@pytest.mark.parametrize(
+    "auxk",
+    [None, *(AuxK(DEAD, k, 0.3) for k in (1, 3, 4)), *(AuxK(DEAD, 3, 0.3, start, 4) for start in (0, 3))],
+    ids=str,
+)
 @pytest.mark.parametrize("kind", ["top-k", "ragged", "nothing fires", "a transcoder"])
 def test_value_and_gradients(kind, auxk, path):
     d_out = 9 if kind == "a transcoder" else D
@@ -94,6 +102,37 @@ def test_auxk_reaches_the_dead_alone():
     alive = torch.ones(LATENTS, dtype=torch.bool).index_fill(0, DEAD, False)
     for name in ("encoder", "decoder"):
         assert p[name].grad[DEAD].any(1).all() and not p[name].grad[alive].any(), name
+
+
+def test_auxk_of_no_token_is_nothing():
+    """One of very many processes may have no row of those that count."""
+    p, (x, target) = example(), inputs()
+    codes = encode_top_k(x[:3], p["encoder"].detach(), p["encoder_bias"].detach(), 3)
+    plain, none = (
+        reconstruction_loss(codes, x[:3], target[:3], *p.values(), False, auxk)[0]
+        for auxk in (None, AuxK(DEAD, 2, 1.0, 3, 4))
+    )
+    assert torch.equal(plain, none)
+    none.backward()
+    assert all(torch.isfinite(tensor.grad).all() for tensor in p.values())
+
+
+def test_on_a_gpu_products_of_bfloat16_are_summed_and_left_in_float32():
+    """Asked of tensors that only claim to lie on one: the product writes float32, nothing is cast from 8 bits."""
+    seen = []
+
+    class Products(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if func.overloadpacket is torch.ops.aten.mm:
+                seen.append((str(func), args[0].dtype))
+            return func(*args, **(kwargs or {}))
+
+    with FakeTensorMode(), Products():
+        for product in (torch.bfloat16, torch.float32):
+            a, b = torch.empty(3, 4, device="cuda"), torch.empty(5, 4, device="cuda")
+            made = of_the_dead._times(a, b.T, product)
+            assert made.dtype == torch.float32 and made.shape == (3, 5)
+    assert seen == [("aten.mm.dtype", torch.bfloat16), ("aten.mm.default", torch.float32)]
 
 
 def test_a_frozen_decoder_has_no_gradient():

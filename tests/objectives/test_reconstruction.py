@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from saekit_kernels import using
 
 from saekit.dictionaries import TopK, Wiring
-from saekit.objectives import AUXK_WEIGHT, Batch, State, reconstruction_auxk, squared_error
+from saekit.objectives import AUXK_WEIGHT, Batch, Rows, State, reconstruction, reconstruction_auxk, squared_error
 
 
 def AUXK(x, target, dictionary, dead):
@@ -133,3 +134,105 @@ def test_a_token_that_is_rebuilt_exactly_does_not_take_over():
     missed = [1.5**2, 4 - 2 * 3 * 1 + 3**2, 4 - 2 * 3 * 1 + 3**2]  # ‖e‖² − 2 z e·d + z²
     k_aux = 2
     assert float(loss.total.detach()) == pytest.approx(8 / 12 + sum(missed) / 12 / 32 * 1 / k_aux, rel=1e-12)
+
+
+# -- which tokens and which of the dead take part ----------------------------------------------------------------------
+
+
+def many(n: int = 1026):
+    """So many tokens that AuxK takes a quarter, for the dictionary of ``make``."""
+    dictionary, _ = make()
+    return dictionary, torch.randn(n, 16, generator=torch.Generator().manual_seed(3)).double()
+
+
+def missed_by_hand(dictionary, x, latents, k) -> torch.Tensor:
+    """‖e − ê‖² of each token."""
+    with torch.no_grad():
+        u = dictionary.pre_activations(x, latents)
+        top = u.topk(k, dim=1)
+        z = torch.zeros_like(u).scatter(1, top.indices, top.values.relu())
+        return (x - dictionary(x) - z @ dictionary.decoder_directions[latents]).square().sum(1)
+
+
+WAYS = {"fused": {}, "row gradient": {"row_gradient": True}, "plain": {}}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_step_takes_every_fourth_token_and_four_take_all(way):
+    """Tokens t, t + 4, … at step t, each four times: the mean over four steps is that over all tokens."""
+    dictionary, x = many()
+    dead = torch.tensor([1, 4, 5, 9, 10, 11, 15, 16, 20, 21])  # k_aux = 8
+    missed = missed_by_hand(dictionary, x, dead, 8)
+    plain = float(PLAIN(x, x, dictionary, None).total.detach())
+    extra = []
+    with using("reference" if way == "plain" else "auto"):
+        for step in range(5):
+            state = State(step=step, dead=chosen(24, *dead.tolist()), n_dead=10, **WAYS[way])
+            extra.append(float(reconstruction_auxk(dictionary, Batch.of(x), state).total.detach()) - plain)
+            assert extra[step] == pytest.approx(4 * float(missed[step % 4 :: 4].sum()) / 1026 / 16 / 32, rel=1e-9)
+    assert sum(extra[:4]) / 4 == pytest.approx(float(missed.mean()) / 16 / 32, rel=1e-9)
+    assert extra[4] == pytest.approx(extra[0], rel=1e-9) and len({round(each, 9) for each in extra}) == 4
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_of_many_dead_each_step_takes_the_next(way, monkeypatch):
+    """8 of 12, by rank: 0–7, then 8–11 and 0–3, then 4–11, and again."""
+    monkeypatch.setattr(reconstruction, "AUXK_DEAD", 1)
+    dictionary, x = many(300)
+    dead = [1, 4, 5, 9, 10, 11, 15, 16, 20, 21, 22, 23]
+    expected = {0: dead[:8], 1: dead[8:] + dead[:4], 2: dead[4:], 3: dead[:8]}
+    plain = float(PLAIN(x, x, dictionary, None).total.detach())
+    for step, latents in expected.items():
+        with using("reference" if way == "plain" else "auto"):
+            loss = reconstruction_auxk(
+                dictionary, Batch.of(x), State(step=step, dead=chosen(24, *dead), n_dead=12, **WAYS[way])
+            )
+        missed = missed_by_hand(dictionary, x, torch.tensor(latents), 8)
+        assert float(loss.total.detach()) == pytest.approx(plain + float(missed.mean()) / 16 / 32, rel=1e-9)
+
+
+@pytest.mark.parametrize(("n", "every"), [(511, 1), (512, 2), (767, 2), (768, 3), (1023, 3), (1024, 4), (1300, 4)])
+def test_no_fewer_tokens_than_256(n, every):
+    """While there are as many: of 511 all; step 5 takes of 512 those from 1 on by two, of 768 from 2 on by three."""
+    dictionary, x = many(n)
+    loss = reconstruction_auxk(dictionary, Batch.of(x), State(step=5, dead=chosen(24, *range(8))))
+    missed = missed_by_hand(dictionary, x, torch.arange(8), 8)[5 % every :: every]
+    assert len(missed) >= 256 and len(missed) <= max(511, n // 4 + 1)
+    plain = float(PLAIN(x, x, dictionary, None).total.detach())
+    assert float(loss.total.detach()) == pytest.approx(plain + every * float(missed.sum()) / n / 16 / 32, rel=1e-9)
+
+
+def test_rows_of_text_are_taken_whole():
+    """Their tokens are neighbours, and not shuffled."""
+    dictionary, x = many(1032)
+    rows = {"x": x.view(6, 172, 16)}
+    batch = Batch(rows, rows, Rows(*3 * [torch.ones(6, 172, dtype=torch.bool)]))
+    loss = reconstruction_auxk(dictionary, batch, State(step=1, dead=chosen(24, *range(8))))
+    missed = missed_by_hand(dictionary, x, torch.arange(8), 8)
+    plain = float(PLAIN(x, x, dictionary, None).total.detach())
+    assert float(loss.total.detach()) == pytest.approx(plain + float(missed.mean()) / 16 / 32, rel=1e-9)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 4, 70])
+@pytest.mark.parametrize("step", [0, 1, 2, 3])
+def test_processes_take_the_tokens_of_one_and_about_as_many_each(parts, step):
+    """Shares of a batch of 1,026, down to 14 tokens: what AuxK takes is decided by the whole of it."""
+    dictionary, x = many()
+    dead = chosen(24, 1, 4, 5, 9, 10, 11, 15, 16, 20, 21)
+    whole = gradients(dictionary, reconstruction_auxk(dictionary, Batch.of(x), State(step=step, dead=dead)))
+    summed = {name: torch.zeros_like(g) for name, g in whole.items()}
+    for number in range(parts):
+        first, end = 1026 * number // parts, 1026 * (number + 1) // parts
+        state = State(step=step, dead=dead, part=(first, 1026))
+        of_part = gradients(dictionary, reconstruction_auxk(dictionary, Batch.of(x[first:end]), state))
+        for name, g in of_part.items():
+            summed[name] += g * (end - first) / 1026
+    for name, g in whole.items():
+        torch.testing.assert_close(summed[name], g, rtol=1e-9, atol=1e-12, msg=name)
+
+
+def test_the_number_of_the_dead_is_counted_where_it_is_not_known():
+    dictionary, x = many()
+    dead = chosen(24, 1, 4, 5)
+    known, counted = (reconstruction_auxk(dictionary, Batch.of(x), State(dead=dead, n_dead=n)).total for n in (3, None))
+    assert torch.equal(known, counted)

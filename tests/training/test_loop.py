@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import saekit as sk
 from saekit.activations import ArrayStream
 from saekit.metrics import explained_variance
+from saekit.objectives import reconstruction
 from saekit.training.learners import make_learner
 from saekit.training.session import Session
 from saekit.training.settings import Settings, default_rate
@@ -104,17 +105,19 @@ def test_a_large_mean_is_taken_up_by_the_bias(x):
     assert explained_variance(x + 100, shifted.dictionary(x + 100)) > 0.8
 
 
+BUILD = sk.TopK.build
+
+
+def mostly_dead(self, wiring, widths):
+    dictionary = BUILD(self, wiring, widths)
+    with torch.no_grad():
+        dictionary.encoder_bias[16:] = -0.5
+        dictionary.encoder_directions[16:] *= 0.3
+    return dictionary
+
+
 def test_dead_latents_are_revived_by_auxk(x, monkeypatch):
     """64 of 80 latents begin too low to be chosen; with AuxK almost all come back, without it none of them."""
-    build = sk.TopK.build
-
-    def mostly_dead(self, wiring, widths):
-        dictionary = build(self, wiring, widths)
-        with torch.no_grad():
-            dictionary.encoder_bias[16:] = -0.5
-            dictionary.encoder_directions[16:] *= 0.3
-        return dictionary
-
     monkeypatch.setattr(sk.TopK, "build", mostly_dead)
     wide = sk.TopK(d_sae=80, k=2)
     aided = train(x, None, wide, tokens=102_400, lr=3e-3)
@@ -123,6 +126,21 @@ def test_dead_latents_are_revived_by_auxk(x, monkeypatch):
     assert aided.records[6]["dead"] >= 55
     assert share["plain"] > 0.6 and share["auxk"] < share["plain"] - 0.2
     assert explained_variance(x, aided.dictionary(x)) > explained_variance(x, plain.dictionary(x)) + 0.1
+
+
+def test_they_are_revived_by_a_part_of_the_tokens_and_of_the_dead_as_well(x, monkeypatch):
+    """By every fourth token and 16 of the dead in turn, as by all of both."""
+    monkeypatch.setattr(sk.TopK, "build", mostly_dead)
+    runs = []
+    for every, part in ((1, 10), (4, 2)):  # k_aux is 8
+        monkeypatch.setattr(reconstruction, "AUXK_EVERY", every)
+        monkeypatch.setattr(reconstruction, "AUXK_DEAD", part)
+        runs.append(train(x, None, sk.TopK(d_sae=80, k=2), tokens=204_800, batch_size=1024, lr=3e-3))
+    whole, parts = ((sk.metrics.dead(r.dictionary.encode(x)), explained_variance(x, r.dictionary(x))) for r in runs)
+    assert max(record["dead"] for record in runs[1].records) >= 55 and not parameters_equal(
+        *(run.dictionary for run in runs)
+    )
+    assert parts[0] < whole[0] + 0.05 < 0.4 and parts[1] > whole[1] - 0.005
 
 
 # -- what it counts --------------------------------------------------------------------------------------------------
@@ -175,9 +193,9 @@ def test_the_step_along_a_decoder_row_is_removed(x, monkeypatch):
 
 def test_dead_is_counted_in_tokens(x):
     state = trainer(x, sk.TopK(d_sae=8, k=2), tokens=20 * 2560)
-    assert state.learners[0].settings.dead_window == 2560, "a twentieth of the run"
-    assert trainer(x, tokens=1000).learners[0].settings.dead_window == 256, "but a batch at least"
-    assert trainer(x, tokens=10**10).learners[0].settings.dead_window == 10_000_000
+    assert state.learners[0].dead_window == 2560, "a twentieth of the run"
+    assert trainer(x, tokens=1000).learners[0].dead_window == 256, "but a batch at least"
+    assert trainer(x, tokens=10**10).learners[0].dead_window == 10_000_000
     with torch.no_grad():
         state.learners[0].dictionary.encoder_bias[3] = -1000.0
     dead = []
@@ -217,7 +235,7 @@ def test_the_folder_of_a_run(x, tmp_path):
     assert dict(seen[3].metrics).items() <= lines[3].items()
     config = json.loads((out / "config.json").read_text())
     assert config["configuration"] == {"method": "TopK", "d_sae": 48, "skip": False, "k": ACTIVE, "auxk_weight": 1 / 32}
-    assert (config["warm_up"], config["decay"], config["dead_after"]) == (256, 4 * 256, 256)
+    assert (config["warm_up"], config["decay"], config["dead_after"]) == (256, 4 * 256, 1106)
     assert config["wiring"] == {"reads": ["x"], "writes": ["x"], "each": False} and config["contract"] == 2
     assert (config["tokens"], config["batch_size"], config["seed"]) == (5_130, 256, 0)
     seen_there = sorted(path.name for path in out.iterdir())

@@ -103,6 +103,15 @@ def test_killed_after_a_checkpoint(train, tmp_path, monkeypatch):
     same(train(out=tmp_path, callback=lambda progress: None), whole)
 
 
+def test_how_many_are_dead_is_known_after_a_resume(on_array, tmp_path):
+    """AuxK is given the number, and would leave out the first step without it."""
+    many = functools.partial(sk.train, array(), None, sk.TopK(d_sae=160, k=1), **on_array.keywords, dead_after=BATCH)
+    whole = many()
+    assert min(record["dead"] for record in whole.records[6:]) > 10
+    assert not many(out=tmp_path, callback=stop_at(9)).finished
+    same(many(out=tmp_path), whole)
+
+
 def test_killed_before_the_first_checkpoint(on_array, tmp_path):
     with pytest.raises(RuntimeError):
         on_array(out=tmp_path, callback=stop_at(5, RuntimeError))

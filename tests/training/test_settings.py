@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import saekit as sk
-from saekit.training.__main__ import main
+from saekit.training.__main__ import main, one_for_all
 from saekit.training.session import between_checkpoints
 from saekit.training.settings import Settings
 
@@ -48,10 +48,9 @@ def test_the_schedule_by_hand():
 @pytest.mark.parametrize(
     ("steps", "size", "lengths"),
     [
-        (32, 64, (64, 6 * 64, 102)),  # a twentieth is 1.6 steps, a fifth 6.4, and a twentieth of 2,048 tokens
-        (10_000, 1024, (200 * 1024, 2000 * 1024, 512_000)),  # at most 200 steps of warm-up
-        (1, 64, (64, 64, 64)),  # a batch at least
-        (10**6, 1024, (200 * 1024, 200_000 * 1024, 10_000_000)),  # at most ten million
+        (32, 64, (64, 6 * 64)),  # a twentieth is 1.6 steps, a fifth 6.4
+        (10_000, 1024, (200 * 1024, 2000 * 1024)),  # at most 200 steps of warm-up
+        (1, 64, (64, 64)),
     ],
 )
 def test_the_defaults_in_tokens(steps, size, lengths):
@@ -59,6 +58,77 @@ def test_the_defaults_in_tokens(steps, size, lengths):
     given = Settings(steps, size, **Settings(steps, size).lengths())
     assert given.lengths() == Settings(steps, size).lengths(), "what stands in a config gives the same run"
     assert all(given.schedule(step) == Settings(steps, size).schedule(step) for step in range(0, steps, 97))
+
+
+@pytest.mark.parametrize(
+    ("steps", "size", "density", "window"),
+    [
+        (10_000, 1024, 1 / 256, 512_000),  # a twentieth of the run is more than the 11,790 that a rare latent needs
+        (100, 1024, 1 / 256, 11_790),  # 10 · ln 100 · 256 = 11,789.2: more than a twentieth
+        (60, 2048, 1 / 1024, 30_720),  # it would be 47,157: a quarter of so short a run
+        (32, 64, None, 102),  # no wanted density: a twentieth
+        (1, 64, 1 / 8, 64),  # a batch at least
+        (10**6, 1024, 1 / 8, 10_000_000),  # at most ten million
+        (10**6, 1024, 1e-9, 10_000_000),
+    ],
+)
+def test_the_dead_window_by_hand(steps, size, density, window):
+    assert Settings(steps, size).dead_window(density) == window
+    assert Settings(steps, size, dead_after=77).dead_window(density) == 77
+
+
+def test_a_rare_latent_has_fired_before_it_could_be_dead():
+    """At a tenth of the wanted density one of a hundred is still silent when the window is over."""
+    window = Settings(1000, 64).dead_window(32 / 4096)
+    fired = torch.rand(2000, window, generator=torch.Generator().manual_seed(0)) < 0.1 * 32 / 4096
+    assert 0.004 < float((~fired.any(1)).float().mean()) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("method", "density"),
+    [
+        (sk.TopK(d_sae=1024, k=16), 1 / 64),
+        (sk.BatchTopK(d_sae=1000, k=2.5), 0.0025),
+        (sk.JumpReLU(d_sae=640, l0=64), 0.1),
+        (sk.JumpReLU(d_sae=640, l0=None), None),
+        (sk.Gated(d_sae=640), None),
+        (sk.ReLU(d_sae=640), None),
+        (sk.EndToEnd(sk.TopK(d_sae=1024, k=16)), 1 / 64),
+    ],
+    ids=str,
+)
+def test_the_density_that_a_method_is_meant_to_have(method, density):
+    assert method.wanted_density == density
+
+
+def test_each_of_several_has_its_own_dead_window(tmp_path):
+    """In the config a number where they agree, else one for each; from the command line they come back."""
+    x = torch.randn(4000, 12, generator=torch.Generator().manual_seed(0))
+    several = [sk.TopK(d_sae=24, k=12), sk.TopK(d_sae=24, k=3), sk.ReLU(d_sae=24)]
+    fit = functools.partial(sk.train, x, None, tokens=4096, batch_size=64, callback=lambda _: None)
+    fit(several, out=tmp_path / "a")
+    assert json.loads((tmp_path / "a" / "config.json").read_text())["dead_after"] == [204, 369, 204]
+    fit(several, dead_after=300, out=tmp_path / "b")
+    assert json.loads((tmp_path / "b" / "config.json").read_text())["dead_after"] == 300
+    assert [one_for_all(value) for value in (300, [204, 369], [5, 5], None)] == [300, None, 5, None]
+
+
+def test_a_run_that_began_with_a_twentieth_goes_on_with_it(tmp_path):
+    """The default was 5 % of every run: one that was interrupted then, and one that is to have more tokens."""
+    former = quiet(out=tmp_path / "former", dead_after=102)
+    assert quiet(out=tmp_path / "other").records != former.records, "369 is the default now"
+    assert not quiet(out=tmp_path / "part", dead_after=102, callback=stop).finished
+    again = quiet(out=tmp_path / "part")
+    assert same(again.dictionary, former.dictionary)
+    assert json.loads((tmp_path / "part" / "config.json").read_text())["dead_after"] == 102
+    assert same(quiet(out=tmp_path / "former").dictionary, former.dictionary), "it is returned"
+    longer = quiet(out=tmp_path / "former", tokens=4096)
+    assert longer.finished and longer.records[: len(former.records)] == former.records
+    with pytest.raises(ValueError, match=r"differs in dead_after \(there 102, here 103\)"):
+        quiet(out=tmp_path / "part", dead_after=103)
+    quiet(out=tmp_path / "own", dead_after=105)
+    with pytest.raises(ValueError, match=r"differs in dead_after \(there 105, here 369\)"):
+        quiet(out=tmp_path / "own")
 
 
 def test_dead_after_by_hand(monkeypatch):
@@ -84,8 +154,8 @@ def test_dead_after_by_hand(monkeypatch):
 def test_they_stand_in_the_config_and_decide_the_run(tmp_path):
     plain = quiet(out=tmp_path / "plain")
     config = json.loads((tmp_path / "plain" / "config.json").read_text())
-    assert (config["warm_up"], config["decay"], config["dead_after"]) == (64, 384, 102)
-    said = quiet(out=tmp_path / "plain", warm_up=64, decay=384, dead_after=102)
+    assert (config["warm_up"], config["decay"], config["dead_after"]) == (64, 384, 369)
+    said = quiet(out=tmp_path / "plain", warm_up=64, decay=384, dead_after=369)
     assert same(said.dictionary, plain.dictionary), "the defaults, said: the run is returned"
     other = quiet(out=tmp_path / "other", warm_up=640, decay=0, dead_after=640)
     config = json.loads((tmp_path / "other" / "config.json").read_text())

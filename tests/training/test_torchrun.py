@@ -34,11 +34,17 @@ def torchrun(*arguments: str, processes: int = 2, **environment: str) -> subproc
     )
 
 
-def train_alone(out: Path, dtype: torch.dtype, steps: int, methods: list[sk.Method] = CONFIGURATIONS) -> sk.Run:
+def train_alone(
+    out: Path,
+    dtype: torch.dtype,
+    steps: int,
+    methods: list[sk.Method] = CONFIGURATIONS,
+    size: int = 65,
+    dead_after: int | None = None,
+) -> sk.Run:
     """One process, one site of micro, several methods on one pass, batches that do not divide evenly by two."""
     model = sk.load_model("micro", device="cpu")
     corpus = sk.load_corpus("microworld", seed=3)
-    size = 65
     return sk.train(
         model,
         SITE,
@@ -47,6 +53,7 @@ def train_alone(out: Path, dtype: torch.dtype, steps: int, methods: list[sk.Meth
         tokens=size * steps,
         batch_size=size,
         lr=1e-3,
+        dead_after=dead_after,
         dtype=dtype,
         out=out,
         callback=lambda _: None,
@@ -80,6 +87,21 @@ def test_two_processes_give_the_weights_of_one(tmp_path, methods, dtype, steps, 
         assert ours["dead"] == theirs["dead"] and ours["l0"] == pytest.approx(theirs["l0"], abs=0.05)
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
         assert ours["explained_variance"] == pytest.approx(theirs["explained_variance"], abs=1e-3)
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_tokens_of_one_for_auxk(tmp_path):
+    """In each step another quarter of a batch, whose shares are of 515 and 516 tokens; latents do die."""
+    methods: list[sk.Method] = [sk.TopK(d_sae=192, k=1), sk.BatchTopK(d_sae=192, k=1)]
+    one = train_alone(tmp_path / "one", torch.float64, 20, methods, size=1031, dead_after=1031)
+    assert max(record["dead"] for record in one.records) > 10
+    ran = torchrun("-m", "saekit.training", str(tmp_path / "one" / "config.json"), "--out", str(tmp_path / "two"))
+    assert ran.returncode == 0, ran.stderr[-2_000:]
+    for number, alone in enumerate(one.dictionaries):
+        both = sk.load_dictionary(tmp_path / "two" / "dictionaries" / str(number), dtype=torch.float64)
+        for name, tensor in alone.state_dict().items():
+            apart = float((both.state_dict()[name] - tensor).abs().max() / tensor.abs().max())
+            assert apart < 1e-10, (name, apart)
 
 
 @pytest.mark.slow

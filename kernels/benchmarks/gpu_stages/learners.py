@@ -47,7 +47,7 @@ def stepper(learner: Learner, x: Tensor, dead: float) -> Callable[[], object]:
     batch, scales, held = Batch.of(x), {"x": 1.0}, int(dead * len(learner.since_fired))
 
     def step() -> None:
-        learner.since_fired[:held] = 10**9
+        learner.since_fired[:held], learner.n_dead = 10**9, held
         learner.update(batch, scales, 1000, False)
 
     return step

@@ -1,7 +1,8 @@
 """AuxK (Gao et al. 2024, arXiv 2406.04093): dead latents learn the residual of the others.
 
 The dead are few against all latents, and k of them a token are many against the k of the codes (d/2 or so), so products
-with their rows alone are faster than any sparse way: 10 · n · d · n_dead operations, forward and back.
+with their rows alone are faster than any sparse way: 10 · n · d · n_dead operations, forward and back. Which of the
+tokens and which of the dead take part in a step is the caller's to say.
 """
 
 from __future__ import annotations
@@ -17,11 +18,19 @@ CHUNK_BYTES = {"cpu": 32 * 2**20, "cuda": 2**28}
 
 
 class AuxK(NamedTuple):
-    """latents: the dead, [n_dead] int64; k: how many of them take part a token; weight: of the auxiliary error."""
+    """latents: the dead that learn, [n_dead] int64; k: how many of them take part a token; weight: of the auxiliary
+    error. Its mean over all tokens is estimated by every ``every``-th from ``start`` on, each counted ``every`` times.
+    """
 
     latents: Int[Tensor, " dead"]
     k: int
     weight: float
+    start: int = 0
+    every: int = 1
+
+    def tokens(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "m d"]:
+        """The rows that count."""
+        return x[self.start :: self.every]
 
 
 class DeadRows(NamedTuple):
@@ -42,20 +51,21 @@ def dead_error(
     auxk: AuxK,
     scale: Float[Tensor, ""],
     product: torch.dtype,
-) -> tuple[Float[Tensor, " n"], DeadRows]:
-    """‖e − ê‖² of each token, e the residual, and the gradients of weight · its mean / d_out; scale: −2 / (n d_out).
+) -> tuple[Float[Tensor, ""], DeadRows]:
+    """weight · mean of ‖e − ê‖² / d_out, e the residual, and its gradients; scale: −2 / (n d_out), n all tokens.
 
     Of the tensors [n, n_dead] that it needs, those of as many tokens are held at a time as CHUNK_BYTES allows."""
+    read, residual, scale = auxk.tokens(read), auxk.tokens(residual), scale * (auxk.every * auxk.weight)
     of_encoder, of_bias, of_decoder = (part.index_select(0, auxk.latents) for part in (encoder, bias, decoder))
     rows = (of_encoder, of_bias, of_decoder)
     squares, sums = [], list[Tensor]()
     tokens = max(1, CHUNK_BYTES.get(read.device.type, 2**28) // (len(auxk.latents) * read.itemsize))
     for start in range(0, len(read), tokens):
         part = slice(start, start + tokens)
-        missed, found = _part(read[part], residual[part], *rows, auxk, scale, product)
-        squares.append(missed.square().sum(1))
+        missed, found = _part(read[part], residual[part], *rows, auxk.k, scale, product)
+        squares.append(missed.square().sum())
         sums = [total.add_(more) for total, more in zip(sums, found, strict=True)] if sums else found
-    return torch.cat(squares), DeadRows(auxk.latents, *sums)
+    return torch.stack(squares).sum() * (scale / -2), DeadRows(auxk.latents, *sums)
 
 
 def _part(
@@ -64,14 +74,14 @@ def _part(
     encoder: Tensor,
     bias: Tensor,
     decoder: Tensor,
-    auxk: AuxK,
+    k: int,
     scale: Tensor,
     product: torch.dtype,
 ) -> tuple[Tensor, list[Tensor]]:
     """e − ê of some tokens, and what they add to the gradients; of the parameters only the rows of the dead."""
-    dead = _dead_codes(read, encoder, bias, auxk.k, product)
+    dead = _dead_codes(read, encoder, bias, k, product)
     missed = residual - _times(dead, decoder, product)
-    gradient = missed * (scale * auxk.weight)
+    gradient = missed * scale
     of_dead = _times(gradient, decoder.T, product).masked_fill_(dead <= 0, 0)
     return missed, [_times(of_dead.T, read, product), of_dead.sum(0), _times(dead.T, gradient, product)]
 
@@ -87,4 +97,8 @@ def _dead_codes(read: Tensor, encoder: Tensor, bias: Tensor, k: int, product: to
 
 
 def _times(a: Tensor, b: Tensor, product: torch.dtype) -> Tensor:
+    """a @ b, its factors in the dtype of products. A sum over thousands of tokens should not end in the 8 bits of
+    bfloat16: a GPU writes float32 by itself, which torch offers on CUDA alone."""
+    if a.is_cuda and a.dtype == torch.float32 and product in (torch.bfloat16, torch.float16):
+        return torch.mm(a.to(product), b.to(product), out_dtype=torch.float32)
     return (a.to(product) @ b.to(product)).to(a.dtype)

@@ -29,7 +29,8 @@ def reconstruction_loss(
 
     codes: of x under W_enc (x − c) + b_enc, chosen without gradient; c is the decoder bias if ``centred``, else 0.
     The AuxK error is ‖target − x̂ − Σ z_i d_i‖², over the auxk.k dead latents with the largest pre-activations,
-    z = ReLU(u); no gradient through x̂ in it. Differentiable in the directions and the biases.
+    z = ReLU(u), its mean that of the tokens auxk.start, auxk.start + auxk.every …; no gradient through x̂ in it.
+    Differentiable in the directions and the biases.
     """
     parameters = (encoder_directions, encoder_bias, decoder_directions, decoder_bias)
     total, error = _Loss.apply(*parameters, x, target, codes.detach(), centred, auxk)

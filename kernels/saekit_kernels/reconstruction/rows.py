@@ -54,10 +54,10 @@ def reconstruction_rows(
     total = error.mean() / target.shape[1]
     read = x - decoder_bias if centred else x
     scale, dead = residual.new_tensor(-2 / residual.numel()), None
-    if auxk is not None and len(auxk.latents):
+    if auxk is not None and len(auxk.latents) and auxk.start < len(x):
         given = (read, residual, encoder_directions, encoder_bias, decoder_directions, auxk)
         missed, dead = dead_error(*given, scale, product_dtype(x))
-        total = total + auxk.weight * missed.mean() / target.shape[1]
+        total = total + missed
     return Reconstruction(total, error, read, residual.mul_(scale), dead)
 
 

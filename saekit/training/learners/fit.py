@@ -37,7 +37,8 @@ class FitLearner(Learner):
         kept = {site: torch.cat(parts).to(self.since_fired.device) for site, parts in self.kept.items()}
         self.dictionary.initialise(Batch(kept, kept), State(seed=self.settings.seed))
         loss = squared_error(self.dictionary, whole)
-        self.count(loss.codes)
+        self.counts = self._counted(loss)
+        self.count()
         return self.measured(whole, loss)
 
     def tensors(self, prefix: str) -> dict[str, Tensor]:

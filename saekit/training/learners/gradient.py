@@ -37,7 +37,8 @@ class GradientLearner(Learner):
         """Loss, backward pass, projection, Adam's step, norms, the method's own ``after_step``, counting."""
         self.seen = first_tokens(whole)
         whole = scaled(whole, scales)
-        batch, dictionary, state = _share(whole), self.dictionary, self.state(step, scales)
+        dictionary, state = self.dictionary, self.state(step, scales)
+        batch, state.part = _share(whole)
         state.row_gradient = getattr(type(dictionary).loss, "fused", False)
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * group.get("factor", 1.0) * self.settings.schedule(step)
@@ -52,7 +53,7 @@ class GradientLearner(Learner):
             part.after_step()
         loss = loss._replace(codes=loss.codes.detach())
         dictionary.after_step(batch, loss, state)
-        self.count(loss.codes)
+        self.count()
         return self.measured(whole, loss) if measure else None
 
     def _backward(self, loss: Loss) -> None:
@@ -86,8 +87,10 @@ class GradientLearner(Learner):
         restore_optimizer(self.optimizer, tensors, f"{prefix}optimizer/")
 
 
-def _share(batch: Batch) -> Batch:
-    """This process's part of a batch."""
+def _share(whole: Batch) -> tuple[Batch, tuple[int, int] | None]:
+    """This process's part of a batch: rows one after the other, and which of how many they are."""
     if processes.count() == 1:
-        return batch
-    return picked(batch, slice(processes.number(), None, processes.count()))
+        return whole, None
+    n = len(next(iter(whole.reads.values())))
+    first, end = (n * number // processes.count() for number in (processes.number(), processes.number() + 1))
+    return picked(whole, slice(first, end)), (first, n)

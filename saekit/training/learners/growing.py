@@ -22,7 +22,7 @@ class GrowingLearner(Learner):
         self.seen = first_tokens(whole)
         batch, state = scaled(whole, scales), self.state(step, scales)
         loss = self.loss(batch, state)
-        self.count(loss.codes)
+        self.count()
         measured = self.measured(batch, loss) if measure else None
         self.dictionary.after_step(batch, loss, state)
         self.make_room()

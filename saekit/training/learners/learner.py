@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float, Int
 from saekit_kernels import SparseCodes, using
 from torch import Tensor
 
@@ -25,6 +27,15 @@ LEAST_TOKENS, ROUGHLY = 32, 0.04
 DENSITY_RATE = 0.01
 
 
+class Counts(NamedTuple):
+    """since_fired: tokens since each latent fired; density: the running share of tokens in which it does; n_dead: how
+    many were silent for longer than the dead window."""
+
+    since_fired: Int[Tensor, " d_sae"]
+    density: Float[Tensor, " d_sae"]
+    n_dead: float
+
+
 class Learner(ABC):
     """Batches come as the model gives them; a learner divides them by the scales of their sites."""
 
@@ -38,6 +49,9 @@ class Learner(ABC):
         self.dictionary = dictionary.to(settings.device, weights_dtype(settings.dtype))
         self.since_fired = torch.zeros(self.dictionary.d_sae, dtype=torch.int64, device=settings.device)
         self.density = torch.zeros(self.dictionary.d_sae, device=settings.device)
+        self.dead_window = settings.dead_window(method.wanted_density)
+        self.n_dead = 0  # the sum of ``dead``: the host is told once a step
+        self.counts: Counts  # what the step of the last loss leaves
         self.memory: dict[str, Tensor] = {}
         self.seen: Batch | None = None  # some tokens of the last batch, as the model gave them
 
@@ -65,6 +79,11 @@ class Learner(ABC):
         dictionary.rescale(scales)
         check_folding(dictionary, self.dictionary, first_tokens(batch), scales, ROUGHLY)
 
+    @property
+    def dead(self) -> Tensor:
+        """[d_sae], True for latents that were silent for longer than the dead window."""
+        return self.since_fired > self.dead_window
+
     def make_room(self) -> None:
         """What is counted of latents that have joined."""
         grown = self.dictionary.d_sae - len(self.since_fired)
@@ -80,34 +99,46 @@ class Learner(ABC):
             steps=settings.steps,
             tokens=step * settings.batch_size,
             scales=scales,
-            dead=self.since_fired > settings.dead_window,
+            dead=self.dead,
+            n_dead=self.n_dead,
             density=self.density,
             memory=self.memory,
             seed=settings.seed,
         )
 
     def loss(self, batch: Batch, state: State) -> Loss:
-        """Raises ValueError for a loss of another shape, and one that is not finite."""
+        """The loss of a step, and what it would leave counted. Raises ValueError for a loss of another shape, and one
+        that is not finite."""
         dictionary, settings = self.dictionary, self.settings
         device = self.since_fired.device.type
         mixed = torch.autocast(device, torch.bfloat16, enabled=settings.dtype == torch.bfloat16)
         with using(settings.kernels), mixed:
             loss = dictionary.loss(batch, state)
         check_loss(loss, dictionary, batch)
-        if not bool(torch.isfinite(loss.total)):
+        self.counts = self._counted(loss)
+        if math.isnan(self.counts.n_dead):
             raise ValueError(
                 f"the loss became {float(loss.total.detach())} at step {state.step}: try a smaller lr "
                 f"(now {settings.rate(dictionary.method.d_sae):g})."
             )
         return loss
 
-    def count(self, codes: SparseCodes) -> None:
-        """When each latent fired last, and how often it does."""
+    @torch.no_grad()
+    def _counted(self, loss: Loss) -> Counts:
+        """What a step with this loss leaves; n_dead is NaN where the loss is not finite. So one number tells the host
+        both, and a GPU is waited for once a step."""
         fired = torch.zeros_like(self.since_fired)
-        fired.index_add_(0, codes.indices.long(), (codes.values != 0).long())
-        fired = processes.summed(fired)
-        self.since_fired = torch.where(fired > 0, 0, self.since_fired + self.settings.batch_size)
-        self.density = torch.lerp(self.density, fired.to(self.density) / self.settings.batch_size, DENSITY_RATE)
+        fired.index_add_(0, loss.codes.indices.long(), (loss.codes.values != 0).long())
+        fired, n = processes.summed(fired), self.settings.batch_size
+        since_fired = torch.where(fired > 0, 0, self.since_fired + n)
+        density = torch.lerp(self.density, fired.to(self.density) / n, DENSITY_RATE)
+        n_dead = (since_fired > self.dead_window).sum()
+        return Counts(since_fired, density, float(n_dead + 0 * loss.total.float()))  # 0 · NaN = 0 · ∞ = NaN
+
+    def count(self) -> None:
+        """The step of the last loss is made: when each latent fired last, how often it does, how many are dead."""
+        self.since_fired, self.density, n_dead = self.counts
+        self.n_dead = int(n_dead)
 
     def measured(self, whole: Batch, loss: Loss) -> dict[str, float]:
         """Numbers of a step over all processes; whole: the scaled batch of all of them."""
@@ -122,7 +153,7 @@ class Learner(ABC):
             "loss": sums[0],
             "explained_variance": float("nan") if constant(x) or not spread else 1 - sums[1] / spread,
             "l0": sums[2] / len(x),
-            "dead": int((self.since_fired > self.settings.dead_window).sum()),
+            "dead": self.n_dead,
         }
         return numbers | dict(zip(loss.parts, sums[3:], strict=True))
 
@@ -141,6 +172,7 @@ class Learner(ABC):
         self.memory = {name: x.to(device) for name, x in below(tensors, f"{prefix}memory/").items()}
         self.since_fired = tensors[f"{prefix}since_fired"].to(device)
         self.density = tensors[f"{prefix}density"].to(device)
+        self.n_dead = int(self.dead.sum())
 
     def folded(self, scales: Mapping[str, float], provenance: dict[str, Any], tokens: int) -> Dictionary:
         """A copy of the dictionary for activations as the model gives them.
