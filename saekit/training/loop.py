@@ -38,7 +38,16 @@ from saekit.files.roles import ACTIVATIONS, CORPUS, METHOD, MODEL, SITE, check_r
 from saekit.metrics import measure_latent_max
 from saekit.models import as_dtype
 from saekit.training.arguments import MEANT, length, methods_in, optional, rate, times
-from saekit.training.folder import CHECKPOINT, END, describe, former_ends, go_on, open_folder, written_config
+from saekit.training.folder import (
+    CHECKPOINT,
+    END,
+    describe,
+    former_ends,
+    go_on,
+    keep_chunks,
+    open_folder,
+    written_config,
+)
 from saekit.training.learners import FitLearner, Learner, make_learner
 from saekit.training.run import Progress, Run, is_finished, places, read_records
 from saekit.training.session import Session
@@ -136,8 +145,10 @@ def train(
         batch_size = tokens
     if batch_size < processes.count():
         raise ValueError(f"batch_size={batch_size} is less than a token for each of {processes.count()} processes.")
-    stream = source.stream(wiring, methods, batch_size, seed, multiple)
+    stream = source.stream(wiring, methods, batch_size, seed, multiple, where, tokens)
     folder = None if out is None else resolved(out, "out")
+    if folder is not None:
+        keep_chunks(folder, stream)
     ends = former_ends(folder, tokens) if folder is not None and resume else []
     settings = Settings(
         steps=max(1, tokens // batch_size),

@@ -56,9 +56,11 @@ def test_bytes_by_hand(tmp_path):
     assert state <= written <= state + 4_000, "the names and numbers at the head of the file come on top"
 
 
-def test_a_chunk_of_activations_counts_twice(tiny_gpt2):
+def test_a_chunk_of_activations_counts_and_the_next_one_where_it_is_read_beside(tiny_gpt2):
     stream = sk.activations.ActivationStream(tiny_gpt2, ["blocks.1.hook_resid_post"], TEXTS, BATCH)
     array = estimate.memory_bytes(*sizes(a_session()))
+    assert estimate.memory_bytes(*sizes(a_session(stream=stream))) - array == 2**15 * D * 4
+    stream.ahead = 9
     assert estimate.memory_bytes(*sizes(a_session(stream=stream))) - array == 2 * 2**15 * D * 4
 
 
