@@ -14,7 +14,8 @@ from typing import Generic, TypeVar
 
 import torch
 
-From, Made = TypeVar("From"), TypeVar("Made")
+From = TypeVar("From")
+Made = TypeVar("Made")
 
 
 class Stopped(Exception):

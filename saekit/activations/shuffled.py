@@ -26,8 +26,8 @@ from saekit.activations.outliers import rows_that_stay
 
 Batch = Mapping[str, Float[Tensor, "batch d"]]
 CHUNK_TOKENS = 2**15
-"""32 batches of USUAL_BATCH tokens. A chunk holds 32 batches of larger ones, but no more than the whole run, and as many
-tokens as this of smaller ones."""
+"""32 batches of USUAL_BATCH tokens. A chunk holds 32 batches of larger ones, but no more than the whole run, and as
+many tokens as this of smaller ones."""
 USUAL_BATCH = 1024
 CHUNK_BYTES = {"cpu": 2**29, "cuda": 2**32}
 """At most, by the kind of device that trains: of 32 batches of 1,024 tokens of width 4,096 in float32, and of 932,000

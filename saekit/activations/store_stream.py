@@ -55,6 +55,7 @@ class StoreStream(ShuffledStream):
 
     @property
     def token_bytes(self) -> int:
+        """Of its activations at the sites."""
         return sum(self.widths.values()) * self.dtype.itemsize
 
     def read(self, begun: StreamState, stop: threading.Event) -> tuple[dict[str, Tensor], int]:

@@ -40,6 +40,8 @@ ROWS = ("tokens", "mask", "predicts")
 class _OfText:
     """What both streams have of their reader, and the order in which they read its documents."""
 
+    ahead = 0
+
     def __init__(
         self,
         model: TransformerBridge | Mapping[str, TransformerBridge],
@@ -62,7 +64,8 @@ class _OfText:
     def anew(self) -> Any:
         """The same stream at its beginning, read in turn."""
         again = copy.copy(self)
-        again.state, again._reading, again.ahead = StreamState(), None, 0
+        again.state, again._reading = StreamState(), None
+        again.ahead = 0
         return again
 
     @property
@@ -119,6 +122,7 @@ class ActivationStream(_OfText, ShuffledStream):
 
     @property
     def token_bytes(self) -> int:
+        """Of its columns."""
         return sum(width * self.dtype_of(name).itemsize for name, width in self.reader.columns().items())
 
     def read(self, begun: StreamState, stop: threading.Event) -> tuple[dict[str, Tensor], int]:

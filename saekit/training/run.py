@@ -57,8 +57,8 @@ class Run:
     dictionaries: in the order of the methods; ``dictionary`` is the one of a run of one.
     records:  one a measured step: tokens, seconds, tokens_per_second since the record before, ``waited``, the share of
               that time for which training waited for activations, loss, explained_variance, l0, dead; ``left_out``
-              where tokens of huge norm were, ``worse_than_mean`` in the last one where x̂ ends worse than the mean of the activations;
-              of several dictionaries one each, told apart by ``dictionary``, its number.
+              where tokens of huge norm were, ``worse_than_mean`` in the last one where x̂ ends worse than the mean of
+              the activations; of several dictionaries one each, told apart by ``dictionary``, its number.
     out:      the run's folder (config.json, metrics.jsonl, checkpoint, dictionary/ or dictionaries/0, 1, …), or None.
     finished: False when it was stopped; the same call goes on from there.
     """

@@ -278,7 +278,7 @@ class Session:
 
     def progress(self, measured: dict[str, float], finished: bool) -> Progress:
         """What a callback is told."""
-        done = self.step * self.batch_size
+        done, last = self.step * self.batch_size, self.records[-1] if self.records else {}
         return Progress(
             done,
             done if finished else self.tokens,
@@ -287,7 +287,8 @@ class Session:
             finished,
             self.seconds_left,
             latents=self.learners[0].dictionary.d_sae,
-            **{name: self.records[-1].get(name, 0.0) for name in ("tokens_per_second", "waited") if self.records},
+            tokens_per_second=last.get("tokens_per_second", 0.0),
+            waited=last.get("waited", 0.0),
         )
 
     def folded(self) -> list[Dictionary]:

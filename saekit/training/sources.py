@@ -123,7 +123,9 @@ class Source:
         device: torch.device,
         tokens: int,
     ) -> Stream:
-        """device: the one that trains. tokens: of the run. Raises ValueError for a need that this source cannot meet."""
+        """device: the one that trains. tokens: of the run.
+
+        Raises ValueError for a need that this source cannot meet."""
         needs = frozenset().union(*[method.needs for method in methods])
         for method in methods:
             self._check_needs(method)

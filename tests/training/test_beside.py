@@ -1,4 +1,4 @@
-"""A run whose activations are read beside the training is the run that reads them in turn; and how fast it says it is."""
+"""A run whose activations are read beside the training is the run that reads them in turn; and its speed is told."""
 
 from __future__ import annotations
 
