@@ -12,7 +12,7 @@ from jaxtyping import Num, Shaped
 from torch import Tensor
 
 from saekit.activations.arrays import as_array
-from saekit.activations.chunk import place_of
+from saekit.activations.chunk import place_of, to_device
 from saekit.activations.finite import check_finite
 from saekit.activations.outliers import AT_ONCE, norms, usual
 from saekit.activations.shuffled import LABELS, Batch, StreamState, check_batch_size
@@ -56,7 +56,8 @@ class ArrayStream:
             if len(self.arrays[site]) != len(self):
                 raise ValueError(f"there are {len(self)} rows of {first!r} and {len(self.arrays[site])} of {site!r}.")
         self.batch_size = check_batch_size(batch_size)
-        self._bring(torch.device(device))
+        self.device = torch.device(device)
+        self._bring()
         sizes = {site: self._norms(site) for site in self.arrays}
         stay = usual(sizes, max_norm_multiple)
         self.kept = None if stay is None else stay.nonzero()[:, 0]  # rows that are not left out
@@ -81,10 +82,10 @@ class ArrayStream:
         again.state = StreamState()
         return again
 
-    def _bring(self, device: torch.device) -> None:
+    def _bring(self) -> None:
         """Arrays that fit go to the GPU that trains; those of another device stay there."""
         size = sum(array.numel() * array.element_size() for array in self.arrays.values() if not array.is_cuda)
-        if (place := place_of(size, device)).type == "cuda":
+        if (place := place_of(size, self.device)).type == "cuda":
             self.arrays = {site: array.to(place) for site, array in self.arrays.items()}
 
     def _norms(self, site: str) -> Tensor:
@@ -106,7 +107,8 @@ class ArrayStream:
             orders = {reading: orders[reading] if reading in orders else self._order(reading) for reading in readings}
             rows = torch.cat([orders[r][max(0, start - r * n) : min(n, end - r * n)] for r in readings])
             self.state = StreamState(batches=self.state.batches + 1)
-            yield {name: array.index_select(0, rows.to(array.device)).float() for name, array in columns.items()}
+            taken = {name: array.index_select(0, rows.to(array.device)) for name, array in columns.items()}
+            yield {name: to_device(x, self.device).float() for name, x in taken.items()}
 
     def _order(self, reading: int) -> Tensor:
         """The rows of a pass, where the arrays lie."""

@@ -1,4 +1,4 @@
-"""Where activations lie in memory: on the device that trains, in one piece that is filled as they come."""
+"""Where activations lie in memory: on the GPU that trains where they fit, in one piece that is filled as they come."""
 
 from __future__ import annotations
 
@@ -17,6 +17,13 @@ def place_of(size: int, device: torch.device) -> torch.device:
     if device.type == "cuda" and size <= torch.cuda.mem_get_info(device)[0] // FREE:
         return device
     return torch.device("cpu")
+
+
+def to_device(x: Tensor, device: torch.device) -> Tensor:
+    """A batch that was gathered on the CPU, on the GPU that trains: through pinned memory, and nobody waits for it."""
+    if device.type != "cuda" or x.is_cuda:
+        return x
+    return x.pin_memory().to(device, non_blocking=True)
 
 
 class Columns:

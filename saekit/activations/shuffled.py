@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saekit.activations.ahead import Ahead
-from saekit.activations.chunk import place_of
+from saekit.activations.chunk import place_of, to_device
 from saekit.activations.outliers import rows_that_stay
 
 Batch = Mapping[str, Float[Tensor, "batch d"]]
@@ -163,7 +163,8 @@ class ShuffledStream(ABC):
             self.state = StreamState(begun.documents, begun.chunk, b + 1, begun.carried, begun.left_out)
             if b + 1 == whole:
                 self.state = following
-            yield {name: column.index_select(0, picked).float() for name, column in columns.items()}
+            taken = {name: column.index_select(0, picked) for name, column in columns.items()}
+            yield {name: to_device(x, self.device).float() for name, x in taken.items()}
 
 
 def check_batch_size(batch_size: int) -> int:

@@ -4,6 +4,10 @@ Each site's inputs are scaled to mean square 1 a dimension and the scale is fold
 learning rate serves any site. Adam's learning rate defaults to 3e-3 · √(1024 / d_sae), up to three times that in short
 runs (`default_rate`), warmed up over 5 % of the run (200 steps at most) and brought to zero over its last fifth. A
 latent is dead when it has not fired for min(10M, 5 % of the run's) tokens.
+
+Activations of a model or a store are shuffled 32 batches at a time (``chunk_tokens`` in the run's config.json), in
+512 MiB at most, or 4 GiB of a GPU; an array in all its rows. On a GPU, and on a CPU where the work takes one of several
+threads, the next ones are read while these are trained on, to the same bits.
 """
 
 from __future__ import annotations
@@ -121,7 +125,7 @@ def train(
               on, on a finished one returns it. None keeps all in memory. resume=False refuses a folder that
               holds a run.
     callback: called with a Progress now and then (``sk.TrainingMonitor()`` draws it), of several dictionaries with the
-              first one's numbers; default: a line of text.
+              first one's numbers; default: a line of text. Nothing is read meanwhile, so that it may run the model.
     Returns a ``Run``: its ``dictionary`` (or ``dictionaries``), ``metrics``, a frame, and ``finished``. For example
     ``run = sk.train(model, "blocks.2.hook_resid_post", sk.TopK(d_sae=1024, k=16), corpus, tokens=500_000)``.
     Raises ValueError when ``out`` holds another run (naming the fields), a method needs what the source does not have,

@@ -49,6 +49,12 @@ class Progress:
     tokens_per_second: float = 0.0
     waited: float = 0.0
 
+    @property
+    def logged(self) -> dict[str, float]:
+        """The metrics with tokens_per_second and waited; {} where nothing was measured."""
+        speed = {"tokens_per_second": self.tokens_per_second, "waited": self.waited}
+        return {**self.metrics, **speed} if self.metrics else {}
+
 
 @dataclass(repr=False)
 class Run:

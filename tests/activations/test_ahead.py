@@ -11,7 +11,6 @@ import torch
 
 from saekit.activations import ActivationStore, ActivationStream, ShuffledStream, StoreStream
 from saekit.activations.ahead import Ahead, Stopped
-from saekit.activations.chunk import Columns
 from saekit.corpora import Corpus, Document
 
 SITE = "blocks.0.hook_resid_post"
@@ -152,19 +151,3 @@ def test_whoever_holds_the_model_keeps_the_reading_out(tiny_gpt2, monkeypatch):
         again = take(stream.anew(), 2, 0)  # in the thread that holds it
     assert len(list(islice(batches, 60))) == 60 and len(again) == 2
     batches.close()
-
-
-def test_columns_grow_by_rows_and_keep_their_kind():
-    filled = Columns(4, torch.device("cpu"))
-    filled.add({})
-    for start in range(0, 30, 3):
-        x = torch.arange(start, start + 3)
-        filled.add({"a": x[:, None].half(), "b": x[:, None].expand(3, 2).float()})
-    found = filled.filled()
-    assert found["a"].dtype == torch.float16 and found["b"].shape == (30, 2)
-    assert found["a"][:, 0].tolist() == found["b"][:, 1].tolist() == list(range(30))
-    roomy = Columns(32, torch.device("cpu"))
-    roomy.add({"a": torch.zeros(16, 3)})
-    begins = roomy.filled()["a"].data_ptr()
-    roomy.add({"a": torch.ones(18, 3)})
-    assert roomy.filled()["a"].data_ptr() == begins, "a thirty-second more than was asked for costs no copy"

@@ -155,6 +155,20 @@ def test_in_turn_where_training_runs_the_model_or_no_thread_is_left(train, besid
         torch.set_num_threads(torch_has)
 
 
+def test_a_method_that_wants_a_sample_reads_it_while_the_next_chunk_is_read(train, tiny_gpt2, beside):
+    class Sampling(sk.TopK):
+        sample = 700
+
+    runs = []
+    try:
+        for yes in (False, True):
+            beside(yes)
+            runs.append(sk.train(tiny_gpt2, SITE, Sampling(d_sae=40, k=3), TEXTS, **train.keywords))
+    finally:
+        sk.Method.known.pop("Sampling")
+    same(*runs)
+
+
 def test_speed_by_hand(monkeypatch):
     """3 s of waiting and 1 s of training for a batch of 10, twice; then nothing is waited for."""
     now = [0.0]
@@ -172,6 +186,11 @@ def test_speed_by_hand(monkeypatch):
         speed.learnt(10)
         told += [speed.told()] if number else []
     assert told == [{"tokens_per_second": 2.5, "waited": 0.75}, {"tokens_per_second": 10.0, "waited": 0.0}]
+
+
+def test_the_bar_says_how_much_was_waited(train, capsys):
+    train(callback=None)
+    assert ", waiting " in capsys.readouterr().err
 
 
 def test_records_and_progress_say_how_fast_and_how_much_was_waited(train, beside, tmp_path):
