@@ -87,7 +87,8 @@ class TextReader:
         return tokenize(first, texts, exclude=self.exclude, context=self.context)
 
     def read(self, part: TokenRows, items: Sequence[Item], batch: int) -> dict[str, Float[Tensor, "row position d"]]:
-        """Each column at the rows of a part, float32 on the CPU; what stands at padding means nothing."""
+        """Each column at the rows of a part, where and in the precision in which the model gives it; what stands at
+        padding means nothing."""
         found: dict[str, Tensor] = {}
         for name, model in self.models.items():
             sites = [site for site in self.sites if (site.model or "") == name]
@@ -96,10 +97,10 @@ class TextReader:
                 continue
             if self.gradients:
                 kept, gradients = _with_gradients(model, part, hooks)
-                found |= {GRADIENT + site: gradients[site.hook].float().cpu() for site in sites}
+                found |= {GRADIENT + site: gradients[site.hook] for site in sites}
             else:
                 kept = forward(model, part.tokens, hooks, lengths=part.lengths).kept
-            found |= {site: joined(kept[site.hook], site).cpu().float() for site in sites}
+            found |= {site: joined(kept[site.hook], site) for site in sites}
         for name, h in found.items():
             check_finite(h[part.mask], name, batch)
         if self.concepts:

@@ -4,12 +4,16 @@ Every pass takes the shards in a new seeded order; a chunk is as many of them as
 
 from __future__ import annotations
 
+import copy
+import threading
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from saekit.activations.ahead import Stopped
+from saekit.activations.chunk import Columns
 from saekit.activations.shuffled import ShuffledStream, StreamState
 from saekit.activations.store import ActivationStore
 from saekit.files.choices import unknown
@@ -27,6 +31,7 @@ class StoreStream(ShuffledStream):
         seed: int = 0,
         state: StreamState | None = None,
         max_norm_multiple: float | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
         super().__init__(batch_size, seed, state)
         for site in sites:
@@ -34,29 +39,40 @@ class StoreStream(ShuffledStream):
                 raise ValueError(unknown("the store does not hold", site, store.sites))
         self.store, self.sites, self.max_norm_multiple = store, list(sites), max_norm_multiple
         self.widths = {site: store.widths[site] for site in sites}
+        self.dtype: torch.dtype = getattr(torch, store.manifest["dtype"])
+        self.device = torch.device(device)
 
     def anew(self) -> StoreStream:
-        """The same stream at its beginning."""
-        return StoreStream(self.store, self.sites, self.batch_size, self.seed, None, self.max_norm_multiple)
+        """The same stream at its beginning, read in turn."""
+        again = copy.copy(self)
+        again.state, again.ahead = StreamState(), 0
+        return again
 
     @property
     def provenance(self) -> dict[str, Any]:
         """The store's."""
         return self.store.provenance
 
-    def read(self, begun: StreamState) -> tuple[dict[str, Tensor], int]:
+    @property
+    def token_bytes(self) -> int:
+        """Of its activations at the sites."""
+        return sum(self.widths.values()) * self.dtype.itemsize
+
+    def read(self, begun: StreamState, stop: threading.Event) -> tuple[dict[str, Tensor], int]:
         """In the store's own precision: a batch becomes float32 when it is taken. `documents` counts shards here,
         passes and all."""
-        dtype = getattr(torch, self.store.manifest["dtype"])
-        pieces = {site: [begun.carried[site].to(dtype)] if site in begun.carried else [] for site in self.sites}
-        counted, taken = 0, begun.documents
+        counted, taken, numbers = 0, begun.documents, []
         while counted < self.chunk_tokens:
-            shard = self.store.shard(self._number(taken), self.sites)
-            for site in self.sites:
-                pieces[site].append(shard[site])
-            counted += len(shard[self.sites[0]])
+            numbers.append(self._number(taken))
+            counted += self.store.shards[numbers[-1]]["tokens"]
             taken += 1
-        return {site: torch.cat(parts) for site, parts in pieces.items()}, taken
+        filled = Columns(self.batch_size + counted, self.place)
+        filled.add({site: x.to(self.dtype) for site, x in begun.carried.items()})
+        for number in numbers:
+            filled.add(self.store.shard(number, self.sites))
+            if stop.is_set():
+                raise Stopped
+        return filled.filled(), taken
 
     def _number(self, taken: int) -> int:
         """The shard that comes after `taken` others."""

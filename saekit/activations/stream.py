@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import copy
 import itertools
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from saekit.activations.ahead import Stopped
+from saekit.activations.chunk import Columns
 from saekit.activations.given import GivenTokens
 from saekit.activations.outliers import norms, usual
 from saekit.activations.reader import Item, TextReader
@@ -37,6 +40,8 @@ ROWS = ("tokens", "mask", "predicts")
 class _OfText:
     """What both streams have of their reader, and the order in which they read its documents."""
 
+    ahead = 0
+
     def __init__(
         self,
         model: TransformerBridge | Mapping[str, TransformerBridge],
@@ -46,18 +51,21 @@ class _OfText:
         seed: int = 0,
         state: StreamState | None = None,
         max_norm_multiple: float | None = None,
+        device: torch.device | str = "cpu",
         **reading: Any,
     ) -> None:
         self.batch_size, self.seed, self.state = check_batch_size(batch_size), seed, state or StreamState()
+        self.device = torch.device(device)
         self.reader = TextReader(model, sites, source, **reading)
         self.sites, self.widths = list(sites), self.reader.widths
         self.max_norm_multiple, self.left_out = max_norm_multiple, 0
         self._reading: tuple[int, Iterator[Any]] | None = None  # an open source, and the document that comes next
 
     def anew(self) -> Any:
-        """The same stream at its beginning."""
+        """The same stream at its beginning, read in turn."""
         again = copy.copy(self)
         again.state, again._reading = StreamState(), None
+        again.ahead = 0
         return again
 
     @property
@@ -106,10 +114,23 @@ class ActivationStream(_OfText, ShuffledStream):
     an endless one that ends, a batch size below 1, an unknown site, and NaN or infinite activations.
     """
 
-    def read(self, begun: StreamState) -> tuple[dict[str, Tensor], int]:
+    def dtype_of(self, name: str) -> torch.dtype:
+        """A column's in a chunk: that of activations is their model's own, in which nothing of them is lost."""
+        site = next((site for site in self.reader.sites if site == name), None)
+        dtype = torch.float32 if site is None else next(self.reader.models[site.model or ""].parameters()).dtype
+        return dtype if dtype.itemsize < torch.float32.itemsize else torch.float32
+
+    @property
+    def token_bytes(self) -> int:
+        """Of its columns."""
+        return sum(width * self.dtype_of(name).itemsize for name, width in self.reader.columns().items())
+
+    def read(self, begun: StreamState, stop: threading.Event) -> tuple[dict[str, Tensor], int]:
         """Documents until their tokens, and those carried, fill a chunk; processes take turns at the model."""
-        pieces = {name: [begun.carried[name]] if name in begun.carried else [] for name in self.reader.columns()}
-        turns: list[int] = []  # which process runs the model for each piece after the carried one
+        filled = Columns(self.chunk_tokens + self.batch_size, self.place)
+        filled.add({name: x.to(self.dtype_of(name)) for name, x in begun.carried.items()})
+        pieces: dict[str, list[Tensor]] = {name: [] for name in self.reader.columns()}
+        turns: list[int] = []  # which process runs the model for each piece
         counted, documents = 0, begun.documents
         pending: list[Any] = []
         # Opening a source anew means to skip, that is to make again, everything before: so it stays open.
@@ -119,16 +140,22 @@ class ActivationStream(_OfText, ShuffledStream):
             pending.append(item)
             documents += 1
             if len(pending) == ROWS_AT_ONCE:
-                counted += self._run(pending, pieces, documents, turns)
+                with self.passes:
+                    counted += self._run(pending, pieces, documents, turns)
                 pending = []
+                if processes.count() == 1:  # else all have run theirs before any waits for another's
+                    _move(pieces, turns, filled)
                 if counted >= self.chunk_tokens:
                     break
                 if not counted and documents - begun.documents >= self.most_empty:
                     raise self.none_to_count(documents - begun.documents)
+                if stop.is_set():
+                    raise Stopped
         else:
             raise self.ended(documents)
         self._reading = (documents, items)
-        return {name: torch.cat(_exchanged(parts, turns)) for name, parts in pieces.items()}, documents
+        _move(pieces, turns, filled)
+        return filled.filled(), documents
 
     def _run(self, pending: list[Any], pieces: dict[str, list[Tensor]], documents: int, turns: list[int]) -> int:
         rows = self.reader.rows(pending)
@@ -138,10 +165,10 @@ class ActivationStream(_OfText, ShuffledStream):
             turns.append(len(turns) % processes.count())
             if turns[-1] != processes.number():
                 for name, width in self.reader.columns().items():
-                    pieces[name].append(torch.empty(int(part.mask.sum()), width))
+                    pieces[name].append(torch.empty(int(part.mask.sum()), width, dtype=self.dtype_of(name)))
                 continue
             for name, h in self.reader.read(part, pending, (documents - 1) // ROWS_AT_ONCE).items():
-                pieces[name].append(h[part.mask])
+                pieces[name].append(h[part.mask].to(self.dtype_of(name)))
         return int(rows.mask.sum())
 
 
@@ -161,7 +188,7 @@ class RowStream(_OfText):
             mask, begun = rows.mask, self.state
             stay = usual({site: norms(columns[site][mask]) for site in self.sites}, self.max_norm_multiple)
             if stay is not None:
-                mask = mask.masked_scatter(mask, stay)
+                mask = mask.masked_scatter(mask, stay.cpu())
             self.left_out = begun.left_out + int(rows.mask.sum() - mask.sum())
             self.state = StreamState(begun.documents + taken, 0, begun.batches + 1, left_out=self.left_out)
             yield columns | dict(zip(ROWS, (rows.tokens, mask, rows.predicts & mask), strict=True))
@@ -180,10 +207,8 @@ class RowStream(_OfText):
         raise self.ended(self.state.documents + len(items))
 
 
-def _exchanged(pieces: list[Tensor], turns: list[int]) -> list[Tensor]:
-    """The pieces of all processes; what was carried into the chunk, a first piece without a turn, all have."""
-    carried = len(pieces) - len(turns)
-    return [
-        *pieces[:carried],
-        *(processes.from_process(piece, turn) for piece, turn in zip(pieces[carried:], turns, strict=True)),
-    ]
+def _move(pieces: dict[str, list[Tensor]], turns: list[int], filled: Columns) -> None:
+    """The pieces of all processes, into the chunk."""
+    while turns:
+        turn = turns.pop(0)
+        filled.add({name: processes.from_process(parts.pop(0), turn) for name, parts in pieces.items()})

@@ -38,6 +38,12 @@ def products_of(model: Any, dictionary: Any = None) -> int:
     return max(found, ROWS_AT_ONCE * SHORT_ROW * sum(dictionary.read_widths.values()) * dictionary.d_sae)
 
 
+def some_left(threads: int, device: torch.device | str = "cpu") -> bool:
+    """Whether a thread of Python's beside work with so many of torch's gains time: on a GPU, which works by itself, and
+    on a CPU where torch may have more of them than the work takes."""
+    return torch.device(device).type == "cuda" or threads < torch.get_num_threads()
+
+
 @contextmanager
 def working_with(threads: int) -> Iterator[None]:
     """torch has so many threads inside, and afterwards, whatever happened, as many as before."""

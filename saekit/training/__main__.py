@@ -25,6 +25,7 @@ from saekit.engines import processes
 from saekit.models import load_model
 from saekit.training.folder import of_contract_1, written_config
 from saekit.training.loop import train
+from saekit.training.run import TIMES
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -50,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not run.finished:
         sys.exit(130)
     if processes.first() and run.records:
-        last = {key: value for key, value in run.records[-1].items() if key != "seconds"}
+        last = {key: value for key, value in run.records[-1].items() if key not in TIMES}
         print(f"{run.out}: " + ", ".join(f"{key} {value:.4g}" for key, value in last.items()))
 
 

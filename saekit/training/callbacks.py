@@ -24,7 +24,7 @@ class TensorBoard:
 
     def __call__(self, progress: Progress) -> None:
         """Write the numbers of a measured step, and close the file after the last one."""
-        for name, value in progress.metrics.items():
+        for name, value in progress.logged.items():
             self.writer.add_scalar(name, value, progress.tokens)
         self.writer.flush()
         if progress.finished:
@@ -41,7 +41,7 @@ class WeightsAndBiases:
 
     def __call__(self, progress: Progress) -> None:
         """Send the numbers of a measured step, and end the run after the last one."""
-        self.run.log({"tokens": progress.tokens, **progress.metrics})
+        self.run.log({"tokens": progress.tokens, **progress.logged})
         if progress.finished:
             self.run.finish()
 

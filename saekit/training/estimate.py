@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from typing import Any
 
+from saekit.activations import ShuffledStream
 from saekit.files.durations import LONG, spoken_bytes, spoken_duration
 from saekit.training.learners import Learner
 from saekit.training.sources import Stream
@@ -27,14 +30,16 @@ def state_bytes(learner: Learner) -> int:
 
 
 def memory_bytes(learners: Sequence[Learner], stream: Stream, batch_size: int) -> int:
-    """At most: the learners' states and gradients; a chunk of activations (float32, twice: its pieces are joined); a
-    batch, as it comes and scaled, with the pre-activations and their gradient of the largest dictionary (TopK and
-    BatchTopK make a part of them at a time)."""
-    width, chunk = sum(stream.widths.values()), getattr(stream, "chunk_tokens", 0)
+    """At most: the learners' states and gradients; a chunk of activations, and the next one where it is read beside the
+    training; a batch, as it comes and scaled, with the pre-activations and their gradient of the largest dictionary
+    (TopK and BatchTopK make a part of them at a time)."""
+    width, chunks = sum(stream.widths.values()), 0
+    if isinstance(stream, ShuffledStream):
+        chunks = stream.chunk_tokens * stream.token_bytes * (2 if stream.ahead else 1)
     largest = max(learner.dictionary.d_sae for learner in learners)
     item = max(learner.dictionary.latent_max.element_size() for learner in learners)
     states = sum(state_bytes(learner) + learned_bytes(learner) for learner in learners)
-    return states + 2 * chunk * width * 4 + 2 * batch_size * (width + largest) * item
+    return states + chunks + 2 * batch_size * (width + largest) * item
 
 
 def disk_bytes(learners: Sequence[Learner], stream: Stream, batch_size: int) -> int:
@@ -46,6 +51,36 @@ def disk_bytes(learners: Sequence[Learner], stream: Stream, batch_size: int) -> 
     return 2 * (sum(state_bytes(learner) for learner in learners) + carried)
 
 
+class Speed:
+    """What a run says of its speed with each record: over the time since the one before, the tokens a second, and the
+    share of that time for which training waited for activations."""
+
+    def __init__(self) -> None:
+        self.since, self.tokens, self.waiting = clock(), 0, 0.0
+
+    def batches(self, stream: Any) -> Generator[Any, None, None]:
+        """Those of the stream, whose reading is timed; closed with this one."""
+        with closing(iter(stream)) as taken:
+            while True:
+                begun = clock()
+                batch = next(taken, None)
+                self.waiting += clock() - begun
+                if batch is None:
+                    return
+                yield batch
+
+    def learnt(self, tokens: int) -> None:
+        """So many tokens were trained on."""
+        self.tokens += tokens
+
+    def told(self) -> dict[str, float]:
+        """tokens_per_second, and waited, from 0 to 1; what comes after counts anew."""
+        now = clock()
+        passed, waiting, tokens = max(now - self.since, 1e-9), self.waiting, self.tokens
+        self.since, self.tokens, self.waiting = now, 0, 0.0
+        return {"tokens_per_second": round(tokens / passed, 1), "waited": round(min(waiting / passed, 1.0), 4)}
+
+
 class Calm:
     """The seconds that are left, from what a step and a chunk of activations took up to now: it neither grows while a
     chunk is read nor falls while its batches are learnt from."""
@@ -53,6 +88,7 @@ class Calm:
     def __init__(self, stream: Stream, batch_size: int, step: int, steps: int) -> None:
         chunk_tokens = getattr(stream, "chunk_tokens", None)
         self.in_chunk = max(1.0, chunk_tokens / batch_size) if chunk_tokens else 1.0  # steps
+        self.ahead, self.first = bool(getattr(stream, "ahead", 0)), 0.0
         self.begun, self.step, self.steps = step, step, steps
         self.reading = self.learning = 0.0
         self.last = clock()
@@ -60,6 +96,7 @@ class Calm:
     def read(self) -> None:
         """A batch has come."""
         self.reading += self._passed()
+        self.first = self.first or self.reading
 
     def learnt(self) -> float | None:
         """A step was made: how many seconds are left; None after the first one alone, which warms up."""
@@ -70,7 +107,12 @@ class Calm:
         recent = 1 / min(made - 1, REMEMBERED)
         self.learning += recent * (passed - self.learning)
         read, chunks = math.ceil(made / self.in_chunk), math.ceil((self.steps - self.begun) / self.in_chunk)
-        return (self.steps - self.step) * self.learning + (chunks - read) * self.reading / read
+        waiting = self.reading / read
+        if self.ahead and read > 1:
+            waiting = (self.reading - self.first) / (read - 1)  # all but the first are read beside the training
+        elif self.ahead:
+            waiting = max(0.0, self.first - self.in_chunk * self.learning)
+        return (self.steps - self.step) * self.learning + (chunks - read) * waiting
 
     def _passed(self) -> float:
         before, self.last = self.last, clock()
@@ -103,7 +145,10 @@ class Pace:
         self.said = True
         chunk_tokens = getattr(self.stream, "chunk_tokens", None)
         chunks = max(0.0, left * self.batch_size / chunk_tokens - 1) if chunk_tokens else 0.0
-        seconds = left * spent / timed + chunks * self.reading[0]
+        step, waiting = spent / timed, self.reading[0]
+        if chunk_tokens and getattr(self.stream, "ahead", 0):  # chunks are read while steps are made
+            waiting = max(0.0, waiting - step * chunk_tokens / self.batch_size)
+        seconds = left * step + chunks * waiting
         if seconds < LONG:
             return None
         sizes = (self.learners, self.stream, self.batch_size)

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saekit.activations import ArrayStream, StoreStream
+from saekit.activations import ArrayStream, ShuffledStream, StoreStream
 from saekit.activations.given import GivenTokens
 from saekit.dictionaries import Method
 from saekit.files import make_folder, remove_leftovers
+from saekit.files.arguments import whole
 from saekit.files.manifests import GIVEN, check_same, warn_of_unknown, write_json
 from saekit.models.hashing import fingerprint_model
 from saekit.training.learners import GradientLearner
@@ -30,6 +31,10 @@ CHECKPOINT, END = "checkpoint.safetensors", "end.safetensors"
 AT_ONCE = 2**16  # rows that are hashed at a time
 CONTRACT = 2
 """Of methods, dictionaries and checkpoints. 1: before encoders and decoders were modules."""
+CHUNK = "chunk_tokens"
+"""The entry of a config that says how many tokens are shuffled at a time; None for arrays and rows of texts."""
+FORMERLY = 2**15, 2**27
+"""Tokens, and bytes in float32, that a chunk held at most before it stood in a config."""
 THREADS = "threads"
 """The entry of a config that says how many there were; another number gives the same run."""
 
@@ -55,6 +60,7 @@ def describe(session: Session, source: Source, settings: Settings, methods: Sequ
         "exclude": source.exclude if isinstance(source.exclude, str) else list(source.exclude),
         "context": source.context,
         "max_norm_multiple": session.stream.max_norm_multiple,
+        CHUNK: getattr(session.stream, CHUNK, None),
         "seed": session.seed,
         "dtype": str(settings.dtype).removeprefix("torch."),
         THREADS: session.threads,
@@ -118,6 +124,17 @@ def as_begun(settings: Settings, folder: Path) -> Settings:
     return settings
 
 
+def keep_chunks(folder: Path, stream: Stream) -> None:
+    """A run goes on in chunks as large as it began with: what its config says, and where that says nothing as large as
+    they were then."""
+    config = written_config(folder)
+    if not config or not isinstance(stream, ShuffledStream):
+        return
+    tokens, size = FORMERLY
+    formerly = max(stream.batch_size, min(tokens, size // (4 * sum(stream.widths.values()))))
+    stream.chunk_tokens = whole(CHUNK, config.get(CHUNK) or formerly)
+
+
 def former_ends(folder: Path, tokens: int) -> list[int]:
     """The tokens at which the run of a folder had ended and went on, or will where it is to have more tokens now."""
     config = written_config(folder)
@@ -143,8 +160,8 @@ def open_folder(folder: Path, config: dict[str, Any], resume: bool, count: int) 
                     f"{before['contract']}, here {CONTRACT}): finish it with that version, or begin in another out=."
                 )
             now = now | {"contract": before["contract"]}
-        # One that was begun before tokens were left out has left none out.
-        before = {"max_norm_multiple": now["max_norm_multiple"] if finished else None} | before
+        # One that was begun before tokens were left out has left none out; see keep_chunks.
+        before = {"max_norm_multiple": now["max_norm_multiple"] if finished else None, CHUNK: now[CHUNK]} | before
         if GIVEN not in before:
             warn_of_unknown(folder, before)
             before, now = _without_hashes(before), _without_hashes(now)

@@ -5,6 +5,10 @@ learning rate serves any site. Adam's learning rate defaults to 3e-3 · √(1024
 runs (`default_rate`), warmed up over 5 % of the run (200 steps at most) and brought to zero over its last fifth. A
 latent is dead when it has not fired for 5 % of the run, or for what one that is ten times as rare as the mean needs to
 fire once with near certainty (`Settings.dead_window`).
+
+Activations of a model or a store are shuffled 32 batches at a time (``chunk_tokens`` in the run's config.json), in
+512 MiB at most, or 4 GiB of a GPU; an array in all its rows. On a GPU, and on a CPU where the work takes one of several
+threads, the next ones are read while these are trained on, to the same bits.
 """
 
 from __future__ import annotations
@@ -39,7 +43,17 @@ from saekit.files.roles import ACTIVATIONS, CORPUS, METHOD, MODEL, SITE, check_r
 from saekit.metrics import measure_latent_max
 from saekit.models import as_dtype
 from saekit.training.arguments import MEANT, length, methods_in, optional, rate, times
-from saekit.training.folder import CHECKPOINT, END, as_begun, describe, former_ends, go_on, open_folder, written_config
+from saekit.training.folder import (
+    CHECKPOINT,
+    END,
+    as_begun,
+    describe,
+    former_ends,
+    go_on,
+    keep_chunks,
+    open_folder,
+    written_config,
+)
 from saekit.training.learners import FitLearner, Learner, make_learner
 from saekit.training.run import Progress, Run, is_finished, places, read_records
 from saekit.training.session import Session
@@ -114,7 +128,7 @@ def train(
               on, on a finished one returns it. None keeps all in memory. resume=False refuses a folder that
               holds a run.
     callback: called with a Progress now and then (``sk.TrainingMonitor()`` draws it), of several dictionaries with the
-              first one's numbers; default: a line of text.
+              first one's numbers; default: a line of text. Nothing is read meanwhile, so that it may run the model.
     Returns a ``Run``: its ``dictionary`` (or ``dictionaries``), ``metrics``, a frame, and ``finished``. For example
     ``run = sk.train(model, "blocks.2.hook_resid_post", sk.TopK(d_sae=1024, k=16), corpus, tokens=500_000)``.
     Raises ValueError when ``out`` holds another run (naming the fields), a method needs what the source does not have,
@@ -138,8 +152,10 @@ def train(
         batch_size = tokens
     if batch_size < processes.count():
         raise ValueError(f"batch_size={batch_size} is less than a token for each of {processes.count()} processes.")
-    stream = source.stream(wiring, methods, batch_size, seed, multiple)
+    stream = source.stream(wiring, methods, batch_size, seed, multiple, where, tokens)
     folder = None if out is None else resolved(out, "out")
+    if folder is not None:
+        keep_chunks(folder, stream)
     ends = former_ends(folder, tokens) if folder is not None and resume else []
     settings = Settings(
         steps=max(1, tokens // batch_size),

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     import pandas
 
 
+TIMES = ["seconds", "tokens_per_second", "waited"]
+"""What of a record is of the clock: all else is the same in every run of the same seed."""
+
+
 @dataclass(frozen=True)
 class Progress:
     """What a callback is told after each measured step, and once more where the run is stopped.
@@ -30,6 +34,8 @@ class Progress:
     finished:     True in a run's last call.
     stopped:      what is said of a run that was stopped, else "".
     latents:      of the dictionary, of which the metric dead counts some.
+    tokens_per_second: over the time since the record before, and waited, the share of that time (0 to 1) for which
+                  training waited for activations.
     """
 
     tokens: int
@@ -40,6 +46,14 @@ class Progress:
     seconds_left: float | None = None
     stopped: str = ""
     latents: int = 0
+    tokens_per_second: float = 0.0
+    waited: float = 0.0
+
+    @property
+    def logged(self) -> dict[str, float]:
+        """The metrics with tokens_per_second and waited; {} where nothing was measured."""
+        speed = {"tokens_per_second": self.tokens_per_second, "waited": self.waited}
+        return {**self.metrics, **speed} if self.metrics else {}
 
 
 @dataclass(repr=False)
@@ -47,9 +61,10 @@ class Run:
     """What was trained, and how it got there.
 
     dictionaries: in the order of the methods; ``dictionary`` is the one of a run of one.
-    records:  one a measured step: tokens, seconds, loss, explained_variance, l0, dead; ``left_out`` where tokens of
-              huge norm were, ``worse_than_mean`` in the last one where x̂ ends worse than the mean of the activations;
-              of several dictionaries one each, told apart by ``dictionary``, its number.
+    records:  one a measured step: tokens, seconds, tokens_per_second since the record before, ``waited``, the share of
+              that time for which training waited for activations, loss, explained_variance, l0, dead; ``left_out``
+              where tokens of huge norm were, ``worse_than_mean`` in the last one where x̂ ends worse than the mean of
+              the activations; of several dictionaries one each, told apart by ``dictionary``, its number.
     out:      the run's folder (config.json, metrics.jsonl, checkpoint, dictionary/ or dictionaries/0, 1, …), or None.
     finished: False when it was stopped; the same call goes on from there.
     """

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saekit.activations import StreamState
+from saekit.activations import ShuffledStream, StreamState
 from saekit.dictionaries import Dictionary, Wiring
 from saekit.engines import processes
-from saekit.engines.threads import products_of, threads_for
+from saekit.engines.threads import products_of, some_left, threads_for
 from saekit.files import NotWritten, append_lines, whole_step, write_atomically
 from saekit.files.checkpoints import below, read_tensors, write_tensors
 from saekit.files.progress import Bar, say
 from saekit.objectives import Batch
 from saekit.training.batches import as_batch, constant, first_scales, joined_batches
-from saekit.training.estimate import Calm, Pace
+from saekit.training.estimate import Calm, Pace, Speed
 from saekit.training.learners import FitLearner, Learner
 from saekit.training.run import Progress, read_records
 from saekit.training.sources import Stream
@@ -54,7 +55,18 @@ class Session:
         widest = max(learner.dictionary.method.d_sae for learner in learners)
         of_learners = batch_size * sum(stream.widths.values()) * widest
         self.threads = threads_for(max([of_learners, *of_models]), learners[0].settings.device)
+        self.beside = self._can_read_beside()
+        self.passes: AbstractContextManager[Any] = threading.RLock() if self.beside else nullcontext()
+        self.speed = Speed()
         self.stepped = 0  # learners that have made the present step, before the one whose turn it is
+
+    def _can_read_beside(self) -> bool:
+        """Whether the next chunk is read while this one is trained on. It is not where training runs the same model,
+        where processes exchange what they read, and where there is no thread for it."""
+        needs = frozenset[str]().union(*[learner.dictionary.method.needs for learner in self.learners])
+        if not isinstance(self.stream, ShuffledStream) or "models" in needs or processes.count() > 1:
+            return False
+        return some_left(self.threads, self.learners[0].settings.device)
 
     def resume(self, folder: Path) -> None:
         """Go on from a folder's checkpoint; records after it are dropped."""
@@ -142,26 +154,33 @@ class Session:
         """All that are left, with a checkpoint now and then and one at the end: what follows may be stopped too."""
         saved, cost = time.monotonic(), 0.0
         began = saved - self.seconds
+        if self.beside and isinstance(self.stream, ShuffledStream):
+            self.stream.ahead, self.stream.passes = self.steps - self.step, self.passes
         pace = Pace(self.learners, self.stream, self.batch_size)
         calm = Calm(self.stream, self.batch_size, self.step, self.steps)
-        for batch in self.stream if self.step < self.steps else ():
-            pace.read()
-            calm.read()
-            measured = self._make_step(batch, began, folder)
-            self.seconds_left = calm.learnt()
-            bar.left = math.nan if self.seconds_left is None else self.seconds_left
-            bar.update(self.batch_size)
-            line = pace.learnt(self.steps - self.step, on_disk=folder is not None)
-            if line is not None and processes.first():
-                say(line)
-            if measured and callback is not None:
-                callback(self.progress(measured[0], self.step >= self.steps))
-            if self.step >= self.steps:
-                break
-            if folder is not None and (now := time.monotonic()) - saved > between_checkpoints(cost):
-                self.save(folder)
-                saved = time.monotonic()
-                cost = saved - now
+        self.speed = Speed()
+        with closing(self.speed.batches(self.stream)) as batches:
+            for batch in batches if self.step < self.steps else ():
+                pace.read()
+                calm.read()
+                measured = self._make_step(batch, began, folder)
+                self.seconds_left = calm.learnt()
+                bar.left = math.nan if self.seconds_left is None else self.seconds_left
+                bar.update(self.batch_size)
+                line = pace.learnt(self.steps - self.step, on_disk=folder is not None)
+                if line is not None and processes.first():
+                    say(line)
+                if measured:
+                    bar.set_postfix_str(f"waiting {self.records[-1]['waited']:.0%}", refresh=False)
+                if measured and callback is not None:
+                    with self.passes:  # it may run the model, with edits even
+                        callback(self.progress(measured[0], self.step >= self.steps))
+                if self.step >= self.steps:
+                    break
+                if folder is not None and (now := time.monotonic()) - saved > between_checkpoints(cost):
+                    self.save(folder)
+                    saved = time.monotonic()
+                    cost = saved - now
         if folder is not None:
             self.save(folder)
 
@@ -174,6 +193,7 @@ class Session:
             if self.step == self.steps:
                 measured = [each | worse_than_mean(each) for each in measured]
             self.seconds = time.monotonic() - began
+            self.speed.learnt(self.batch_size)
             self.records += self.named(measured)
             if folder is not None and measured:
                 self.write_records(folder, self.records[-len(measured) :])
@@ -246,8 +266,10 @@ class Session:
         return self.batch(joined_batches(taken))
 
     def named(self, measured: list[dict[str, float]]) -> list[dict[str, float]]:
-        """Records: with tokens and seconds, and the dictionary's number where there are several."""
-        head = {"tokens": self.step * self.batch_size, "seconds": round(self.seconds, 3)}
+        """Records: with tokens, seconds and speed, and the dictionary's number where there are several."""
+        if not measured:
+            return []
+        head = {"tokens": self.step * self.batch_size, "seconds": round(self.seconds, 3)} | self.speed.told()
         if self.stream.left_out:
             head["left_out"] = self.stream.left_out
         if len(self.learners) == 1:
@@ -256,7 +278,7 @@ class Session:
 
     def progress(self, measured: dict[str, float], finished: bool) -> Progress:
         """What a callback is told."""
-        done = self.step * self.batch_size
+        done, last = self.step * self.batch_size, self.records[-1] if self.records else {}
         return Progress(
             done,
             done if finished else self.tokens,
@@ -265,6 +287,8 @@ class Session:
             finished,
             self.seconds_left,
             latents=self.learners[0].dictionary.d_sae,
+            tokens_per_second=last.get("tokens_per_second", 0.0),
+            waited=last.get("waited", 0.0),
         )
 
     def folded(self) -> list[Dictionary]:

@@ -114,9 +114,18 @@ class Source:
         return one.device if isinstance(one, Tensor) else torch.device(str(one.cfg.device))
 
     def stream(
-        self, wiring: Wiring, methods: Sequence[Method], batch_size: int, seed: int, multiple: float | None = None
+        self,
+        wiring: Wiring,
+        methods: Sequence[Method],
+        batch_size: int,
+        seed: int,
+        multiple: float | None,
+        device: torch.device,
+        tokens: int,
     ) -> Stream:
-        """Raises ValueError for a need that this source cannot meet."""
+        """device: the one that trains. tokens: of the run.
+
+        Raises ValueError for a need that this source cannot meet."""
         needs = frozenset().union(*[method.needs for method in methods])
         for method in methods:
             self._check_needs(method)
@@ -129,20 +138,26 @@ class Source:
                 str(site): self.model[site] if isinstance(self.model, dict) else self.model for site in sites
             }
             made_on = {key: self.made_on[key] for key in MADE_ON if key in self.made_on} if self.made_on else None
-            return ArrayStream(picked, batch_size, seed, None, self.labels, multiple, made_on)
+            return ArrayStream(picked, batch_size, seed, None, self.labels, multiple, made_on, device)
         if isinstance(self.model, ActivationStore):
-            return StoreStream(self.model, sites, batch_size, seed, max_norm_multiple=multiple)
+            of_store = StoreStream(self.model, sites, batch_size, seed, None, multiple, device)
+            of_store.wanted = tokens
+            return of_store
         rows = "rows" in needs
         if rows and not all("rows" in method.needs for method in methods):
             raise ValueError("a method that needs whole rows and one that takes single tokens do not share a pass.")
         settings: dict[str, Any] = {
             "max_norm_multiple": multiple,
+            "device": device,
             "exclude": self.exclude,
             "context": self.context,
             "labels": self.labels,
         }
         kind = RowStream if rows else ActivationStream
-        return kind(self.model, sites, self.corpus, batch_size, seed, gradients="gradients" in needs, **settings)
+        stream = kind(self.model, sites, self.corpus, batch_size, seed, gradients="gradients" in needs, **settings)
+        if isinstance(stream, ActivationStream):
+            stream.wanted = tokens
+        return stream
 
     def _check_needs(self, method: Method) -> None:
         name, there = type(method).__name__, "an array" if self.is_array else "a store of activations"

@@ -67,6 +67,19 @@ def test_what_is_refused():
         ArrayStream(numbered(3), 0)
 
 
+def test_numbers_whose_norm_is_too_large_are_finite():
+    (batch,) = take(ArrayStream(torch.full((9, 4), 3e38), 9, max_norm_multiple=10.0), 1)
+    assert bool((batch == 3e38).all())
+
+
+def test_an_array_is_not_copied():
+    x = numbered(20)
+    stream = ArrayStream(x, 4)
+    assert stream.arrays["x"].data_ptr() == stream.anew().arrays["x"].data_ptr() == x.data_ptr()
+    take(stream, 3)
+    assert stream.anew().state == StreamState() and stream.state.batches == 3
+
+
 def test_what_it_says_of_itself():
     stream = ArrayStream(numbered(5), 2)
     assert stream.sites == ("x",) and stream.widths == {"x": 2}

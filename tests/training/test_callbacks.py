@@ -11,7 +11,7 @@ import torch
 import saekit as sk
 from saekit.training import TensorBoard, WeightsAndBiases
 
-NUMBERS = ("loss", "explained_variance", "l0", "dead")
+NUMBERS = ("loss", "explained_variance", "l0", "dead", "tokens_per_second", "waited")
 
 
 def train(callback):
@@ -37,7 +37,7 @@ def test_tensorboard(monkeypatch, tmp_path):
     assert calls[0] == ("made", (str(tmp_path / "board"),), {})
     scalars = [arguments for name, arguments, _ in calls if name == "add_scalar"]
     assert scalars == [(name, record[name], record["tokens"]) for record in run.records for name in NUMBERS]
-    assert len(scalars) == 20 and [name for name, *_ in calls].count("close") == 1 and calls[-1][0] == "close"
+    assert len(scalars) == 30 and [name for name, *_ in calls].count("close") == 1 and calls[-1][0] == "close"
 
 
 def test_weights_and_biases(monkeypatch):

@@ -56,14 +56,24 @@ def test_bytes_by_hand(tmp_path):
     assert state <= written <= state + 4_000, "the names and numbers at the head of the file come on top"
 
 
-def test_a_chunk_of_activations_counts_twice(tiny_gpt2):
+def test_a_chunk_of_activations_counts_and_the_next_one_where_it_is_read_beside(tiny_gpt2):
     stream = sk.activations.ActivationStream(tiny_gpt2, ["blocks.1.hook_resid_post"], TEXTS, BATCH)
     array = estimate.memory_bytes(*sizes(a_session()))
+    assert estimate.memory_bytes(*sizes(a_session(stream=stream))) - array == 2**15 * D * 4
+    stream.ahead = 9
     assert estimate.memory_bytes(*sizes(a_session(stream=stream))) - array == 2 * 2**15 * D * 4
 
 
-@pytest.mark.parametrize(("chunk_tokens", "seconds"), [(None, 995 * 0.5), (BATCH * 100, 995 * 0.5 + 8.95 * 20)])
-def test_time_by_hand(monkeypatch, chunk_tokens, seconds):
+@pytest.mark.parametrize(
+    ("chunk_tokens", "ahead", "seconds"),
+    [
+        (None, 0, 995 * 0.5),
+        (BATCH * 100, 0, 995 * 0.5 + 8.95 * 20),
+        (BATCH * 100, 1000, 995 * 0.5),  # a chunk of 20 s is read within the 50 s of the one before
+        (BATCH * 30, 1000, 995 * 0.5 + (995 / 30 - 1) * 5),  # and of 15 s not quite
+    ],
+)
+def test_time_by_hand(monkeypatch, chunk_tokens, ahead, seconds):
     """The first batch waits 20 s for its chunk and its step takes 5 s; every other step takes 0.5 s with its batch.
     Four of these make two seconds; 995 are left then, which need 9.95 chunks, one of which is there."""
     clock = Clock()
@@ -71,7 +81,7 @@ def test_time_by_hand(monkeypatch, chunk_tokens, seconds):
     monkeypatch.setattr(estimate, "spoken_duration", lambda seconds: f"{seconds:.2f} s")
     ours = a_session()
     if chunk_tokens:
-        ours.stream.chunk_tokens = chunk_tokens
+        ours.stream.chunk_tokens, ours.stream.ahead = chunk_tokens, ahead
     pace, lines = estimate.Pace(*sizes(ours)), []
     for reading, learning in [(20, 5)] + [(0.125, 0.375)] * 4:
         clock.now += reading
@@ -164,18 +174,20 @@ def test_sizes(size, words):
     assert spoken_bytes(size) == words
 
 
-def test_the_time_left_neither_grows_while_a_chunk_is_read_nor_jumps(monkeypatch):
-    """4 s for a chunk of 32 batches, .1 s a step, the first one 5 s more: from the second step on it falls evenly."""
+@pytest.mark.parametrize(("ahead", "waits"), [(0, [4.0] * 5), (160, [4.0] + [0.8] * 4)])
+def test_the_time_left_neither_grows_while_a_chunk_is_read_nor_jumps(monkeypatch, ahead, waits):
+    """4 s for a chunk of 32 batches, .1 s a step, the first one 5 s more: from the second step on it falls evenly. Of
+    what is read beside the steps .8 s are left to wait for."""
     clock = Clock()
     monkeypatch.setattr(estimate, "clock", clock)
-    stream = SimpleNamespace(chunk_tokens=32 * BATCH)
+    stream = SimpleNamespace(chunk_tokens=32 * BATCH, ahead=ahead)
     calm, told = estimate.Calm(stream, BATCH, 0, 160), []
     for step in range(160):
-        clock.now += 4.0 * (step % 32 == 0)
+        clock.now += waits[step // 32] * (step % 32 == 0)
         calm.read()
         clock.now += 0.1 + 5.0 * (step == 0)
         told.append(calm.learnt())
     assert told[0] is None
-    truth = [4.0 * (4 - step // 32) + 0.1 * (159 - step) for step in range(160)]
+    truth = [sum(waits[step // 32 + 1 :]) + 0.1 * (159 - step) for step in range(160)]
     assert told[1:] == pytest.approx(truth[1:])
     assert all(after <= before for before, after in itertools.pairwise(told[1:]))

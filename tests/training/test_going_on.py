@@ -11,6 +11,7 @@ import torch
 
 import saekit as sk
 from saekit.training import folder as folders
+from saekit.training.run import TIMES
 from saekit.training.settings import Settings
 
 SIZE = 64
@@ -30,7 +31,7 @@ def same(one: sk.Run, other: sk.Run) -> None:
     for a, b in zip(one.dictionaries, other.dictionaries, strict=True):
         for name, tensor in a.state_dict().items():
             assert torch.equal(tensor, b.state_dict()[name]), name
-    without = [[{k: v for k, v in r.items() if k != "seconds"} for r in run.records] for run in (one, other)]
+    without = [[{k: v for k, v in r.items() if k not in TIMES} for r in run.records] for run in (one, other)]
     assert without[0] == without[1]
 
 

@@ -96,8 +96,9 @@ def wait(until: Callable[[], object]) -> None:
 
 
 def contents(folder: Path) -> dict[str, object]:
-    """Every file by name: bytes, and of metrics.jsonl and the last state what is in them without the seconds."""
+    """Every file by name: bytes, and of metrics.jsonl and the last state what is in them without times."""
     from saekit.files.checkpoints import read_tensors
+    from saekit.training.run import TIMES
 
     found: dict[str, object] = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -105,7 +106,7 @@ def contents(folder: Path) -> dict[str, object]:
         found[name] = path.read_bytes()
         if name == "metrics.jsonl":
             records = [json.loads(line) for line in path.read_text().splitlines()]
-            found[name] = [{key: value for key, value in record.items() if key != "seconds"} for record in records]
+            found[name] = [{key: value for key, value in record.items() if key not in TIMES} for record in records]
         if name == "end.safetensors":
             tensors, numbers = read_tensors(path)
             state = {key: tensor.numpy().tobytes() for key, tensor in tensors.items()}

@@ -10,6 +10,7 @@ import torch
 import saekit as sk
 from saekit.files.checkpoints import read_tensors
 from saekit.training import session
+from saekit.training.run import TIMES
 
 BATCH, STEPS = 64, 24
 ONE, OTHER = sk.TopK(d_sae=40, k=3), sk.ReLU(d_sae=32)
@@ -45,7 +46,7 @@ def same(run, whole) -> None:
     assert run.finished
     for one, two in zip(run.dictionaries, whole.dictionaries, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
-    records = [[{k: v for k, v in record.items() if k != "seconds"} for record in r.records] for r in (run, whole)]
+    records = [[{k: v for k, v in record.items() if k not in TIMES} for record in r.records] for r in (run, whole)]
     assert records[0] == records[1]
 
 

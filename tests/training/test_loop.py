@@ -14,6 +14,7 @@ from saekit.activations import ArrayStream
 from saekit.metrics import explained_variance
 from saekit.objectives import reconstruction
 from saekit.training.learners import make_learner
+from saekit.training.run import TIMES
 from saekit.training.session import Session
 from saekit.training.settings import Settings, default_rate
 
@@ -230,7 +231,7 @@ def test_the_folder_of_a_run(x, tmp_path):
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert lines == run.records == run.metrics.to_dict("records")
     assert [line["tokens"] for line in lines] == list(range(256, 5121, 256))
-    assert set(lines[0]) == {"tokens", "seconds", "loss", "explained_variance", "l0", "dead"}
+    assert set(lines[0]) == {"tokens", *TIMES, "loss", "explained_variance", "l0", "dead"}
     assert [(p.tokens, p.total_tokens, p.finished) for p in seen[-2:]] == [(4864, 5130, False), (5120, 5120, True)]
     assert dict(seen[3].metrics).items() <= lines[3].items()
     config = json.loads((out / "config.json").read_text())

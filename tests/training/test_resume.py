@@ -13,6 +13,7 @@ import saekit as sk
 from saekit.corpora import Corpus, Document
 from saekit.dictionaries import TopKDictionary
 from saekit.training import loop, session
+from saekit.training.run import TIMES
 
 SITE = "blocks.1.hook_resid_post"
 CONFIGURATION = sk.TopK(d_sae=40, k=3)
@@ -69,7 +70,7 @@ def same(run, whole) -> None:
     assert run.finished
     for name, tensor in whole.dictionary.state_dict().items():
         assert torch.equal(run.dictionary.state_dict()[name], tensor), name
-    without_time = [[{k: v for k, v in r.items() if k != "seconds"} for r in x.records] for x in (run, whole)]
+    without_time = [[{k: v for k, v in r.items() if k not in TIMES} for r in x.records] for x in (run, whole)]
     assert without_time[0] == without_time[1]
     if run.out is not None:
         lines = (run.out / "metrics.jsonl").read_text().splitlines()

@@ -20,7 +20,7 @@ METHOD = sk.TopK(d_sae=24, k=3)
 train = functools.partial(sk.train, X, None, METHOD, tokens=2048, batch_size=64, lr=1e-2)
 quiet = functools.partial(train, callback=lambda _: None)
 BEFORE_CONTRACT_2 = {"contract", "wiring", "warm_up", "decay", "dead_after", "labels", "exclude", "context"}
-BEFORE_CONTRACT_2 |= {"max_norm_multiple", "given", "threads"}
+BEFORE_CONTRACT_2 |= {"max_norm_multiple", "given", "threads", "chunk_tokens"}
 
 
 def stop(progress: Any) -> None:

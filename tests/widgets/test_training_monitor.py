@@ -26,6 +26,7 @@ class Progress:
     seconds_left: float | None = None
     stopped: str = ""
     latents: int = 40
+    waited: float | None = None
 
 
 def rows(monitor: TrainingMonitor) -> list[tuple[float, ...]]:
@@ -57,6 +58,22 @@ def test_traits_follow_and_keep_what_was_not_measured(monitor, monkeypatch) -> N
     first, second = rows(monitor)
     assert first == (100, 0.5, 0.7)
     assert second[:2] == (500, 0.4) and math.isnan(second[2])
+
+
+def test_the_share_of_waiting_is_of_all_the_time_that_was_watched(monitor, monkeypatch) -> None:
+    """A tenth of one second, then half of three; what came before the first call was not watched."""
+    monitor(Progress(100, seconds=5.0, waited=1.0))
+    assert monitor.waited == -1.0 and "waiting" not in monitor._saved()
+    monkeypatch.setattr(module, "UPDATES_PER_SECOND", 1e-9)  # calls that are not shown count too
+    monitor(Progress(200, seconds=6.0, waited=0.1))
+    monkeypatch.setattr(module, "UPDATES_PER_SECOND", 1e9)
+    monitor(Progress(400, seconds=9.0, waited=0.5))
+    assert monitor.waited == pytest.approx((0.1 * 1 + 0.5 * 3) / 4)
+    assert "75 tokens/s · waiting 40 %" in monitor._saved()
+    monitor(Progress(400, seconds=9.0, waited=0.5, stopped="stopped at 400"))
+    assert monitor.waited == pytest.approx(0.4) and "waited 40 %" in monitor._saved()
+    monitor(Progress(410, seconds=10.0, waited=0.7))  # another run
+    assert monitor.waited == -1.0
 
 
 def test_many_calls_are_few_messages_and_the_last_always_comes(monitor) -> None:

@@ -50,6 +50,10 @@ def test_progress_rate_time_left_and_numbers(host) -> None:
     assert inside(page, bar, "[all[0].getAttribute('aria-valuenow'), all[0].firstChild.style.width]") == ["60", "60%"]
     numbers = inside(page, ".numbers div", "all.map(one => one.innerText.replace('\\n', ' '))")
     assert numbers == ["L0 16", "dead 12", "<img src=x> 1"]  # names are text, never markup
+    page.evaluate("fromPython.traits({waited: 0.123})")
+    assert " · 24k tokens/s · waiting 12 % · 0:33 left" in inside(
+        page, ".bar", "all[0].innerText.replaceAll('\\n', ' ')"
+    )
     page.evaluate("fromPython.traits({latents: 1024})")
     assert inside(page, ".numbers dd", "all[1].innerText") == "12 of 1,024 (1.2 %)"
     assert inside(page, ".panel h3 b", "all.map(one => one.textContent)") == ["0.2", "0.8"]

@@ -44,17 +44,21 @@ def training_picture(
     total_tokens: int,
     seconds: float,
     tokens_per_second: float,
+    waited: float,
     metrics: Mapping[str, float],
     finished: bool,
     latents: int,
     stopped: str = "",
 ) -> str:
-    """HTML with an SVG curve for each of `curves`; a row is (tokens, a value a curve), nan where not measured."""
+    """HTML with an SVG curve for each of `curves`; a row is (tokens, a value a curve), nan where not measured.
+    waited: a share of the time; below 0: not known."""
     share = min(tokens / total_tokens, 1.0) if total_tokens > 0 else 0.0
     title = "Training" if not (finished or stopped) else "Trained" if finished and share == 1.0 else "Stopped"
     facts = [stopped.removeprefix("stopped ") or f"{tokens:,} of {total_tokens:,} tokens", f"{_duration(seconds)}"]
     if tokens_per_second > 0:
         facts.insert(1, f"{_compact(tokens_per_second)} tokens/s")
+        if waited >= 0:
+            facts.insert(2, f"{'waited' if finished or stopped else 'waiting'} {100 * waited:.0f} %")
     panels = "".join(
         _panel(name, [(row[0], row[i]) for row in rows if math.isfinite(row[i])], max(total_tokens, 1))
         for i, name in enumerate(curves, start=1)

@@ -9,8 +9,9 @@ import numpy as np
 
 
 class TrainingProgress(Protocol):
-    """Where a training run stands, handed to its callback. It may have `seconds_left`, a number or None, and `stopped`,
-    the sentence of the last call of a run that was stopped, else ""."""
+    """Where a training run stands, handed to its callback. It may have `seconds_left`, a number or None, `stopped`, the
+    sentence of the last call of a run that was stopped, else "", and `waited`, the share of the time since the last
+    call (0 to 1) for which training waited for activations."""
 
     @property
     def tokens(self) -> int:

@@ -29,7 +29,8 @@ class TrainingMonitor(Widget):
 
     There is no Stop button, since a busy kernel does not read what the browser sends: use the notebook's own (■), which
     interrupts the training cleanly. All traits are for reading: `tokens`, `total_tokens`, `seconds`,
-    `tokens_per_second`, `seconds_left` (−1 where it is not known), `metrics`, `latents`, `finished`, `stopped` (what is
+    `tokens_per_second`, `waited` (the share of the time for which training waited for activations, 0 to 1; −1 where it
+    is not known), `seconds_left` (−1 likewise), `metrics`, `latents`, `finished`, `stopped` (what is
     said of a run that was stopped, else ""), and `error`, which says what went wrong in the browser.
     """
 
@@ -39,6 +40,7 @@ class TrainingMonitor(Widget):
     total_tokens = traitlets.Int(0).tag(sync=True)
     seconds = traitlets.Float(0.0).tag(sync=True)
     tokens_per_second = traitlets.Float(0.0).tag(sync=True)
+    waited = traitlets.Float(-1.0).tag(sync=True)
     seconds_left = traitlets.Float(-1.0).tag(sync=True)
     metrics = traitlets.Dict().tag(sync=True)
     latents = traitlets.Int(0).tag(sync=True)  # of which `dead` counts some, where progress has it
@@ -51,6 +53,8 @@ class TrainingMonitor(Widget):
         self._rows: list[tuple[float, ...]] = []
         self._stride, self._calls = 1, 0
         self._began: tuple[int, float] | None = None  # tokens and seconds at the first call: a resumed run has some
+        self._waiting: float | None = None  # seconds since then
+        self._last = 0.0  # seconds at the latest call
         self._drawn = -math.inf
         self._shown, self._carded = False, -math.inf  # in a notebook; when its card was drawn last
         self.on_msg(self._answer)
@@ -60,6 +64,7 @@ class TrainingMonitor(Widget):
         if self._began is None or self._ended:  # the first call, or another run with the same monitor
             self._begin(progress)
         self._remember(progress)
+        self._wait(progress)
         now = time.monotonic()
         ends = progress.finished or bool(getattr(progress, "stopped", ""))
         if not ends and now - self._drawn < 1 / UPDATES_PER_SECOND:
@@ -77,6 +82,7 @@ class TrainingMonitor(Widget):
     def _begin(self, progress: TrainingProgress) -> None:
         self._rows, self._stride, self._calls = [], 1, 0
         self._began, self._drawn = (progress.tokens, progress.seconds), -math.inf
+        self._last, self._waiting = progress.seconds, None
         self.finished, self.stopped = False, ""
         self.error = ""
         self._show(progress)
@@ -85,6 +91,13 @@ class TrainingMonitor(Widget):
         self._shown, self._carded = in_notebook(), time.monotonic()
         if self._shown:
             self._ipython_display_()
+
+    def _wait(self, progress: TrainingProgress) -> None:
+        """Add up for how long training waited; it is told of the time since the last call."""
+        passed, self._last = progress.seconds - self._last, progress.seconds
+        share = getattr(progress, "waited", None)
+        if share is not None and passed > 0:
+            self._waiting = (self._waiting or 0.0) + share * passed
 
     def _remember(self, progress: TrainingProgress) -> None:
         measured = _measured(progress)
@@ -109,6 +122,7 @@ class TrainingMonitor(Widget):
             self.tokens, self.total_tokens = int(progress.tokens), int(progress.total_tokens)
             self.seconds = float(progress.seconds)
             self.tokens_per_second = tokens / seconds if seconds > 0 else 0.0
+            self.waited = -1.0 if self._waiting is None or seconds <= 0 else min(self._waiting / seconds, 1.0)
             # What was not measured this time keeps its last value.
             self.metrics = {**(self.metrics if self._rows else {}), **_measured(progress)}
             self.latents = int(getattr(progress, "latents", 0))
@@ -140,6 +154,7 @@ class TrainingMonitor(Widget):
             total_tokens=self.total_tokens,
             seconds=self.seconds,
             tokens_per_second=self.tokens_per_second,
+            waited=self.waited,
             metrics=dict(self.metrics),
             latents=self.latents,
             finished=self.finished,

@@ -56,7 +56,7 @@ function render({ model, el }) {
   function drawState() {
     const [tokens, total, finished] = [model.get("tokens"), model.get("total_tokens"), model.get("finished")];
     const [rate, seconds, metrics] = [model.get("tokens_per_second"), model.get("seconds"), model.get("metrics")];
-    const [stopped, told] = [model.get("stopped"), model.get("seconds_left")];
+    const [stopped, told, waited] = [model.get("stopped"), model.get("seconds_left"), model.get("waited")];
     const left = told >= 0 ? told : rate > 0 ? (total - tokens) / rate : -1;
     const latents = model.get("latents");
     const share = total > 0 ? Math.min(tokens / total, 1) : 0;
@@ -64,6 +64,7 @@ function render({ model, el }) {
     title.textContent = stopped || (finished && share < 1) ? "Stopped" : finished ? "Trained" : "Training";
     const parts = [stopped ? stopped.replace(/^stopped /, "") : `${number(tokens)} of ${number(total)} tokens`];
     if (rate > 0) parts.push(`${compact(rate)} tokens/s`);
+    if (rate > 0 && waited >= 0) parts.push(`${ended ? "waited" : "waiting"} ${Math.round(100 * waited)} %`);
     parts.push(ended || left < 0 ? duration(seconds) : `${duration(left)} left`);
     facts.replaceChildren(...parts.flatMap((part, i) => [i ? " · " : "", plain("span", part)]));
     fill.style.width = `${(100 * share).toFixed(2)}%`;
@@ -103,6 +104,7 @@ function render({ model, el }) {
     "total_tokens",
     "seconds",
     "tokens_per_second",
+    "waited",
     "metrics",
     "latents",
     "finished",
