@@ -129,19 +129,13 @@ def test_dead_latents_are_revived_by_auxk(x, monkeypatch):
     assert explained_variance(x, aided.dictionary(x)) > explained_variance(x, plain.dictionary(x)) + 0.1
 
 
-def test_they_are_revived_by_a_part_of_the_tokens_and_of_the_dead_as_well(x, monkeypatch):
-    """By every fourth token and 16 of the dead in turn, as by all of both."""
+def test_they_are_revived_in_turn(x, monkeypatch):
+    """By every fourth token, 16 of 64 dead in a step: most come back, where without turns 48 of 80 would not."""
     monkeypatch.setattr(sk.TopK, "build", mostly_dead)
-    runs = []
-    for every, part in ((1, 10), (4, 2)):  # k_aux is 8
-        monkeypatch.setattr(reconstruction, "AUXK_EVERY", every)
-        monkeypatch.setattr(reconstruction, "AUXK_DEAD", part)
-        runs.append(train(x, None, sk.TopK(d_sae=80, k=2), tokens=204_800, batch_size=1024, lr=3e-3))
-    whole, parts = ((sk.metrics.dead(r.dictionary.encode(x)), explained_variance(x, r.dictionary(x))) for r in runs)
-    assert max(record["dead"] for record in runs[1].records) >= 55 and not parameters_equal(
-        *(run.dictionary for run in runs)
-    )
-    assert parts[0] < whole[0] + 0.05 < 0.4 and parts[1] > whole[1] - 0.005
+    monkeypatch.setattr(reconstruction, "AUXK_DEAD", 2)  # k_aux is 8
+    run = train(x, None, sk.TopK(d_sae=80, k=2), tokens=204_800, batch_size=1024, lr=3e-3)
+    assert max(record["dead"] for record in run.records) >= 55
+    assert sk.metrics.dead(run.dictionary.encode(x)) < 0.45 and explained_variance(x, run.dictionary(x)) > 0.8
 
 
 # -- what it counts --------------------------------------------------------------------------------------------------
