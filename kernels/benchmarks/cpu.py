@@ -3,10 +3,11 @@
     python kernels/benchmarks/cpu.py [step] [decode] [scaling]        (make bench runs all)
 
 step:    a whole training step (encoder, top-k, decoder, AuxK at 5 % dead, backward, Adam, unit norm) beside the same of
-         other libraries, in turns, and beside one product with the encoder alone, which no exact step can do without.
+         other libraries, in turns, and beside one product with the encoder alone in the same dtype, which no exact step
+         can do without; also with no latent dead and with half of them.
 decode:  decoding, and encoding and decoding, beside the dense products, over a grid of shapes.
 scaling: a step's time and peak memory over the number of latents and of tokens, with the fitted exponents.
-Writes cpu.json and cpu.md beside this file.
+Writes cpu.json and cpu.md (cpu_table.py) beside this file.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from cpu_table import table
 from gpu_stages.learners import gradients_differ, learner_for
 from peers import DEAD, REQUIREMENTS, Peer
 from saekit_kernels import decode, encode_top_k
@@ -35,7 +37,7 @@ from saekit.training.settings import default_dtype
 HERE = Path(__file__).parent
 CPU = torch.device("cpu")
 Shape = tuple[int, int, int, int]  # N, D, F, k
-STEPS = [(1024, 256, 4096, 32), (2048, 512, 8192, 32), (2048, 768, 12288, 32)]
+STEPS = [(1024, 128, 2048, 16), (1024, 256, 4096, 32), (2048, 512, 8192, 32), (2048, 768, 12288, 32)]
 GRID = [
     (64, 128, 1024, 8),
     (256, 256, 4096, 16),
@@ -60,13 +62,13 @@ def milliseconds(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str
     return {name: statistics.median(each) for name, each in seen.items()}
 
 
-def stepper(shape: Shape, dtype: torch.dtype, kernels: str = "auto") -> Callable[[], object]:
-    """A whole training step on a batch of the shape, with a share of the latents held dead."""
+def stepper(shape: Shape, dtype: torch.dtype, kernels: str = "auto", dead: float | None = None) -> Callable[[], object]:
+    """A whole training step on a batch of the shape, with a share of the latents held dead: DEAD, or another."""
     learner = learner_for(shape, "cpu", dtype, kernels)
     batch = Batch.of(torch.randn(shape[0], shape[1], generator=torch.Generator().manual_seed(0)))
 
     def step() -> None:
-        learner.n_dead = int(DEAD * shape[2])
+        learner.n_dead = int((DEAD if dead is None else dead) * shape[2])
         learner.since_fired[: learner.n_dead] = 10**9
         learner.update(batch, {"x": 1.0}, 1000, False)
 
@@ -86,6 +88,8 @@ def steps() -> list[dict[str, Any]]:
         ways: dict[str, Callable[[], object]] = {}
         for name, dtype in dtypes.items():
             ways[f"saekit, {name}"] = stepper(shape, dtype)
+            ways[f"none dead, {name}"] = stepper(shape, dtype, dead=0.0)
+            ways[f"half dead, {name}"] = stepper(shape, dtype, dead=0.5)
             a, b = x.to(dtype), w.to(dtype).T
             ways[f"encoder product alone, {name}"] = lambda a=a, b=b: a @ b
         ways["saekit, plain torch"] = stepper(shape, torch.float32, "reference")
@@ -183,52 +187,6 @@ def machine() -> str:
         name = platform.processor() or platform.machine()
     has = "bfloat16" if default_dtype(CPU) == torch.bfloat16 else "no bfloat16"
     return f"{name}, {torch.get_num_threads()} cores, {has}, torch {torch.__version__.split('+')[0]}"
-
-
-def table(results: dict[str, Any]) -> str:
-    where = f"Printed by `cpu.py` on {results['machine']}; times in milliseconds, medians, all ways in turns."
-    lines = ["# The CPU path", "", where]
-    if "step" in results:
-        lines += ["", "## A training step with AuxK at 5 % dead", "", "Gradients equal those of plain torch first."]
-        names = list(results["step"][0]["ms"])
-        lines += ["", "| N, D, F, k | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-        for row in results["step"]:
-            cells = [f"{row['ms'][name]:.0f}" for name in names]
-            lines.append(f"| {', '.join(map(str, row['shape']))} | " + " | ".join(cells) + " |")
-        lines += [
-            "",
-            "As ratios:",
-            "",
-            "| N, D, F, k | beside | in float32 | in the default dtype |",
-            "|---|---|---|---|",
-        ]
-        for row in results["step"]:
-            ms = row["ms"]
-            exact, fastest = ms["saekit, float32"], min(v for n, v in ms.items() if n.startswith("saekit, "))
-            shape = ", ".join(map(str, row["shape"]))
-            for name in (name for name in REQUIREMENTS if name in ms):
-                lines.append(
-                    f"| {shape} | {name} | {ms[name] / exact:.1f} × faster | {ms[name] / fastest:.1f} × faster |"
-                )
-            product = ms["encoder product alone, float32"]
-            lines.append(f"| {shape} | the encoder product alone, float32 | {exact / product:.2f} of it | |")
-    if "decode" in results:
-        lines += ["", "## Decoding beside the dense products, float32", ""]
-        lines += [
-            "| N, D, F, k | decode | dense | ratio | encode and decode | dense | ratio |",
-            "|---|---|---|---|---|---|---|",
-        ]
-        for row in results["decode"]:
-            ms = row["ms"]
-            a, b, c, e = (ms[n] for n in ("decode", "dense decode", "encode and decode", "dense encode and decode"))
-            shape = ", ".join(map(str, row["shape"]))
-            lines.append(f"| {shape} | {a} | {b} | {b / a:.1f} | {c} | {e} | {e / c:.2f} |")
-    for name in results.get("scaling", {}):
-        found = results["scaling"][name]
-        lines += ["", f"## A step over the number of {name}: time ∝ {name}^{found['exponent']}", ""]
-        lines += ["| N, D, F, k | ms | MiB beside weights, gradients and moments |", "|---|---|---|"]
-        lines += [f"| {', '.join(map(str, shape))} | {ms} | {mib} |" for shape, ms, mib in found["rows"]]
-    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
