@@ -10,7 +10,7 @@ from saekit_kernels import SparseCodes
 from torch import Tensor, nn
 
 from saekit.dictionaries.dictionary import Activation, Dictionary
-from saekit.dictionaries.method import Method
+from saekit.dictionaries.method import Held, Method
 from saekit.dictionaries.provenance import Provenance, on_model
 from saekit.objectives import Batch, Loss, State
 
@@ -37,6 +37,11 @@ class NestedMethod(Method):
         object.__setattr__(self, "sample", max(type(self).sample, self.base.sample))
         object.__setattr__(self, "recent", max(type(self).recent, self.base.recent))
         super().__post_init__()
+
+    @property
+    def held(self) -> Held:
+        """The base's."""
+        return self.base.held
 
 
 class NestedDictionary(Dictionary):

@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from saekit.files.durations import LONG, spoken_bytes, spoken_duration
+from saekit.files.memory import room_on
 from saekit.training.learners import Learner
+from saekit.training.memory import MOST, MemoryNeeded, of_run
 from saekit.training.sources import Stream
 
 clock: Callable[[], float] = time.monotonic
@@ -26,17 +28,6 @@ def state_bytes(learner: Learner) -> int:
     return sum(x.numel() * x.element_size() for x in counted) + 2 * learned_bytes(learner)
 
 
-def memory_bytes(learners: Sequence[Learner], stream: Stream, batch_size: int) -> int:
-    """At most: the learners' states and gradients; a chunk of activations (float32, twice: its pieces are joined); a
-    batch, as it comes and scaled, with the pre-activations and their gradient of the largest dictionary (TopK and
-    BatchTopK make a part of them at a time)."""
-    width, chunk = sum(stream.widths.values()), getattr(stream, "chunk_tokens", 0)
-    largest = max(learner.dictionary.d_sae for learner in learners)
-    item = max(learner.dictionary.latent_max.element_size() for learner in learners)
-    states = sum(state_bytes(learner) + learned_bytes(learner) for learner in learners)
-    return states + 2 * chunk * width * 4 + 2 * batch_size * (width + largest) * item
-
-
 def disk_bytes(learners: Sequence[Learner], stream: Stream, batch_size: int) -> int:
     """At most: a checkpoint (the learners' states, less than a batch of activations, and the last tokens that a method
     wants to see), and the next one beside it while that is written; the dictionaries that take its place at the end are
@@ -44,6 +35,13 @@ def disk_bytes(learners: Sequence[Learner], stream: Stream, batch_size: int) -> 
     recent = max(learner.dictionary.method.recent for learner in learners)
     carried = (batch_size + recent) * sum(stream.widths.values()) * 4
     return 2 * (sum(state_bytes(learner) for learner in learners) + carried)
+
+
+def needed_by(learners: Sequence[Learner], stream: Stream) -> MemoryNeeded:
+    """What a run that has begun needs, told of its largest dictionary."""
+    dictionaries = [learner.dictionary for learner in learners]
+    methods = [dictionary.method for dictionary in dictionaries]
+    return of_run(methods, dictionaries, learners[0].settings, stream)
 
 
 class Calm:
@@ -106,9 +104,12 @@ class Pace:
         seconds = left * spent / timed + chunks * self.reading[0]
         if seconds < LONG:
             return None
-        sizes = (self.learners, self.stream, self.batch_size)
-        disk = f", {spoken_bytes(disk_bytes(*sizes))} on disk" if on_disk else ""
-        return f"{spoken_duration(seconds)}; {spoken_bytes(memory_bytes(*sizes))} of memory beside the model{disk}"
+        needed, settings = needed_by(self.learners, self.stream), self.learners[0].settings
+        disk = f", {spoken_bytes(disk_bytes(self.learners, self.stream, self.batch_size))} on disk" if on_disk else ""
+        room = room_on(settings.device)
+        most = 0 if room is None else needed.largest_d_sae(MOST * (room.free + needed.total))
+        fits = f"; up to d_sae={most:,} would fit" if most else ""
+        return f"{spoken_duration(seconds)}; {spoken_bytes(needed.total)} of memory beside the model{disk}{fits}"
 
     def _passed(self) -> float:
         before, self.last = self.last, clock()

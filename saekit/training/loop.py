@@ -40,6 +40,7 @@ from saekit.models import as_dtype
 from saekit.training.arguments import MEANT, length, methods_in, optional, rate, times
 from saekit.training.folder import CHECKPOINT, END, describe, former_ends, go_on, open_folder, written_config
 from saekit.training.learners import FitLearner, Learner, make_learner
+from saekit.training.memory import look_before
 from saekit.training.run import Progress, Run, is_finished, places, read_records
 from saekit.training.session import Session
 from saekit.training.settings import TRAINED_IN, Settings, default_dtype, weights_dtype
@@ -152,9 +153,10 @@ def train(
         kernels=kernels,
         begun=ends[-1] // batch_size if ends else 0,
     )
+    room = look_before(methods, wiring, settings, stream)
     learners = [make_learner(each, wiring, stream.widths, settings) for each in methods]
     _warn_of_narrow(methods, stream.widths)
-    session = Session(stream, learners, tokens, batch_size, seed)
+    session = Session(stream, learners, tokens, batch_size, seed, room)
     if folder is None:
         with working_with(session.threads):
             return _trained(session, source, folder, callback)
