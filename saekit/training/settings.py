@@ -34,6 +34,10 @@ class Settings:
     kernels: str = "auto"
     begun: int = 0
 
+    def __post_init__(self) -> None:
+        if self.device.type == "mps" and self.dtype == torch.float64:
+            raise ValueError("dtype cannot be 'float64' on mps, which has none: take 'float32', or device='cpu'.")
+
     @property
     def dead_window(self) -> int:
         """In tokens."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -188,6 +189,45 @@ def test_the_last_checkpoint_is_kept_and_named(monkeypatch, tmp_path):
             a_run(out=tmp_path)
     again = a_run(out=tmp_path)
     assert torch.equal(again.dictionary.decoder_directions, whole.dictionary.decoder_directions)
+
+
+@pytest.mark.parametrize("run", ["harvest", "train"])
+def test_a_model_that_runs_out_says_how_long_its_rows_are(monkeypatch, tiny_gpt2, run):
+    def fails(*given, **named):
+        raise ERRORS[1]
+
+    monkeypatch.setattr("saekit.models.one_pass.fast_path", fails)
+    site, texts = "blocks.1.hook_resid_post", ["the cat sat on the mat and ran"] * 16
+    says = r"^memory ran out on cpu, with .* free while the model ran 16 rows of up to \d+ tokens: rows are cut by context="
+    with pytest.raises(MemoryError, match=says):
+        if run == "harvest":
+            sk.activations.harvest(tiny_gpt2, texts, site)
+        else:
+            sk.train(tiny_gpt2, site, sk.TopK(d_sae=40, k=3), texts, tokens=256, batch_size=64)
+
+
+@on_linux
+def test_activations_that_do_not_fit_say_how_many_tokens_would():
+    code = """
+import resource, torch
+from saekit.activations import harvesting
+from saekit.activations.tokens import TokenRows
+
+mask = torch.ones(1000, 100, dtype=torch.bool)
+rows = type("Rows", (), {"mask": mask, "__len__": lambda self: 1000})()
+used = 4096 * int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (used + 100_000_000, -1))
+try:
+    harvesting._room_for(torch.zeros(2, 100, 1024), "here", rows)
+except MemoryError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    says = (
+        r"^the activations \[1000, 100, 1024\] at 'here' take 410 MB, and [\d.]+ MB are free: take tokens=([\d,]+), or"
+    )
+    found = re.match(says, done.stdout)
+    assert found and 10_000 < int(found[1].replace(",", "")) < 25_000, done.stdout + done.stderr
 
 
 def test_another_error_stays_what_it_is(monkeypatch):
