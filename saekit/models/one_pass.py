@@ -69,4 +69,5 @@ def _too_many(tokens: Tensor) -> str:
     room = room_on(tokens.device)
     free = "" if room is None else f", with {spoken_bytes(room.free)} free"
     shorter = f"rows are cut by context=, for example context={positions // 2}" if positions > 1 else "free some"
-    return f"memory ran out on {tokens.device}{free} while the model ran {rows} rows of up to {positions} tokens: {shorter}."
+    ran = f"while the model ran {rows} rows of up to {positions} tokens"
+    return f"memory ran out on {tokens.device}{free} {ran}: {shorter}."

@@ -198,7 +198,7 @@ def test_a_model_that_runs_out_says_how_long_its_rows_are(monkeypatch, tiny_gpt2
 
     monkeypatch.setattr("saekit.models.one_pass.fast_path", fails)
     site, texts = "blocks.1.hook_resid_post", ["the cat sat on the mat and ran"] * 16
-    says = r"^memory ran out on cpu, with .* free while the model ran 16 rows of up to \d+ tokens: rows are cut by context="
+    says = r"^memory ran out on cpu, with .* free while the model ran 16 rows of up to \d+ tokens: rows are cut by"
     with pytest.raises(MemoryError, match=says):
         if run == "harvest":
             sk.activations.harvest(tiny_gpt2, texts, site)

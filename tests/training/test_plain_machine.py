@@ -33,7 +33,8 @@ methods = [sk.TopK(d_sae=512, k=8), sk.BatchTopK(d_sae=512, k=8), sk.JumpReLU(d_
 settings = {"tokens": 20_000, "batch_size": 512, "dtype": "float32", "callback": lambda _: None}
 run = sk.train(model, site, methods, corpus, **settings)
 reports = [sk.evaluate(model, sae, heldout, tokens=2_000, ce_tokens=300) for sae in run.dictionaries]
-numbers = [{n: float(number.value) for n, number in report.numbers.items()} for report in reports]
+names = ("explained_variance", "l0", "ce_recovered")
+numbers = [{name: float(getattr(report, name)) for name in names} for report in reports]
 store = sk.FeatureStore.build(model, run.dictionaries[0], heldout, sys.argv[1], tokens=2_000)
 said = {
     "capability": torch.backends.cpu.get_cpu_capability(),
