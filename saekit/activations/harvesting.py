@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -21,6 +23,8 @@ from saekit.engines import check_engine
 from saekit.engines.threads import products_of, threads_for, working_with
 from saekit.files.arguments import whole
 from saekit.files.choices import unknown
+from saekit.files.durations import spoken_bytes
+from saekit.files.memory import room_on, saying_what_fits
 from saekit.files.progress import Bar
 from saekit.files.roles import ACTIVATIONS, CORPUS, MODEL, SITE, check_roles, role_of
 from saekit.files.stopping import stopped_with
@@ -154,10 +158,28 @@ def harvest(
             for hook, h in found.items():
                 check_finite(h, hook, start // ROWS_AT_ONCE)
                 if hook not in kept:
-                    kept[hook] = h.new_zeros(len(rows), *h.shape[1:], device="cpu")
+                    kept[hook] = _room_for(h, hook, rows)
                 kept[hook][part] = h.cpu()
     provenance |= {"sites": hooks}
     return Activations(kept, rows, provenance)
+
+
+def _room_for(h: Tensor, hook: str, rows: TokenRows) -> Tensor:
+    """Zeros for the activations of all rows. Raises MemoryError, which says how many tokens would have fitted."""
+    shape = (len(rows), *h.shape[1:])
+    size, counted = math.prod(shape) * h.itemsize, int(rows.mask.sum())
+
+    def what_fits() -> str:
+        room = room_on(torch.device("cpu"))
+        free = "" if room is None else f", and {spoken_bytes(room.free)} are free"
+        most = "fewer tokens" if room is None else f"tokens={int(counted * min(0.5, room.free / size)):,}"
+        return (
+            f"the activations {list(shape)} at {hook!r} take {spoken_bytes(size)}{free}: take {most}, or let "
+            "sk.activations.ActivationStore.build write them to a folder."
+        )
+
+    with saying_what_fits(what_fits):
+        return h.new_zeros(shape, device="cpu")
 
 
 def read_rows(

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from saekit.dictionaries.dictionary import Activation
 from saekit.dictionaries.linear import LinearDictionary, fused
-from saekit.dictionaries.method import Method, check_k
+from saekit.dictionaries.method import Held, Method, check_k
 from saekit.dictionaries.wiring import Wiring
 from saekit.engines import processes
 from saekit.objectives import AUXK_WEIGHT, Batch, Loss, State, reconstruction_auxk
@@ -47,6 +47,11 @@ class BatchTopK(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_k(self, self.k)
+
+    @property
+    def held(self) -> Held:
+        """A chunk, and what is positive in it with its places."""
+        return Held(7, chunked=True)
 
     def build(self, wiring: Wiring, widths: Mapping[str, int]) -> BatchTopKDictionary:
         """With random decoder rows of norm 1, and θ = 0 until it was trained."""

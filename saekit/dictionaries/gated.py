@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from saekit.dictionaries.dictionary import Activation
 from saekit.dictionaries.linear import LinearDictionary
-from saekit.dictionaries.method import Method, check_sparsity
+from saekit.dictionaries.method import Held, Method, check_sparsity
 from saekit.dictionaries.wiring import Wiring
 from saekit.engines import processes
 from saekit.objectives import Batch, Loss, State, squared_errors, warm_up
@@ -46,6 +46,11 @@ class Gated(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_sparsity(self, self.sparsity_weight, self.l0)
+
+    @property
+    def held(self) -> Held:
+        """Both paths and their gradients, dense."""
+        return Held(15)
 
     def build(self, wiring: Wiring, widths: Mapping[str, int]) -> GatedDictionary:
         """With random decoder rows of norm 1; r and b_mag begin at 0, where both paths are the same."""

@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from saekit_kernels import SparseCodes
+from saekit_kernels import SparseCodes, encode_batch_top_k
 from torch import Tensor, nn
 
 from saekit.dictionaries.dictionary import Activation
 from saekit.dictionaries.linear import LinearDictionary
-from saekit.dictionaries.method import Method, check_sparsity
+from saekit.dictionaries.method import Held, Method, check_sparsity
 from saekit.dictionaries.wiring import Wiring
 from saekit.engines import processes
 from saekit.objectives import Batch, Loss, State, jump, l0_step, l0_target, squared_errors, warm_up
@@ -55,6 +55,12 @@ class JumpReLU(Method):
             if not value > 0:
                 raise ValueError(f"{name} must be above 0, found {value}.")
 
+    @property
+    def held(self) -> Held:
+        """With a target some ten entries a token, for each that is active, are near a threshold, with 100 bytes each;
+        without one nearly all may be."""
+        return Held(13) if self.l0 is None else Held(2.5, chunked=True, a_token=1000 * self.l0)
+
     def build(self, wiring: Wiring, widths: Mapping[str, int]) -> JumpReLUDictionary:
         """With random decoder rows of norm 1 and one θ for all latents."""
         return JumpReLUDictionary(self, wiring, widths)
@@ -81,9 +87,11 @@ class JumpReLUDictionary(LinearDictionary):
         """The decoder's bias begins at the mean; with a target θ begins where 1.5 · l0 latents a token are active."""
         super().initialise(sample, state)
         if self.method.l0 is not None:
-            u = self.pre_activations(sample.flat().reads).flatten()
-            wanted = min(len(u) // 2, max(1, int(START * self.method.l0 * len(u) / self.d_sae)))
-            least = u.kthvalue(len(u) - wanted + 1).values
+            x = self.join_reads(sample.flat().reads)
+            wanted = min(len(x) * self.d_sae // 2, max(1, int(START * self.method.l0 * len(x))))
+            encoder = self.encoder
+            found = encode_batch_top_k(x, encoder.directions, encoder.bias, wanted, 0.0, self.centre).values
+            least = found.min() if len(found) == wanted else found.new_zeros(())
             self.log_threshold.fill_(float(least.clamp_min(self.method.bandwidth / 10).log()))
 
     def loss(self, batch: Batch, state: State) -> Loss:

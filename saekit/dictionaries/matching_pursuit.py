@@ -13,7 +13,7 @@ from typing import ClassVar
 from saekit_kernels import SparseCodes
 
 from saekit.dictionaries.dictionary import Activation, Dictionary
-from saekit.dictionaries.method import Method
+from saekit.dictionaries.method import Held, Method
 from saekit.dictionaries.parts import LinearDecoder
 from saekit.dictionaries.parts.pursuit import PursuitEncoder
 from saekit.dictionaries.wiring import Wiring
@@ -42,6 +42,11 @@ class MatchingPursuit(Method):
             raise ValueError(f"steps is a whole number from 1, found {self.steps}.")
         if not 0 <= self.tolerance < 1:
             raise ValueError(f"tolerance is a share of ‖x − b_dec‖, from 0 to below 1, found {self.tolerance}.")
+
+    @property
+    def held(self) -> Held:
+        """Products with all atoms, for some tokens at a time."""
+        return Held(4, chunked=True)
 
     def build(self, wiring: Wiring, widths: Mapping[str, int]) -> MatchingPursuitDictionary:
         """With random atoms of norm 1. Raises ValueError for a wiring of more than the one site it reads."""

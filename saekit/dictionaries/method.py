@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from numbers import Integral
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from saekit.dictionaries.dictionary import Dictionary
 from saekit.dictionaries.wiring import Wiring
@@ -33,6 +33,16 @@ MEANT = {
 }
 """What other libraries call fields, and what they are called here."""
 LEARNERS = ("gradient", "growing", "fit")
+
+
+class Held(NamedTuple):
+    """What a training step holds at most beside weights, gradients and moments: so many tensors of the size of all its
+    pre-activations [tokens, d_sae], or where ``chunked`` of those of a chunk (``saekit_kernels.encode``), and so many
+    bytes a token."""
+
+    times: float
+    chunked: bool = False
+    a_token: float = 0
 
 
 @dataclass(frozen=True)
@@ -101,6 +111,11 @@ class Method(ABC):
         """A dictionary with random weights for these sites; widths has each site's.
 
         wiring: the sites. widths: the width of each."""
+
+    @property
+    def held(self) -> Held:
+        """What a step of its loss holds, for what is said of memory before a run (``sk.training.memory_needed``)."""
+        return Held(6)
 
     def to_json(self) -> dict[str, Any]:
         """Its name and every field; a method among the fields likewise."""

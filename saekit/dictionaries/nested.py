@@ -10,7 +10,7 @@ from saekit_kernels import SparseCodes
 from torch import Tensor, nn
 
 from saekit.dictionaries.dictionary import Activation, Dictionary
-from saekit.dictionaries.method import Method
+from saekit.dictionaries.method import Held, Method
 from saekit.dictionaries.provenance import Provenance, on_model
 from saekit.objectives import Batch, Loss, State
 
@@ -42,6 +42,11 @@ class NestedMethod(Method):
     def wanted_density(self) -> float | None:
         """The base's."""
         return self.base.wanted_density
+
+    @property
+    def held(self) -> Held:
+        """The base's."""
+        return self.base.held
 
 
 class NestedDictionary(Dictionary):

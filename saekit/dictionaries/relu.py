@@ -17,7 +17,7 @@ from torch import Tensor
 
 from saekit.dictionaries.dictionary import Activation
 from saekit.dictionaries.linear import LinearDictionary
-from saekit.dictionaries.method import Method, check_sparsity
+from saekit.dictionaries.method import Held, Method, check_sparsity
 from saekit.dictionaries.wiring import Wiring
 from saekit.files.choices import checked
 from saekit.objectives import PENALTIES, Batch, Loss, State, sparsity, warm_up
@@ -43,6 +43,11 @@ class ReLU(Method):
         super().__post_init__()
         checked("sparsity", self.sparsity, PENALTIES)
         check_sparsity(self, self.sparsity_weight)
+
+    @property
+    def held(self) -> Held:
+        """Dense codes and their gradients."""
+        return Held(5)
 
     def build(self, wiring: Wiring, widths: Mapping[str, int]) -> ReLUDictionary:
         """With random decoder rows of norm 1."""

@@ -10,7 +10,7 @@ from saekit_kernels import SparseCodes, encode_top_k
 
 from saekit.dictionaries.dictionary import Activation
 from saekit.dictionaries.linear import LinearDictionary, fused
-from saekit.dictionaries.method import Method, check_k
+from saekit.dictionaries.method import Held, Method, check_k
 from saekit.dictionaries.wiring import Wiring
 from saekit.objectives import AUXK_WEIGHT, Batch, Loss, State, reconstruction_auxk
 
@@ -35,6 +35,11 @@ class TopK(Method):
         check_k(self, self.k)
         if self.k != int(self.k):
             raise ValueError(f"k must be a whole number, found {self.k}.")
+
+    @property
+    def held(self) -> Held:
+        """A chunk, and what the dead hold."""
+        return Held(2, chunked=True)
 
     def build(self, wiring: Wiring, widths: Mapping[str, int]) -> TopKDictionary:
         """With random decoder rows of norm 1."""

@@ -60,6 +60,6 @@ def moved(
 
 def _basis(v: Float[Tensor, "n d"]) -> Float[Tensor, "rank d"]:
     """Orthonormal rows that span those of v."""
-    _, sizes, rows = torch.linalg.svd(v.double(), full_matrices=False)
+    _, sizes, rows = torch.linalg.svd(v.cpu().double(), full_matrices=False)  # MPS has no float64
     kept = sizes > sizes.max() * max(v.shape) * torch.finfo(v.dtype).eps if len(sizes) else sizes.bool()
     return rows[kept].to(v)

@@ -51,7 +51,7 @@ def _added(block: Site, seen: Mapping[str, Tensor]) -> list[Site]:
             return False
         # Each element by its own size: a few dimensions of trained models are huge and would hide the others.
         tolerance = max(TOLERANCE, torch.finfo(seen[sites[0]].dtype).eps)
-        whole, *terms = (seen[site].double() for site in sites)
+        whole, *terms = (seen[site].cpu().double() for site in sites)  # MPS has no float64
         gap, scale = whole - sum(terms), whole.abs() + sum(term.abs() for term in terms)
         return bool((gap.abs() <= tolerance * scale).all())
 

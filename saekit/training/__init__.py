@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from saekit.training.callbacks import TensorBoard, WeightsAndBiases
 from saekit.training.loop import train
+from saekit.training.memory import MemoryNeeded, memory_needed
 from saekit.training.run import Progress, Run
 from saekit.training.settings import default_rate
 
 __all__ = [
+    "MemoryNeeded",
     "Progress",
     "Run",
     "TensorBoard",
     "WeightsAndBiases",
     "default_rate",
+    "memory_needed",
     "train",
 ]
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from typing import Any
 
-from saekit.activations import ShuffledStream
 from saekit.files.durations import LONG, spoken_bytes, spoken_duration
+from saekit.files.memory import room_on
 from saekit.training.learners import Learner
+from saekit.training.memory import MOST, MemoryNeeded, of_run
 from saekit.training.sources import Stream
 
 clock: Callable[[], float] = time.monotonic
@@ -27,19 +28,6 @@ def state_bytes(learner: Learner) -> int:
     it does."""
     counted = (*learner.dictionary.state_dict().values(), learner.since_fired, learner.density)
     return sum(x.numel() * x.element_size() for x in counted) + 2 * learned_bytes(learner)
-
-
-def memory_bytes(learners: Sequence[Learner], stream: Stream, batch_size: int) -> int:
-    """At most: the learners' states and gradients; a chunk of activations, and the next one where it is read beside the
-    training; a batch, as it comes and scaled, with the pre-activations and their gradient of the largest dictionary
-    (TopK and BatchTopK make a part of them at a time)."""
-    width, chunks = sum(stream.widths.values()), 0
-    if isinstance(stream, ShuffledStream):
-        chunks = stream.chunk_tokens * stream.token_bytes * (2 if stream.ahead else 1)
-    largest = max(learner.dictionary.d_sae for learner in learners)
-    item = max(learner.dictionary.latent_max.element_size() for learner in learners)
-    states = sum(state_bytes(learner) + learned_bytes(learner) for learner in learners)
-    return states + chunks + 2 * batch_size * (width + largest) * item
 
 
 def disk_bytes(learners: Sequence[Learner], stream: Stream, batch_size: int) -> int:
@@ -79,6 +67,13 @@ class Speed:
         passed, waiting, tokens = max(now - self.since, 1e-9), self.waiting, self.tokens
         self.since, self.tokens, self.waiting = now, 0, 0.0
         return {"tokens_per_second": round(tokens / passed, 1), "waited": round(min(waiting / passed, 1.0), 4)}
+
+
+def needed_by(learners: Sequence[Learner], stream: Stream) -> MemoryNeeded:
+    """What a run that has begun needs, told of its largest dictionary."""
+    dictionaries = [learner.dictionary for learner in learners]
+    methods = [dictionary.method for dictionary in dictionaries]
+    return of_run(methods, dictionaries, learners[0].settings, stream)
 
 
 class Calm:
@@ -151,9 +146,12 @@ class Pace:
         seconds = left * step + chunks * waiting
         if seconds < LONG:
             return None
-        sizes = (self.learners, self.stream, self.batch_size)
-        disk = f", {spoken_bytes(disk_bytes(*sizes))} on disk" if on_disk else ""
-        return f"{spoken_duration(seconds)}; {spoken_bytes(memory_bytes(*sizes))} of memory beside the model{disk}"
+        needed, settings = needed_by(self.learners, self.stream), self.learners[0].settings
+        disk = f", {spoken_bytes(disk_bytes(self.learners, self.stream, self.batch_size))} on disk" if on_disk else ""
+        room = room_on(settings.device)
+        most = 0 if room is None else needed.largest_d_sae(MOST * (room.free + needed.total))
+        fits = f"; up to d_sae={most:,} would fit" if most else ""
+        return f"{spoken_duration(seconds)}; {spoken_bytes(needed.total)} of memory beside the model{disk}{fits}"
 
     def _passed(self) -> float:
         before, self.last = self.last, clock()

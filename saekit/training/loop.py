@@ -55,6 +55,7 @@ from saekit.training.folder import (
     written_config,
 )
 from saekit.training.learners import FitLearner, Learner, make_learner
+from saekit.training.memory import look_before
 from saekit.training.run import Progress, Run, is_finished, places, read_records
 from saekit.training.session import Session
 from saekit.training.settings import TRAINED_IN, Settings, default_dtype, weights_dtype
@@ -172,9 +173,10 @@ def train(
     )
     if folder is not None and resume:
         settings = as_begun(settings, folder)
+    room = look_before(methods, wiring, settings, stream)
     learners = [make_learner(each, wiring, stream.widths, settings) for each in methods]
     _warn_of_narrow(methods, stream.widths)
-    session = Session(stream, learners, tokens, batch_size, seed)
+    session = Session(stream, learners, tokens, batch_size, seed, room)
     if folder is None:
         with working_with(session.threads):
             return _trained(session, source, folder, callback)

@@ -6,6 +6,7 @@ import json
 import math
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import replace
@@ -21,11 +22,13 @@ from saekit.engines import processes
 from saekit.engines.threads import products_of, some_left, threads_for
 from saekit.files import NotWritten, append_lines, whole_step, write_atomically
 from saekit.files.checkpoints import below, read_tensors, write_tensors
+from saekit.files.memory import NotEnoughMemory, Room, ran_out
 from saekit.files.progress import Bar, say
 from saekit.objectives import Batch
 from saekit.training.batches import as_batch, constant, first_scales, joined_batches
-from saekit.training.estimate import Calm, Pace, Speed
+from saekit.training.estimate import Calm, Pace, Speed, needed_by
 from saekit.training.learners import FitLearner, Learner
+from saekit.training.memory import would_have_fitted
 from saekit.training.run import Progress, read_records
 from saekit.training.sources import Stream
 
@@ -38,11 +41,20 @@ VARIED_TOKENS = 4096
 class Session:
     """Learners and the stream they share, how far they are, and what was measured."""
 
-    def __init__(self, stream: Stream, learners: list[Learner], tokens: int, batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        learners: list[Learner],
+        tokens: int,
+        batch_size: int,
+        seed: int,
+        room: Room | None = None,
+    ) -> None:
         self.stream, self.learners = stream, learners
         self.wiring: Wiring = learners[0].dictionary.wiring
         self.tokens, self.batch_size, self.seed = tokens, batch_size, seed
         self.steps = max(1, tokens // batch_size)
+        self.room = room  # what the device had left before
         self.step, self.seconds = 0, 0.0
         self.seconds_left: float | None = None  # an estimate
         self.scales: dict[str, float] = {}  # by site, from the first batch
@@ -137,6 +149,13 @@ class Session:
             if folder is None:
                 raise
             raise ValueError(f"{error} {self.keep_last_good(folder)}") from error
+        except (MemoryError, RuntimeError) as error:
+            if not ran_out(error):
+                raise
+            said = self.told_of_memory(error, folder)
+            traceback.clear_frames(error.__traceback__)  # a notebook keeps the traceback, and so what the step held
+            self.learners.clear()
+            raise NotEnoughMemory(said) from error
         return True
 
     def _tell_stopped(self, folder: Path | None, callback: Callable[[Progress], Any] | None) -> None:
@@ -209,6 +228,20 @@ class Session:
             return "No checkpoint was written before it."
         file = folder / "checkpoint.safetensors"
         return f"The last good state, of {self.saved:,} tokens, is in {file}; the same call goes on from there."
+
+    def told_of_memory(self, error: BaseException, folder: Path | None) -> str:
+        """What would have fitted, and what there is to go on from. Nothing is saved: a step may be half made."""
+        said = str(error)
+        if not isinstance(error, NotEnoughMemory):
+            needed = needed_by(self.learners, self.stream)
+            said = would_have_fitted(needed, self.room, self.learners[0].settings.device)
+        if folder is None or self.saved is None:
+            return said
+        file = folder / "checkpoint.safetensors"
+        return (
+            f"{said} The last checkpoint, of {self.saved:,} tokens, is in {file}; the same call goes on from there "
+            "where there is more memory; another batch_size is another run, with an out= of its own."
+        )
 
     def write_records(self, folder: Path, records: list[dict[str, float]]) -> None:
         """Append to metrics.jsonl. Raises NotWritten, which says what is left."""

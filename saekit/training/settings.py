@@ -36,6 +36,10 @@ class Settings:
     kernels: str = "auto"
     begun: int = 0
 
+    def __post_init__(self) -> None:
+        if self.device.type == "mps" and self.dtype == torch.float64:
+            raise ValueError("dtype cannot be 'float64' on mps, which has none: take 'float32', or device='cpu'.")
+
     def dead_window(self, density: float | None) -> int:
         """Tokens after which a silent latent is dead; density: the share of tokens in which one is meant to fire.
 

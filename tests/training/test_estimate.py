@@ -12,6 +12,7 @@ import torch
 import saekit as sk
 from saekit.activations import ActivationStore, ArrayStream
 from saekit.files.durations import TimeLeft, spoken_bytes, spoken_duration
+from saekit.files.memory import Room
 from saekit.training import estimate, session
 from saekit.training.learners import make_learner
 from saekit.training.session import Session
@@ -47,7 +48,10 @@ def test_bytes_by_hand(tmp_path):
     state = 3 * learned + latent_max + since_fired + density  # weights and two moments
     assert estimate.learned_bytes(ours.learners[0]) == learned
     assert estimate.state_bytes(ours.learners[0]) == state
-    assert estimate.memory_bytes(*sizes(ours)) == state + learned + 2 * 4 * BATCH * (D + D_SAE)
+    needed = estimate.needed_by(ours.learners, ours.stream)
+    step = 2 * 4 * BATCH * D_SAE + 8 * 4 * BATCH * D  # twice the pre-activations, eight copies of the batch
+    assert needed.states == state + learned and needed.step == step and needed.stream == 0
+    assert needed.total == state + learned + step
     assert estimate.disk_bytes(*sizes(ours)) == 2 * (state + 4 * BATCH * D)
     for batch, _ in zip(ours.stream, range(3), strict=False):
         ours.update(batch, False)
@@ -58,10 +62,11 @@ def test_bytes_by_hand(tmp_path):
 
 def test_a_chunk_of_activations_counts_and_the_next_one_where_it_is_read_beside(tiny_gpt2):
     stream = sk.activations.ActivationStream(tiny_gpt2, ["blocks.1.hook_resid_post"], TEXTS, BATCH)
-    array = estimate.memory_bytes(*sizes(a_session()))
-    assert estimate.memory_bytes(*sizes(a_session(stream=stream))) - array == 2**15 * D * 4
+    array, text = a_session(), a_session(stream=stream)
+    waiting = [estimate.needed_by(ours.learners, ours.stream).stream for ours in (array, text)]
     stream.ahead = 9
-    assert estimate.memory_bytes(*sizes(a_session(stream=stream))) - array == 2 * 2**15 * D * 4
+    waiting.append(estimate.needed_by(text.learners, stream).stream)
+    assert waiting == [0, 2**15 * D * 4, 2 * 2**15 * D * 4]
 
 
 @pytest.mark.parametrize(
@@ -79,6 +84,7 @@ def test_time_by_hand(monkeypatch, chunk_tokens, ahead, seconds):
     clock = Clock()
     monkeypatch.setattr(estimate, "clock", clock)
     monkeypatch.setattr(estimate, "spoken_duration", lambda seconds: f"{seconds:.2f} s")
+    monkeypatch.setattr(estimate, "room_on", lambda device: Room(10**9, 10**10))
     ours = a_session()
     if chunk_tokens:
         ours.stream.chunk_tokens, ours.stream.ahead = chunk_tokens, ahead
@@ -90,8 +96,13 @@ def test_time_by_hand(monkeypatch, chunk_tokens, ahead, seconds):
         ours.step += 1
         lines.append(pace.learnt(ours.steps - ours.step, on_disk=True))
     assert lines[:4] == [None] * 4 and pace.said
-    memory, disk = (spoken_bytes(count(*sizes(ours))) for count in (estimate.memory_bytes, estimate.disk_bytes))
-    assert lines[4] == f"{seconds:.2f} s; {memory} of memory beside the model, {disk} on disk"
+    needed = estimate.needed_by(ours.learners, ours.stream)
+    memory, disk = spoken_bytes(needed.total), spoken_bytes(estimate.disk_bytes(*sizes(ours)))
+    fits = needed.largest_d_sae(0.9 * (10**9 + needed.total))
+    assert (
+        lines[4]
+        == f"{seconds:.2f} s; {memory} of memory beside the model, {disk} on disk; up to d_sae={fits:,} would fit"
+    )
 
 
 @pytest.mark.parametrize("callback", [None, lambda progress: None])
@@ -114,9 +125,12 @@ def test_long_runs_say_it_once_and_short_ones_do_not(monkeypatch, capsys, tmp_pa
     train(out=tmp_path)
     said = capsys.readouterr().err
     assert said.count("of memory beside the model") == 1
-    assert "about 5 minutes; 51 kB of memory beside the model, 42 kB on disk" in said  # 98 steps of 3 s
+    assert "about 5 minutes; 66 kB of memory beside the model, 42 kB on disk; up to d_sae=" in said  # 98 steps of 3 s
     train()
-    assert "beside the model\n" in capsys.readouterr().err, "in memory nothing is said of the disk"
+    assert "beside the model; up to" in capsys.readouterr().err, "in memory nothing is said of the disk"
+    monkeypatch.setattr(estimate, "room_on", lambda device: None)
+    train()
+    assert "beside the model\n" in capsys.readouterr().err, "where it is not known nothing is said of what would fit"
 
 
 def test_a_store_says_how_long(monkeypatch, capsys, tiny_gpt2, tmp_path):
