@@ -5,7 +5,7 @@ from __future__ import annotations
 from saekit.metrics.concepts import ConceptMatch, concept_match, match_concepts
 from saekit.metrics.correlation import mcc
 from saekit.metrics.evaluation import evaluate
-from saekit.metrics.latent_max import measure_latent_max
+from saekit.metrics.latent_max import largest_codes, measure_latent_max
 from saekit.metrics.lens import LogitLens, logit_lens
 from saekit.metrics.metric import Metric, Number, Result, RowMetric
 from saekit.metrics.recovery import Recovered, recovered
@@ -30,6 +30,7 @@ __all__ = [
     "evaluate",
     "explained_variance",
     "l0",
+    "largest_codes",
     "logit_lens",
     "match_concepts",
     "mcc",
