@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -108,8 +109,8 @@ class ActivationStream(_OfText, ShuffledStream):
 
     def read(self, begun: StreamState) -> tuple[dict[str, Tensor], int]:
         """Documents until their tokens, and those carried, fill a chunk; processes take turns at the model."""
-        pieces = {name: [begun.carried[name]] if name in begun.carried else [] for name in self.reader.columns()}
-        turns: list[int] = []  # which process runs the model for each piece after the carried one
+        parts: list[TokenRows] = []
+        read: list[Any] = []
         counted, documents = 0, begun.documents
         pending: list[Any] = []
         # Opening a source anew means to skip, that is to make again, everything before: so it stays open.
@@ -119,30 +120,44 @@ class ActivationStream(_OfText, ShuffledStream):
             pending.append(item)
             documents += 1
             if len(pending) == ROWS_AT_ONCE:
-                counted += self._run(pending, pieces, documents, turns)
-                pending = []
+                rows = self.reader.rows(pending)
+                if rows.mask.any():
+                    parts.append(replace(rows, documents=rows.documents + len(read)))
+                read, pending = read + pending, []
+                counted += int(rows.mask.sum())
                 if counted >= self.chunk_tokens:
                     break
                 if not counted and documents - begun.documents >= self.most_empty:
                     raise self.none_to_count(documents - begun.documents)
         else:
             raise self.ended(documents)
+        found = self._run(TokenRows.joined(parts), read, begun)
         self._reading = (documents, items)
-        return {name: torch.cat(_exchanged(parts, turns)) for name, parts in pieces.items()}, documents
+        return found, documents
 
-    def _run(self, pending: list[Any], pieces: dict[str, list[Tensor]], documents: int, turns: list[int]) -> int:
-        rows = self.reader.rows(pending)
-        if not rows.mask.any():
-            return 0
-        for part in rows.split(ROWS_AT_ONCE):
-            turns.append(len(turns) % processes.count())
-            if turns[-1] != processes.number():
-                for name, width in self.reader.columns().items():
-                    pieces[name].append(torch.empty(int(part.mask.sum()), width))
-                continue
-            for name, h in self.reader.read(part, pending, (documents - 1) // ROWS_AT_ONCE).items():
-                pieces[name].append(h[part.mask])
-        return int(rows.mask.sum())
+    def _run(self, rows: TokenRows, items: list[Any], begun: StreamState) -> dict[str, Tensor]:
+        """What was carried, and the columns of the rows' counted tokens, in their order; rows of like length run
+        through the model together."""
+        carried = len(next(iter(begun.carried.values()), ()))
+        counted = int(rows.mask.sum())
+        places = rows.mask.flatten().cumsum(0).view(rows.mask.shape) - 1 + carried
+        columns = {name: torch.empty(carried + counted, width) for name, width in self.reader.columns().items()}
+        for name, x in begun.carried.items():
+            columns[name][:carried] = x
+        turns = rows.passes(ROWS_AT_ONCE if self.reader.gradients else None)
+        pieces: list[dict[str, Tensor]] = []
+        for turn, (_, part) in enumerate(turns):
+            if turn % processes.count() == processes.number():
+                batches = (begun.documents + part.documents) // ROWS_AT_ONCE
+                pieces.append({name: h[part.mask] for name, h in self.reader.read(part, items, batches).items()})
+            else:
+                tokens = int(part.mask.sum())
+                pieces.append({name: torch.empty(tokens, x.shape[1]) for name, x in columns.items()})
+        for turn, ((which, part), piece) in enumerate(zip(turns, pieces, strict=True)):
+            where = places[which, : part.tokens.shape[1]][part.mask]
+            for name, x in piece.items():
+                columns[name][where] = processes.from_process(x, turn % processes.count())
+        return columns
 
 
 class RowStream(_OfText):
@@ -156,7 +171,8 @@ class RowStream(_OfText):
         documents = self.documents(self.state.documents)
         while True:
             rows, items, taken = self._take(documents)
-            read = [self.reader.read(part, items, self.state.batches) for part in rows.split(ROWS_AT_ONCE)]
+            parts = rows.split(ROWS_AT_ONCE)
+            read = [self.reader.read(p, items, torch.full_like(p.documents, self.state.batches)) for p in parts]
             columns = {name: torch.cat([part[name] for part in read]) for name in read[0]}
             mask, begun = rows.mask, self.state
             stay = usual({site: norms(columns[site][mask]) for site in self.sites}, self.max_norm_multiple)
@@ -178,12 +194,3 @@ class RowStream(_OfText):
             if not counted and len(items) >= self.most_empty:
                 raise self.none_to_count(len(items))
         raise self.ended(self.state.documents + len(items))
-
-
-def _exchanged(pieces: list[Tensor], turns: list[int]) -> list[Tensor]:
-    """The pieces of all processes; what was carried into the chunk, a first piece without a turn, all have."""
-    carried = len(pieces) - len(turns)
-    return [
-        *pieces[:carried],
-        *(processes.from_process(piece, turn) for piece, turn in zip(pieces[carried:], turns, strict=True)),
-    ]
