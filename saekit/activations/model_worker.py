@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from saekit.activations.tokens import TokenRows
 from saekit.engines import Item, mapped
-from saekit.models import describe_model, forward, load_model
+from saekit.models import describe_model, forward, load_model, passes
 from saekit.models.hashing import fingerprint_model
+from saekit.models.passes import ORDERED_AT_ONCE
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -26,11 +29,74 @@ def read_parts(
     workers: int,
     padding: bool = False,
 ) -> Iterator[dict[str, Tensor]]:
-    """What ``forward`` keeps on each part. padding: what the model gives there is wanted too; otherwise anything may
-    stand there. engine, workers: as in ``saekit.engines.mapped``."""
-    lengths = [torch.full_like(part.lengths, part.tokens.shape[1]) if padding else part.lengths for part in parts]
-    items = [{"tokens": part.tokens, "lengths": wanted} for part, wanted in zip(parts, lengths, strict=True)]
-    return mapped(items, ModelWorker(model, list(hooks)), engine, workers)
+    """The activations at some hooks of each part, [row, position, d], in their order. Rows of like length run through
+    the model together, whichever parts of some 16,000 tokens they are of.
+
+    padding: what the model gives there is wanted too; otherwise anything may stand there. engine, workers: as in
+    ``saekit.engines.mapped``."""
+    blocks = [_Block(block, padding) for block in _blocks(parts)]
+    items = [item for block in blocks for item in block.items()]
+    read = mapped(items, ModelWorker(model, list(hooks)), engine, workers)
+    for block in blocks:
+        yield from block.parts_of(read)
+
+
+def _blocks(parts: Sequence[TokenRows]) -> Iterator[list[TokenRows]]:
+    """Parts that follow each other and hold ORDERED_AT_ONCE tokens together, or one that holds more."""
+    block: list[TokenRows] = []
+    count = 0
+    for part in parts:
+        tokens = int(part.lengths.sum())
+        if block and count + tokens > ORDERED_AT_ONCE:
+            yield block
+            block, count = [], 0
+        block, count = [*block, part], count + tokens
+    if block:
+        yield block
+
+
+class _Block:
+    """Parts that are read together, and the passes that their rows make."""
+
+    def __init__(self, parts: list[TokenRows], padding: bool) -> None:
+        self.parts = parts
+        self.lengths = [
+            length
+            for part in parts
+            for length in ([part.tokens.shape[1]] * len(part) if padding else part.lengths.tolist())
+        ]
+        self.passes = passes(self.lengths)
+
+    def items(self) -> Iterator[Item]:
+        """What a worker is given for each pass."""
+        rows = [row for part in self.parts for row in part.tokens]
+        for some in self.passes:
+            lengths = torch.tensor([self.lengths[row] for row in some])
+            longest = int(lengths.max())
+            tokens = [F.pad(rows[row][:longest], (0, max(0, longest - len(rows[row])))) for row in some]
+            yield {"tokens": torch.stack(tokens), "lengths": lengths}
+
+    def parts_of(self, read: Iterator[Item]) -> Iterator[dict[str, Tensor]]:
+        """The activations of its parts, from those of its passes, which come next."""
+        if len(self.passes) == len(self.parts) == 1:
+            yield {hook: _widened(h, self.parts[0].tokens.shape[1]) for hook, h in next(read).items()}
+            return
+        rows: dict[str, list[Tensor]] = {}
+        for some, found in zip(self.passes, itertools.islice(read, len(self.passes)), strict=True):
+            for hook, h in found.items():
+                for row, x in zip(some, h, strict=True):
+                    rows.setdefault(hook, [x] * len(self.lengths))[row] = x
+        start = 0
+        for part in self.parts:
+            width, end = part.tokens.shape[1], start + len(part)
+            yield {hook: torch.stack([_widened(x, width, 0) for x in each[start:end]]) for hook, each in rows.items()}
+            start = end
+
+
+def _widened(h: Tensor, width: int, position: int = 1) -> Tensor:
+    """With so many positions, the last ones 0."""
+    missing = width - h.shape[position]
+    return h if not missing else F.pad(h, (0, 0) * (h.ndim - 1 - position) + (0, missing))
 
 
 class ModelWorker:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from saekit.activations.finite import check_finite
@@ -86,9 +86,12 @@ class TextReader:
         texts = [item.text for item in items if isinstance(item, Document)]
         return tokenize(first, texts, exclude=self.exclude, context=self.context)
 
-    def read(self, part: TokenRows, items: Sequence[Item], batch: int) -> dict[str, Float[Tensor, "row position d"]]:
-        """Each column at the rows of a part, where and in the precision in which the model gives it; what stands at
-        padding means nothing."""
+    def read(
+        self, part: TokenRows, items: Sequence[Item], batches: Int[Tensor, " row"]
+    ) -> dict[str, Float[Tensor, "row position d"]]:
+        """Each column at the rows of a part, where and in the precision in which the model gives it; what
+        stands at padding means nothing. items: those
+        that the rows' ``documents`` number. batches: the number that each row's batch has in an error."""
         found: dict[str, Tensor] = {}
         for name, model in self.models.items():
             sites = [site for site in self.sites if (site.model or "") == name]
@@ -102,7 +105,9 @@ class TextReader:
                 kept = forward(model, part.tokens, hooks, lengths=part.lengths).kept
             found |= {site: joined(kept[site.hook], site) for site in sites}
         for name, h in found.items():
-            check_finite(h[part.mask], name, batch)
+            if not bool(torch.isfinite(h[part.mask]).all()):
+                first = int((~torch.isfinite(h).flatten(2).all(2) & part.mask).any(1).nonzero()[0])
+                check_finite(h[first][part.mask[first]], name, int(batches[first]))
         if self.concepts:
             found[LABELS] = self._labels(part, items)
         return {name: found[name] for name in self.columns()}

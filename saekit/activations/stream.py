@@ -11,13 +11,13 @@ import copy
 import itertools
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from saekit.activations.ahead import Stopped
-from saekit.activations.chunk import Columns
 from saekit.activations.given import GivenTokens
 from saekit.activations.outliers import norms, usual
 from saekit.activations.reader import Item, TextReader
@@ -127,10 +127,8 @@ class ActivationStream(_OfText, ShuffledStream):
 
     def read(self, begun: StreamState, stop: threading.Event) -> tuple[dict[str, Tensor], int]:
         """Documents until their tokens, and those carried, fill a chunk; processes take turns at the model."""
-        filled = Columns(self.chunk_tokens + self.batch_size, self.place)
-        filled.add({name: x.to(self.dtype_of(name)) for name, x in begun.carried.items()})
-        pieces: dict[str, list[Tensor]] = {name: [] for name in self.reader.columns()}
-        turns: list[int] = []  # which process runs the model for each piece
+        parts: list[TokenRows] = []
+        read: list[Any] = []
         counted, documents = 0, begun.documents
         pending: list[Any] = []
         # Opening a source anew means to skip, that is to make again, everything before: so it stays open.
@@ -140,11 +138,11 @@ class ActivationStream(_OfText, ShuffledStream):
             pending.append(item)
             documents += 1
             if len(pending) == ROWS_AT_ONCE:
-                with self.passes:
-                    counted += self._run(pending, pieces, documents, turns)
-                pending = []
-                if processes.count() == 1:  # else all have run theirs before any waits for another's
-                    _move(pieces, turns, filled)
+                rows = self.reader.rows(pending)
+                if rows.mask.any():
+                    parts.append(replace(rows, documents=rows.documents + len(read)))
+                read, pending = read + pending, []
+                counted += int(rows.mask.sum())
                 if counted >= self.chunk_tokens:
                     break
                 if not counted and documents - begun.documents >= self.most_empty:
@@ -153,23 +151,40 @@ class ActivationStream(_OfText, ShuffledStream):
                     raise Stopped
         else:
             raise self.ended(documents)
+        found = self._run(TokenRows.joined(parts), read, begun, stop)
         self._reading = (documents, items)
-        _move(pieces, turns, filled)
-        return filled.filled(), documents
+        return found, documents
 
-    def _run(self, pending: list[Any], pieces: dict[str, list[Tensor]], documents: int, turns: list[int]) -> int:
-        rows = self.reader.rows(pending)
-        if not rows.mask.any():
-            return 0
-        for part in rows.split(ROWS_AT_ONCE):
-            turns.append(len(turns) % processes.count())
-            if turns[-1] != processes.number():
-                for name, width in self.reader.columns().items():
-                    pieces[name].append(torch.empty(int(part.mask.sum()), width, dtype=self.dtype_of(name)))
-                continue
-            for name, h in self.reader.read(part, pending, (documents - 1) // ROWS_AT_ONCE).items():
-                pieces[name].append(h[part.mask].to(self.dtype_of(name)))
-        return int(rows.mask.sum())
+    def _run(self, rows: TokenRows, items: list[Any], begun: StreamState, stop: threading.Event) -> dict[str, Tensor]:
+        """What was carried, and the columns of the rows' counted tokens, in their order, in memory that is made once;
+        rows of like length run through the model together."""
+        carried = len(next(iter(begun.carried.values()), ()))
+        places = rows.mask.flatten().cumsum(0).view(rows.mask.shape) - 1 + carried
+        size = carried + int(rows.mask.sum())
+        columns = {
+            name: torch.empty(size, width, dtype=self.dtype_of(name), device=self.place)
+            for name, width in self.reader.columns().items()
+        }
+        for name, x in begun.carried.items():
+            columns[name][:carried] = x
+        turns = rows.passes(ROWS_AT_ONCE if self.reader.gradients else None)
+        pieces: list[tuple[Tensor, dict[str, Tensor]]] = []  # where they belong, and what was read
+        for turn, (which, part) in enumerate(turns):
+            if stop.is_set():
+                raise Stopped
+            if turn % processes.count() == processes.number():
+                batches = (begun.documents + part.documents) // ROWS_AT_ONCE
+                with self.passes:
+                    found = self.reader.read(part, items, batches)
+                piece = {name: h[part.mask].to(columns[name].dtype) for name, h in found.items()}
+            else:
+                tokens = int(part.mask.sum())
+                piece = {name: torch.empty(tokens, x.shape[1], dtype=x.dtype) for name, x in columns.items()}
+            pieces.append((places[which, : part.tokens.shape[1]][part.mask], piece))
+            if processes.count() == 1:  # else all have run theirs before any waits for another's
+                _place(pieces, turn, columns)
+        _place(pieces, 0, columns)
+        return columns
 
 
 class RowStream(_OfText):
@@ -183,7 +198,8 @@ class RowStream(_OfText):
         documents = self.documents(self.state.documents)
         while True:
             rows, items, taken = self._take(documents)
-            read = [self.reader.read(part, items, self.state.batches) for part in rows.split(ROWS_AT_ONCE)]
+            parts = rows.split(ROWS_AT_ONCE)
+            read = [self.reader.read(p, items, torch.full_like(p.documents, self.state.batches)) for p in parts]
             columns = {name: torch.cat([part[name] for part in read]) for name in read[0]}
             mask, begun = rows.mask, self.state
             stay = usual({site: norms(columns[site][mask]) for site in self.sites}, self.max_norm_multiple)
@@ -207,8 +223,10 @@ class RowStream(_OfText):
         raise self.ended(self.state.documents + len(items))
 
 
-def _move(pieces: dict[str, list[Tensor]], turns: list[int], filled: Columns) -> None:
-    """The pieces of all processes, into the chunk."""
-    while turns:
-        turn = turns.pop(0)
-        filled.add({name: processes.from_process(parts.pop(0), turn) for name, parts in pieces.items()})
+def _place(pieces: list[tuple[Tensor, dict[str, Tensor]]], first: int, columns: Mapping[str, Tensor]) -> None:
+    """Pieces of all processes, which took turns from ``first`` on, into the columns; none is left."""
+    for turn, (where, piece) in enumerate(pieces, first):
+        for name, x in piece.items():
+            given = processes.from_process(x, turn % processes.count())
+            columns[name][where.to(columns[name].device)] = given.to(columns[name].device)
+    pieces.clear()

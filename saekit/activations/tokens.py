@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Int
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from saekit.activations.given import GivenTokens, given_tokens
 from saekit.activations.source import check_given
 from saekit.files.arguments import whole
 from saekit.files.choices import checked, offered
+from saekit.models import passes
 from saekit.models.bos import bos_of
 
 if TYPE_CHECKING:
@@ -92,7 +94,36 @@ class TokenRows:
         """Parts of at most so many rows each; what was excluded is not known by part."""
         return [self[start : start + rows] for start in range(0, len(self), rows)]
 
-    def __getitem__(self, p: slice) -> TokenRows:
+    def passes(self, rows: int | None = None) -> list[tuple[Int[Tensor, " row"], TokenRows]]:
+        """All rows in parts that fill a forward pass (``saekit.models.passes``), each as wide as its longest needs:
+        which rows they are, and these rows. rows: in a part at most."""
+        found = []
+        for some in passes(self.lengths.tolist(), rows=rows):
+            which = torch.tensor(some)
+            part = self[which]
+            found.append((which, part.cut(int(part.lengths.max()))))
+        return found
+
+    def cut(self, width: int) -> TokenRows:
+        """The first so many positions of each row."""
+        spans = None if self.spans is None else self.spans[:, :width]
+        kept = (self.tokens[:, :width], self.mask[:, :width], self.documents, self.positions[:, :width])
+        return TokenRows(*kept, spans, self.excluded)
+
+    @classmethod
+    def joined(cls, parts: Sequence[TokenRows]) -> TokenRows:
+        """The rows of several parts as those of one, padded on the right; what was excluded is not known."""
+        width = max(part.tokens.shape[1] for part in parts)
+
+        def padded(name: str, value: int = 0) -> Tensor:
+            each = [getattr(part, name) for part in parts]
+            return torch.cat([F.pad(x, (0, 0) * (x.ndim - 2) + (0, width - x.shape[1]), value=value) for x in each])
+
+        documents = torch.cat([part.documents for part in parts])
+        spans = None if parts[0].spans is None else padded("spans")
+        return cls(padded("tokens"), padded("mask"), documents, padded("positions", -1), spans, {})
+
+    def __getitem__(self, p: slice | Int[Tensor, " row"]) -> TokenRows:
         """Some rows, to read again: ``harvest(model, acts.rows[3:5], hook)``."""
         spans = None if self.spans is None else self.spans[p]
         return TokenRows(self.tokens[p], self.mask[p], self.documents[p], self.positions[p], spans, {})

@@ -32,7 +32,9 @@ class Provenance:
     prepend_bos: whether the rows it was trained on began with BOS; None: as ``saekit.models.bos`` says of the model.
     made_on: of a view for another model (``sae.on(model)``), the name and hash of the model it was made on.
 
-    latent_max: the corpus and the number of tokens that ``latent_max`` was measured on; empty where it was not.
+    latent_max: the "corpus" and the number of "tokens" that ``latent_max`` was measured on, the first of the corpus or
+        array where nothing else is said; "which": "the last of training", where ``sk.train`` measured it on the tokens
+        of a model that it was trained on in the end. Empty where it was not measured.
     """
 
     model: str | Mapping[str, str] | None = None
@@ -85,7 +87,9 @@ def _corpus(corpus: Mapping[str, Any] | None) -> str | None:
 def _measured(latent_max: Mapping[str, Any]) -> str | None:
     if not latent_max:
         return None
-    return ", ".join(filter(None, [_corpus(latent_max.get("corpus")), f"{latent_max.get('tokens') or 0:,} tokens"]))
+    which = latent_max.get("which")
+    tokens = f"{latent_max.get('tokens') or 0:,} tokens" + (f", {which}" if which else "")
+    return ", ".join(filter(None, [_corpus(latent_max.get("corpus")), tokens]))
 
 
 def on_model(provenance: Provenance, model: TransformerBridge) -> Provenance:

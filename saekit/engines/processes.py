@@ -41,6 +41,11 @@ def smallest(tensor: Tensor) -> Tensor:
     return _reduced(tensor, lambda t: distributed.all_reduce(t, distributed.ReduceOp.MIN))
 
 
+def largest(tensor: Tensor) -> Tensor:
+    """The largest over all processes, entry by entry, in place of this one's tensor."""
+    return _reduced(tensor, lambda t: distributed.all_reduce(t, distributed.ReduceOp.MAX))
+
+
 def from_process(tensor: Tensor, source: int) -> Tensor:
     """What `source` holds; the others give a tensor of the same shape and dtype to be filled."""
     return _reduced(tensor, lambda t: distributed.broadcast(t, source))

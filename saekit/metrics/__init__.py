@@ -7,7 +7,7 @@ from saekit.metrics.concepts import ConceptMatch, concept_match, match_concepts
 from saekit.metrics.correlation import mcc
 from saekit.metrics.evaluation import evaluate
 from saekit.metrics.intervals import Interval, bootstrap
-from saekit.metrics.latent_max import measure_latent_max
+from saekit.metrics.latent_max import largest_codes, measure_latent_max
 from saekit.metrics.lens import LogitLens, logit_lens
 from saekit.metrics.metric import Metric, Number, Result, RowMetric
 from saekit.metrics.pooled import Pooled, pool, pooled_codes
@@ -44,6 +44,7 @@ __all__ = [
     "explained_variance",
     "fit_probe",
     "l0",
+    "largest_codes",
     "logit_lens",
     "match_concepts",
     "mcc",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from saekit.activations import harvest
@@ -55,15 +56,25 @@ def measure_latent_max(
         where = {"corpus": None, "tokens": len(next(iter(x.values())))}
     else:
         x, where = _read(model, dictionary, corpus, tokens, exclude, context)
-    maximum = torch.zeros_like(dictionary.latent_max)
     parts = [{site: h} for site, h in x.items()] if dictionary.wiring.each else [x]
-    for part in parts:
-        part, _ = without_outliers(part, list(part), max_norm_multiple)
-        for codes in (batch.codes for batch in coded(dictionary, [part])):
-            maximum.scatter_reduce_(0, codes.indices.long(), codes.values.abs().to(maximum), "amax")
-    dictionary.latent_max.copy_(maximum)
+    maxima = [largest_codes(dictionary, [without_outliers(part, list(part), max_norm_multiple)[0]]) for part in parts]
+    dictionary.latent_max.copy_(torch.stack(maxima).amax(0))
     dictionary.provenance = replace(dictionary.provenance, latent_max=where)
     return dictionary.latent_max
+
+
+@torch.no_grad()
+def largest_codes(
+    dictionary: Dictionary, batches: Iterable[Mapping[str, Float[Tensor, "n d"]]]
+) -> Float[Tensor, " d_sae"]:
+    """The largest |z| of each latent over activations by site that come in batches; 0 of one that never fires.
+
+    dictionary: whose codes they are. batches: as ``coded`` takes them.
+    Raises ValueError for codes that are NaN or infinite."""
+    maximum = torch.zeros_like(dictionary.latent_max)
+    for codes in (batch.codes for batch in coded(dictionary, batches)):
+        maximum.scatter_reduce_(0, codes.indices.long(), codes.values.abs().to(maximum), "amax")
+    return maximum
 
 
 def _read(

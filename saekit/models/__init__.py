@@ -7,7 +7,8 @@ from saekit.models.bridge import Call, Change, Passed, hooked
 from saekit.models.fine_tuning import fine_tune
 from saekit.models.hashing import hash_checkpoint
 from saekit.models.load import describe_model, load_model
-from saekit.models.one_pass import ROWS_AT_ONCE, forward
+from saekit.models.one_pass import forward
+from saekit.models.passes import ROWS_AT_ONCE, passes
 from saekit.models.placing import as_device, as_dtype, put
 from saekit.models.site import Site
 from saekit.models.site_table import Sites, sites_of
@@ -44,6 +45,7 @@ __all__ = [
     "joined",
     "joined_width",
     "load_model",
+    "passes",
     "put",
     "site_layer",
     "site_width",

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from saekit.models.bridge import NOTHING, Change, Passed, at_site, expanded, through_bridge
 from saekit.models.found import found, hooks_on
+from saekit.models.passes import passes
 from saekit.models.plain import candidates, plain_copy
 from saekit.models.site import Site
 from saekit.models.state import frozen
@@ -203,17 +204,9 @@ def _shift(h: Tensor, kept: Mapping[str, Tensor]) -> Tensor:
 
 def _alike(lengths: list[int], device: str) -> list[tuple[list[int], int]]:
     """Rows that run together, and the longest of each group; rows stay in order where one group holds them all."""
-    order = list(range(len(lengths)))
-    if device != "cpu" or len(lengths) * max(lengths) <= POSITIONS_AT_ONCE:
-        return [(order, max(lengths))]
-    order.sort(key=lambda row: -lengths[row])
-    groups: list[tuple[list[int], int]] = []
-    while order:
-        longest = lengths[order[0]]
-        count = max(1, POSITIONS_AT_ONCE // longest)
-        groups.append((order[:count], longest))
-        order = order[count:]
-    return groups
+    if device != "cpu":
+        return [(list(range(len(lengths))), max(lengths))]
+    return [(some, max(lengths[row] for row in some)) for some in passes(lengths, POSITIONS_AT_ONCE)]
 
 
 def fast_path(

@@ -17,9 +17,6 @@ from saekit.models.sites import check_site
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
-ROWS_AT_ONCE = 16
-"""Rows in one forward pass: on a CPU larger batches are no faster, since rows are padded to the longest."""
-
 
 def forward(
     model: TransformerBridge,

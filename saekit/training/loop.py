@@ -40,8 +40,8 @@ from saekit.files.locks import writing_in
 from saekit.files.paths import resolved
 from saekit.files.progress import say
 from saekit.files.roles import ACTIVATIONS, CORPUS, METHOD, MODEL, SITE, check_roles
-from saekit.metrics import measure_latent_max
 from saekit.models import as_dtype
+from saekit.training import latent_max
 from saekit.training.arguments import MEANT, length, methods_in, optional, rate, times
 from saekit.training.folder import (
     CHECKPOINT,
@@ -63,8 +63,6 @@ from saekit.training.sources import Source
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
-
-LATENT_MAX_TOKENS = 100_000
 
 
 def train(
@@ -241,10 +239,9 @@ def _begin(session: Session, folder: Path, config: Any, resume: bool, settings: 
 
 def _finish(source: Source, dictionaries: list[Dictionary], folder: Path | None, session: Session) -> bool:
     """Measure ``latent_max``, and save; False when it was stopped."""
-    tokens = min(session.tokens, LATENT_MAX_TOKENS)
     try:
         for dictionary in dictionaries:
-            _measure_latent_max(source, dictionary, tokens, session.stream.max_norm_multiple)
+            latent_max.measure(dictionary, source, session.stream, session.last, session.tokens)
         if folder is not None and processes.first():
             for dictionary, place in zip(dictionaries, places(folder, len(dictionaries)), strict=True):
                 dictionary.save(place)
@@ -297,25 +294,3 @@ def _warn_of_narrow(methods: list[Method], widths: dict[str, int]) -> None:
             f"(d_sae is mostly 4 to 32 times the width, here {4 * width} or more).",
             stacklevel=3,
         )
-
-
-def _measure_latent_max(source: Source, dictionary: Dictionary, tokens: int, multiple: float | None) -> None:
-    model, corpus = source.model, source.corpus
-    if isinstance(model, ActivationStore):
-        parts = []
-        for number in range(len(model.shards)):
-            parts.append({site: x.float() for site, x in model.shard(number, dictionary.reads).items()})
-            if sum(len(part[dictionary.reads[0]]) for part in parts) >= tokens:
-                break
-        model, corpus = None, {site: torch.cat([part[site] for part in parts]) for site in dictionary.reads}
-    elif source.is_array:
-        model, corpus = None, model
-    measure_latent_max(
-        model,
-        dictionary,
-        corpus,
-        tokens=tokens,
-        exclude=source.exclude,
-        context=source.context,
-        max_norm_multiple=multiple,
-    )

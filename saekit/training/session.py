@@ -7,7 +7,7 @@ import math
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from saekit.files.progress import Bar, say
 from saekit.objectives import Batch
 from saekit.training.batches import as_batch, constant, first_scales, joined_batches
 from saekit.training.estimate import Calm, Pace, Speed, needed_by
+from saekit.training.latent_max import LastTokens
 from saekit.training.learners import FitLearner, Learner
 from saekit.training.memory import would_have_fitted
 from saekit.training.run import Progress, read_records
@@ -36,6 +37,7 @@ CHECKPOINT_SECONDS = 60.0
 QUICK_SAVE = 1.2
 """seconds: where saving takes longer, checkpoints are as much rarer, so that they take 2 % of the time at most."""
 VARIED_TOKENS = 4096
+STATE = ("documents", "chunk", "batches", "left_out")
 
 
 class Session:
@@ -61,6 +63,9 @@ class Session:
         self.taken = stream.state  # where the stream stood after the last whole step
         self.wanted = max(learner.dictionary.method.recent for learner in learners)
         self.recent: dict[str, Tensor] = {}  # by site, the last tokens, for methods that look at them in the end
+        widths, each = learners[0].dictionary.read_widths, self.wiring.each
+        last = LastTokens.of(batch_size, self.steps, widths, len(widths) if each else 1)
+        self.last = last if stream.models else None  # an array and a store are there in the end too
         self.records: list[dict[str, float]] = []
         self.saved: int | None = None  # tokens of the checkpoint on the disk
         of_models = [products_of(model) for model in (stream.models or {}).values()]
@@ -85,15 +90,16 @@ class Session:
         tensors, numbers = read_tensors(folder / "checkpoint.safetensors")
         for number, learner in enumerate(self.learners):
             learner.restore(tensors, f"{number}/")
-        self.stream.state = self.taken = StreamState(
-            numbers["documents"],
-            numbers["chunk"],
-            numbers["batches"],
-            below(tensors, "carried/"),
-            numbers.get("left_out", 0),
-        )
+        self.stream.state = self.taken = _state_in(tensors, numbers, "carried/")
         self.recent = {site: x.to(self._like()) for site, x in below(tensors, "recent/").items()}
         self.step, self.scales, self.seconds = numbers["step"], numbers["scales"], numbers["seconds"]
+        if (
+            self.last and self.step > self.last.first
+        ):  # its tokens are read again, from the beginning where that is not known
+            before = numbers.get("last", {"at": 0})  # of an older checkpoint all from the beginning
+            self.last.begun_at = before["at"]
+            self.last.begun = _state_in(tensors, before, "last/") if before["at"] else StreamState()
+            self.stream.state = self.last.begun
         self.saved = self.step * self.batch_size
         self.records = read_records(folder / "metrics.jsonl", self.saved)
         lines = "".join(json.dumps(record) + "\n" for record in self.records)
@@ -107,10 +113,12 @@ class Session:
         tensors |= {f"recent/{site}": x for site, x in self.recent.items()}
         for number, learner in enumerate(self.learners):
             tensors |= learner.tensors(f"{number}/")
-        state = {name: getattr(self.taken, name) for name in ("documents", "chunk", "batches", "left_out")}
-        numbers = {"step": self.step, "scales": self.scales, "seconds": self.seconds}
+        numbers = {"step": self.step, "scales": self.scales, "seconds": self.seconds} | _numbers_of(self.taken)
+        if self.last is not None and self.last.begun is not None:
+            tensors |= {f"last/{site}": x for site, x in self.last.begun.carried.items()}
+            numbers["last"] = {"at": self.last.begun_at} | _numbers_of(self.last.begun)
         try:
-            write_tensors(folder / "checkpoint.safetensors", tensors, state | numbers)
+            write_tensors(folder / "checkpoint.safetensors", tensors, numbers)
         except NotWritten as error:
             raise NotWritten(error.file, error.cause, self.left()) from error
         self.saved = self.step * self.batch_size
@@ -171,14 +179,16 @@ class Session:
 
     def _make_steps(self, folder: Path | None, callback: Callable[[Progress], Any] | None, bar: Bar) -> None:
         """All that are left, with a checkpoint now and then and one at the end: what follows may be stopped too."""
-        saved, cost = time.monotonic(), 0.0
-        began = saved - self.seconds
         if self.beside and isinstance(self.stream, ShuffledStream):
-            self.stream.ahead, self.stream.passes = self.steps - self.step, self.passes
-        pace = Pace(self.learners, self.stream, self.batch_size)
-        calm = Calm(self.stream, self.batch_size, self.step, self.steps)
+            self.stream.ahead, self.stream.passes = self.steps - self.read_from, self.passes
         self.speed = Speed()
         with closing(self.speed.batches(self.stream)) as batches:
+            self._read_again(batches)
+            self.speed.told()
+            saved, cost = time.monotonic(), 0.0
+            began = saved - self.seconds
+            pace = Pace(self.learners, self.stream, self.batch_size)
+            calm = Calm(self.stream, self.batch_size, self.step, self.steps)
             for batch in batches if self.step < self.steps else ():
                 pace.read()
                 calm.read()
@@ -203,9 +213,28 @@ class Session:
         if folder is not None:
             self.save(folder)
 
+    @property
+    def read_from(self) -> int:
+        """The step from which on the stream gives batches: the next one, or before it where some are read again."""
+        again = self.last is not None and self.last.begun is not None
+        return min(self.step, self.last.begun_at) if again and self.last else self.step
+
+    def _read_again(self, batches: Iterator[Any]) -> None:
+        """Of a resumed run the tokens before it that are kept for latent_max."""
+        if self.last is None or self.last.begun is None:
+            return
+        again = range(self.read_from, self.step)
+        bar = Bar(again, "read again", leave=False, unit=" batch", disable=not processes.first())
+        for step in bar:
+            taken = next(batches)
+            if step >= self.last.first:
+                self.last.add(step, self.batch(taken).flat().reads)
+
     def _make_step(self, batch: Any, began: float, folder: Path | None) -> list[dict[str, float]]:
         """One step and its records, whole even where it is interrupted; measured a hundred times in a run."""
         every = max(1, self.steps // 100)
+        if self.last is not None:
+            self.last.begin(self.step, self.taken)
         with whole_step():
             measured = self.update(batch, self.step % every == 0 or self.step + 1 == self.steps)
             self.step, self.taken = self.step + 1, self.stream.state
@@ -266,6 +295,8 @@ class Session:
         self.stepped = 0
         if self.wanted:
             self._remember(batch.flat())
+        if self.last is not None:
+            self.last.add(self.step, batch.flat().reads)
         return [numbers for numbers in measured if numbers is not None]
 
     def batch(self, taken: Any) -> Batch:
@@ -334,6 +365,16 @@ class Session:
             for learner in self.learners:
                 learner.finalise(Batch(reads, writes), self.scales, self.step)
         return [learner.folded(self.scales, self.stream.provenance, tokens) for learner in self.learners]
+
+
+def _numbers_of(state: StreamState) -> dict[str, int]:
+    return {name: getattr(state, name) for name in STATE}
+
+
+def _state_in(tensors: dict[str, Tensor], numbers: Mapping[str, int], prefix: str) -> StreamState:
+    """What a checkpoint holds of one, with the tensors below ``prefix``."""
+    found = {name: numbers[name] for name in STATE if name in numbers}
+    return StreamState(**found, carried=below(tensors, prefix))
 
 
 def worse_than_mean(measured: dict[str, float]) -> dict[str, float]:

@@ -12,7 +12,7 @@ import torch
 import saekit as sk
 from saekit.corpora import Corpus, Document
 from saekit.dictionaries import TopKDictionary
-from saekit.training import loop, session
+from saekit.training import latent_max, session
 from saekit.training.run import TIMES
 
 SITE = "blocks.1.hook_resid_post"
@@ -176,7 +176,7 @@ def test_the_stop_button_after_the_last_step(on_array, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "measure_latent_max", interrupted)
+        patch.setattr(latent_max, "measure_latent_max", interrupted)
         part = on_array(out=tmp_path)
         assert not part.finished and len(part.records) == STEPS and on_array().dictionary.provenance.tokens == 1536
     seen: list[object] = []

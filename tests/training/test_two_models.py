@@ -61,7 +61,8 @@ def test_a_crosscoder_over_two_models(tiny_gpt2, copy, tmp_path):
     assert not torch.allclose(*x.values(), atol=0.1)
     for site, x_hat in sae(x).items():
         assert sk.metrics.explained_variance(x[site], x_hat) > 0.5, site
-    assert torch.allclose(sae.latent_max, sae.encode_dense(x).amax(0), rtol=1e-4)
+    largest = sae.encode_dense(x).amax(0)  # of all texts, a few tokens of which no step was given
+    assert (sae.latent_max <= largest * (1 + 1e-4)).all() and torch.allclose(sae.latent_max, largest, rtol=1e-2)
     with pytest.raises(ValueError, match="made on the models a, b together: it does not run on one"):
         sk.dictionaries.check_model(sae, tiny_gpt2)
     with pytest.raises(ValueError, match="differs in source"):
