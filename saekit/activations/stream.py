@@ -115,10 +115,11 @@ class ActivationStream(_OfText, ShuffledStream):
     """
 
     def dtype_of(self, name: str) -> torch.dtype:
-        """A column's in a chunk: that of activations is their model's own, in which nothing of them is lost."""
+        """A column's in a chunk: that of activations is their model's own half precision, in which nothing of them is
+        lost; else float32."""
         site = next((site for site in self.reader.sites if site == name), None)
-        dtype = torch.float32 if site is None else next(self.reader.models[site.model or ""].parameters()).dtype
-        return dtype if dtype.itemsize < torch.float32.itemsize else torch.float32
+        dtype = None if site is None else next(self.reader.models[site.model or ""].parameters()).dtype
+        return dtype if dtype in (torch.float16, torch.bfloat16) else torch.float32
 
     @property
     def token_bytes(self) -> int:

@@ -6,6 +6,7 @@ import functools
 import json
 import threading
 from itertools import islice
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -108,6 +109,10 @@ def test_a_model_in_half_precision_is_kept_in_it(tiny_gpt2_folder):
     """Nothing is lost: what a model of bfloat16 gives has no more digits."""
     model = sk.load_model(tiny_gpt2_folder, device="cpu", dtype=torch.bfloat16)
     stream = ActivationStream(model, [SITE], TEXTS, BATCH, gradients=True)
+    for kind in (torch.uint8, torch.float8_e4m3fn, torch.float64):  # weights of 8 bits give no activations of 8 bits
+        stream.reader.models = {"": SimpleNamespace(parameters=lambda kind=kind: iter([torch.zeros(1).to(kind)]))}
+        assert stream.dtype_of(SITE) == torch.float32
+    stream.reader.models = {"": model}
     columns, _ = stream.read(stream.state, threading.Event())
     assert columns[SITE].dtype == torch.bfloat16 and stream.token_bytes == 16 * (2 + 4)
     known = {tuple(row.tolist()) for row in sk.activations.harvest(model, TEXTS, SITE).flat(SITE).float()}
