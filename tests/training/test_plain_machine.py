@@ -28,14 +28,14 @@ import saekit as sk
 
 torch.set_num_threads(1)
 model, site = sk.load_model("micro", device="cpu"), "blocks.2.hook_resid_post"
-corpus, heldout = sk.load_corpus("microworld"), sk.load_corpus("microworld", split="heldout", n=60)
-methods = [sk.TopK(d_sae=512, k=8), sk.BatchTopK(d_sae=512, k=8), sk.JumpReLU(d_sae=512, l0=8)]
-settings = {"tokens": 20_000, "batch_size": 512, "dtype": "float32", "callback": lambda _: None}
+corpus, heldout = sk.load_corpus("microworld"), sk.load_corpus("microworld", split="heldout", n=38)
+methods = [sk.TopK(d_sae=256, k=8), sk.BatchTopK(d_sae=256, k=8)]
+settings = {"tokens": 6_000, "batch_size": 512, "dtype": "float32", "callback": lambda _: None}
 run = sk.train(model, site, methods, corpus, **settings)
-reports = [sk.evaluate(model, sae, heldout, tokens=2_000, ce_tokens=300) for sae in run.dictionaries]
+reports = [sk.evaluate(model, sae, heldout, tokens=800, ce_tokens=100) for sae in run.dictionaries]
 names = ("explained_variance", "l0", "ce_recovered")
 numbers = [{name: float(getattr(report, name)) for name in names} for report in reports]
-store = sk.FeatureStore.build(model, run.dictionaries[0], heldout, sys.argv[1], tokens=2_000)
+store = sk.FeatureStore.build(model, run.dictionaries[0], heldout, sys.argv[1], tokens=800)
 said = {
     "capability": torch.backends.cpu.get_cpu_capability(),
     "path": dispatch.path_for(torch.ones(1)),
