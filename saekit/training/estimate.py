@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from saekit.files.durations import LONG, spoken_bytes, spoken_duration
+from saekit.training.latent_max import LastTokens
 from saekit.training.learners import Learner
 from saekit.training.sources import Stream
 
@@ -29,20 +30,28 @@ def state_bytes(learner: Learner) -> int:
 def memory_bytes(learners: Sequence[Learner], stream: Stream, batch_size: int) -> int:
     """At most: the learners' states and gradients; a chunk of activations (float32, twice: its pieces are joined); a
     batch, as it comes and scaled, with the pre-activations and their gradient of the largest dictionary (TopK and
-    BatchTopK make a part of them at a time)."""
+    BatchTopK make a part of them at a time); and of a model's activations the last ones, which are kept."""
     width, chunk = sum(stream.widths.values()), getattr(stream, "chunk_tokens", 0)
     largest = max(learner.dictionary.d_sae for learner in learners)
     item = max(learner.dictionary.latent_max.element_size() for learner in learners)
     states = sum(state_bytes(learner) + learned_bytes(learner) for learner in learners)
-    return states + 2 * chunk * width * 4 + 2 * batch_size * (width + largest) * item
+    kept = kept_bytes(learners[0], batch_size) if stream.models else 0
+    return states + kept + 2 * chunk * width * 4 + 2 * batch_size * (width + largest) * item
+
+
+def kept_bytes(learner: Learner, batch_size: int) -> int:
+    """Of the last activations of a run, of which latent_max is measured."""
+    widths, each = learner.dictionary.read_widths, learner.dictionary.wiring.each
+    last = LastTokens.of(batch_size, learner.settings.steps, widths, len(widths) if each else 1)
+    return last.wanted * (max(widths.values()) if each else sum(widths.values())) * 4
 
 
 def disk_bytes(learners: Sequence[Learner], stream: Stream, batch_size: int) -> int:
-    """At most: a checkpoint (the learners' states, less than a batch of activations, and the last tokens that a method
-    wants to see), and the next one beside it while that is written; the dictionaries that take its place at the end are
+    """At most: a checkpoint (the learners' states, of each of two places in the stream less than a batch of activations,
+    or of an array and a store of one, and the last tokens that a method wants to see), and the next one beside it while that is written; the dictionaries that take its place at the end are
     smaller."""
     recent = max(learner.dictionary.method.recent for learner in learners)
-    carried = (batch_size + recent) * sum(stream.widths.values()) * 4
+    carried = (batch_size * (2 if stream.models else 1) + recent) * sum(stream.widths.values()) * 4
     return 2 * (sum(state_bytes(learner) for learner in learners) + carried)
 
 

@@ -3,7 +3,8 @@
 Each site's inputs are scaled to mean square 1 a dimension and the scale is folded back into the weights, so that one
 learning rate serves any site. Adam's learning rate defaults to 3e-3 · √(1024 / d_sae), up to three times that in short
 runs (`default_rate`), warmed up over 5 % of the run (200 steps at most) and brought to zero over its last fifth. A
-latent is dead when it has not fired for min(10M, 5 % of the run's) tokens.
+latent is dead when it has not fired for min(10M, 5 % of the run's) tokens. ``latent_max`` is measured at the end on the
+last 100,000 tokens of a model that were trained on, or on rows of the array or store (see latent_max).
 """
 
 from __future__ import annotations
