@@ -47,9 +47,9 @@ def kept_bytes(learner: Learner, batch_size: int) -> int:
 
 
 def disk_bytes(learners: Sequence[Learner], stream: Stream, batch_size: int) -> int:
-    """At most: a checkpoint (the learners' states, of each of two places in the stream less than a batch of activations,
-    or of an array and a store of one, and the last tokens that a method wants to see), and the next one beside it while that is written; the dictionaries that take its place at the end are
-    smaller."""
+    """At most: a checkpoint (the learners' states, less than a batch of activations, of a model's twice, and the last
+    tokens that a method wants to see), and the next one beside it while that is written; the dictionaries that take its
+    place at the end are smaller."""
     recent = max(learner.dictionary.method.recent for learner in learners)
     carried = (batch_size * (2 if stream.models else 1) + recent) * sum(stream.widths.values()) * 4
     return 2 * (sum(state_bytes(learner) for learner in learners) + carried)
