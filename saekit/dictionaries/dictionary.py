@@ -39,8 +39,8 @@ class Dictionary(nn.Module, ABC):
 
     method:      the Method it was built by; its file imports this one.
     encoder, decoder: the parts.
-    latent_max: [d_sae], the largest |z| of each latent on the corpus that ``provenance.latent_max`` names; the unit of
-                every strength. All NaN until measured.
+    latent_max: [d_sae], the largest |z| of each latent on the tokens that ``provenance.latent_max`` names, where a
+                model was read the last 100,000 of training; the unit of every strength. All NaN until measured.
     wiring: the sites it reads and writes. widths: the width of each. d_sae: latents, where it is not the method's.
     """
 

@@ -31,11 +31,11 @@ def state_bytes(learner: Learner) -> int:
 
 
 def disk_bytes(learners: Sequence[Learner], stream: Stream, batch_size: int) -> int:
-    """At most: a checkpoint (the learners' states, less than a batch of activations, and the last tokens that a method
-    wants to see), and the next one beside it while that is written; the dictionaries that take its place at the end are
-    smaller."""
+    """At most: a checkpoint (the learners' states, less than a batch of activations, of a model's twice, and the last
+    tokens that a method wants to see), and the next one beside it while that is written; the dictionaries that take its
+    place at the end are smaller."""
     recent = max(learner.dictionary.method.recent for learner in learners)
-    carried = (batch_size + recent) * sum(stream.widths.values()) * 4
+    carried = (batch_size * (2 if stream.models else 1) + recent) * sum(stream.widths.values()) * 4
     return 2 * (sum(state_bytes(learner) for learner in learners) + carried)
 
 

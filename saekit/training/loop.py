@@ -4,7 +4,8 @@ Each site's inputs are scaled to mean square 1 a dimension and the scale is fold
 learning rate serves any site. Adam's learning rate defaults to 3e-3 · √(1024 / d_sae), up to three times that in short
 runs (`default_rate`), warmed up over 5 % of the run (200 steps at most) and brought to zero over its last fifth. A
 latent is dead when it has not fired for 5 % of the run, or for what one that is ten times as rare as the mean needs to
-fire once with near certainty (`Settings.dead_window`).
+fire once with near certainty (`Settings.dead_window`). ``latent_max`` is measured at the end on the last
+100,000 tokens of a model that were trained on, or on rows of the array or store (see latent_max).
 
 Activations of a model or a store are shuffled 32 batches at a time (``chunk_tokens`` in the run's config.json), in
 512 MiB at most, or 4 GiB of a GPU; an array in all its rows. On a GPU, and on a CPU where the work takes one of several

@@ -24,6 +24,7 @@ from saekit.files.arguments import whole
 from saekit.files.durations import spoken_bytes
 from saekit.files.memory import Room, room_on
 from saekit.models import as_device, as_dtype
+from saekit.training.latent_max import LastTokens
 from saekit.training.settings import TRAINED_IN, Settings, default_dtype, weights_dtype
 
 COUNTED = 12  # bytes a latent: when it fired last, and how often it does
@@ -37,7 +38,8 @@ class MemoryNeeded:
 
     states: weights, gradients, moments, and what is counted of each latent.
     step:   the most that a step holds beside them.
-    stream: activations that wait for their turn, and the states of dictionaries that learn beside this one.
+    stream: activations that wait for their turn or are kept for latent_max, and the states of dictionaries that learn
+            beside this one.
     d_sae, batch_size: of the run. The rest is what these are made of: ``per_latent`` bytes of states a latent,
     ``dense`` bytes a token and latent, ``chunk`` bytes of them at most, ``per_token`` bytes of a batch's copies."""
 
@@ -78,7 +80,7 @@ class MemoryNeeded:
         return rounded_down(max(dense, (left - self.chunk) / self.per_token))
 
     def __repr__(self) -> str:
-        parts = {"states": self.states, "a step": self.step, "activations that wait": self.stream}
+        parts = {"states": self.states, "a step": self.step, "activations that wait or are kept": self.stream}
         listed = ", ".join(f"{spoken_bytes(size)} {name}" for name, size in parts.items())
         return (
             f"MemoryNeeded: {spoken_bytes(self.total)} to train d_sae={self.d_sae:,} with "
@@ -137,6 +139,16 @@ def waiting_bytes(stream: Any) -> int:
     return int(stream.chunk_tokens * stream.token_bytes) * (2 if stream.ahead else 1)
 
 
+def kept_bytes(dictionary: Dictionary, settings: Settings, stream: Any) -> int:
+    """Of the last activations of a model that are trained on, of which latent_max is measured; they are kept on the
+    CPU."""
+    if not getattr(stream, "models", None) or settings.device.type != "cpu":
+        return 0
+    widths, each = dictionary.read_widths, dictionary.wiring.each
+    last = LastTokens.of(settings.batch_size, settings.steps, widths, len(widths) if each else 1)
+    return last.wanted * (max(widths.values()) if each else sum(widths.values())) * 4
+
+
 def of_dictionary(method: Method, dictionary: Dictionary, settings: Settings, beside: int = 0) -> MemoryNeeded:
     """What training one needs. beside: bytes of all else."""
     kind = weights_dtype(settings.dtype)
@@ -174,7 +186,7 @@ def of_run(
     methods: Sequence[Method], dictionaries: Sequence[Dictionary], settings: Settings, stream: Any
 ) -> MemoryNeeded:
     """What training them side by side on a stream needs, told of the largest."""
-    waiting = waiting_bytes(stream)
+    waiting = waiting_bytes(stream) + kept_bytes(dictionaries[0], settings, stream)
     alone = [of_dictionary(*each, settings) for each in zip(methods, dictionaries, strict=True)]
     largest = max(alone, key=lambda each: each.total)
     return replace(largest, stream=waiting + sum(each.states for each in alone) - largest.states)

@@ -130,7 +130,7 @@ def test_labels_beside_left_padded_tokens_move_with_them(tiny_llama):
 
     reader = TextReader(tiny_llama, [HOOK], FORMS["left"], labels=LEFT)  # each token's id as its label
     rows = reader.rows([0, 1, 2])
-    found = reader.read(rows, [0, 1, 2], 0)["labels"][..., 0]
+    found = reader.read(rows, [0, 1, 2], torch.zeros(3, dtype=torch.long))["labels"][..., 0]
     assert torch.equal(found[rows.kept].long(), rows.tokens[rows.kept])
 
 

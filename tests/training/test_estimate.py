@@ -66,7 +66,8 @@ def test_a_chunk_of_activations_counts_and_the_next_one_where_it_is_read_beside(
     waiting = [estimate.needed_by(ours.learners, ours.stream).stream for ours in (array, text)]
     stream.ahead = 9
     waiting.append(estimate.needed_by(text.learners, stream).stream)
-    assert waiting == [0, 2**15 * D * 4, 2 * 2**15 * D * 4]
+    kept = BATCH * 1000 * D * 4  # for latent_max, here all tokens
+    assert waiting == [0, 2**15 * D * 4 + kept, 2 * 2**15 * D * 4 + kept]
 
 
 @pytest.mark.parametrize(
