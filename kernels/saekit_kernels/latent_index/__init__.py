@@ -9,6 +9,7 @@ from __future__ import annotations
 from jaxtyping import Int
 from torch import Tensor
 
+from saekit_kernels.dispatch import path_for
 from saekit_kernels.latent_index import cpu, reference
 from saekit_kernels.latent_index.reference import LatentIndex, latents_of
 
@@ -17,4 +18,4 @@ __all__ = ["LatentIndex", "by_latent", "latents_of"]
 
 def by_latent(indices: Int[Tensor, " entries"], offsets: Int[Tensor, " rows_and_one"], d_sae: int) -> LatentIndex:
     """The entries sorted by latent, of equal latents in the codes' order, so that the index is the same every time."""
-    return (cpu if indices.device.type == "cpu" else reference).by_latent(indices, offsets, d_sae)
+    return (cpu if path_for(indices) == "cpu" else reference).by_latent(indices, offsets, d_sae)
