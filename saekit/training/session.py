@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,31 +15,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saekit.activations import ShuffledStream, StreamState
+from saekit.activations import ShuffledStream
 from saekit.dictionaries import Dictionary, Wiring
 from saekit.engines import processes
 from saekit.engines.threads import products_of, some_left, threads_for
-from saekit.files import NotWritten, append_lines, whole_step, write_atomically
-from saekit.files.checkpoints import below, read_tensors, write_tensors
+from saekit.files import whole_step
 from saekit.files.memory import NotEnoughMemory, Room, ran_out
 from saekit.files.progress import Bar, say
 from saekit.objectives import Batch
 from saekit.training.batches import as_batch, constant, first_scales, joined_batches
-from saekit.training.estimate import Calm, Pace, Speed, needed_by
+from saekit.training.estimate import Calm, Pace, Speed
 from saekit.training.latent_max import LastTokens
 from saekit.training.learners import FitLearner, Learner
-from saekit.training.memory import would_have_fitted
-from saekit.training.run import Progress, read_records
+from saekit.training.on_disk import OnDisk
+from saekit.training.run import Progress
 from saekit.training.sources import Stream
 
 CHECKPOINT_SECONDS = 60.0
 QUICK_SAVE = 1.2
 """seconds: where saving takes longer, checkpoints are as much rarer, so that they take 2 % of the time at most."""
 VARIED_TOKENS = 4096
-STATE = ("documents", "chunk", "batches", "left_out")
 
 
-class Session:
+class Session(OnDisk):
     """Learners and the stream they share, how far they are, and what was measured."""
 
     def __init__(
@@ -84,51 +81,6 @@ class Session:
         if not isinstance(self.stream, ShuffledStream) or "models" in needs or processes.count() > 1:
             return False
         return some_left(self.threads, self.learners[0].settings.device)
-
-    def resume(self, folder: Path) -> None:
-        """Go on from a folder's checkpoint; records after it are dropped."""
-        tensors, numbers = read_tensors(folder / "checkpoint.safetensors")
-        for number, learner in enumerate(self.learners):
-            learner.restore(tensors, f"{number}/")
-        self.stream.state = self.taken = _state_in(tensors, numbers, "carried/")
-        self.recent = {site: x.to(self._like()) for site, x in below(tensors, "recent/").items()}
-        self.step, self.scales, self.seconds = numbers["step"], numbers["scales"], numbers["seconds"]
-        if (
-            self.last and self.step > self.last.first
-        ):  # its tokens are read again, from the beginning where that is not known
-            before = numbers.get("last", {"at": 0})  # of an older checkpoint all from the beginning
-            self.last.begun_at = before["at"]
-            self.last.begun = _state_in(tensors, before, "last/") if before["at"] else StreamState()
-            self.stream.state = self.last.begun
-        self.saved = self.step * self.batch_size
-        self.records = read_records(folder / "metrics.jsonl", self.saved)
-        lines = "".join(json.dumps(record) + "\n" for record in self.records)
-        if not processes.first():
-            return
-        write_atomically(folder / "metrics.jsonl", lambda path: path.write_text(lines, encoding="utf-8"))
-
-    def save(self, folder: Path) -> None:
-        """Write a checkpoint in place of the former one. Raises NotWritten, which says what is left."""
-        tensors = {f"carried/{site}": x for site, x in self.taken.carried.items()}
-        tensors |= {f"recent/{site}": x for site, x in self.recent.items()}
-        for number, learner in enumerate(self.learners):
-            tensors |= learner.tensors(f"{number}/")
-        numbers = {"step": self.step, "scales": self.scales, "seconds": self.seconds} | _numbers_of(self.taken)
-        if self.last is not None and self.last.begun is not None:
-            tensors |= {f"last/{site}": x for site, x in self.last.begun.carried.items()}
-            numbers["last"] = {"at": self.last.begun_at} | _numbers_of(self.last.begun)
-        try:
-            write_tensors(folder / "checkpoint.safetensors", tensors, numbers)
-        except NotWritten as error:
-            raise NotWritten(error.file, error.cause, self.left()) from error
-        self.saved = self.step * self.batch_size
-
-    def left(self) -> str:
-        """What a run that cannot write leaves behind, and what to do."""
-        again = "make room there and call train again, which"
-        if self.saved is None:
-            return f"there is no former checkpoint; {again} begins anew"
-        return f"the former checkpoint of {self.saved:,} tokens is kept; {again} goes on from it"
 
     def run(self, folder: Path | None, callback: Callable[[Progress], Any] | None) -> bool:
         """Train to the end; False when it was interrupted, with a checkpoint left behind. Of processes that train
@@ -247,38 +199,6 @@ class Session:
                 self.write_records(folder, self.records[-len(measured) :])
         return measured
 
-    def keep_last_good(self, folder: Path) -> str:
-        """Save the state before a step that failed, and say what there is to go on from. A learner's loss is looked at
-        before it steps; where others have stepped already, or weights are not finite, the former checkpoint stays."""
-        weights = [p for learner in self.learners for p in learner.dictionary.parameters()]
-        if self.step and not self.stepped and all(bool(torch.isfinite(p).all()) for p in weights):
-            self.save(folder)
-        if self.saved is None:
-            return "No checkpoint was written before it."
-        file = folder / "checkpoint.safetensors"
-        return f"The last good state, of {self.saved:,} tokens, is in {file}; the same call goes on from there."
-
-    def told_of_memory(self, error: BaseException, folder: Path | None) -> str:
-        """What would have fitted, and what there is to go on from. Nothing is saved: a step may be half made."""
-        said = str(error)
-        if not isinstance(error, NotEnoughMemory):
-            needed = needed_by(self.learners, self.stream)
-            said = would_have_fitted(needed, self.room, self.learners[0].settings.device)
-        if folder is None or self.saved is None:
-            return said
-        file = folder / "checkpoint.safetensors"
-        return (
-            f"{said} The last checkpoint, of {self.saved:,} tokens, is in {file}; the same call goes on from there "
-            "where there is more memory; another batch_size is another run, with an out= of its own."
-        )
-
-    def write_records(self, folder: Path, records: list[dict[str, float]]) -> None:
-        """Append to metrics.jsonl. Raises NotWritten, which says what is left."""
-        try:
-            append_lines(folder / "metrics.jsonl", [json.dumps(record) for record in records])
-        except NotWritten as error:
-            raise NotWritten(error.file, error.cause, self.left()) from error
-
     def update(self, taken: Any, measure: bool) -> list[dict[str, float]]:
         """One step of every learner; a measurement of each when they are asked for."""
         batch = self.batch(taken)
@@ -365,16 +285,6 @@ class Session:
             for learner in self.learners:
                 learner.finalise(Batch(reads, writes), self.scales, self.step)
         return [learner.folded(self.scales, self.stream.provenance, tokens) for learner in self.learners]
-
-
-def _numbers_of(state: StreamState) -> dict[str, int]:
-    return {name: getattr(state, name) for name in STATE}
-
-
-def _state_in(tensors: dict[str, Tensor], numbers: Mapping[str, int], prefix: str) -> StreamState:
-    """What a checkpoint holds of one, with the tensors below ``prefix``."""
-    found = {name: numbers[name] for name in STATE if name in numbers}
-    return StreamState(**found, carried=below(tensors, prefix))
 
 
 def worse_than_mean(measured: dict[str, float]) -> dict[str, float]:
