@@ -37,7 +37,9 @@ class Ahead(Generic[From, Made]):
     def begin(self, start: From) -> None:
         """Begin to read what will be asked for next."""
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(1, "saekit-reads-ahead")
+            # torch counts its threads for each of Python's: as many as here, or else sums would have other last bits.
+            threads = torch.get_num_threads()
+            self._pool = ThreadPoolExecutor(1, "saekit-reads-ahead", torch.set_num_threads, (threads,))
             self._side = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
         if self._side is not None:  # memory that is used again may still be read by what was queued before
             self._side.wait_stream(torch.cuda.current_stream(self.device))

@@ -14,8 +14,8 @@ from torch import Tensor
 from saekit.activations.tokens import TokenRows
 from saekit.engines import Item, mapped
 from saekit.models import describe_model, forward, load_model, passes
+from saekit.models.filling import ORDERED_AT_ONCE
 from saekit.models.hashing import fingerprint_model
-from saekit.models.passes import ORDERED_AT_ONCE
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge

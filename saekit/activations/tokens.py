@@ -105,7 +105,9 @@ class TokenRows:
         return found
 
     def cut(self, width: int) -> TokenRows:
-        """The first so many positions of each row."""
+        """The first positions of each row.
+
+        width: how many."""
         spans = None if self.spans is None else self.spans[:, :width]
         kept = (self.tokens[:, :width], self.mask[:, :width], self.documents, self.positions[:, :width])
         return TokenRows(*kept, spans, self.excluded)

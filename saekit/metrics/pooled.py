@@ -197,7 +197,7 @@ class _Pooling:
         elif self.how == "mean":
             values = sums / tokens[rows]
         else:
-            values = sums if self.how == "sum" else (sums > self.above).double()
+            values = sums if self.how == "sum" else (sums > self.above).to(sums)
         offsets = torch.cat([tokens.new_zeros(1), torch.bincount(rows, minlength=len(kept)).cumsum(0)])
         latents = (keys % max(1, self.d_sae)).int()
         z = SparseCodes(values.float(), latents, offsets, self.d_sae, (len(kept),))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from saekit.models.bos import bos_of
 from saekit.models.bridge import Call, Change, Passed, hooked
+from saekit.models.filling import ROWS_AT_ONCE, passes
 from saekit.models.fine_tuning import fine_tune
 from saekit.models.hashing import hash_checkpoint
 from saekit.models.load import describe_model, load_model
 from saekit.models.one_pass import forward
-from saekit.models.passes import ROWS_AT_ONCE, passes
 from saekit.models.placing import as_device, as_dtype, put
 from saekit.models.site import Site
 from saekit.models.site_table import Sites, sites_of

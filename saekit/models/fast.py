@@ -16,11 +16,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saekit.models.bridge import NOTHING, Change, Passed, at_site, expanded, through_bridge
+from saekit.models.filling import even_width, passes
 from saekit.models.found import found, hooks_on
-from saekit.models.passes import passes
 from saekit.models.plain import candidates, plain_copy
 from saekit.models.site import Site
 from saekit.models.state import frozen
@@ -47,6 +48,7 @@ class FastPath:
             raise ValueError("no list of blocks was found.")
         self.blocks = blocks[0]
         self.width, self.dtype = model.cfg.d_model, next(self.plain.parameters()).dtype
+        self.context = model.cfg.n_ctx
         self.places: dict[str, tuple[nn.Module, str] | None] = {}
         self.changed: dict[str, bool] = {}
 
@@ -81,7 +83,10 @@ class FastPath:
             return self.run(tokens, sites).kept
         found: dict[str, Tensor] = {}
         for some, longest in _alike(lengths.tolist(), tokens.device.type):
-            seen = self.run(tokens[some, :longest], sites).kept
+            part = tokens[some, :longest]
+            if tokens.device.type == "cpu":
+                part = F.pad(part, (0, even_width(len(some), longest, self.context) - longest))
+            seen = {site: h[:, :longest] for site, h in self.run(part, sites).kept.items()}
             if len(some) == rows and longest == width:
                 return seen
             for site, h in seen.items():

@@ -97,4 +97,5 @@ def _rows(model: Any, dictionary: Dictionary, most: int) -> dict[str, Tensor]:
             parts.append(model.shard(len(parts), dictionary.reads))
         return {site: torch.cat([part[site] for part in parts])[:most].float() for site in dictionary.reads}
     arrays = {site: model[site] if isinstance(model, dict) else model for site in dictionary.reads}
-    return {site: a[:: -(-len(a) // most)] for site, a in arrays.items()}
+    some = {site: torch.as_tensor(a[:: -(-len(a) // most)]) for site, a in arrays.items()}
+    return {site: x if x.is_floating_point() else x.float() for site, x in some.items()}

@@ -4,8 +4,9 @@ States are counted: weights, and of what is learned its gradient and Adam's two 
 float32), buffers, and 12 bytes a latent of what is counted of it. What a step holds beside them is estimated: ``held``
 of the method times its pre-activations, of all tokens or of a chunk, and a few copies of the batch. Peaks of real runs
 on a CPU are within a quarter of the sum (``tests/training/test_memory_needed.py``), more where tensors are smaller than
-32 MB, which the system's allocator leaves holes between. Not in it: the model, which is there
-already, and what it holds while it runs; what a fit (PCA, ICA) needs; temporaries of the reference kernels.
+32 MB, which the system's allocator leaves holes between. Not in it: the model, which is there already, and what it
+holds while it runs; what a fit (PCA, ICA) needs; temporaries of the reference kernels; what coding 4,096 tokens holds
+when latent_max is measured in the end; and on a CPU up to 512 MB that are kept for the next step (engines/memory.py).
 """
 
 from __future__ import annotations
@@ -134,9 +135,8 @@ def built_of(method: Method, wiring: Wiring, widths: Mapping[str, int]) -> Dicti
 
 def waiting_bytes(stream: Any) -> int:
     """Of the activations that a stream holds: a chunk, and the next one where it is read beside the training."""
-    if not hasattr(stream, "chunk_tokens"):  # an array, or rows of text
-        return 0
-    return int(stream.chunk_tokens * stream.token_bytes) * (2 if stream.ahead else 1)
+    size = getattr(stream, "token_bytes", 0)  # an array, or rows of text, have no chunks
+    return stream.chunk_tokens * size * (2 if stream.ahead else 1) if size else 0
 
 
 def kept_bytes(dictionary: Dictionary, settings: Settings, stream: Any) -> int:

@@ -11,6 +11,7 @@ import torch
 
 from saekit.activations import ActivationStore, ActivationStream, ShuffledStream, StoreStream
 from saekit.activations.ahead import Ahead, Stopped
+from saekit.activations.reader import TextReader
 from saekit.corpora import Corpus, Document
 
 SITE = "blocks.0.hook_resid_post"
@@ -133,13 +134,13 @@ def test_closed_it_ends_the_thread_in_the_middle_of_its_work():
 
 def test_whoever_holds_the_model_keeps_the_reading_out(tiny_gpt2, monkeypatch):
     """A callback may run the model, with edits even: no pass is made meanwhile."""
-    passes, right = [], ActivationStream._run
+    passes, right = [], TextReader.read
 
     def noted(self, *arguments):
         passes.append(1)
         return right(self, *arguments)
 
-    monkeypatch.setattr(ActivationStream, "_run", noted)
+    monkeypatch.setattr(TextReader, "read", noted)
     stream = ActivationStream(tiny_gpt2, [SITE], TEXTS, 8)
     stream.ahead, stream.passes = 10**6, threading.RLock()
     batches = iter(stream)
