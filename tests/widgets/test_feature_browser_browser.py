@@ -817,6 +817,7 @@ def test_a_kernel_that_ends_is_said_at_once(opened) -> None:
     dot = page.locator(".bar .dot")
     page.evaluate("kernelOf.statusChanged.tell('busy')")
     assert dot.get_attribute("aria-label") == "ready"
+    page.wait_for_timeout(500)  # an answer still under way would say that the kernel lives
     page.evaluate("away = true, kernelOf.connectionStatusChanged.tell('disconnected')")
     assert dot.get_attribute("aria-label") == "the kernel does not answer"
     page.evaluate("away = false, kernelOf.connectionStatusChanged.tell('connected')")
