@@ -7,7 +7,8 @@ comparison, search and partition, which torch's tensors lend their memory to, ta
 
 The selection is torch.topk's. A row that this way cannot settle is left to it: one with NaN, one where much reaches τ
 (constant rows), one where others equal the k-th largest. In 16 bits every second row has such equals: there those with
-the lowest latents are taken, as the Triton kernel does. Beside u a byte a number is held.
+the lowest latents are taken, as the Triton kernel does. Beside u a byte a number is held, and eight for each that
+reaches τ.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class FitLearner(Learner):
         kept = {site: torch.cat(parts).to(self.since_fired.device) for site, parts in self.kept.items()}
         self.dictionary.initialise(Batch(kept, kept), State(seed=self.settings.seed))
         loss = squared_error(self.dictionary, whole)
-        self.counts = self._counted(loss)
+        self.counts = self._counted(loss, len(loss.error))
         self.count()
         return self.measured(whole, loss)
 

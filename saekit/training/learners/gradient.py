@@ -13,7 +13,7 @@ from saekit.engines import processes
 from saekit.engines.memory import keep_freed
 from saekit.files.checkpoints import optimizer_tensors, restore_optimizer
 from saekit.objectives import Batch, Loss, add_row_gradient
-from saekit.training.learners.learner import Learner, first_tokens, picked, scaled
+from saekit.training.learners.learner import Learner, first_tokens, picked, rows_of, scaled
 from saekit.training.settings import Settings
 
 EPSILON = 1e-10
@@ -43,7 +43,7 @@ class GradientLearner(Learner):
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * group.get("factor", 1.0) * self.settings.schedule(step)
         loss = self.loss(batch, state)
-        self._backward(loss)
+        self._backward(loss, rows_of(loss, state))
         for part in (dictionary.encoder, dictionary.decoder):
             part.before_step()
         dictionary.before_step(state)
@@ -56,11 +56,12 @@ class GradientLearner(Learner):
         self.count()
         return self.measured(whole, loss) if measure else None
 
-    def _backward(self, loss: Loss) -> None:
-        """Gradients of all processes, added up. A row gradient goes the plain way: summed by latent, then what
-        ``before_step`` projects, Adam, what ``after_step`` normalises."""
+    def _backward(self, loss: Loss, whole: int) -> None:
+        """Gradients of all processes, added up; whole: rows of the batch, of which this process has a share. A row
+        gradient goes the plain way: summed by latent, then what ``before_step`` projects, Adam, what ``after_step``
+        normalises."""
         together = processes.count() > 1
-        share = len(loss.error) / self.settings.batch_size if together else 1.0
+        share = len(loss.error) / whole
         if loss.total.requires_grad:
             (loss.total * share if together else loss.total).backward()
         elif loss.row_gradient is None:

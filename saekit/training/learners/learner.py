@@ -115,7 +115,7 @@ class Learner(ABC):
         with using(settings.kernels), mixed:
             loss = dictionary.loss(batch, state)
         check_loss(loss, dictionary, batch)
-        self.counts = self._counted(loss)
+        self.counts = self._counted(loss, rows_of(loss, state))
         if math.isnan(self.counts.n_dead):
             raise ValueError(
                 f"the loss became {float(loss.total.detach())} at step {state.step}: try a smaller lr "
@@ -124,14 +124,15 @@ class Learner(ABC):
         return loss
 
     @torch.no_grad()
-    def _counted(self, loss: Loss) -> Counts:
-        """What a step with this loss leaves; n_dead is NaN where the loss is not finite. So one number tells the host
+    def _counted(self, loss: Loss, rows: int) -> Counts:
+        """What a step with this loss leaves; rows: of the whole batch, which are more than its tokens where each of
+        several sites is coded. n_dead is NaN where the loss is not finite. So one number tells the host
         both, and a GPU is waited for once a step."""
         fired = torch.zeros_like(self.since_fired)
         fired.index_add_(0, loss.codes.indices.long(), (loss.codes.values != 0).long())
         fired, n = processes.summed(fired), self.settings.batch_size
         since_fired = torch.where(fired > 0, 0, self.since_fired + n)
-        density = torch.lerp(self.density, fired.to(self.density) / n, DENSITY_RATE)
+        density = torch.lerp(self.density, fired.to(self.density) / rows, DENSITY_RATE)
         n_dead = (since_fired > self.dead_window).sum()
         return Counts(since_fired, density, float(n_dead + 0 * loss.total.float()))  # 0 · NaN = 0 · ∞ = NaN
 
@@ -189,6 +190,11 @@ class Learner(ABC):
             **made, processing=provenance["processing"], tokens=tokens, seed=self.settings.seed
         )
         return dictionary.requires_grad_(False)
+
+
+def rows_of(loss: Loss, state: State) -> int:
+    """Of the whole batch, where this process has a part of it too."""
+    return len(loss.error) if state.part is None else state.part[1]
 
 
 def scaled(batch: Batch, scales: Mapping[str, float]) -> Batch:
