@@ -26,6 +26,7 @@ from saekit.objectives import AUXK_WEIGHT, Batch, Loss, State, reconstruction_au
 
 RATE = 0.01
 LOWER = 0.9  # entries below 0.9 θ are not looked at, as long as enough are above
+EQUAL = 1e-5  # of a pre-activation: what rounding may make of equals
 
 
 @dataclass(frozen=True)
@@ -101,12 +102,17 @@ class BatchTopKDictionary(LinearDictionary):
     @torch.no_grad()
     def finalise(self, recent: Batch, state: State) -> None:
         """Put θ between the smallest of the k · n largest positive u of n tokens and the next one; 0 where no more than
-        these are positive."""
+        these are positive. Of equals, which tokens give that begin alike, none is kept: a θ on them would leave to
+        rounding what becomes of them."""
         x = self.join_reads(recent.reads)
         wanted = int(self.method.k * len(x))
         values = self._largest(x, wanted + 1, 0.0).values
-        smallest = values.topk(min(2, len(values)), largest=False).values
-        self.threshold.copy_(smallest.mean() if len(values) > wanted else torch.tensor(0.0))
+        if len(values) <= wanted:
+            self.threshold.fill_(0.0)
+            return
+        next_one = values.min()
+        above = values[values > next_one * (1 + EQUAL)]
+        self.threshold.copy_((next_one + above.min()) / 2 if len(above) else next_one * (1 - EQUAL))
 
     def _largest(self, x: Tensor, wanted: int, bound: float) -> SparseCodes:
         return encode_batch_top_k(x, self.encoder.directions, self.encoder.bias, wanted, bound, self.centre)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from typing import Any
 
@@ -58,6 +59,24 @@ def test_the_threshold_against_brute_force():
         sae.encoder_bias[0] = 1e3
     sae.finalise(Batch.of(x), State())
     assert float(sae.threshold) == 0 and sae.encode(x).l0.unique().tolist() == [1]
+
+
+def test_no_token_stands_on_the_threshold():
+    """Where the k · n-th and the next of all are equal, as tokens that begin alike give, rounding would say which
+    of them fire, and folding the scales in would change what was trained."""
+    sae = sk.BatchTopK(d_sae=24, k=1).build(sk.Wiring("x"), {"x": 16}).double()
+    x = planted(50).double()
+    u = sae.pre_activations(x).amax(1)
+    x = torch.cat([x, x[u.argsort()[20]].expand(30, -1)])  # thirty tokens more that are all alike
+    sae.finalise(Batch.of(x), State())
+    gap = (sae.pre_activations(x) / sae.threshold - 1).abs().min()
+    assert gap > 1e-4
+    folded = copy.deepcopy(sae).eval()
+    folded.rescale({"x": 1 / 3})
+    assert torch.equal(folded.encode(x / 3).indices, sae.eval().encode(x).indices)
+    same = x[-1:].expand(40, -1)
+    sae.finalise(Batch.of(same), State())
+    assert (sae.pre_activations(same) - sae.threshold).abs().min() > 1e-7, "all of them alike"
 
 
 @pytest.mark.parametrize(
