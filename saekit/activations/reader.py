@@ -89,9 +89,9 @@ class TextReader:
     def read(
         self, part: TokenRows, items: Sequence[Item], batches: Int[Tensor, " row"]
     ) -> dict[str, Float[Tensor, "row position d"]]:
-        """Each column at the rows of a part, where and in the precision in which the model gives it; what
-        stands at padding means nothing. items: those
-        that the rows' ``documents`` number. batches: the number that each row's batch has in an error."""
+        """Each column at the rows of a part, where and in the precision in which the model gives it; what stands at
+        padding means nothing. items: those that the rows' ``documents`` number. batches: the number that each row's
+        batch has in an error."""
         found: dict[str, Tensor] = {}
         for name, model in self.models.items():
             sites = [site for site in self.sites if (site.model or "") == name]

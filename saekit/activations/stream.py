@@ -142,7 +142,8 @@ class ActivationStream(_OfText, ShuffledStream):
                 rows = self.reader.rows(pending)
                 if rows.mask.any():
                     parts.append(replace(rows, documents=rows.documents + len(read)))
-                read, pending = read + pending, []
+                read += pending
+                pending = []
                 counted += int(rows.mask.sum())
                 if counted >= self.chunk_tokens:
                     break

@@ -8,11 +8,13 @@ reference has one of its own, and moves with the codes then.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from saekit_kernels import SparseCodes
+from saekit_kernels.sparse_codes import offsets_of
 from torch import Tensor
 
 from saekit.activations.tokens import TokenRows
@@ -70,7 +72,7 @@ def effects_of(
     change = torch.where(moved, z.values - before, 0)
     gaps = {}
     if other is not None and latents is None:
-        start = _with(z, before)
+        start = replace(z, values=before)
         for site in standing.writes:
             now, then = standing.decode(z, own.x, site), standing.decode(start, other.x, site)
             gaps[site] = (own.written[site] - now) - (other.written[site] - then)
@@ -85,7 +87,9 @@ def effects_of(
         values, of_error = passes.gradients(change, gaps, 0 if method == "gradient" else steps)
         error[rows.mask] = of_error.float().cpu()
     shape = rows.mask.shape
-    return Found(_placed(z, rows), _placed(_with(z, values), rows), error.view(shape), clean.cpu(), reference.cpu())
+    return Found(
+        _placed(z, rows), _placed(replace(z, values=values), rows), error.view(shape), clean.cpu(), reference.cpu()
+    )
 
 
 class _Passes:
@@ -110,7 +114,7 @@ class _Passes:
         """m with these values of the codes, and these errors added."""
         mask, changes = self.rows.mask, dict[str, Change | Tensor]()
         for site in self.standing.writes:
-            delta = self.standing.decode(_with(self.z, values), self.own.x, site) - self.x_hat[site]
+            delta = self.standing.decode(replace(self.z, values=values), self.own.x, site) - self.x_hat[site]
             delta = delta + errors[site] if site in errors else delta
             changes[site] = _adding(delta.new_zeros(*mask.shape, delta.shape[-1]).index_put(_where(mask, delta), delta))
         return self._run(self.rows.tokens, changes, self.among, gradients)
@@ -149,7 +153,9 @@ class _Passes:
             runs, at = torch.arange(len(some)), position[some.cpu()]
             changes = dict[str, Change | Tensor]()
             for site in self.standing.writes:
-                delta = self.standing.decode(_with(codes, values), x, site) - self.standing.decode(codes, x, site)
+                delta = self.standing.decode(replace(codes, values=values), x, site) - self.standing.decode(
+                    codes, x, site
+                )
                 whole = delta.new_zeros(len(some), self.rows.tokens.shape[1], delta.shape[-1])
                 whole[runs, at] = delta
                 changes[site] = _adding(whole)
@@ -186,23 +192,16 @@ def _together(z: SparseCodes, other: SparseCodes | None) -> tuple[SparseCodes, T
     both = z.values.new_zeros(2, len(keys))
     both[0, place[: len(z.values)]] = z.values
     both[1, place[len(z.values) :]] = other.values.to(both)
-    rows = keys // z.d_sae
-    counts = torch.bincount(rows, minlength=len(z.offsets) - 1)
-    offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    offsets = offsets_of(keys // z.d_sae, len(z.offsets) - 1)
     joined_codes = SparseCodes(both[0], (keys % z.d_sae).int(), offsets, z.d_sae, z.shape)
     some = (both != 0).any(0)
     return joined_codes.keep(some), both[1, some]
 
 
-def _with(z: SparseCodes, values: Tensor) -> SparseCodes:
-    return SparseCodes(values, z.indices, z.offsets, z.d_sae, z.shape, z.k)
-
-
 def _placed(z: SparseCodes, rows: TokenRows) -> SparseCodes:
     """Codes of counted tokens as those of all places of the rows, on the CPU."""
-    counts = torch.zeros(rows.mask.numel(), dtype=torch.int64)
-    counts[rows.mask.reshape(-1)] = z.counts.cpu()
-    offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    places = rows.mask.cpu().flatten().nonzero()[:, 0]
+    offsets = offsets_of(places[z.rows.cpu()], rows.mask.numel())
     shape = tuple(rows.mask.shape)
     return SparseCodes(z.values.detach().cpu(), z.indices.cpu(), offsets, z.d_sae, shape)
 

@@ -82,7 +82,7 @@ def bootstrap(
     dictionaries give the differences, token by token, so that both are judged on the same sample.
     Raises ValueError for no values, another number of units, values that are not finite, and a level outside (0, 1).
     """
-    found = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+    found = as_numpy(values)
     if not found.ndim or not len(found):
         raise ValueError("there is nothing to draw from: values is empty.")
     if found.dtype.kind == "f" and not np.isfinite(found).all():
@@ -105,11 +105,16 @@ def bootstrap(
     return Interval(value, *ends, count, of, level, draws, len(drawn) - len(defined))
 
 
+def as_numpy(values: Numbers) -> np.ndarray:
+    """Numbers or names as NumPy has them, tensors wherever they lie."""
+    return np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+
+
 def numbered(units: Numbers | None, n: int, of: str = "document") -> np.ndarray:
     """The units of n values, numbered from 0; each its own where None. Raises ValueError for another length."""
     if units is None:
         return np.arange(n)
-    given = np.asarray(units.detach().cpu() if isinstance(units, Tensor) else units)
+    given = as_numpy(units)
     if given.shape != (n,):
         raise ValueError(f"{n} values need the {of} of each, [{n}], found shape {given.shape}.")
     return np.unique(given, return_inverse=True)[1]

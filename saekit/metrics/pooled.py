@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Int
 from saekit_kernels import SparseCodes
+from saekit_kernels.sparse_codes import offsets_of
 from torch import Tensor
 
 from saekit.activations.source import Readable
@@ -22,7 +23,7 @@ from saekit.dictionaries.coded import Coded
 from saekit.dictionaries.wanted import dictionary_of
 from saekit.files.choices import checked
 from saekit.files.roles import CORPUS, DICTIONARY, MODEL, RUN, check_roles
-from saekit.metrics.intervals import Numbers, numbered
+from saekit.metrics.intervals import Numbers, as_numpy, numbered
 from saekit.metrics.metric import Metric, Number
 
 if TYPE_CHECKING:
@@ -57,16 +58,12 @@ class Pooled:
     def frame(self, latents: Sequence[int] | None = None) -> pandas.DataFrame:
         """A row a document; a column a latent, sparse. latents: only these few."""
         import pandas
-        from scipy.sparse import csr_matrix
 
         index = pandas.Index(self.documents, name="document")
         if latents is not None:
             dense = self.codes.latent(list(latents)).detach().cpu().numpy()
             return pandas.DataFrame(dense, index=index, columns=list(latents))
-        z = self.codes
-        parts = tuple(part.detach().cpu().numpy() for part in (z.values, z.indices, z.offsets))
-        rows = csr_matrix(parts, (len(self), z.d_sae))
-        return pandas.DataFrame.sparse.from_spmatrix(rows, index=index)  # type: ignore[attr-defined]
+        return pandas.DataFrame.sparse.from_spmatrix(as_csr(self.codes), index=index)  # type: ignore[attr-defined]
 
     def __len__(self) -> int:
         return len(self.documents)
@@ -93,6 +90,14 @@ class Pooled:
         return rows
 
 
+def as_csr(codes: SparseCodes) -> Any:
+    """Codes as SciPy's compressed rows."""
+    from scipy.sparse import csr_matrix
+
+    parts = (codes.values.detach(), codes.indices.long(), codes.offsets)
+    return csr_matrix(tuple(part.cpu().numpy() for part in parts), (len(codes.offsets) - 1, codes.d_sae))
+
+
 def pool(codes: SparseCodes, documents: Numbers, how: str = "max", above: float = 1.0) -> Pooled:
     """Codes of tokens as one row a document.
 
@@ -103,7 +108,7 @@ def pool(codes: SparseCodes, documents: Numbers, how: str = "max", above: float 
     Raises ValueError for another way, and another number of documents than tokens.
     """
     pooling = _Pooling(how, above)
-    given = np.asarray(documents.detach().cpu() if isinstance(documents, Tensor) else documents)
+    given = as_numpy(documents)
     number = numbered(given, len(codes.offsets) - 1)
     pooling.add(codes, torch.from_numpy(number))
     return pooling.result(np.unique(given).tolist())
@@ -198,7 +203,7 @@ class _Pooling:
             values = sums / tokens[rows]
         else:
             values = sums if self.how == "sum" else (sums > self.above).to(sums)
-        offsets = torch.cat([tokens.new_zeros(1), torch.bincount(rows, minlength=len(kept)).cumsum(0)])
+        offsets = offsets_of(rows, len(kept))
         latents = (keys % max(1, self.d_sae)).int()
         z = SparseCodes(values.float(), latents, offsets, self.d_sae, (len(kept),))
         z = z.keep(z.values != 0)

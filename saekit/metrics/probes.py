@@ -18,7 +18,8 @@ from saekit_kernels import SparseCodes
 from torch import Tensor
 
 from saekit.files.arguments import whole
-from saekit.metrics.intervals import Interval, Numbers, bootstrap, numbered
+from saekit.metrics.intervals import Interval, Numbers, as_numpy, bootstrap, numbered
+from saekit.metrics.pooled import as_csr
 
 
 class _How(TypedDict):
@@ -165,7 +166,7 @@ def auroc(scores: Numbers, labels: Numbers) -> float:
     """The share of pairs (a true row, a false one) in which the true one has the higher score; ties count half.
 
     scores, labels: [n]. NaN where a label is missing."""
-    return _auroc_of(np.stack([np.asarray(scores, np.float64), np.asarray(labels, np.float64)], 1))
+    return _auroc_of(np.stack([as_numpy(scores).astype(np.float64), as_numpy(labels).astype(np.float64)], 1))
 
 
 def _auroc_of(pairs: np.ndarray) -> float:
@@ -183,13 +184,7 @@ def _auroc_of(pairs: np.ndarray) -> float:
 def _matrix(x: Any) -> tuple[Any, bool]:
     """Rows as scikit-learn takes them, and whether they are sparse."""
     if isinstance(x, SparseCodes):
-        from scipy.sparse import csr_matrix
-
-        values, indices, offsets = (
-            part.detach().cpu().numpy() for part in (x.values.double(), x.indices.long(), x.offsets)
-        )
-        rows, finite = csr_matrix((values, indices, offsets), (len(offsets) - 1, x.d_sae)), np.isfinite(values).all()
-        sparse = True
+        rows, finite, sparse = as_csr(x).astype(np.float64), bool(torch.isfinite(x.values).all()), True
     else:
         given = torch.as_tensor(x).detach().cpu().double().numpy()
         if given.ndim != 2:
@@ -201,7 +196,7 @@ def _matrix(x: Any) -> tuple[Any, bool]:
 
 
 def _two_valued(labels: Numbers, n: int) -> np.ndarray:
-    given = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
+    given = as_numpy(labels)
     if given.shape != (n,):
         raise ValueError(f"{n} rows need a label each, [{n}], found shape {given.shape}.")
     found = np.unique(given)
