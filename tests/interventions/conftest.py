@@ -14,6 +14,7 @@ import torch
 from saekit_kernels import SparseCodes
 from torch import Tensor
 
+import saekit as sk
 from saekit.dictionaries import Dictionary, LinearDecoder, LinearEncoder, Part, Provenance, TopK, Wiring
 
 SITES = ("hook_resid_pre", "hook_attn_out", "hook_mlp_out", "hook_resid_post")
@@ -238,3 +239,15 @@ def crosscoder(case: Case, sites: list[str], seed: int = 0) -> Any:
     built.load_state_dict(sae.state_dict())
     built.provenance = Provenance(model=case.model.model_name, model_hash=case.model.model_hash)
     return built.requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    """micro."""
+    return sk.load_model("micro", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def sae() -> Dictionary:
+    """micro's own dictionary after its third block."""
+    return sk.load_dictionary("micro/blocks.2.hook_resid_post")

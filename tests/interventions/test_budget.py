@@ -12,16 +12,6 @@ SITE = "blocks.2.hook_resid_post"
 TEXT = ["Anna went home.", "When Anna and Peter went to the park, Anna gave the book to Peter."]
 
 
-@pytest.fixture(scope="module")
-def model():
-    return sk.load_model("micro", device="cpu")
-
-
-@pytest.fixture(scope="module")
-def sae():
-    return sk.load_dictionary(f"micro/{SITE}")
-
-
 def by_hand(model, edits) -> float:
     """Row after row without padding, in float64."""
     found = []

@@ -15,16 +15,6 @@ SITE = "blocks.2.hook_resid_post"
 PROMPT = "When Anna and Peter went to the park, Anna gave the book to"
 
 
-@pytest.fixture(scope="module")
-def model():
-    return sk.load_model("micro", device="cpu")
-
-
-@pytest.fixture(scope="module")
-def sae():
-    return sk.load_dictionary(f"micro/{SITE}")
-
-
 def on_peter(model, sae) -> list[int]:
     """The three strongest latents there."""
     fires = sk.features_on(model, sae, PROMPT).frame()

@@ -17,16 +17,6 @@ PAIR = sk.load_pairs("agreement", n=1, seed=0, split="heldout")[0]
 CLEAN, OTHER = PAIR.clean, PAIR.corrupt  # of the same number of tokens
 
 
-@pytest.fixture(scope="module")
-def model():
-    return sk.load_model("micro", device="cpu")
-
-
-@pytest.fixture(scope="module")
-def sae():
-    return sk.load_dictionary(f"micro/{SITE}")
-
-
 def difference(model, a: str = " are", b: str = " is"):
     first, second = (int(model.to_tokens(text, prepend_bos=False)[0, 0]) for text in (a, b))
     return lambda passed, rows: passed.logits[:, -1, first] - passed.logits[:, -1, second]
