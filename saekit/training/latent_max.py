@@ -46,6 +46,12 @@ class LastTokens:
         tokens = min(MOST_TOKENS, steps * batch_size, max(batch_size, most))
         return cls(tokens * repeats, steps - -(-tokens // batch_size))
 
+    @classmethod
+    def of_run(cls, dictionary: Dictionary, batch_size: int, steps: int) -> LastTokens:
+        """Those that a run of this dictionary keeps."""
+        widths = dictionary.read_widths
+        return cls.of(batch_size, steps, widths, len(widths) if dictionary.wiring.each else 1)
+
     def begin(self, step: int, state: StreamState) -> None:
         """The stream stands at ``state`` and ``step`` comes next."""
         if step == self.first:

@@ -144,9 +144,9 @@ def kept_bytes(dictionary: Dictionary, settings: Settings, stream: Any) -> int:
     CPU."""
     if not getattr(stream, "models", None) or settings.device.type != "cpu":
         return 0
-    widths, each = dictionary.read_widths, dictionary.wiring.each
-    last = LastTokens.of(settings.batch_size, settings.steps, widths, len(widths) if each else 1)
-    return last.wanted * (max(widths.values()) if each else sum(widths.values())) * 4
+    widths = dictionary.read_widths.values()
+    last = LastTokens.of_run(dictionary, settings.batch_size, settings.steps)
+    return last.wanted * (max(widths) if dictionary.wiring.each else sum(widths)) * 4
 
 
 def of_dictionary(method: Method, dictionary: Dictionary, settings: Settings, beside: int = 0) -> MemoryNeeded:

@@ -60,8 +60,7 @@ class Session(OnDisk):
         self.taken = stream.state  # where the stream stood after the last whole step
         self.wanted = max(learner.dictionary.method.recent for learner in learners)
         self.recent: dict[str, Tensor] = {}  # by site, the last tokens, for methods that look at them in the end
-        widths, each = learners[0].dictionary.read_widths, self.wiring.each
-        last = LastTokens.of(batch_size, self.steps, widths, len(widths) if each else 1)
+        last = LastTokens.of_run(learners[0].dictionary, batch_size, self.steps)
         self.last = last if stream.models else None  # an array and a store are there in the end too
         self.records: list[dict[str, float]] = []
         self.saved: int | None = None  # tokens of the checkpoint on the disk
