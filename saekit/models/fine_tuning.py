@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from saekit.corpora import Corpus
+from saekit.corpora import Corpus, load_corpus
 from saekit.files.arguments import number, whole
 from saekit.files.manifests import check_same, write_json
 from saekit.files.paths import resolved
@@ -72,8 +72,14 @@ def fine_tune(
     tokens, lr, seed = whole("tokens", tokens), number("lr", lr), whole("seed", seed, 0)
     checkpoints, out = whole("checkpoints", checkpoints, 0), resolved(out, "out")
     longest = min(model.cfg.n_ctx, whole("context", context, 2) if context is not None else model.cfg.n_ctx)
-    read: Any = corpus.provenance if isinstance(corpus, Corpus) else _fingerprint(corpus)
-    settings = {"base_hash": model.model_hash, "corpus": read, "tokens": tokens, "lr": lr, "context": longest}
+    corpus = corpus if isinstance(corpus, Corpus) else load_corpus(list(corpus))
+    settings = {
+        "base_hash": model.model_hash,
+        "corpus": corpus.provenance,
+        "tokens": tokens,
+        "lr": lr,
+        "context": longest,
+    }
     settings |= {"checkpoints": checkpoints, "seed": seed}
     if (out / MANIFEST).is_file():
         check_same(out, "fine-tuned model", json.loads((out / MANIFEST).read_text(encoding="utf-8")), settings)
@@ -140,21 +146,19 @@ def _loss(logits: Tensor, ids: Tensor, inside: Tensor) -> Tensor:
     return F.cross_entropy(logits[:, :-1][inside].float(), ids[:, 1:][inside])
 
 
-def _rows(model: TransformerBridge, corpus: Any, context: int, seed: int) -> Iterator[list[int]]:
+def _rows(model: TransformerBridge, corpus: Corpus, context: int, seed: int) -> Iterator[list[int]]:
     """Documents as token ids, BOS first where the model has one, in parts of a context; for ever, each reading of a
     finite corpus in an order of its own. Raises ValueError where there is nothing to predict."""
     bos, tokenizer = bos_of(model), model.tokenizer
     begin = [] if bos is None else [bos]
-    endless = isinstance(corpus, Corpus) and corpus.endless
-    texts: Any = corpus if endless else list(corpus)
+    documents: Any = corpus if corpus.endless else list(corpus)
     reading = 0
     while True:
-        if not endless:
-            random.Random(seed * 1_000_003 + reading).shuffle(texts)
+        if not corpus.endless:
+            random.Random(seed * 1_000_003 + reading).shuffle(documents)
         any_row = False
-        for each in texts:
-            text = each if isinstance(each, str) else each.text
-            ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        for document in documents:
+            ids = tokenizer(document.text, add_special_tokens=False)["input_ids"]
             step = context - len(begin)
             for start in range(0, len(ids), step):
                 row = begin + ids[start : start + step]
@@ -180,7 +184,8 @@ def _describe(room: Path, model: TransformerBridge, settings: dict[str, Any], lo
     last = losses[-max(1, int(LAST * len(losses))) :]
     loss = {"loss_first": losses[0], "loss_last": sum(last) / len(last), "steps": len(losses)}
     write_json(room / MANIFEST, {"base": str(model.model_name)} | settings | loss)
-    read = settings["corpus"].get("name", "texts of one's own")
+    read = settings["corpus"]["name"]
+    read = f"{settings['corpus']['n']:,} texts of one's own" if read == "list" else read
     card = f"""# A copy of {Path(str(model.model_name)).name} that has read more
 
 Made by `saekit.models.fine_tune` from {model.model_name} (hash {model.model_hash[:12]}); its own hash is
@@ -193,10 +198,3 @@ Made by `saekit.models.fine_tune` from {model.model_name} (hash {model.model_has
 What it has unlearned of the rest was not measured here. All settings: {MANIFEST}.
 """
     (room / "README.md").write_text(card, encoding="utf-8")
-
-
-def _fingerprint(texts: Sequence[str]) -> dict[str, Any]:
-    import hashlib
-
-    digest = hashlib.sha256("\x00".join(texts).encode()).hexdigest()
-    return {"name": f"{len(texts):,} texts of one's own", "fingerprint": digest}
