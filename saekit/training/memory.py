@@ -2,11 +2,13 @@
 
 States are counted: weights, and of what is learned its gradient and Adam's two moments (16 bytes a parameter in
 float32), buffers, and 12 bytes a latent of what is counted of it. What a step holds beside them is estimated: ``held``
-of the method times its pre-activations, of all tokens or of a chunk, and a few copies of the batch. Peaks of real runs
-on a CPU are within a quarter of the sum (``tests/training/test_memory_needed.py``), more where tensors are smaller than
-32 MB, which the system's allocator leaves holes between. Not in it: the model, which is there already, and what it
-holds while it runs; what a fit (PCA, ICA) needs; temporaries of the reference kernels; what coding 4,096 tokens holds
-when latent_max is measured in the end; and on a CPU up to 512 MB that are kept for the next step (engines/memory.py).
+of the method times its pre-activations, of all tokens or of a chunk, and a few copies of the batch. The sum is 1.1 to
+1.5 times the peak of a run on a CPU whose tensors are each given back at once
+(``tests/training/test_memory_needed.py``). The room above is for the holes that an allocator leaves between tensors:
+with glibc's own threshold the sum was .94 to 1.47 of the peak, from run to run. Not in it: the model, which is there
+already, and what it holds while it runs; what a fit (PCA, ICA) needs; temporaries of the reference kernels; what coding
+4,096 tokens holds when latent_max is measured in the end; and on a CPU up to 512 MB that are kept for the next step
+(engines/memory.py).
 """
 
 from __future__ import annotations

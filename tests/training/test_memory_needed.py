@@ -22,7 +22,7 @@ from saekit.training.settings import Settings
 D, D_SAE, BATCH = 16, 40, 64
 LEARNED = 4 * (2 * D_SAE * D + D_SAE + D)
 STATES = 4 * LEARNED + D_SAE * (4 + 12)  # weights, gradients, two moments; latent_max and what is counted
-WITHIN = 0.25
+MOST = 1.6  # of a peak without holes; 1.12 to 1.48 seen
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="peaks and limits of memory are read as Linux has them")
 
 
@@ -237,8 +237,9 @@ def test_another_error_stays_what_it_is(monkeypatch):
         a_run()
 
 
-STEPS = {**os.environ, "SAEKIT_MEMORY": "give_back"}
-"""What steps hold is measured alone: what is freed goes back to the system."""
+STEPS = {**os.environ, "SAEKIT_MEMORY": "give_back", "MALLOC_MMAP_THRESHOLD_": "65536"}
+"""What steps hold is measured alone: what is freed goes back to the system, of each tensor by itself. glibc's own
+threshold rises up to 32 MB as tensors are freed, and what it then keeps makes a peak larger or smaller by chance."""
 
 LIMITED = """
 import resource, sys
@@ -337,7 +338,7 @@ def test_peaks_of_real_runs():
         needed = memory_needed(method, {f"x{n}": width for n in range(sites)}, batch, dtype="float32")
         shares[text, sites] = round(needed.total / peak, 2)
     print(shares)
-    assert all(1 - WITHIN < share < 1 + WITHIN for share in shares.values()), shares
+    assert all(1 <= share < MOST for share in shares.values()), shares
 
 
 def test_the_room_of_a_container_is_its_limit(tmp_path: Path):
