@@ -279,7 +279,7 @@ class Build:
             counted=progress.counted,
             settings=self.settings,
             loss_examples=self.settings.loss_examples if can_be_measured else 0,
-            neighbours=Neighbours(sae.decoder_directions, readings) if sae.d_sae > 1 else None,
+            neighbours=Neighbours(sae.decoder_rows(slice(None)), readings) if sae.d_sae > 1 else None,
             concepts=Concepts(readings, len(self.reader.concepts)) if self.reader.concepts else None,
             concept_names=list(self.reader.concepts),
             output=output,

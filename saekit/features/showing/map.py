@@ -77,7 +77,7 @@ def feature_map(
     if not len(frame):
         raise ValueError(f"No latent of {store.folder} fires, so there is nothing to map.")
     jscatter = _needs("jscatter", "feature_map needs jupyter-scatter: pip install 'saekit[map]'.")
-    rows = store.dictionary.decoder_directions.detach().float().cpu().numpy()[frame["latent"]]
+    rows = store.dictionary.decoder_rows(slice(None)).detach().float().cpu().numpy()[frame["latent"]]
     unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     if method == "auto":
         method = "umap" if _is_there("umap") else "pca"
