@@ -146,8 +146,8 @@ class SparseCodes:
             moved.append(part.indices + before)
             before += part.d_sae
         if all(part.k is not None for part in parts):
-            values = torch.cat([part.values.view(*part.shape, -1) for part in parts], -1)
-            indices = [latents.view(*part.shape, -1) for latents, part in zip(moved, parts, strict=True)]
+            values = torch.cat([part.values.view(*part.shape, part.k or 0) for part in parts], -1)
+            indices = [latents.view(*part.shape, part.k or 0) for latents, part in zip(moved, parts, strict=True)]
             return cls.from_sorted(values, torch.cat(indices, -1), d_sae)
         offsets, placed = torch.stack([part.offsets for part in parts]), []
         whole = offsets.sum(0)
