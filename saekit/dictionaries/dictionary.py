@@ -116,6 +116,11 @@ class Dictionary(nn.Module, ABC):
         return type(self).encode_at is not Dictionary.encode_at
 
     @property
+    def standardised(self) -> bool:
+        """It codes standardised tokens: what a latent writes is its decoder row times the size of each token."""
+        return False
+
+    @property
     def fused(self) -> bool:
         """Nothing but what the fused kernels know (see ``LinearDictionary``)."""
         return False

@@ -82,6 +82,11 @@ class NestedDictionary(Dictionary):
         return self.base.signed
 
     @property
+    def standardised(self) -> bool:
+        """As the base codes."""
+        return self.base.standardised
+
+    @property
     def layerwise(self) -> bool:
         """As the base codes."""
         return self.base.layerwise

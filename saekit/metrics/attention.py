@@ -153,7 +153,7 @@ def attention_sources(
         read = ", ".join(dictionary.reads)
         raise ValueError(f"there are no heads in what this dictionary reads, {read}: train one at blocks.0.{HEADS}.")
     rows_read = dictionary.encoder_directions
-    if rows_read is None:
+    if rows_read is None or dictionary.standardised:
         raise ValueError("this dictionary has no linear encoder, so that its codes are no sum over heads.")
     given: Any = [prompt] if isinstance(prompt, str) else torch.as_tensor(prompt).view(1, -1)
     rows, _ = read_rows(model, given, bos=dictionary.provenance.prepend_bos)
