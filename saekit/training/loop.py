@@ -40,7 +40,7 @@ from saekit.files.choices import no_argument
 from saekit.files.locks import writing_in
 from saekit.files.paths import resolved
 from saekit.files.progress import say
-from saekit.files.roles import ACTIVATIONS, CORPUS, METHOD, MODEL, SITE, check_roles
+from saekit.files.roles import ACTIVATIONS, CORPUS, METHOD, MODEL, MODELS, SITE, check_roles
 from saekit.models import as_dtype
 from saekit.training import latent_max
 from saekit.training.arguments import MEANT, length, methods_in, optional, rate, times
@@ -137,7 +137,7 @@ def train(
     if former:
         raise TypeError(no_argument("train", next(iter(former)), ARGUMENTS, MEANT))
     call = "sk.train(model, site, method, corpus)"
-    read_from, made_of = (MODEL, ACTIVATIONS), None if isinstance(method, Mapping) else method
+    read_from, made_of = (MODEL, MODELS, ACTIVATIONS), None if isinstance(method, Mapping) else method
     check_roles(call, model=(model, read_from), site=(site, SITE), method=(made_of, METHOD), corpus=(corpus, CORPUS))
     methods = methods_in(method)
     checked(kernels, CHOICES, "kernels")
