@@ -18,9 +18,13 @@ from jaxtyping import Float
 from saekit_widgets.protocols import ColumnWords, Fact
 
 from saekit.features import schema
+from saekit.features.written import has_none
 from saekit.metrics.labelled import MINIMUM
+from saekit.metrics.shared import shared_latents
+from saekit.models import Site
 
 if TYPE_CHECKING:
+    from saekit.dictionaries import Dictionary
     from saekit.features.asking.database import Database
     from saekit.features.labels.labels import Labels
 
@@ -36,6 +40,10 @@ class Opened(Protocol):
     tokens: int
     labels: Labels
     database: Database
+
+    @property
+    def dictionary(self) -> Dictionary:
+        """That it was made from."""
 
     def measurable(self, row: dict[str, Any]) -> bool:
         """Whether the loss effect of a latent, given as its row, waits for the model."""
@@ -65,6 +73,7 @@ class Column:
     code:       the Python call that gives it; "{latent}" is the feature shown.
     filterable: whether the list has a filter for it. in_header: whether it stands over a feature, and on its card.
     of_text:    whether a store over arrays of one's own, which have no text, goes without it.
+    of_two_models: whether only a store of a dictionary over two models has it.
     changes:    whether a function's values may be others while the store is open: else it is called once.
     fact:       (store, row of the table latents) → its number of one latent, with what else is to be said; by default
                 the value alone.
@@ -83,6 +92,7 @@ class Column:
     filterable: bool = True
     in_header: bool = True
     of_text: bool = False
+    of_two_models: bool = False
     changes: bool = False
     fact: Callable[[Opened, dict[str, Any]], Fact] | None = None
 
@@ -160,6 +170,8 @@ def _why_not(store: Opened, row: dict[str, Any]) -> str:
     """Why a latent that fires will have no loss effect."""
     if not store.manifest["settings"]["loss_examples"]:
         return "the store was built with loss_examples=0"
+    if (why := has_none(store.manifest["dictionary"]["writes"])) is not None:
+        return why
     others = store.database.rows("select 1 from latents where loss_effect is not null limit 1")
     if others or store.was_measured(row["latent"]):
         return "no firing drawn at random is followed by a token"
@@ -175,6 +187,25 @@ def _loss_effect_definition(manifest: Manifest) -> str:
         f"{manifest['settings']['loss_examples']} firings drawn at random; the underline of a token is its own. A "
         f"firing at the end of a row has no next token and is left out.{later} {{over}}"
     )
+
+
+def _whose(store: Opened) -> Numbers:
+    return shared_latents(store.dictionary).share[: store.d_sae].numpy()
+
+
+def _whose_definition(manifest: Manifest) -> str:
+    names = models_of(manifest)
+    first, second = names if len(names) == 2 else ("the first model", "the second")
+    return (
+        f"Whose it is: ‖b‖ / (‖a‖ + ‖b‖), a and b its decoder rows in {first} and {second}: near 0 {first} alone has "
+        f"it, near 1 {second} alone, near .5 both. Over no token. A share far from .5 is no proof: look at where it "
+        "fires (2504.02922)."
+    )
+
+
+def models_of(manifest: Manifest) -> list[str]:
+    """The names of the several models that a store's dictionary writes; none where it is one."""
+    return [*dict.fromkeys(name for site in manifest["dictionary"]["writes"] if (name := Site(site).model))]
 
 
 def _detection(store: Opened) -> Numbers:
@@ -237,6 +268,7 @@ COLUMNS = (
         in_header=False,
         changes=True,
     ),
+    Column("share", _whose_definition, _whose, format="share", of_two_models=True),
 )
 """The first two stand in every row of the list."""
 
@@ -256,8 +288,10 @@ def register(column: Column) -> None:
 
 def columns_of(manifest: Manifest) -> tuple[Column, ...]:
     """Those that a store has."""
-    arrays = schema.over_arrays(manifest)
-    return tuple(column for column in all_columns() if not (arrays and column.of_text))
+    arrays, two = schema.over_arrays(manifest), len(models_of(manifest)) == 2
+    return tuple(
+        column for column in all_columns() if not (arrays and column.of_text) and (two or not column.of_two_models)
+    )
 
 
 def all_columns() -> tuple[Column, ...]:
