@@ -115,6 +115,18 @@ def test_the_largest_codes(models: Any, sae: Any, x: dict[str, Tensor]) -> None:
     assert torch.allclose(found, sae.encode_dense(x).amax(0), rtol=1e-5) and found.max() > 0
 
 
+def test_what_else_reads_both(models: Any, sae: Any, x: dict[str, Tensor]) -> None:
+    """Pooled codes, and the logit lens of each model's own rows."""
+    z = sae.encode_dense(x)
+    pooled = sk.metrics.pooled_codes(models, sae, TEXTS)
+    first = int(sk.activations.tokenize(models["a"], TEXTS[:1]).mask.sum())
+    assert torch.allclose(torch.as_tensor(pooled.codes.to_dense())[0], z[:first].amax(0), rtol=1e-5)
+    for site, name in ((None, "a"), (B, "b")):
+        logits = sae.decoder_directions_at(site or A)[5] @ models[name].W_U
+        lens = sk.metrics.logit_lens(models, sae, 5, 1, site)
+        assert lens.frame().logit.tolist() == [round(float(end), 3) for end in (logits.max(), logits.min())]
+
+
 def test_bad_inputs(models: Any, sae: Any, tiny_gpt2: Any) -> None:
     """One clear sentence from each."""
     loose = built(models, [A, B])
