@@ -161,3 +161,26 @@ def tiny_llama(tiny_llama_folder: Path) -> Any:
     from saekit.models import load_model
 
     return load_model(tiny_llama_folder, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny_copy_folder(tiny_gpt2_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The random GPT-2 with one block's weights moved, as a fine-tuned copy is."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("models") / "copy"
+    model = AutoModelForCausalLM.from_pretrained(tiny_gpt2_folder)
+    with torch.no_grad():
+        model.transformer.h[0].mlp.c_proj.weight += 0.1
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_gpt2_folder).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_copy(tiny_copy_folder: Path) -> Any:
+    """That copy, loaded by load_model; do not change it."""
+    from saekit.models import load_model
+
+    return load_model(tiny_copy_folder, device="cpu")

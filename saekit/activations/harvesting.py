@@ -26,9 +26,9 @@ from saekit.files.choices import unknown
 from saekit.files.durations import spoken_bytes
 from saekit.files.memory import room_on, saying_what_fits
 from saekit.files.progress import Bar
-from saekit.files.roles import ACTIVATIONS, CORPUS, MODEL, SITE, check_roles, role_of
+from saekit.files.roles import ACTIVATIONS, CORPUS, MODEL, MODELS, SITE, check_roles, role_of
 from saekit.files.stopping import stopped_with
-from saekit.models import ROWS_AT_ONCE, check_site, describe_model, joined
+from saekit.models import ROWS_AT_ONCE, SeveralModels, check_site, describe_model, joined, together
 from saekit.models.site import as_names
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Activations(Mapping[str, Tensor]):
 
 @overload
 def harvest(  # type: ignore[overload-overlap]  # a bridge is a module too
-    model: TransformerBridge,
+    model: TransformerBridge | Mapping[str, TransformerBridge],
     source: Readable,
     hooks: Sequence[str] | str,
     *,
@@ -120,7 +120,8 @@ def harvest(
 ) -> Activations | ModuleActivations:
     """Run the model over texts or tokens and keep its activations at ``hooks``, stopping after the last layer needed.
 
-    hooks:   a site or several, as ``sk.models.sites_of(model)`` lists them.
+    model:   what ``load_model`` gives; or several that read the same tokens, ``{"a": model, "b": copy}``.
+    hooks:   a site or several, as ``sk.models.sites_of(model)`` lists them; of several models "a:…" and "b:…".
     source:  a corpus, a list of strings, or token ids (a tensor [row, position], lists, a mapping or data set with
              input_ids and attention_mask), which are taken as they are, nothing added.
     tokens:  stop once this many tokens are counted (needed for an endless corpus).
@@ -142,8 +143,8 @@ def harvest(
     if of_modules:
         raise TypeError(f"{', '.join(of_modules)} is for modules without hooks; this model has them.")
     call = "sk.activations.harvest(model, corpus, hooks)"
-    check_roles(call, model=(model, MODEL), source=(source, CORPUS), hooks=(hooks, SITE))
-    hooks = as_names(hooks)
+    check_roles(call, model=(model, (MODEL, MODELS)), source=(source, CORPUS), hooks=(hooks, SITE))
+    hooks, model = as_names(hooks), together(model)
     for hook in hooks:
         check_site(model, hook)
     check_engine(engine)
@@ -183,7 +184,7 @@ def _room_for(h: Tensor, hook: str, rows: TokenRows) -> Tensor:
 
 
 def read_rows(
-    model: TransformerBridge,
+    model: TransformerBridge | SeveralModels,
     source: Readable,
     tokens: int | None = None,
     **how: Any,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from saekit.activations.tokens import TokenRows
 from saekit.engines import Item, mapped
-from saekit.models import describe_model, forward, load_model, passes
+from saekit.models import SeveralModels, by_model, describe_model, forward, load_model, passes
 from saekit.models.filling import ORDERED_AT_ONCE
 from saekit.models.hashing import fingerprint_model
 
@@ -22,18 +22,27 @@ if TYPE_CHECKING:
 
 
 def read_parts(
-    model: TransformerBridge,
+    model: TransformerBridge | SeveralModels,
     parts: Sequence[TokenRows],
     hooks: Sequence[str],
     engine: str,
     workers: int,
     padding: bool = False,
 ) -> Iterator[dict[str, Tensor]]:
-    """The activations at some hooks of each part, [row, position, d], in their order. Rows of like length run through
-    the model together, whichever parts of some 16,000 tokens they are of.
+    """The activations at some hooks of each part, [row, position, d], in their order, of several models under the names
+    of their sites. Rows of like length run through the model together, whichever parts of some 16,000 tokens they are
+    of.
 
     padding: what the model gives there is wanted too; otherwise anything may stand there. engine, workers: as in
     ``saekit.engines.mapped``."""
+    if isinstance(model, SeveralModels):
+        several = [
+            (own.hooks, read_parts(own.model, parts, [*own.hooks.values()], engine, workers, padding))
+            for own in by_model(model, hooks)
+        ]
+        for found in zip(*(read for _, read in several), strict=True):
+            yield {site: h[hook] for (own, _), h in zip(several, found, strict=True) for site, hook in own.items()}
+        return
     blocks = [_Block(block, padding) for block in _blocks(parts)]
     items = [item for block in blocks for item in block.items()]
     read = mapped(items, ModelWorker(model, list(hooks)), engine, workers)

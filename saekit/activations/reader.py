@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from saekit.activations.finite import check_finite
 from saekit.activations.given import GivenTokens
@@ -18,7 +18,17 @@ from saekit.activations.source import Readable, in_parts, read_source
 from saekit.activations.tokens import TokenRows, concept_masks, tokenize
 from saekit.corpora import Corpus, Document
 from saekit.files.choices import unknown
-from saekit.models import Site, check_site, describe_model, forward, joined, joined_width
+from saekit.models import (
+    SeveralModels,
+    Site,
+    by_model,
+    check_site,
+    describe_model,
+    forward,
+    joined,
+    joined_width,
+    together,
+)
 from saekit.models.bos import bos_of
 
 if TYPE_CHECKING:
@@ -43,17 +53,17 @@ class TextReader:
         exclude: Sequence[str] | str = (),
         context: int | None = None,
     ) -> None:
-        self.models: dict[str, Any] = {"": model} if isinstance(model, nn.Module) else dict(model)
+        self.model = together(model)
+        self.models: Mapping[str, Any] = self.model if isinstance(self.model, SeveralModels) else {"": self.model}
         self.sites = [Site(site) for site in sites]
         for site in self.sites:
-            check_site(self._model(site), site.hook)
-        self.widths: dict[str, int] = {site: joined_width(self._model(site), site.hook) for site in self.sites}
-        self.source = read_source(source, next(iter(self.models.values())), context)
+            check_site(self.model, site)
+        self.widths: dict[str, int] = {site: joined_width(self.model, site) for site in self.sites}
+        self.source = read_source(source, self.model, context)
         if next(in_parts(self.source, 1), None) is None:
             raise ValueError("the corpus is empty: there is nothing to train on.")
         self.labels, self.gradients, self.exclude, self.context = labels, gradients, exclude, context
         self.concepts = self._concepts()
-        _check_tokenizers(self.models)
 
     @property
     def endless(self) -> bool:
@@ -63,15 +73,10 @@ class TextReader:
     @property
     def provenance(self) -> dict[str, Any]:
         """Model and corpus; of several models their names and hashes by name."""
-        described = {name: describe_model(model) for name, model in self.models.items()}
-        corpus: dict[str, Any] = {"corpus": self.source.provenance} if isinstance(self.source, Corpus) else {}
+        made = describe_model(self.model)
         if isinstance(self.source, Corpus):
-            corpus["prepend_bos"] = bos_of(next(iter(self.models.values()))) is not None
-        if list(described) == [""]:
-            return described[""] | corpus
-        made = {key: {name: each[key] for name, each in described.items()} for key in ("model", "model_hash")}
-        processing = ", ".join(sorted({each["processing"] for each in described.values()}))
-        return made | {"processing": processing} | corpus
+            made |= {"corpus": self.source.provenance, "prepend_bos": bos_of(self.model) is not None}
+        return made
 
     def columns(self) -> dict[str, int]:
         """Everything that ``read`` gives, by name, and how wide it is."""
@@ -80,11 +85,10 @@ class TextReader:
 
     def rows(self, items: Sequence[Item]) -> TokenRows:
         """The tokens of documents, or of rows of a token tensor."""
-        first = next(iter(self.models.values()))
         if isinstance(self.source, GivenTokens):
-            return tokenize(first, self.source[torch.tensor(items)], exclude=self.exclude)
+            return tokenize(self.model, self.source[torch.tensor(items)], exclude=self.exclude)
         texts = [item.text for item in items if isinstance(item, Document)]
-        return tokenize(first, texts, exclude=self.exclude, context=self.context)
+        return tokenize(self.model, texts, exclude=self.exclude, context=self.context)
 
     def read(
         self, part: TokenRows, items: Sequence[Item], batches: Int[Tensor, " row"]
@@ -93,17 +97,14 @@ class TextReader:
         padding means nothing. items: those that the rows' ``documents`` number. batches: the number that each row's
         batch has in an error."""
         found: dict[str, Tensor] = {}
-        for name, model in self.models.items():
-            sites = [site for site in self.sites if (site.model or "") == name]
-            hooks = [site.hook for site in sites]
-            if not sites:
-                continue
+        for own in by_model(self.model, self.sites):
+            hooks = [*own.hooks.values()]
             if self.gradients:
-                kept, gradients = _with_gradients(model, part, hooks)
-                found |= {GRADIENT + site: gradients[site.hook] for site in sites}
+                kept, gradients = _with_gradients(own.model, part, hooks)
+                found |= {GRADIENT + site: gradients[hook] for site, hook in own.hooks.items()}
             else:
-                kept = forward(model, part.tokens, hooks, lengths=part.lengths).kept
-            found |= {site: joined(kept[site.hook], site) for site in sites}
+                kept = forward(own.model, part.tokens, hooks, lengths=part.lengths).kept
+            found |= {site: joined(kept[hook], site) for site, hook in own.hooks.items()}
         for name, h in found.items():
             if not bool(torch.isfinite(h[part.mask]).all()):
                 first = int((~torch.isfinite(h).flatten(2).all(2) & part.mask).any(1).nonzero()[0])
@@ -111,18 +112,6 @@ class TextReader:
         if self.concepts:
             found[LABELS] = self._labels(part, items)
         return {name: found[name] for name in self.columns()}
-
-    def _model(self, site: Site) -> Any:
-        name = site.model or ""
-        if name not in self.models:
-            if site.model is None:
-                raise ValueError(
-                    f"of several models {', '.join(self.models)} a site is named with its own: "
-                    f"'{next(iter(self.models))}:{site}', found {str(site)!r}."
-                )
-            there = ", ".join(self.models) if "" not in self.models else "one, without a name"
-            raise ValueError(f"{str(site)!r} is a site of the model {name!r}; there is {there}.")
-        return self.models[name]
 
     def _concepts(self) -> int:
         """How many labels a token has."""
@@ -175,13 +164,3 @@ def _with_gradients(model: Any, part: TokenRows, hooks: list[str]) -> tuple[dict
 
 def _detached(kept: dict[str, Tensor]) -> dict[str, Tensor]:
     return {hook: h.detach() for hook, h in kept.items()}
-
-
-def _check_tokenizers(models: Mapping[str, Any]) -> None:
-    names = list(models)
-    first = models[names[0]].tokenizer
-    for name in names[1:]:
-        if models[name].tokenizer.get_vocab() != first.get_vocab():
-            raise ValueError(
-                f"the models {names[0]!r} and {name!r} have different tokenizers: they read no same tokens."
-            )

@@ -14,11 +14,15 @@ from saekit.corpora import Corpus, Document, load_corpus
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
+    from saekit.models import SeveralModels
+
 Readable = Corpus | Sequence[str] | Tensor | Any
 """What can be read: a corpus, whatever ``load_corpus`` takes, or token ids in a form that ``given_tokens`` takes."""
 
 
-def read_source(source: Readable, model: TransformerBridge, context: int | None = None) -> Corpus | GivenTokens:
+def read_source(
+    source: Readable, model: TransformerBridge | SeveralModels, context: int | None = None
+) -> Corpus | GivenTokens:
     """A source as it is read: token ids in their normal form, checked against the model; anything else as a corpus, its
     chats written by the model's own template.
 

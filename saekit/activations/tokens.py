@@ -20,7 +20,7 @@ from saekit.activations.given import GivenTokens, given_tokens
 from saekit.activations.source import check_given
 from saekit.files.arguments import whole
 from saekit.files.choices import checked, offered
-from saekit.models import passes
+from saekit.models import SeveralModels, passes
 from saekit.models.bos import bos_of
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class TokenRows:
 
 
 def tokenize(
-    model: TransformerBridge,
+    model: TransformerBridge | SeveralModels,
     texts: Sequence[str] | Int[Tensor, "row position"] | GivenTokens | Any,
     *,
     long: Literal["window", "cut"] = "window",

@@ -214,9 +214,11 @@ class Dictionary(nn.Module, ABC):
         sites that for one of them, ``sae.at(site=…)``. A view: the parameters are shared."""
         return views.used_otherwise(self, site, changes)
 
-    def on(self, model: TransformerBridge, site: str | Wiring | None = None) -> Dictionary:
+    def on(self, model: TransformerBridge | Any, site: str | Wiring | None = None) -> Dictionary:
         """A view for another model of equal shape (a fine-tuned copy), or for a model of a dictionary made from plain
-        arrays, at ``site``: a site, or a wiring of as many. Both hashes stand in its provenance and its reports."""
+        arrays, at ``site``: a site, or a wiring of as many. Both hashes stand in its provenance and its reports.
+
+        model: or, of a dictionary over several, all of them by their names."""
         return views.on_another_model(self, model, site)
 
     def take(self, x: Any) -> Any:

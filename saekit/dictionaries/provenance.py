@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from saekit.models import describe_model
+from saekit.files.choices import unknown
+from saekit.models import SeveralModels, describe_model, together
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -51,8 +52,8 @@ class Provenance:
     def __repr__(self) -> str:
         """A line an entry that is known, hashes and fingerprints by their first 12 characters."""
         known = {
-            "model": _models(self.model, self.model_hash),
-            "made on": self.made_on and _models(self.made_on["model"], self.made_on["model_hash"]),
+            "model": spoken_model(self.model, self.model_hash),
+            "made on": self.made_on and spoken_model(self.made_on["model"], self.made_on["model_hash"]),
             "processing": None if self.processing == "none" else self.processing,
             "corpus": _corpus(self.corpus),
             "tokens": None if self.tokens is None else f"{self.tokens:,}",
@@ -69,11 +70,11 @@ class Provenance:
         return asdict(self)
 
 
-def _models(name: Any, model_hash: Any) -> str | None:
+def spoken_model(name: Any, model_hash: Any) -> str | None:
     """A model, or several by the names they were given under, each with the beginning of its hash."""
     if isinstance(name, Mapping):
         hashes = model_hash or {}
-        return ", ".join(f"{given}: {_models(own, hashes.get(given))}" for given, own in name.items())
+        return ", ".join(f"{given}: {spoken_model(own, hashes.get(given))}" for given, own in name.items())
     return None if name is None else name + (f" ({model_hash[:12]})" if model_hash else "")
 
 
@@ -92,7 +93,7 @@ def _measured(latent_max: Mapping[str, Any]) -> str | None:
     return ", ".join(filter(None, [_corpus(latent_max.get("corpus")), tokens]))
 
 
-def on_model(provenance: Provenance, model: TransformerBridge) -> Provenance:
+def on_model(provenance: Provenance, model: TransformerBridge | SeveralModels) -> Provenance:
     """That of a view for this model: it stands where the one it was made on stood, which is kept beside it."""
     made_on = {"model": provenance.model, "model_hash": provenance.model_hash}
     described = describe_model(model)
@@ -100,27 +101,59 @@ def on_model(provenance: Provenance, model: TransformerBridge) -> Provenance:
 
 
 def check_model(dictionary: Any, model: Any) -> None:
-    """Raise ValueError naming both hashes when a dictionary was made on another model.
+    """Raise ValueError naming both hashes when a dictionary was made on another model. One over several models wants
+    each of them under the name that its sites give it.
 
     A dictionary made from plain arrays (hash None) passes; its width is checked where it is used.
     """
     provenance: Provenance = dictionary.provenance
-    ours, theirs = provenance.model_hash, getattr(model, "model_hash", None)
-    if isinstance(ours, Mapping):
-        raise ValueError(
-            f"the dictionary was made on the models {', '.join(ours)} together: it does not run on one of them alone."
-        )
-    if ours is not None and theirs is not None and ours != theirs:
-        raise ValueError(
-            f"the dictionary was made on {provenance.model!r} (model_hash {ours}), this model is "
-            f"{getattr(model, 'model_name', '?')!r} (model_hash {theirs}): load the model it was made on, or, where "
-            "this one is a copy of equal shape, use sae.on(model)."
-        )
+    names = [name for site in dictionary.wiring.sites if (name := site.model) is not None]
+    if names or isinstance(model, Mapping):
+        _check_names([*dict.fromkeys(names)], model)
+        model = together(model)
+        for name in model:
+            made_on, ours = (_of(name, given) for given in (provenance.model, provenance.model_hash))
+            _check_hash(made_on, ours, model.model_name[name], model.model_hash[name], f", as its model {name!r}")
+    else:
+        theirs = getattr(model, "model_hash", None)
+        _check_hash(provenance.model, provenance.model_hash, getattr(model, "model_name", "?"), theirs)
     processing = getattr(model, "processing", "none")
-    if ours is not None and provenance.processing != processing:
+    if provenance.model_hash is not None and provenance.processing != processing:
         raise ValueError(
             f"the dictionary was made under weight processing {provenance.processing!r}, the model is under "
             f"{processing!r}."
+        )
+
+
+def _check_names(names: list[str], model: Any) -> None:
+    """names: of a dictionary's models; none where it is over one without a name."""
+    if not names:
+        raise ValueError(f"the dictionary was made on one model: give it alone, found {', '.join(model)} by name.")
+    of, example = ", ".join(names), ", ".join(f"{name!r}: …" for name in names)
+    if not isinstance(model, Mapping):
+        raise ValueError(
+            f"the dictionary was made on the models {of} together: it does not run on one of them alone, so give all "
+            f"by name, {{{example}}}."
+        )
+    if missing := [name for name in names if name not in model]:
+        raise ValueError(
+            f"the dictionary was made on the models {of} together, and {missing[0]!r} is not among those given, "
+            f"{', '.join(model) or 'none'}: give {{{example}}}."
+        )
+    if others := [name for name in model if name not in names]:
+        raise ValueError(unknown("the dictionary was made on no model", others[0], names))
+
+
+def _of(name: str, given: Any) -> Any:
+    """What a provenance says of one of several models."""
+    return given.get(name) if isinstance(given, Mapping) else None
+
+
+def _check_hash(made_on: Any, ours: Any, name: Any, theirs: Any, place: str = "") -> None:
+    if ours is not None and theirs is not None and ours != theirs:
+        raise ValueError(
+            f"the dictionary was made on {made_on!r} (model_hash {ours}){place}, this model is {name!r} (model_hash "
+            f"{theirs}): load the model it was made on, or, where this one is a copy of equal shape, use sae.on(model)."
         )
 
 

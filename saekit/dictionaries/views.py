@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from saekit.dictionaries.provenance import check_named, on_model
 from saekit.dictionaries.sites import single
 from saekit.dictionaries.wiring import Wiring
-from saekit.models import joined_width
+from saekit.models import joined_width, together
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -39,9 +39,10 @@ def _stand_at_one(view: Any, site: str) -> None:
     view.wiring, view.read_widths, view.write_widths = Wiring(site), {site: width}, {site: width}
 
 
-def on_another_model(dictionary: Any, model: TransformerBridge, site: str | Wiring | None) -> Any:
-    """For another model of equal shape; ``site`` says where, of a dictionary made from arrays, which know no site."""
-    view = copy.copy(dictionary)
+def on_another_model(dictionary: Any, model: TransformerBridge | Any, site: str | Wiring | None) -> Any:
+    """For another model of equal shape, or several by their names; ``site`` says where, of a dictionary made from
+    arrays, which know no site."""
+    view, model = copy.copy(dictionary), together(model)
     if site is not None:
         if not isinstance(site, Wiring):
             single(dictionary.read_widths, "on(site=)")

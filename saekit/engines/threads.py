@@ -8,7 +8,7 @@ run stands in its config.json, that of a store in its manifest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,7 +29,9 @@ def threads_for(products: int, device: torch.device | str = "cpu") -> int:
 
 
 def products_of(model: Any, dictionary: Any = None) -> int:
-    """Multiplications in the largest product while texts are read through a model, and coded; 0 without a model."""
+    """Multiplications in the largest product while texts are read through a model, or several, and coded; 0 without."""
+    if isinstance(model, Mapping):
+        return max(products_of(own, dictionary) for own in model.values())
     shape = getattr(model, "cfg", None)
     width = getattr(shape, "d_model", None) or 0
     found = POSITIONS_AT_ONCE * width * (getattr(shape, "d_mlp", None) or 4 * width)

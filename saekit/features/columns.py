@@ -19,10 +19,14 @@ from jaxtyping import Float
 from saekit_widgets.protocols import ColumnWords, Fact
 
 from saekit.features import schema
+from saekit.features.written import has_none
 from saekit.metrics.attention import FAMILIES
 from saekit.metrics.labelled import MINIMUM
+from saekit.metrics.shared import shared_latents
+from saekit.models import Site
 
 if TYPE_CHECKING:
+    from saekit.dictionaries import Dictionary
     from saekit.features.asking.database import Database
     from saekit.features.labels.labels import Labels
 
@@ -38,6 +42,10 @@ class Opened(Protocol):
     tokens: int
     labels: Labels
     database: Database
+
+    @property
+    def dictionary(self) -> Dictionary:
+        """That it was made from."""
 
     def measurable(self, row: dict[str, Any]) -> bool:
         """Whether the loss effect of a latent, given as its row, waits for the model."""
@@ -67,8 +75,8 @@ class Column:
     unit:       said after it.
     code:       the Python call that gives it; "{latent}" is the feature shown.
     filterable: whether the list has a filter for it. in_header: whether it stands over a feature, and on its card.
-    of_text:    whether a store over arrays of one's own, which have no text, goes without it. of_heads: whether every
-                store does that does not say which heads of an attention layer its latents come from.
+    of_text:    whether a store over arrays of one's own, which have no text, goes without it.
+    only:       whether a store of this manifest has it; None: every store.
     changes:    whether a function's values may be others while the store is open: else it is called once.
     fact:       (store, row of the table latents) → its number of one latent, with what else is to be said; by default
                 the value alone.
@@ -88,7 +96,7 @@ class Column:
     filterable: bool = True
     in_header: bool = True
     of_text: bool = False
-    of_heads: bool = False
+    only: Callable[[Manifest], bool] | None = None
     changes: bool = False
     fact: Callable[[Opened, dict[str, Any]], Fact] | None = None
 
@@ -167,6 +175,8 @@ def _why_not(store: Opened, row: dict[str, Any]) -> str:
     """Why a latent that fires will have no loss effect."""
     if not store.manifest["settings"]["loss_examples"]:
         return "the store was built with loss_examples=0"
+    if (why := has_none(store.manifest["dictionary"]["writes"])) is not None:
+        return why
     others = store.database.rows("select 1 from latents where loss_effect is not null limit 1")
     if others or store.was_measured(row["latent"]):
         return "no firing drawn at random is followed by a token"
@@ -188,6 +198,29 @@ def _of_heads(expression: str, store: Opened) -> Numbers:
     """An expression over the table heads, of every latent."""
     query = f"select ({expression})::float as value from latents left join heads using (latent) order by latent"
     return store.database.columns(query)["value"]
+
+
+def _whose(store: Opened) -> Numbers:
+    return shared_latents(store.dictionary).share[: store.d_sae].numpy()
+
+
+def _whose_definition(manifest: Manifest) -> str:
+    names = models_of(manifest)
+    first, second = names if len(names) == 2 else ("the first model", "the second")
+    return (
+        f"Whose it is: ‖b‖ / (‖a‖ + ‖b‖), a and b its decoder rows in {first} and {second}: near 0 {first} alone has "
+        f"it, near 1 {second} alone, near .5 both. Over no token. A share far from .5 is no proof: look at where it "
+        "fires (2504.02922)."
+    )
+
+
+def models_of(manifest: Manifest) -> list[str]:
+    """The names of the several models that a store's dictionary writes; none where it is one."""
+    return [*dict.fromkeys(name for site in manifest["dictionary"]["writes"] if (name := Site(site).model))]
+
+
+def _over_two_models(manifest: Manifest) -> bool:
+    return len(models_of(manifest)) == 2
 
 
 def _detection(store: Opened) -> Numbers:
@@ -257,7 +290,7 @@ COLUMNS = (
         partial(_of_heads, "list_position(decoder_share, list_max(decoder_share)) - 1"),
         format="whole",
         code="store.sources({latent})",
-        of_heads=True,
+        only=schema.by_heads,
     ),
     Column(
         "head_share",
@@ -266,7 +299,7 @@ COLUMNS = (
         title="head share",
         format="share",
         code="store.sources({latent})",
-        of_heads=True,
+        only=schema.by_heads,
     ),
     Column(
         "family",
@@ -277,8 +310,9 @@ COLUMNS = (
         format="whole",
         names=FAMILIES,
         code="store.sources({latent})",
-        of_heads=True,
+        only=schema.by_heads,
     ),
+    Column("share", _whose_definition, _whose, format="share", only=_over_two_models),
 )
 """The first two stand in every row of the list."""
 
@@ -310,9 +344,11 @@ def register(column: Column) -> None:
 
 def columns_of(manifest: Manifest) -> tuple[Column, ...]:
     """Those that a store has."""
-    arrays, heads = schema.over_arrays(manifest), schema.by_heads(manifest)
+    arrays = schema.over_arrays(manifest)
     return tuple(
-        column for column in all_columns() if not (arrays and column.of_text) and (heads or not column.of_heads)
+        column
+        for column in all_columns()
+        if not (arrays and column.of_text) and (column.only is None or column.only(manifest))
     )
 
 

@@ -7,7 +7,7 @@ the token that follows it. A firing at the end of a row has none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saekit.models import Change, Passed, Site, forward
+from saekit.features.written import Written
+from saekit.models import Change, Passed, SeveralModels, Site, forward, model_at
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -96,6 +97,31 @@ def loss_effects(
         passed = forward(model, tokens[torch.from_numpy(of_row)], replace=without, logits=where)
         effect[entry] = (_losses(passed, target) - with_it[number]).numpy()
         told(int(runs.examples[some].sum()))
+    return effect
+
+
+def effects_of(
+    model: TransformerBridge | SeveralModels,
+    written: Written,
+    latents: Sequence[int],
+    rows: Rows,
+    firings: Firings,
+    latent: np.ndarray,
+    place: np.ndarray,
+    last: np.ndarray,
+    told: Callable[[int], object] = lambda examples: None,
+) -> np.ndarray:
+    """``loss_effects``, of each latent in the model and at the site where it is written. latents: what the firings'
+    numbers stand for."""
+    effect, numbers = np.full(len(firings.place), np.nan, np.float32), list(latents)
+    home = written.home[numbers]
+    for number, site in enumerate(written.sites):
+        some = home[latent] == number
+        if some.any():
+            own, hook = model_at(model, site)
+            directions = written.directions(number, numbers)
+            found = loss_effects(own, hook, rows, firings, directions, latent[some], place[some], last[some], told)
+            effect = np.where(np.isnan(found), effect, found)
     return effect
 
 

@@ -88,8 +88,10 @@ class FeatureStore(OpenedStore):
         as its string or, with None, as its number. There is no text around them, so there are no logits, loss effects
         and concepts.
 
-        model, dictionary: a dictionary of this model, or the run that trained it. source: a corpus, a list of strings,
-                       or token ids. folder: of the store.
+        model, dictionary: a dictionary of this model, or the run that trained it; of one over several models all of
+                       them by their names, {"a": model, "b": copy}: logits and loss effects of a latent are those of
+                       the model in which its decoder row is longest, and the column "share" says whose it is.
+        source:        a corpus, a list of strings, or token ids. folder: of the store.
         tokens:        counted tokens to read; None reads a finite corpus once.
         top, random:   how many examples of these kinds a latent gets; per_band of each of five intervals and quantiles.
         loss_effects:  "opened": they are measured when a feature is opened with the model at hand, and kept; "all":

@@ -7,7 +7,7 @@ passes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 MODEL, SITE, METHOD, DICTIONARY, RUN, STORE, CORPUS, EDIT = (
@@ -20,7 +20,7 @@ MODEL, SITE, METHOD, DICTIONARY, RUN, STORE, CORPUS, EDIT = (
     "a corpus",
     "an edit",
 )
-ACTIVATIONS = "activations"
+ACTIVATIONS, MODELS = "activations", "several models by their names"
 
 
 def role_of(value: Any, hooks: Collection[str] = ()) -> str | None:
@@ -30,6 +30,8 @@ def role_of(value: Any, hooks: Collection[str] = ()) -> str | None:
     if isinstance(value, list | tuple) and value:
         roles = {role_of(one, hooks) for one in value}
         return roles.pop() if len(roles) == 1 else None
+    if isinstance(value, Mapping) and any(hasattr(one, "hook_dict") for one in value.values()):
+        return MODELS
     if hasattr(value, "hook_dict"):
         return MODEL
     role = getattr(value, "role", None)
@@ -48,7 +50,7 @@ def check_roles(call: str, **arguments: tuple[Any, str | Sequence[str]]) -> None
     for name, (value, allowed) in arguments.items():
         allowed = [allowed] if isinstance(allowed, str) else list(allowed)
         found = role_of(value, hooks)
-        if allowed == [MODEL] and isinstance(value, str):
+        if set(allowed) <= {MODEL, MODELS} and isinstance(value, str):
             raise TypeError(f"{name} is a model, found {value!r}: sk.load_model({value!r}) loads one by its name.")
         if found is not None and found not in allowed:
             shown = f" ({value!r})" if isinstance(value, str) else ""

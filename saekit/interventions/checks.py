@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from saekit.dictionaries import Dictionary, check_model
 from saekit.interventions.standing import Standing
-from saekit.models import Site, bos_of, check_edit_site, check_site, joined_width
+from saekit.models import SeveralModels, Site, bos_of, check_edit_site, check_site, joined_width, reached_after
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -18,14 +19,15 @@ _told: WeakSet[Dictionary] = WeakSet()
 """dictionaries from plain arrays that a warning was given about"""
 
 
-def check_standing(model: TransformerBridge, standing: Standing) -> None:
-    """Raise ValueError where edits are not offered at a site written, the dictionary was made on another model, or a
-    width is not that of its site. Warns once for a dictionary that does not say which model it was made on, at the line
-    that says ``with edited(…)``, whose function calls this."""
+def check_standing(model: TransformerBridge | SeveralModels, standing: Standing) -> None:
+    """Raise ValueError where a dictionary was made on another model, edits are not offered at a site written, it reads
+    what the model reaches only after it writes, or a width is not that of its site. Warns once for a dictionary that
+    does not say which model it was made on, at the line that says ``with edited(…)``, whose function calls this."""
     dictionary = standing.dictionary
+    check_model(dictionary, model)
     for site in standing.writes:
         check_edit_site(model, site)
-    check_model(dictionary, model)
+    check_order(model, standing)
     for site, width in _widths(dictionary, "write", standing).items():
         if width != (found := joined_width(model, site)):
             raise ValueError(f"the dictionary is {width} wide, site {str(site)!r} of this model {found}.")
@@ -42,7 +44,20 @@ def check_standing(model: TransformerBridge, standing: Standing) -> None:
         )
 
 
-def _tell_of_bos(model: TransformerBridge, dictionary: Dictionary) -> None:
+def check_order(model: TransformerBridge | SeveralModels, standing: Standing) -> None:
+    """Raise ValueError where a dictionary reads a site that the model reaches only after one that it writes: it can
+    never run in the model."""
+    pairs = zip(standing.reads, standing.writes, strict=True) if standing.layerwise else None
+    for read, write in pairs or itertools.product(standing.reads, standing.writes):
+        if not standing.ahead(read.model) and reached_after(model, read, write):
+            raise ValueError(
+                f"the dictionary reads {str(read)!r}, which the model reaches only after {str(write)!r}, that it "
+                "writes: the model cannot run with it, so turn them round (activations that sk.activations.harvest "
+                "gave can be read in any order)."
+            )
+
+
+def _tell_of_bos(model: TransformerBridge | SeveralModels, dictionary: Dictionary) -> None:
     """Say once where rows began otherwise when it was trained than those of ``model(text)`` do."""
     trained, here = dictionary.provenance.prepend_bos, bos_of(model) is not None
     if trained is not None and trained != here and dictionary not in _told_of_bos:

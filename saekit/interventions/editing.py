@@ -5,45 +5,53 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from saekit.files.roles import EDIT, MODEL, check_roles
+from saekit.files.roles import EDIT, MODEL, MODELS, check_roles
 from saekit.interventions.checks import check_standing
 from saekit.interventions.edit import Edit
 from saekit.interventions.running import Step, running
-from saekit.models import Call, check_edit_site, joined_width
+from saekit.models import Call, SeveralModels, check_edit_site, joined_width, together
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 
 @contextmanager
-def edited(model: TransformerBridge, edits: Edit | Sequence[Edit]) -> Iterator[TransformerBridge]:
+def edited(model: TransformerBridge | Any, edits: Edit | Sequence[Edit]) -> Iterator[TransformerBridge | Any]:
     """Run the model with edits: ``with sk.edited(model, [sk.Edit(sae, latent=3, mode="ablate")]): model(tokens)``.
 
     model: what ``load_model`` gives, unchanged outside of the block. edits: one ``sk.Edit`` or several.
     Yields the model.
+
+    For dictionaries over several models, model is all of them by their names, ``{"a": model, "b": copy}``: whichever is
+    called gets the edits at its own sites. Codes are made of what arrives there, and of what the others have at the
+    same tokens without any edit, in a pass of their own that comes first; generation with a cache is refused then.
 
     Edits at one site are made in the order given, each on what the former ones left. Without edits the model is itself,
     bit for bit. An edit through a dictionary that reads several sites before it writes the first of them (a crosscoder)
     takes its codes from a pass of the same tokens with the edits before it in the list, and refuses generation with a
     cache. Raises ValueError for a site where edits are not offered, a dictionary of another model or width.
     """
-    check_roles("sk.edited(model, edits)", model=(model, MODEL), edits=(edits, EDIT))
+    check_roles("sk.edited(model, edits)", model=(model, (MODEL, MODELS)), edits=(edits, EDIT))
+    model = together(model)
     edits = [edits] if isinstance(edits, Edit) else list(edits)
     for edit in edits:
         if not isinstance(edit, Edit):
             raise TypeError(f"edits are sk.Edit(source, latent=…, mode=…), found {edit!r:.60}.")
-    positions, steps = _Positions(), list[Step]()
     for edit in edits:
         for standing in edit.standings:
             check_standing(model, standing)
         if not edit.dictionaries:
             _check_vectors(model, edit)
-        steps += [Step(part, partial(positions.chosen, edit)) for part in edit.parts]
+
+    def steps(name: str | None) -> list[Step]:
+        positions = _Positions()
+        return [Step(part, partial(positions.chosen, edit), name) for edit in edits for part in edit.parts]
+
     with running(model, steps):
         yield model
 
@@ -69,7 +77,7 @@ class _Positions:
         return torch.isin(at, wanted)
 
 
-def _check_vectors(model: TransformerBridge, edit: Edit) -> None:
+def _check_vectors(model: TransformerBridge | SeveralModels, edit: Edit) -> None:
     site = check_edit_site(model, edit.where)
     if edit.vectors.shape[-1] != (width := joined_width(model, site)):
         shape = tuple(edit.source.shape if isinstance(edit.source, Tensor) else edit.vectors.shape)

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from saekit.dictionaries import Dictionary
 from saekit.dictionaries.wanted import dictionary_of
-from saekit.files.roles import DICTIONARY, MODEL, RUN, check_roles
+from saekit.files.roles import DICTIONARY, MODEL, MODELS, RUN, check_roles
 from saekit.interventions.checks import check_standing
 from saekit.interventions.running import Step, running
 from saekit.interventions.standing import Standing
-from saekit.models import Call, Site, bos_of
+from saekit.models import Call, SeveralModels, Site, bos_of, together
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 @contextmanager
 def spliced(
-    model: TransformerBridge, dictionary: Dictionary | Sequence[Dictionary], error: bool = False
-) -> Iterator[TransformerBridge]:
+    model: TransformerBridge | Any, dictionary: Dictionary | Sequence[Dictionary], error: bool = False
+) -> Iterator[TransformerBridge | Any]:
     """Run the model with x̂ in the place of the activation at the sites a dictionary writes:
     ``with sk.spliced(model, sae): model(tokens)``.
 
@@ -36,7 +36,9 @@ def spliced(
     dictionary: one, or several of different sites. x̂ comes from what arrives at the sites read, which is what the
                 splices before them leave; a dictionary that codes a layer at a time (cross-layer) is spliced so; one
                 that must read all its sites before it writes (a crosscoder) takes its codes from a pass of the same
-                tokens without its splice, and refuses generation with a cache.
+                tokens without its splice, and refuses generation with a cache. For one over several models, model is
+                all of them by their names: whichever is called is spliced at its own sites, with codes of what arrives
+                there and of what the others have at the same tokens without a splice.
     error:      put x̂ + (h − x̂) with the error detached: the values are the model's own, and gradients flow through the
                 dictionary alone.
 
@@ -47,7 +49,8 @@ def spliced(
     and two dictionaries that write one site.
     """
     roles = (DICTIONARY, RUN)
-    check_roles("sk.spliced(model, dictionary)", model=(model, MODEL), dictionary=(dictionary, roles))
+    check_roles("sk.spliced(model, dictionary)", model=(model, (MODEL, MODELS)), dictionary=(dictionary, roles))
+    model = together(model)
     given: list[Any] = list(dictionary) if isinstance(dictionary, list | tuple) else [dictionary]
     dictionaries = [dictionary_of(each) for each in given]
     standings = [standing for each in dictionaries for standing in _standings(each)]
@@ -57,7 +60,10 @@ def spliced(
         if twice := written.intersection(standing.writes):
             raise ValueError(f"two of the dictionaries write {str(min(twice))!r}: splice one of them.")
         written.update(standing.writes)
-    steps = [Step(SplicePart(standing, error), partial(_spliced_at, model)) for standing in standings]
+
+    def steps(name: str | None) -> list[Step]:
+        return [Step(SplicePart(standing, error), partial(_spliced_at, model), name) for standing in standings]
+
     with running(model, steps):
         yield model
 
@@ -90,7 +96,7 @@ def _standings(dictionary: Dictionary) -> list[Standing]:
     return [Standing(dictionary)]
 
 
-def _spliced_at(model: TransformerBridge, call: Call, length: int) -> Bool[Tensor, "row position"]:
+def _spliced_at(model: TransformerBridge | SeveralModels, call: Call, length: int) -> Bool[Tensor, "row position"]:
     """Everything but BOS and padding."""
     if call.tokens is None:
         raise ValueError("a splice leaves BOS and padding alone, which only tokens show: call the model with tokens.")

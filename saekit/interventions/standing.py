@@ -17,7 +17,6 @@ class Standing:
     """Where a dictionary reads and writes in a model.
 
     layerwise: it codes a site at a time, and what it writes needs no later one (a cross-layer dictionary).
-    ahead:     it must read all its sites before it writes the first of them (a crosscoder).
     """
 
     def __init__(self, dictionary: Dictionary, site: str | None = None) -> None:
@@ -39,7 +38,12 @@ class Standing:
             reads, writes = ((str(site),) if same else reads), (str(site),)
         self.reads, self.writes = tuple(map(Site, reads)), tuple(map(Site, writes))
         self.layerwise = len(reads) > 1 and dictionary.layerwise
-        self.ahead = len(reads) > 1 and not self.layerwise and not _all_before(self.reads, self.writes)
+
+    def ahead(self, model: str | None = None) -> bool:
+        """Whether it must read all its sites before it writes the first of them (a crosscoder); of several models those
+        of the one of this name."""
+        reads, writes = ([site for site in sites if site.model == model] for sites in (self.reads, self.writes))
+        return len(reads) > 1 and not self.layerwise and not _all_before(reads, writes)
 
     def encode(self, x: Mapping[Site, Tensor], coded: dict[Site, SparseCodes] | None = None) -> SparseCodes:
         """z of what it reads; of a layerwise one, of the sites that are there. coded: what was coded so far of these
@@ -75,4 +79,4 @@ def _all_before(reads: Sequence[Site], writes: Sequence[Site]) -> bool:
     """Whether every site read lies in an earlier block than every site written."""
     read = [site.layer for site in reads if site.layer is not None]
     written = [site.layer for site in writes if site.layer is not None]
-    return len(read) == len(reads) and len(written) == len(writes) and max(read) < min(written)
+    return len(read) == len(reads) and len(written) == len(writes) and max(read) < min(written, default=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from saekit.activations.given import GivenTokens
@@ -12,10 +12,10 @@ from saekit.activations.read import spoken_rows
 from saekit.activations.source import Readable
 from saekit.corpora.load import NAMES
 from saekit.dictionaries import Dictionary, check_model, check_one_site
-from saekit.dictionaries.provenance import check_named, installed_versions
+from saekit.dictionaries.provenance import check_named, installed_versions, spoken_model
 from saekit.dictionaries.wanted import dictionary_of
 from saekit.files.arguments import whole
-from saekit.files.roles import ACTIVATIONS, CORPUS, DICTIONARY, MODEL, RUN, check_roles, role_of
+from saekit.files.roles import ACTIVATIONS, CORPUS, DICTIONARY, MODEL, MODELS, RUN, check_roles, role_of
 from saekit.files.stopping import stopped_with
 from saekit.metrics.concepts import ConceptMatch, Concepts
 from saekit.metrics.metric import Metric, Number
@@ -25,8 +25,8 @@ from saekit.metrics.report import Report
 from saekit.metrics.running import run, run_on_arrays
 from saekit.metrics.scale import Shrinkage
 from saekit.metrics.sparsity import Sparse, Sparsity
-from saekit.metrics.variance import ExplainedVariance
-from saekit.models import can_be_edited
+from saekit.metrics.variance import ExplainedVariance, SiteVariance
+from saekit.models import by_model, can_be_edited, together
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -51,7 +51,9 @@ def evaluate(
     concepts are matched. ``sk.evaluate(x, sae)``, with activations [n, d] in place of the model (a tensor or array, an
     .npy file, a mapping by site, what ``harvest`` gave) and no corpus, gives the numbers that need no model.
 
-    model:     what the dictionary was made on. corpus: what ``load_corpus`` gives, a list of strings, or token ids.
+    model:     what the dictionary was made on; of one over several models all of them by the names they had then,
+               ``{"a": model, "b": copy}``: CE and KL recovered are each one's then, ``report["CE recovered of b"]``.
+    corpus: what ``load_corpus`` gives, a list of strings, or token ids.
     dictionary: or the run that trained it.
     tokens:    counted ones that are read, from the beginning; "auto": 40,000, or all where there are fewer; None: all.
     metrics:   further ones, as objects or classes, measured in the same pass; an object is left as it is.
@@ -67,33 +69,42 @@ def evaluate(
     """
     call = "sk.evaluate(model, dictionary, corpus), or sk.evaluate(activations, dictionary)"
     check_roles(
-        call, model=(model, (MODEL, ACTIVATIONS)), dictionary=(dictionary, (DICTIONARY, RUN)), corpus=(corpus, CORPUS)
+        call,
+        model=(model, (MODEL, MODELS, ACTIVATIONS)),
+        dictionary=(dictionary, (DICTIONARY, RUN)),
+        corpus=(corpus, CORPUS),
     )
     dictionary = dictionary_of(dictionary)
     own = [_made(metric) for metric in metrics]
-    if role_of(model) != MODEL:
+    if role_of(model) not in (MODEL, MODELS):
         if corpus is not None:
             raise TypeError(f"model is a model where there is a corpus, found a {type(model).__name__}: {call}.")
         return _of_arrays(model, dictionary, own)
     if corpus is None:
         raise TypeError(f"there is no corpus to evaluate on: {call}.")
+    model = together(model)
     check_model(dictionary, model)
     check_named(dictionary)
     check_one_site(dictionary)
     sparsity, concepts = Sparsity(), Concepts()
-    editable = all(can_be_edited(model, site) for site in dictionary.writes)
     ce_tokens = None if ce_tokens is None else whole("ce_tokens", ce_tokens)
-    recovery = [Recovery(ablation, ce_tokens)] if editable else []
-    every: list[Metric] = [ExplainedVariance(), sparsity, Shrinkage(), *recovery, concepts, *own]
+    recovery = [
+        Recovery(ablation, ce_tokens, written.name or None)
+        for written in by_model(model, dictionary.writes)
+        if all(can_be_edited(model, site) for site in written.hooks)
+    ]
+    every: list[Metric] = [ExplainedVariance(), SiteVariance(), sparsity, Shrinkage(), *recovery, concepts, *own]
     reading, results = run(model, dictionary, corpus, tokens, every, exclude=exclude, context=context)
-    found = dict(zip(map(type, every[: len(every) - len(own)]), results, strict=False))
+    recovered = {metric.of: cast("Recovered", results[every.index(metric)]) for metric in recovery}
     counted = Number("tokens", reading.counted, f"counted tokens; left out: {dict(reading.excluded)}")
+    sparse, matched = (results[every.index(metric)] for metric in (sparsity, concepts))
     results.insert(every.index(concepts), counted)
     return Report(
         results=[result for result in results if result is not None],
-        sparse=cast("Sparse", found[Sparsity]),
-        recovered=cast("Recovered | None", found.get(Recovery)),
-        concepts=cast("ConceptMatch | None", found[Concepts]),
+        sparse=cast("Sparse", sparse),
+        recovered=recovered.get(None),
+        recovered_of={name: of_one for name, of_one in recovered.items() if name is not None},
+        concepts=cast("ConceptMatch | None", matched),
         tokens=reading.counted,
         excluded=dict(reading.excluded),
         header=_header(dictionary, reading),
@@ -103,7 +114,7 @@ def evaluate(
 def _of_arrays(x: Any, dictionary: Dictionary, own: Sequence[Metric]) -> Report:
     """The report of activations without a model."""
     sparsity = Sparsity()
-    every: list[Metric] = [ExplainedVariance(), sparsity, Shrinkage(), *own]
+    every: list[Metric] = [ExplainedVariance(), SiteVariance(), sparsity, Shrinkage(), *own]
     rows, results = run_on_arrays(x, dictionary, every)
     sparse = cast("Sparse", results[every.index(sparsity)])
     header = {"activations": f"{rows:,} rows, without a model", "dictionary": dictionary.method}
@@ -142,10 +153,13 @@ def _header(dictionary: Dictionary, reading: Reading) -> dict[str, Any]:
         header["fingerprint"] = corpus["fingerprint"][:12]
     elif isinstance(reading.source, GivenTokens):
         header["token ids"] = f"fingerprint {reading.source.fingerprint[:12]}"
-    header |= {"model": made["model"], "model_hash": (made["model_hash"] or "none")[:12]}
+    if isinstance(model := made["model"], Mapping):
+        header["models"] = spoken_model(model, made["model_hash"])
+    else:
+        header |= {"model": model, "model_hash": (made["model_hash"] or "none")[:12]}
     header |= {"dictionary": dictionary.method, "site": _sites(dictionary)}
     if made_on := dictionary.provenance.made_on:  # a view for another model than its own
-        header["made on"] = f"{made_on['model']} ({str(made_on['model_hash'])[:12]})"
+        header["made on"] = spoken_model(made_on["model"], made_on["model_hash"])
     header["tokens"] = reading.spoken
     header["rows"] = spoken_rows(reading.read)
     header["left out"] = ", ".join(f"{count:,} {reason}" for reason, count in reading.excluded.items())

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from saekit.activations import harvest
 from saekit.activations.arrays import by_site
 from saekit.activations.outliers import without_outliers
 from saekit.activations.source import Readable
-from saekit.dictionaries import Dictionary
+from saekit.dictionaries import Dictionary, check_model
 from saekit.dictionaries.coded import coded
 from saekit.dictionaries.wanted import dictionary_of
 from saekit.files.arguments import whole
-from saekit.files.roles import ACTIVATIONS, CORPUS, DICTIONARY, MODEL, RUN, check_roles
+from saekit.files.roles import ACTIVATIONS, CORPUS, DICTIONARY, MODEL, MODELS, RUN, check_roles
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -36,17 +36,21 @@ def measure_latent_max(
     max_norm_multiple: float | None = None,
 ) -> Tensor:
     """Measure ``dictionary.latent_max``, the largest |z| of each latent, on a corpus, and keep it there; when ``model``
-    is None on an array [n, d], or on one for each site that the dictionary reads; several models by their names.
+    is None on an array [n, d], or on one for each site that the dictionary reads; of a dictionary over several models
+    on all of them by their names, ``{"a": model, "b": copy}``.
 
     tokens: counted tokens to read, the first. exclude: special tokens that are not counted. context: tokens in a row.
     max_norm_multiple: tokens whose norm is above so many times the median are left out, as ``sk.train`` does; None:
     none is.
+    Raises ValueError for another model than the dictionary's.
     Returns it, [d_sae]; a latent that never fires has 0. The corpus and the number of tokens go into
     ``provenance.latent_max``. For example ``sk.measure_latent_max(model, sae, corpus, tokens=100_000)``.
     """
     call = "sk.measure_latent_max(model, dictionary, corpus)"
     roles = (DICTIONARY, RUN)
-    check_roles(call, model=(model, MODEL), dictionary=(dictionary, roles), corpus=(corpus, (CORPUS, ACTIVATIONS)))
+    check_roles(
+        call, model=(model, (MODEL, MODELS)), dictionary=(dictionary, roles), corpus=(corpus, (CORPUS, ACTIVATIONS))
+    )
     dictionary = dictionary_of(dictionary)
     tokens = None if tokens is None else whole("tokens", tokens)
     if model is None:
@@ -81,17 +85,8 @@ def _read(
     model: Any, dictionary: Dictionary, corpus: Any, tokens: int | None, exclude: Any, context: int | None
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Activations by the dictionary's names, of several models at the same tokens."""
+    check_model(dictionary, model)
     bos = dictionary.provenance.prepend_bos
-    if isinstance(model, nn.Module):
-        one: Any = model  # a bridge is a module
-        acts = harvest(one, corpus, dictionary.reads, tokens=tokens, exclude=exclude, context=context, bos=bos)
-        x = {site: acts.flat(site) for site in dictionary.reads}
-    else:
-        x = {}
-        for name, each in model.items():
-            sites = [site for site in dictionary.wiring.reads if site.model == name]
-            if sites:
-                hooks = [site.hook for site in sites]
-                acts = harvest(each, corpus, hooks, tokens=tokens, exclude=exclude, context=context, bos=bos)
-                x |= {site: acts.flat(site.hook) for site in sites}
-    return x, {"corpus": acts.provenance.get("corpus"), "tokens": acts.provenance["tokens"]}
+    acts = harvest(model, corpus, dictionary.reads, tokens=tokens, exclude=exclude, context=context, bos=bos)
+    where = {"corpus": acts.provenance.get("corpus"), "tokens": acts.provenance["tokens"]}
+    return {site: acts.flat(site) for site in dictionary.reads}, where

@@ -14,6 +14,7 @@ import torch
 from saekit.activations import token_strings
 from saekit.dictionaries import Dictionary, check_model
 from saekit.dictionaries.latent_number import latent_number
+from saekit.models import model_at, together
 from saekit.models.after import slope_at_zero
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class LogitLens:
 
 @torch.no_grad()
 def logit_lens(
-    model: TransformerBridge,
+    model: TransformerBridge | Any,
     dictionary: Dictionary,
     latents: int | Sequence[int],
     count: int = 5,
@@ -63,11 +64,14 @@ def logit_lens(
     Meaningful where the dictionary writes the residual stream (or what is added to it). Raises ValueError for a
     dictionary of another model or width, NoSuchLatent for a latent that is not there.
 
+    model: what the dictionary was made on; of one over several models all of them by their names.
     latents: a number or several. site: of those written, default the first."""
     check_model(dictionary, model)
+    site = site or dictionary.writes[0]
+    rows = dictionary.decoder_directions_at(site)
+    model, _ = model_at(together(model), site)
     given = [latents] if isinstance(latents, int) else latents
     wanted = [latent_number(latent, dictionary.d_sae) for latent in given]
-    rows = dictionary.decoder_directions_at(site or dictionary.writes[0])
     unembedding = model.W_U
     if rows.shape[1] != len(unembedding):
         raise ValueError(f"the dictionary writes {rows.shape[1]} values, the unembedding takes {len(unembedding)}.")

@@ -44,7 +44,7 @@ class Metric(ABC):
 
     def begin(self, model: Any, dictionary: Dictionary, concepts: Sequence[str]) -> None:
         """Before the first batch: what is measured, and the names of the labels. Begins anew where it was used before.
-        model: None where there are activations alone.
+        model: None where there are activations alone; several by their names where the dictionary is over these.
         concepts: the names of the labels.
         Raises ValueError where the metric cannot be measured here."""
         return None
@@ -69,7 +69,11 @@ class Metric(ABC):
 
 
 class RowMetric(Metric):
-    """A metric of the model's predictions: it looks at whole rows of text, and may run the model on them again."""
+    """A metric of the model's predictions: it looks at whole rows of text, and may run the model on them again.
+
+    of: of several models, the name of the one whose logits it wants; None: the first."""
+
+    of: str | None = None
 
     @abstractmethod
     def wanted(self, rows: TokenRows) -> Bool[Tensor, "row position"]:

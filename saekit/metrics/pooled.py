@@ -22,7 +22,7 @@ from saekit.dictionaries import Dictionary
 from saekit.dictionaries.coded import Coded
 from saekit.dictionaries.wanted import dictionary_of
 from saekit.files.choices import checked
-from saekit.files.roles import CORPUS, DICTIONARY, MODEL, RUN, check_roles
+from saekit.files.roles import CORPUS, DICTIONARY, MODEL, MODELS, RUN, check_roles
 from saekit.metrics.intervals import Numbers, as_numpy, numbered
 from saekit.metrics.metric import Metric, Number
 
@@ -115,7 +115,7 @@ def pool(codes: SparseCodes, documents: Numbers, how: str = "max", above: float 
 
 
 def pooled_codes(
-    model: TransformerBridge,
+    model: TransformerBridge | Any,
     dictionary: Dictionary | Any,
     corpus: Readable,
     tokens: int | None = None,
@@ -127,7 +127,7 @@ def pooled_codes(
 ) -> Pooled:
     """``pool`` of a corpus: the codes of its documents, read in one pass in bounded memory.
 
-    model:     what the dictionary was made on. dictionary: or the run that trained it.
+    model:     what the dictionary was made on, several by their names. dictionary: or the run that trained it.
     corpus:    what ``load_corpus`` gives, a list of strings, or token ids (a row is a document).
     tokens:    counted ones that are read, from the beginning; None: all.
     how, above: as in ``pool``. exclude, context: as in ``evaluate``.
@@ -138,7 +138,8 @@ def pooled_codes(
     from saekit.metrics.running import run
 
     call = "sk.metrics.pooled_codes(model, dictionary, corpus)"
-    check_roles(call, model=(model, MODEL), dictionary=(dictionary, (DICTIONARY, RUN)), corpus=(corpus, CORPUS))
+    models = (model, (MODEL, MODELS))
+    check_roles(call, model=models, dictionary=(dictionary, (DICTIONARY, RUN)), corpus=(corpus, CORPUS))
     metric = _OfDocuments(_Pooling(how, above))
     run(model, dictionary_of(dictionary), corpus, tokens, [metric], exclude=exclude, context=context)
     return metric.pooling.result()

@@ -17,7 +17,7 @@ from saekit.activations.read import what_was_read
 from saekit.activations.source import Readable, in_parts, read_source, texts_of
 from saekit.corpora import Corpus, Document
 from saekit.files.arguments import whole
-from saekit.models import ROWS_AT_ONCE, describe_model
+from saekit.models import ROWS_AT_ONCE, SeveralModels, describe_model
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -42,7 +42,7 @@ class Reading:
 
     def __init__(
         self,
-        model: TransformerBridge,
+        model: TransformerBridge | SeveralModels,
         source: Readable,
         tokens: int | str | None = None,
         **how: Any,

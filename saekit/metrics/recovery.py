@@ -3,14 +3,15 @@
 CE recovered = (CE_ablated − CE_spliced) / (CE_ablated − CE_clean); KL recovered = 1 − KL(clean ‖ spliced) / KL(clean ‖
 ablated). Spliced: x̂ in the place of the activation; ablated: zero in its place, or the mean over these tokens. Tokens
 that are not counted (BOS, padding) keep their own activation in every run. Averages run over the predictions made at
-counted tokens of the token that follows, where one does.
+counted tokens of the token that follows, where one does. Of several models one is spliced or ablated at its own sites,
+with the codes of what they all have at the same tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -18,10 +19,23 @@ from torch import Tensor
 
 from saekit.activations import TokenRows
 from saekit.dictionaries import Dictionary
-from saekit.files.choices import checked
+from saekit.files.choices import checked, unknown
+from saekit.interventions.checks import check_order
 from saekit.interventions.standing import Standing
 from saekit.metrics.metric import Number, RowMetric
-from saekit.models import ROWS_AT_ONCE, Change, Passed, check_edit_site, forward, joined, put
+from saekit.models import (
+    ROWS_AT_ONCE,
+    Change,
+    Passed,
+    SeveralModels,
+    Site,
+    by_model,
+    check_edit_site,
+    forward,
+    joined,
+    put,
+    together,
+)
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -33,7 +47,8 @@ ABLATIONS = ("zero", "mean")
 class Recovered:
     """Mean over ``tokens`` predictions, in nats: cross-entropy of the next token, and KL from the clean prediction.
 
-    ce_clean, ce_spliced, ce_ablated, kl_spliced, kl_ablated: in nats. ablation: "zero" or "mean"."""
+    ce_clean, ce_spliced, ce_ablated, kl_spliced, kl_ablated: in nats. ablation: "zero" or "mean". of: of several models
+    the name of the one that predicts."""
 
     ce_clean: float
     ce_spliced: float
@@ -42,6 +57,7 @@ class Recovered:
     kl_ablated: float
     tokens: int
     ablation: str
+    of: str | None = None
 
     @property
     def ce_recovered(self) -> float:
@@ -58,38 +74,53 @@ class Recovered:
         """The equation, the ablation and how many predictions."""
         return (
             f"(ablated − spliced) / (ablated − clean), {self.ablation} ablation at counted tokens, {self.tokens:,} "
-            "predictions made there"
+            f"predictions made there{self._of}"
         )
 
     @property
     def numbers(self) -> list[Number]:
-        """CE recovered and KL recovered."""
+        """CE recovered and KL recovered, of several models with the name of the one."""
         ce_beside = f"1 is all; nats: clean {self.ce_clean:.2f}, spliced {self.ce_spliced:.2f}"
         ce_beside += f", {self.ablation} ablation {self.ce_ablated:.2f}"
         kl_beside = f"1 is all; nats: spliced {self.kl_spliced:.2f}, {self.ablation} ablation {self.kl_ablated:.2f}"
         kl = "1 − KL(clean ‖ spliced) / KL(clean ‖ ablated), there"
         return [
-            Number("CE recovered", self.ce_recovered, self.definition, beside=ce_beside),
-            Number("KL recovered", self.kl_recovered, kl, beside=kl_beside),
+            Number(f"CE recovered{self._of}", self.ce_recovered, self.definition, beside=ce_beside),
+            Number(f"KL recovered{self._of}", self.kl_recovered, kl, beside=kl_beside),
         ]
+
+    @property
+    def _of(self) -> str:
+        return "" if self.of is None else f" of {self.of}"
 
 
 class Recovery(RowMetric):
-    """Runs the model spliced and ablated over the first rows, as few as make ``tokens`` predictions; None: over all.
+    """Runs the model spliced and ablated over the first rows, as few as make ``tokens`` predictions; None: over all. Of
+    several models that is the one ``of`` this name, by default the first that the dictionary writes.
 
     Mean ablation runs after the last row, when the mean is known: then those rows are run clean once more.
     Raises ValueError for an unknown ablation.
     """
 
-    def __init__(self, ablation: str = "zero", tokens: int | None = None) -> None:
+    def __init__(self, ablation: str = "zero", tokens: int | None = None, of: str | None = None) -> None:
         """ablation: "zero" or "mean"."""
-        self.ablation, self.tokens = checked("ablation", ablation, ABLATIONS), tokens
+        self.ablation, self.tokens, self.of = checked("ablation", ablation, ABLATIONS), tokens, of
 
-    def begin(self, model: TransformerBridge, dictionary: Dictionary, concepts: Sequence[str] = ()) -> None:
-        """Raises ValueError for a site where the model cannot be spliced."""
-        for site in dictionary.writes:
+    def begin(
+        self, model: TransformerBridge | SeveralModels, dictionary: Dictionary, concepts: Sequence[str] = ()
+    ) -> None:
+        """Raises ValueError for a site where the model cannot be spliced, one that the dictionary reads only after it
+        writes there, and a name of none of several models that it writes."""
+        self.models, self.standing = model, Standing(dictionary)
+        written = by_model(model, dictionary.writes)
+        names = [own.name for own in written]
+        if self.of is not None and self.of not in names:
+            raise ValueError(unknown("the dictionary does not write the model", self.of, names))
+        one = written[0 if self.of is None else names.index(self.of)]
+        self.model, self.writes, self.of = one.model, one.hooks, one.name or None
+        for site in self.writes:
             check_edit_site(model, site)
-        self.model, self.standing = model, Standing(dictionary)
+        check_order(model, self.standing)
         self.predictions, self.counted = 0, 0
         self.sums = torch.zeros(5, dtype=torch.float64)
         self.totals: dict[str, Tensor] = {}
@@ -112,7 +143,7 @@ class Recovery(RowMetric):
             return
         self.waiting.append(rows)
         self.counted += int(rows.mask.sum())
-        for site in self.standing.writes:
+        for site in self.writes:
             total = joined(clean.kept[site], site).cpu()[rows.mask].double().sum(0)
             self.totals[site] = self.totals[site] + total if site in self.totals else total
 
@@ -121,12 +152,23 @@ class Recovery(RowMetric):
         if not self.predictions:
             raise ValueError("no counted token is followed by another: there is no prediction to judge.")
         mean = {site: total / self.counted for site, total in self.totals.items()}
-        sites = [*dict.fromkeys([*self.standing.reads, *self.standing.writes])]
         for rows in self.waiting:
-            self.sums += self._sums(rows, forward(self.model, rows.tokens, sites, logits=rows.predicts), mean)
+            self.sums += self._sums(rows, self.clean(rows, rows.predicts), mean)
         self.waiting = []
         ce_clean, ce_spliced, ce_ablated, kl_spliced, kl_ablated = (self.sums / self.predictions).tolist()
-        return Recovered(ce_clean, ce_spliced, ce_ablated, kl_spliced, kl_ablated, self.predictions, self.ablation)
+        counted = (self.predictions, self.ablation, self.of)
+        return Recovered(ce_clean, ce_spliced, ce_ablated, kl_spliced, kl_ablated, *counted)
+
+    def clean(self, rows: TokenRows, where: Bool[Tensor, "row position"]) -> Passed:
+        """A pass of the rows in which nothing is changed: activations of all models, and the one's logits where they
+        are wanted."""
+        kept, logits = dict[str, Tensor](), None
+        for own in by_model(self.models, dict.fromkeys([*self.standing.reads, *self.writes])):
+            wanted = where if own.model is self.model else False
+            passed = forward(own.model, rows.tokens, [*own.hooks.values()], logits=wanted)
+            kept |= {site: passed.kept[hook] for site, hook in own.hooks.items()}
+            logits = passed.logits if own.model is self.model else logits
+        return Passed(kept, logits)
 
     def _needed(self, rows: TokenRows) -> int:
         """How many of the rows that come next make the predictions that are still wanted."""
@@ -143,12 +185,12 @@ class Recovery(RowMetric):
         passes = [clean]
         for ablated in (False, True):
             changes: dict[str, Change] = {}
-            for site in standing.writes:
+            for site in map(Site, self.writes):
                 value = mean.get(site, torch.zeros(())) if ablated else _placed(standing.decode(codes, x, site), mask)
                 changes[site] = put(value, mask)
-            arrived: dict[str, Tensor | Change] = {**changes}
+            arrived: dict[str, Tensor | Change] = {self.writes[site]: change for site, change in changes.items()}
             if len(changes) == 1:  # it is known what arrives there, so that what comes before need not be run
-                arrived = {site: change(clean.kept[site], clean.kept) for site, change in changes.items()}
+                arrived = {self.writes[site]: change(clean.kept[site], clean.kept) for site, change in changes.items()}
             passes.append(forward(self.model, tokens, replace=arrived, logits=predicts))
         log_p, log_q, log_r = (_log_softmax(passed) for passed in passes)
         target = tokens.roll(-1, 1)[predicts].to(log_p.device)[:, None]
@@ -160,19 +202,24 @@ class Recovery(RowMetric):
 
 @torch.no_grad()
 def recovered(
-    model: TransformerBridge, dictionary: Dictionary, rows: TokenRows, tokens: int | None = None, ablation: str = "zero"
+    model: TransformerBridge | Any,
+    dictionary: Dictionary,
+    rows: TokenRows,
+    tokens: int | None = None,
+    ablation: str = "zero",
+    of: str | None = None,
 ) -> Recovered:
     """Run the model clean, spliced and ablated over rows of tokens, the first ones that make ``tokens`` predictions.
 
-    dictionary: of this model, or the run that trained it.
+    dictionary: of this model, or of several by their names. of: the one of these that is spliced and ablated; None: the
+    first that the dictionary writes.
     Raises ValueError for an unknown ablation, a site where the model cannot be spliced, and rows without a prediction.
     """
-    metric = Recovery(ablation, tokens)
-    metric.begin(model, dictionary)
-    sites = [*dict.fromkeys([*dictionary.reads, *dictionary.writes])]
+    metric = Recovery(ablation, tokens, of)
+    metric.begin(together(model), dictionary)
     for part in rows.split(ROWS_AT_ONCE):
         if (where := metric.wanted(part)).any():
-            metric.read(part, forward(model, part.tokens, sites, logits=where))
+            metric.read(part, metric.clean(part, where))
     return metric.result()
 
 

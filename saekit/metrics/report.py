@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Float
@@ -30,6 +30,7 @@ class Report:
 
     results:   what each metric gave, in their order; ``numbers`` are all of theirs.
     recovered: the model's predictions with the reconstruction in place; None where it cannot be edited at the site.
+    recovered_of: the same of each of several models by its name, where ``recovered`` is None.
     concepts:  None where the corpus has no labels.
     tokens:    counted tokens. excluded: how many were left out, by reason. header: what reproduces the numbers.
     sparse: L0 and the density of each latent.
@@ -42,6 +43,7 @@ class Report:
     tokens: int
     excluded: Mapping[str, int]
     header: Mapping[str, Any]
+    recovered_of: Mapping[str, Recovered] = field(default_factory=dict)
 
     @property
     def numbers(self) -> list[Number]:
@@ -84,12 +86,12 @@ class Report:
 
     @property
     def ce_recovered(self) -> float:
-        """NaN where the model cannot be edited at the site."""
+        """NaN where the model cannot be edited at the site, and of several models (``recovered_of``)."""
         return float("nan") if self.recovered is None else self.recovered.ce_recovered
 
     @property
     def kl_recovered(self) -> float:
-        """NaN where the model cannot be edited at the site."""
+        """NaN where the model cannot be edited at the site, and of several models (``recovered_of``)."""
         return float("nan") if self.recovered is None else self.recovered.kl_recovered
 
     def rows(self) -> list[dict[str, object]]:
@@ -124,7 +126,8 @@ class Report:
     def __repr__(self) -> str:
         """At most 15 lines: what was judged, the numbers, each beside what it is read, and where the rest is."""
         h = self.header
-        of = f" of {h['model']}" if "model" in h else f": {h.get('activations')}"
+        name = h.get("model") or h.get("models")
+        of = f" of {name}" if name else f": {h.get('activations')}"
         where = f"at {h.get('site', '?')}{of}"
         lines = [self._title, *(cut(shown(text), WIDTH) for text in (str(h.get("dictionary", "")), where))]
         rows = [(shown(n.name), spoken(_shown(n)), shown(n.beside or n.definition)) for n in self.numbers[:MOST]]

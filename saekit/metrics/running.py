@@ -18,7 +18,7 @@ from saekit.engines.threads import products_of, threads_for, working_with
 from saekit.files.progress import Bar
 from saekit.metrics.metric import Metric, Number, Result, RowMetric
 from saekit.metrics.reading import Reading, rounded
-from saekit.models import Passed, check_site, forward, joined
+from saekit.models import Passed, SeveralModels, by_model, check_site, forward, joined, together
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def run(
-    model: TransformerBridge,
+    model: TransformerBridge | SeveralModels,
     dictionary: Dictionary,
     source: Readable,
     tokens: int | str | None,
@@ -39,6 +39,7 @@ def run(
     Raises ValueError for a dictionary of another model (naming both hashes), an empty corpus, an endless one without
     ``tokens``, and NaN or infinite activations (naming the batch).
     """
+    model = together(model)
     check_model(dictionary, model)
     check_named(dictionary)
     check_one_site(dictionary)
@@ -103,23 +104,32 @@ def _parts(arrays: dict[str, Tensor], rows: int) -> Iterator[dict[str, Tensor]]:
 
 
 def _activations(
-    model: TransformerBridge, dictionary: Dictionary, reading: Reading, metrics: Sequence[Metric]
+    model: TransformerBridge | SeveralModels, dictionary: Dictionary, reading: Reading, metrics: Sequence[Metric]
 ) -> Iterator[dict[str, Tensor]]:
     """Activations of counted tokens by site, [n, d], and the columns beside them; metrics of rows look on."""
     sites = [*dict.fromkeys(dictionary.reads + dictionary.writes)]
+    models = by_model(model, sites)
     for number, (rows, columns) in enumerate(reading):
         asked = [(metric, metric.wanted(rows)) for metric in metrics if isinstance(metric, RowMetric)]
         asked = [(metric, where) for metric, where in asked if where.any()]
-        everywhere = torch.stack([where for _, where in asked]).any(0) if asked else False
         lengths = rounded(rows.lengths).clamp_max(rows.tokens.shape[1])
-        clean = forward(model, rows.tokens, sites, logits=everywhere, lengths=lengths)
-        for site, h in clean.kept.items():
+        kept: dict[str, Tensor] = {}
+        logits: list[tuple[RowMetric, Tensor]] = []
+        for own in models:
+            wanted = [(metric, where) for metric, where in asked if (metric.of or models[0].name) == own.name]
+            everywhere = torch.stack([where for _, where in wanted]).any(0) if wanted else False
+            passed = forward(own.model, rows.tokens, [*own.hooks.values()], logits=everywhere, lengths=lengths)
+            kept |= {site: passed.kept[hook] for site, hook in own.hooks.items()}
+            for metric, where in wanted:
+                assert passed.logits is not None and isinstance(everywhere, Tensor)
+                some = where[everywhere].to(passed.logits.device)
+                logits.append((metric, passed.logits if some.all() else passed.logits[some]))
+        kept = {site: kept[site] for site in sites}
+        for site, h in kept.items():
             check_finite(h, site, number)
-        x = {site: joined(h, site)[rows.mask.to(h.device)].to("cpu") for site, h in clean.kept.items()}
+        x = {site: joined(h, site)[rows.mask.to(h.device)].to("cpu") for site, h in kept.items()}
         if not number:
             dictionary.join_reads(x), dictionary.join_writes(x)  # names the site whose width is wrong
-        for metric, where in asked:
-            assert clean.logits is not None and isinstance(everywhere, Tensor)
-            own = where[everywhere].to(clean.logits.device)
-            metric.read(rows, Passed(clean.kept, clean.logits if own.all() else clean.logits[own]))
+        for metric, predictions in logits:
+            metric.read(rows, Passed(kept, predictions))
         yield x | {name: column[rows.mask] for name, column in columns.items()}

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
+from saekit.dictionaries import Dictionary
 from saekit.dictionaries.coded import Coded
 from saekit.files.choices import checked
 from saekit.metrics.metric import Metric, Number
@@ -28,7 +30,7 @@ BINS = 4
 
 @dataclass(frozen=True)
 class Explained:
-    """Explained variance of all tokens, and of those that a few of huge norm leave."""
+    """Explained variance of all tokens, and of those that a few of huge norm leave; or at each site."""
 
     numbers: Sequence[Number]
 
@@ -121,6 +123,32 @@ class ExplainedVariance(Metric):
         if self.all.n == 0:
             raise ValueError("explained variance of no tokens is not defined.")
         return 1 - self.all.error / self.all.spread if self.all.spread > 0 else float("nan")
+
+
+class SiteVariance(Metric):
+    """The explained variance at each of the sites that a dictionary writes, where there are several."""
+
+    def begin(self, model: Any, dictionary: Dictionary, concepts: Sequence[str]) -> None:
+        """Nothing was seen yet."""
+        self.widths = dictionary.write_widths if len(dictionary.writes) > 1 else {}
+        self.sites = {site: ExplainedVariance() for site in self.widths}
+
+    def update(self, batch: Coded) -> None:
+        """Each site's part of the target and of its reconstruction."""
+        if self.sites:
+            parts = (joined.split([*self.widths.values()], dim=-1) for joined in (batch.target, batch.x_hat))
+            for sums, x, x_hat in zip(self.sites.values(), *parts, strict=True):
+                sums.add(x, x_hat)
+
+    def result(self) -> Explained | None:
+        """A number a site; None of a dictionary that writes one."""
+        if not self.sites:
+            return None
+        numbers = [
+            Number(f"explained variance at {site}", sums.value, f"{DEFINITION}, at this site", beside="1 is all")
+            for site, sums in self.sites.items()
+        ]
+        return Explained(numbers)
 
 
 def explained_variance(x: Tensor, x_hat: Tensor, definition: str = "saekit") -> float:

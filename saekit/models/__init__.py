@@ -10,6 +10,7 @@ from saekit.models.hashing import hash_checkpoint
 from saekit.models.load import describe_model, load_model
 from saekit.models.one_pass import forward
 from saekit.models.placing import as_device, as_dtype, put
+from saekit.models.several import SeveralModels, by_model, model_at, together
 from saekit.models.site import Site
 from saekit.models.site_table import Sites, sites_of
 from saekit.models.sites import (
@@ -19,6 +20,7 @@ from saekit.models.sites import (
     check_site,
     joined,
     joined_width,
+    reached_after,
     site_layer,
     site_width,
 )
@@ -28,12 +30,14 @@ __all__ = [
     "Call",
     "Change",
     "Passed",
+    "SeveralModels",
     "Site",
     "Sites",
     "as_device",
     "as_dtype",
     "bos_of",
     "by_head",
+    "by_model",
     "can_be_edited",
     "check_edit_site",
     "check_site",
@@ -45,11 +49,14 @@ __all__ = [
     "joined",
     "joined_width",
     "load_model",
+    "model_at",
     "passes",
     "put",
+    "reached_after",
     "site_layer",
     "site_width",
     "sites_of",
+    "together",
 ]
 
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
+    from saekit.models.several import SeveralModels
+
 
 @dataclass(frozen=True)
 class Begin:
@@ -25,12 +27,12 @@ class Begin:
     prepends: bool
 
 
-def bos_of(model: TransformerBridge, prepend: bool | None = None) -> int | None:
+def bos_of(model: TransformerBridge | SeveralModels, prepend: bool | None = None) -> int | None:
     """The id that a row of tokens begins with; None where it begins with its text.
 
     prepend: what a dictionary's file says of it, before the rule: True for the bos token that the tokenizer has (None
     where it has none: eos never stands in its place), False for none.
-    model: what ``load_model`` gives.
+    model: what ``load_model`` gives; of several the first counts.
     Raises ValueError where the tokenizer begins a text with more than one token.
     """
     if prepend is False or model.tokenizer is None or model.tokenizer.bos_token_id is None:
@@ -46,7 +48,7 @@ def bos_of(model: TransformerBridge, prepend: bool | None = None) -> int | None:
     return begin.has if prepend or begin.prepends else None
 
 
-def begin_of(model: TransformerBridge) -> Begin:
+def begin_of(model: TransformerBridge | SeveralModels) -> Begin:
     """What the files of the model's tokenizer say."""
     own = _as_stored(model.tokenizer)
     text, whole = (list(own("a", add_special_tokens=special)["input_ids"]) for special in (False, True))

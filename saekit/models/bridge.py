@@ -36,14 +36,14 @@ class Call(NamedTuple):
 
     tokens: [row, position], None where the call gave embeddings. mask: the attention mask of past and new positions.
     past:   positions that lie in the cache already. cached: whether the pass reads or fills a cache.
-    again:  run the model on the same once more.
+    again:  run the model on the same once more, or the Hugging Face model that is given.
     """
 
     tokens: Tensor | None
     mask: Tensor | None
     past: int
     cached: bool
-    again: Callable[[], object]
+    again: Callable[..., object]
 
 
 def at_site(
@@ -159,10 +159,16 @@ def _call(module: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> 
     if not isinstance(tokens, Tensor) or tokens.is_floating_point():
         tokens = None
     cache, mask = keywords.get("past_key_values"), keywords.get("attention_mask")
+
+    def again(on: Any = module) -> object:
+        device = next(on.parameters()).device
+        there = [h.to(device) if isinstance(h, Tensor) else h for h in (*arguments, *keywords.values())]
+        return on(*there[: len(arguments)], **dict(zip(keywords, there[len(arguments) :], strict=True)))
+
     return Call(
         tokens=tokens,
         mask=mask if isinstance(mask, Tensor) and mask.ndim == 2 else None,
         past=int(cache.get_seq_length()) if cache is not None else 0,
         cached=cache is not None or bool(keywords.get("use_cache")),
-        again=lambda: module(*arguments, **keywords),
+        again=again,
     )

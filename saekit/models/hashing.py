@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,9 +48,11 @@ def hash_checkpoint(folder: str | Path) -> str:
         return hash_tensors(list(tensors), lambda name: tensors[name](name))
 
 
-def fingerprint_model(model: TransformerBridge) -> dict[str, Any]:
+def fingerprint_model(model: TransformerBridge | Mapping[str, TransformerBridge]) -> dict[str, Any]:
     """What decides a model's activations, as it is now: SHA-256 of its weights and of its configuration, its precision,
-    the length of its context, and the hooks that stand on it."""
+    the length of its context, and the hooks that stand on it; of several models by their names."""
+    if isinstance(model, Mapping):
+        return {name: fingerprint_model(own) for name, own in model.items()}
     original: Any = model.original_model
     state = {name.replace("._original_component", ""): tensor for name, tensor in original.state_dict().items()}
     config = original.config.to_dict()

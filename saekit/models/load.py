@@ -23,6 +23,8 @@ from saekit.models.trial import check_trial
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
+    from saekit.models.several import SeveralModels
+
 EMBEDDED = ("micro",)
 """Models that ship with saekit and need no network."""
 
@@ -97,8 +99,9 @@ def _booted(folder: Path, device: torch.device, dtype: torch.dtype, bar: Bar) ->
     return model
 
 
-def describe_model(model: TransformerBridge) -> dict[str, Any]:
-    """Name, hash and processing of a model, as they stand in every provenance; None where it was not loaded here."""
+def describe_model(model: TransformerBridge | SeveralModels) -> dict[str, Any]:
+    """Name, hash and processing of a model, as they stand in every provenance; None where it was not loaded here. Of
+    several models the names and hashes by the names that they were given."""
     name = getattr(model, "model_name", None) or model.cfg.model_name
     return {
         "model": name,

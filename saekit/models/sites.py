@@ -20,11 +20,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saekit.files.choices import offered
-from saekit.models.bridge import through_bridge
+from saekit.models.bridge import hooked, through_bridge
 from saekit.models.edit_sites import heads_reach, sums_hold
 from saekit.models.found import found
+from saekit.models.several import SeveralModels, model_at
 from saekit.models.site import EDITABLE, Site, as_names
-from saekit.models.state import alone
+from saekit.models.state import alone, evaluation
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -39,15 +40,17 @@ def site_layer(site: str) -> int | None:
     return Site(site).layer
 
 
-def check_site(model: TransformerBridge, site: str) -> Site:
-    """The site, when the model has a hook of that name that fires, else ValueError naming the closest."""
-    hooks = model.hook_dict
+def check_site(model: TransformerBridge | SeveralModels, site: str) -> Site:
+    """The site, when the model (of several the one it names) has a hook of that name that fires, else ValueError naming
+    the closest."""
     as_names([site])
-    if site not in hooks:
-        raise ValueError(f"the model has no hook {str(site)!r}; {offered(_of_hugging_face(site) or site, hooks)}.")
-    gate = model._gated_hook_reason(hooks[site].name or site)
+    own, hook = model_at(model, site)
+    hooks = own.hook_dict
+    if hook not in hooks:
+        raise ValueError(f"the model has no hook {str(hook)!r}; {offered(_of_hugging_face(hook) or hook, hooks)}.")
+    gate = own._gated_hook_reason(hooks[hook].name or hook)
     if gate is not None:
-        raise ValueError(f"hook {str(site)!r} does not fire until model.set_{gate}(True) is called.")
+        raise ValueError(f"hook {str(hook)!r} does not fire until model.set_{gate}(True) is called.")
     return Site(site)
 
 
@@ -67,16 +70,17 @@ def site_width(model: TransformerBridge, site: str) -> int:
     return _shape(model, site)[-1]
 
 
-def joined_width(model: TransformerBridge, site: str) -> int:
+def joined_width(model: TransformerBridge | SeveralModels, site: str) -> int:
     """The width of what a dictionary reads at a site: ``site_width``, or heads · d_head where there are heads.
 
-    model: what ``load_model`` gives."""
-    shape = _shape(model, site)
-    known = found(model, "by token")
+    model: what ``load_model`` gives, or several by their names."""
+    own, site = model_at(model, site)
+    shape = _shape(own, site)
+    known = found(own, "by token")
     if site not in known:
-        with alone(model):
+        with alone(own):
             tokens = torch.zeros(2, 3, dtype=torch.long)
-            known[site] = tuple(through_bridge(model, tokens, [site]).kept[site].shape)
+            known[site] = tuple(through_bridge(own, tokens, [site]).kept[site].shape)
     if known[site] != (2, 3, *shape[2:]) or (len(shape) != 3 and not Site(site).heads):
         raise _no_vector(site, known[site])
     return math.prod(shape[2:]) if Site(site).heads else shape[-1]
@@ -122,7 +126,7 @@ def _shape(model: TransformerBridge, site: str) -> tuple[int, ...]:
     return known[site]
 
 
-def can_be_edited(model: TransformerBridge, site: str) -> bool:
+def can_be_edited(model: TransformerBridge | SeveralModels, site: str) -> bool:
     """Whether ``check_edit_site`` finds nothing against editing at a site of this model."""
     try:
         check_edit_site(model, site)
@@ -131,11 +135,12 @@ def can_be_edited(model: TransformerBridge, site: str) -> bool:
     return True
 
 
-def check_edit_site(model: TransformerBridge, site: str) -> Site:
+def check_edit_site(model: TransformerBridge | SeveralModels, site: str) -> Site:
     """The site, when edits are offered there, else ValueError with the nearest site that offers them.
 
-    model: what ``load_model`` gives. site: a hook's name."""
-    site = check_site(model, site)
+    model: what ``load_model`` gives, or several by their names. site: a hook's name."""
+    whole = check_site(model, site)
+    own, site = model_at(model, whole)
     if site.kind == "hook_resid_mid":
         raise ValueError(
             f"an edit at {str(site)!r} would reach the MLP only, not the residual stream (in TransformerLens 4 it is "
@@ -145,14 +150,31 @@ def check_edit_site(model: TransformerBridge, site: str) -> Site:
         block = f"blocks.{site.layer or 0}."
         offered = ", ".join(block + kind for kind in EDITABLE)
         raise ValueError(f"edits are not offered at {str(site)!r}; they are at {offered}.")
-    if site.is_added and site not in sums_hold(model):
+    if site.is_added and site not in sums_hold(own):
         raise ValueError(
             f"{str(site)!r} of this model is not what its block adds to the residual stream, so an edit there would "
             f"not be what it says: edit '{site.beside('hook_resid_post')}' instead."
         )
-    if site.heads and site not in heads_reach(model, site.kind):
+    if site.heads and site not in heads_reach(own, site.kind):
         raise ValueError(
             f"a change at {str(site)!r} of this model does not reach its attention as it is, so an edit there would "
             f"not be what it says: edit '{site.beside('hook_resid_post')}' instead."
         )
-    return site
+    return whole
+
+
+def reached_after(model: TransformerBridge | SeveralModels, site: str, other: str) -> bool:
+    """Whether a pass of the model reaches ``site`` only after ``other``, found out once; never of sites of two models.
+
+    model: what ``load_model`` gives, or several by their names."""
+    (own, hook), (of_other, before) = model_at(model, site), model_at(model, other)
+    if own is not of_other or hook == before:
+        return False
+    known = found(own, "order")
+    if (hook, before) not in known:
+        for each in (hook, before):
+            check_site(own, each)
+        with alone(own), evaluation(own), torch.no_grad(), hooked(own, [before, hook]) as kept:
+            own(torch.zeros(1, 1, dtype=torch.long, device=own.cfg.device), return_type=None)
+            known[hook, before] = list(kept) == [before, hook]
+    return known[hook, before]

@@ -40,8 +40,10 @@ from saekit.files.choices import no_argument
 from saekit.files.locks import writing_in
 from saekit.files.paths import resolved
 from saekit.files.progress import say
-from saekit.files.roles import ACTIVATIONS, CORPUS, METHOD, MODEL, SITE, check_roles
-from saekit.models import as_dtype
+from saekit.files.roles import ACTIVATIONS, CORPUS, METHOD, MODEL, MODELS, SITE, check_roles
+from saekit.interventions.checks import check_order
+from saekit.interventions.standing import Standing
+from saekit.models import as_dtype, together
 from saekit.training import latent_max
 from saekit.training.arguments import MEANT, length, methods_in, optional, rate, times
 from saekit.training.folder import (
@@ -132,12 +134,13 @@ def train(
     Returns a ``Run``: its ``dictionary`` (or ``dictionaries``), ``metrics``, a frame, and ``finished``. For example
     ``run = sk.train(model, "blocks.2.hook_resid_post", sk.TopK(d_sae=1024, k=16), corpus, tokens=500_000)``.
     Raises ValueError when ``out`` holds another run (naming the fields), a method needs what the source does not have,
+    a model reaches what would be read only after what would be written (it could never run with the dictionary),
     activations or the loss are not finite.
     """
     if former:
         raise TypeError(no_argument("train", next(iter(former)), ARGUMENTS, MEANT))
     call = "sk.train(model, site, method, corpus)"
-    read_from, made_of = (MODEL, ACTIVATIONS), None if isinstance(method, Mapping) else method
+    read_from, made_of = (MODEL, MODELS, ACTIVATIONS), None if isinstance(method, Mapping) else method
     check_roles(call, model=(model, read_from), site=(site, SITE), method=(made_of, METHOD), corpus=(corpus, CORPUS))
     methods = methods_in(method)
     checked(kernels, CHOICES, "kernels")
@@ -174,6 +177,8 @@ def train(
         settings = as_begun(settings, folder)
     room = look_before(methods, wiring, settings, stream)
     learners = [make_learner(each, wiring, stream.widths, settings) for each in methods]
+    if source.reads_text and not wiring.same:
+        check_order(together(source.model), Standing(learners[0].dictionary))
     _warn_of_narrow(methods, stream.widths)
     session = Session(stream, learners, tokens, batch_size, seed, room)
     if folder is None:

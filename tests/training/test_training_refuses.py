@@ -18,6 +18,23 @@ def x():
     return torch.randn(8000, 16, generator=torch.Generator().manual_seed(0))
 
 
+def test_what_is_reached_after_it_is_written(tiny_gpt2, tiny_copy):
+    """A transcoder backwards could never run in its model; between two models there is no order, and of arrays none."""
+    first, second = "blocks.0.hook_resid_post", "blocks.1.hook_resid_post"
+    texts = ["the cat sat on the mat and the dog saw it"] * 8
+    go = functools.partial(sk.train, callback=lambda progress: None, batch_size=16, tokens=16)
+    method = sk.TopK(d_sae=20, k=2)
+    with pytest.raises(ValueError, match=f"reads '{second}', which the model reaches only after '{first}'"):
+        go(tiny_gpt2, sk.Wiring(second, first), method, texts)
+    pair = {"a": tiny_gpt2, "b": tiny_copy}
+    with pytest.raises(ValueError, match=f"reads 'b:{second}', which the model reaches only after 'b:{first}'"):
+        go(pair, sk.Wiring(f"b:{second}", f"b:{first}"), method, texts)
+    assert go(pair, sk.Wiring(f"a:{second}", f"b:{first}"), method, texts).finished
+    assert go(tiny_gpt2, sk.Wiring([second, first], [first]), method, texts).finished  # reads all in a pass of its own
+    x = sk.activations.harvest(tiny_gpt2, texts, [first, second])
+    assert go(x, sk.Wiring(second, first), method).finished
+
+
 def test_bad_arguments(x, tiny_gpt2):
     site = "blocks.1.hook_resid_post"
     with pytest.raises(ValueError, match="k must be between 1 and d_sae = 8, found 9"):

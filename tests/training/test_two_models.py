@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,24 +21,10 @@ def same(one: Any, other: Any) -> bool:
     return all(torch.equal(t, other.state_dict()[name]) for name, t in one.state_dict().items())
 
 
-@pytest.fixture(scope="module")
-def copy(tiny_gpt2_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The same model with one block's weights moved."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    folder = tmp_path_factory.mktemp("models") / "copy"
-    model = AutoModelForCausalLM.from_pretrained(tiny_gpt2_folder)
-    with torch.no_grad():
-        model.transformer.h[0].mlp.c_proj.weight += 0.1
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(tiny_gpt2_folder).save_pretrained(folder)
-    return sk.load_model(folder, device="cpu")
-
-
-def test_a_crosscoder_over_two_models(tiny_gpt2, copy, tmp_path):
+def test_a_crosscoder_over_two_models(tiny_gpt2, tiny_copy, tmp_path):
     """Both read the same tokens; both hashes are kept; a stopped run goes on to the same bits."""
-    models, wiring = {"a": tiny_gpt2, "b": copy}, sk.Wiring.crosscoder([0], models=["a", "b"])
-    assert tiny_gpt2.model_hash != copy.model_hash and wiring.reads == (f"a:{SITE}", f"b:{SITE}")
+    models, wiring = {"a": tiny_gpt2, "b": tiny_copy}, sk.Wiring.crosscoder([0], models=["a", "b"])
+    assert tiny_gpt2.model_hash != tiny_copy.model_hash and wiring.reads == (f"a:{SITE}", f"b:{SITE}")
     go = functools.partial(train, models, wiring, METHOD, TEXTS, tokens=64 * 30, lr=1e-2)
 
     def stop(progress):
@@ -50,7 +35,7 @@ def test_a_crosscoder_over_two_models(tiny_gpt2, copy, tmp_path):
     assert not go(out=tmp_path, callback=stop).finished
     sae = go(out=tmp_path).dictionary
     assert same(whole.dictionary, sae)
-    assert sae.provenance.model_hash == {"a": tiny_gpt2.model_hash, "b": copy.model_hash}
+    assert sae.provenance.model_hash == {"a": tiny_gpt2.model_hash, "b": tiny_copy.model_hash}
     config = json.loads((tmp_path / "config.json").read_text())
     assert set(config["source"]["model"]) == {"a", "b"}
     loaded = sk.load_dictionary(tmp_path / "dictionary")
@@ -66,11 +51,11 @@ def test_a_crosscoder_over_two_models(tiny_gpt2, copy, tmp_path):
     with pytest.raises(ValueError, match="made on the models a, b together: it does not run on one"):
         sk.dictionaries.check_model(sae, tiny_gpt2)
     with pytest.raises(ValueError, match="differs in source"):
-        train({"a": copy, "b": tiny_gpt2}, wiring, METHOD, TEXTS, tokens=64 * 30, lr=1e-2, out=tmp_path)
+        train({"a": tiny_copy, "b": tiny_gpt2}, wiring, METHOD, TEXTS, tokens=64 * 30, lr=1e-2, out=tmp_path)
 
 
-def test_models_that_do_not_go_together(tiny_gpt2, copy, tiny_llama):
-    pair = {"a": tiny_gpt2, "b": copy}
+def test_models_that_do_not_go_together(tiny_gpt2, tiny_copy, tiny_llama):
+    pair = {"a": tiny_gpt2, "b": tiny_copy}
     with pytest.raises(ValueError, match=f"a site is named with its own: 'a:{SITE}', found '{SITE}'"):
         train(pair, SITE, METHOD, TEXTS, tokens=64)
     with pytest.raises(ValueError, match="is a site of the model 'c'; there is a, b"):

@@ -10,7 +10,7 @@ from typing import Any
 from saekit_widgets.protocols import UsualOrder
 
 from saekit.features import schema
-from saekit.features.columns import all_columns
+from saekit.features.columns import all_columns, columns_of
 from saekit.features.schema import BINS, COACTIVE_TOKENS, NEAR_TOKENS, SAME_AFTER, SAME_BEFORE, SOURCES_KEPT
 
 KINDS = {
@@ -118,8 +118,9 @@ def _of_rows(text: str) -> str:
 
 def _of_columns(manifest: dict[str, Any], over: str) -> dict[str, tuple[str, str, str]]:
     found = {}
+    own = columns_of(manifest)
     for column in all_columns():
-        if column.of_heads and not schema.by_heads(manifest):
+        if column.only is not None and column not in own:
             continue
         said = column.definition if isinstance(column.definition, str) else column.definition(manifest)
         title = column.words["title"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ def listing(store: OpenedStore) -> Listing:
     said = Listing(
         store=_identity(store),
         title=str(store.folder),
-        model=str(made["model"] or ""),
+        model=_model(made["model"]),
         site=" → ".join(dict.fromkeys([*sae["reads"], *sae["writes"]])),
         facts=facts(store.manifest),
         d_sae=store.d_sae,
@@ -46,6 +47,13 @@ def listing(store: OpenedStore) -> Listing:
     if schema.over_arrays(store.manifest):
         said["no_prompt"] = "The store is over an array: there is no model to read a prompt."
     return said
+
+
+def _model(name: Any) -> str:
+    """The name of a model; of several each, of those in folders without the way there."""
+    if not isinstance(name, dict):
+        return str(name or "")
+    return ", ".join(f"{given}: {Path(own).name if Path(own).is_absolute() else own}" for given, own in name.items())
 
 
 def _identity(store: OpenedStore) -> str:

@@ -102,8 +102,8 @@ def frame(
     sort: Sequence[Any] | None = None,
     all: bool = False,
 ) -> pandas.DataFrame:
-    """A row a latent: FIRST and columns of one's own; with `all` the whole table latents, every column, star and note.
-    Tokens as text; "" where there is no label or note."""
+    """A row a latent: FIRST, share and columns of one's own; with `all` the whole table latents, every
+    column, star and note. Tokens as text; "" where there is no label or note."""
     import pandas
 
     order = None if filter is None and sort is None else matching(store, filter or {}, sort)
@@ -119,7 +119,7 @@ def frame(
     if order is not None:
         found = found.iloc[order].reset_index(drop=True)
     if not all:
-        own = [column.name for column in columns_of(store.manifest) if column.of_heads or column not in COLUMNS]
+        own = [column.name for column in columns_of(store.manifest) if column.only or column not in COLUMNS]
         without = OF_TEXT if schema.over_arrays(store.manifest) else ()
         found = found[[name for name in (*FIRST, *own) if name not in without]].copy()
     for column in {"peak_tokens", "top_tokens", "bottom_tokens"} & set(found):

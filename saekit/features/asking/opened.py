@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,6 +21,7 @@ from saekit.features.asking.manifest import half_built, opened_manifest
 from saekit.features.labels.labels import Labels
 from saekit.files.paths import resolved, shown
 from saekit.files.roles import STORE
+from saekit.models import together
 
 if TYPE_CHECKING:
     import pandas
@@ -69,10 +70,12 @@ class OpenedStore:
         return kept["before"], kept["after"]
 
     def check_model(self, model: TransformerBridge) -> None:
-        """Raise ValueError naming both when the store was made on another model."""
+        """Raise ValueError naming both when the store was made on another model, or on others of several by name."""
         if schema.over_arrays(self.manifest):
             raise ValueError(f"{shown(self.folder)} is a store over arrays, which have no model: leave model= out.")
         name, ours = (self.manifest["provenance"][key] for key in ("model", "model_hash"))
+        if isinstance(model, Mapping) or isinstance(ours, Mapping):
+            return check_model(self.dictionary, together(model))
         if not hasattr(model, "hook_dict"):
             raise ValueError(f"a model is what sk.load_model({name!r}) gives, found {type(model).__name__}.")
         theirs = getattr(model, "model_hash", None)

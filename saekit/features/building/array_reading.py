@@ -25,6 +25,7 @@ from saekit.features.building.near_misses import NearMisses
 from saekit.features.building.reading import CHUNK_TOKENS, ENCODED_AT_ONCE, Progress, by_latent
 from saekit.features.schema import NEAR_TOKENS
 from saekit.files.stopping import Stop
+from saekit.models import SeveralModels
 from saekit.models.hashing import hash_tensors
 
 KIND = "row"  # of every document
@@ -116,7 +117,7 @@ class ArrayReader:
 
 def is_arrays(given: Any) -> bool:
     """Whether what stands where a model does is an array, several by site, or the path of one."""
-    named = isinstance(given, Mapping | Activations)
+    named = isinstance(given, Mapping | Activations) and not isinstance(given, SeveralModels)
     return named or (
         not hasattr(given, "hook_dict")
         and (isinstance(given, str) or hasattr(given, "__array__") or hasattr(given, "__fspath__"))

@@ -33,20 +33,21 @@ from saekit.features.building.chunks import Readings, first_rows, write_chunk
 from saekit.features.building.concepts import Concepts
 from saekit.features.building.heads import write_heads
 from saekit.features.building.neighbours import Neighbours
-from saekit.features.building.output_path import OutputPath, writes_residual
+from saekit.features.building.output_path import Outputs
 from saekit.features.building.part import Workbench
 from saekit.features.building.reading import ENCODED_AT_ONCE, Progress, Reader
 from saekit.features.building.settings import Settings, as_arguments
 from saekit.features.building.tables import write_table, write_text
 from saekit.features.pieces import vocabulary
+from saekit.features.written import Written
 from saekit.files import make_folder, remove_leftovers
 from saekit.files.locks import writing_in
 from saekit.files.manifests import GIVEN, as_read, check_same, write_json
 from saekit.files.paths import resolved, shown
 from saekit.files.progress import Bar, say
-from saekit.files.roles import ACTIVATIONS, CORPUS, DICTIONARY, MODEL, RUN, check_roles
+from saekit.files.roles import ACTIVATIONS, CORPUS, DICTIONARY, MODEL, MODELS, RUN, check_roles, role_of
 from saekit.files.stopping import Stop, interrupted
-from saekit.models import can_be_edited, check_site, describe_model
+from saekit.models import SeveralModels, can_be_edited, check_site, describe_model, joined_width, together
 from saekit.models.hashing import fingerprint_model, hash_tensors
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Build:
 
     def __init__(
         self,
-        model: TransformerBridge,
+        model: TransformerBridge | Any,
         dictionary: Dictionary,
         source: Readable,
         folder: str | Path,
@@ -73,7 +74,7 @@ class Build:
     ) -> None:
         check_roles(
             "FeatureStore.build(model, dictionary, source, folder)",
-            model=(model, (MODEL, ACTIVATIONS)),
+            model=(model, (MODEL, MODELS, ACTIVATIONS)),
             dictionary=(dictionary, (DICTIONARY, RUN)),
             source=(source, CORPUS),
         )
@@ -81,7 +82,8 @@ class Build:
         dictionary = dictionary_of(dictionary)
         check_one_site(dictionary)
         self.dictionary, self.folder, self.settings = dictionary.eval(), resolved(folder), settings
-        self.model: TransformerBridge | None = None
+        self.model: TransformerBridge | SeveralModels | None = None
+        model = together(model) if role_of(model) == MODELS else model
         self.reader: Reader | ArrayReader
         if is_arrays(model):
             if settings.exclude or settings.context is not None or engine != "local":
@@ -267,13 +269,11 @@ class Build:
         self._write(manifest)
 
     def _workbench(self, readings: Readings, progress: Progress) -> tuple[Workbench, str | None]:
-        sae, single = self.dictionary, len(self.dictionary.writes) == 1
-        output = None
-        can_be_measured = False
-        if self.model is not None and single:
-            if writes_residual(self.model, sae.writes[0]) and sae.d_out == self.model.cfg.d_model:
-                output = OutputPath.of(self.model, first_rows(readings))
-            can_be_measured = can_be_edited(self.model, sae.writes[0])
+        sae, model, output, can_be_measured = self.dictionary, self.model, None, False
+        written = None if model is None else Written.of(sae)
+        if model is not None and written is not None:
+            output = Outputs.of(model, written, first_rows(readings))
+            can_be_measured = all(can_be_edited(model, site) for site in written.sites)
         bench = Workbench(
             model=self.model,
             dictionary=sae,
@@ -284,6 +284,7 @@ class Build:
             neighbours=Neighbours(sae.decoder_rows(slice(None)), readings) if sae.d_sae > 1 else None,
             concepts=Concepts(readings, len(self.reader.concepts)) if self.reader.concepts else None,
             concept_names=list(self.reader.concepts),
+            written=written,
             output=output,
             vocabulary=self._words()[0],
         )
@@ -300,14 +301,16 @@ class Build:
 
 def _check(model: Any, dictionary: Dictionary) -> None:
     """Whether the dictionary goes on the model; raises TypeError or ValueError saying why not."""
-    if not hasattr(model, "hook_dict"):
+    if not isinstance(model, SeveralModels) and not hasattr(model, "hook_dict"):
         raise TypeError(
             f"model is what sk.load_model gives, or an array of activations, found a {type(model).__name__}: {CALL}."
         )
     check_model(dictionary, model)
     check_named(dictionary)
-    for site in dict.fromkeys(dictionary.reads + dictionary.writes):
+    for site, width in (dictionary.read_widths | dictionary.write_widths).items():
         check_site(model, site)
+        if width != (found := joined_width(model, site)):
+            raise ValueError(f"the dictionary has {width} values at {str(site)!r}, the model {found}.")
 
 
 def _examples_to_measure(loss_examples: int, readings: Readings) -> int:

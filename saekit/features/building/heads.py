@@ -26,7 +26,7 @@ from saekit.features.loss_effects import tokens_of_rows
 from saekit.features.schema import SOURCES_KEPT
 from saekit.files.progress import Bar
 from saekit.metrics.attention import HEADS, family, source_kinds
-from saekit.models import Site, forward
+from saekit.models import SeveralModels, Site, forward
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -37,17 +37,23 @@ NUMBERS_AT_ONCE = 2**22  # of patterns, and of contributions
 
 def write_heads(
     folder: Path,
-    model: TransformerBridge | None,
+    model: TransformerBridge | SeveralModels | None,
     dictionary: Dictionary,
     readings: Readings,
     parts: Sequence[Sequence[int]],
 ) -> int:
     """Write the tables heads and sources of a store whose other tables are there, in its parts (first latent, latent
-    behind the last). Returns how many heads there are; 0, and nothing is written, over arrays, where the dictionary
+    behind the last). Returns how many heads there are; 0, and nothing is written, over arrays or several models, where the dictionary
     does not read and write one attn.hook_z, or where its encoder is not linear."""
     site = Site(dictionary.reads[0])
     one = tuple(dictionary.reads) == tuple(dictionary.writes) == (site,) and site.endswith(HEADS)
-    if model is None or not one or dictionary.encoder_directions is None or dictionary.decoder_directions is None:
+    if (
+        model is None
+        or isinstance(model, SeveralModels)
+        or not one
+        or dictionary.encoder_directions is None
+        or dictionary.decoder_directions is None
+    ):
         return 0
     found = _Found.of(folder, model.cfg.n_heads, parts)
     _fill(found, model, dictionary, readings)

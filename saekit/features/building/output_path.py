@@ -20,7 +20,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saekit.activations import TokenRows
-from saekit.models import Site, forward
+from saekit.features.written import Written
+from saekit.models import SeveralModels, Site, forward, model_at
 from saekit.models.after import RAW, mean_slope
 from saekit.models.edit_sites import sums_hold
 from saekit.models.state import evaluation
@@ -94,6 +95,47 @@ class OutputPath:
         if low != high:
             return ", times the slope of the soft cap on the logits, its mean over tokens"
         return "" if low == 1 else f", times {low:.4g}, the model's scale of its logits"
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """The output path of every latent, at the site where it is written: one for each of these sites."""
+
+    written: Written
+    paths: list[OutputPath]
+    d_vocab: int
+
+    @classmethod
+    def of(cls, model: TransformerBridge | SeveralModels, written: Written, rows: TokenRows) -> Outputs | None:
+        """None where one of the sites has no direct path to the logits. rows: as ``OutputPath.of`` takes them."""
+        paths = []
+        for site in written.sites:
+            own, hook = model_at(model, site)
+            width = written.dictionary.write_widths[site]
+            residual = width == own.cfg.d_model and writes_residual(own, hook)
+            path = OutputPath.of(own, rows) if residual else None
+            if path is None:
+                return None
+            paths.append(path)
+        return cls(written, paths, model.cfg.d_vocab)
+
+    def __call__(self, first: int, last: int) -> Float[Tensor, "n d_vocab"]:
+        """The logits that latents first … last − 1 add, a unit of activation."""
+        home = torch.from_numpy(self.written.home[first:last])
+        logits = torch.empty(last - first, self.d_vocab)
+        for number, path in enumerate(self.paths):
+            some = (home == number).nonzero()[:, 0]
+            if len(some):
+                logits[some] = path(self.written.directions(number, slice(first, last))[some])[:, : self.d_vocab]
+        return logits
+
+    @property
+    def definition(self) -> str:
+        """What is measured, of several models of each."""
+        if len(self.paths) == 1:
+            return self.paths[0].definition
+        named = "; ".join(f"{s.model}: {p.definition}" for s, p in zip(self.written.sites, self.paths, strict=True))
+        return f"of the model in which its decoder row is longest, {named}"
 
 
 @torch.no_grad()

@@ -18,13 +18,15 @@ from saekit.features.building.choosing import Chosen, choose, hashed, in_windows
 from saekit.features.building.chunks import Readings
 from saekit.features.building.concepts import Concepts
 from saekit.features.building.neighbours import Neighbours
-from saekit.features.building.output_path import OutputPath
+from saekit.features.building.output_path import Outputs
 from saekit.features.building.settings import Settings
 from saekit.features.building.statistics import Firings, numbers
 from saekit.features.building.tables import table
-from saekit.features.loss_effects import loss_effects, mean_effects
+from saekit.features.loss_effects import effects_of, mean_effects
 from saekit.features.schema import LOGIT_BINS, WINDOW
 from saekit.features.words import AROUND, commonest, word_at
+from saekit.features.written import Written
+from saekit.models import SeveralModels
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -38,7 +40,7 @@ DIRECTIONS_AT_ONCE = 2**24  # logits
 class Workbench:
     """What every part needs; what is None is left out."""
 
-    model: TransformerBridge | None  # None over arrays, where there is no output either
+    model: TransformerBridge | SeveralModels | None  # None over arrays, where there is no output either
     dictionary: Dictionary
     readings: Readings
     counted: int
@@ -47,7 +49,8 @@ class Workbench:
     neighbours: Neighbours | None
     concepts: Concepts | None
     concept_names: list[str]
-    output: OutputPath | None
+    written: Written | None  # where the logits and loss effects of a latent are
+    output: Outputs | None
     vocabulary: Sequence[bytes]  # of each token id
 
     def part(self, first: int, last: int, told: Callable[[int], object]) -> dict[str, pa.Table]:
@@ -153,7 +156,7 @@ class Workbench:
     def _logits(self, f: Firings, shown: np.ndarray, first: int) -> tuple[dict[str, Any], np.ndarray]:
         """The columns of the logits, and the effect of each shown firing on the token that follows it."""
         effect = np.full(len(f.place), np.nan, np.float32)
-        directions = self._directions(first, first + f.latents)
+        directions = self.dictionary.decoder_directions[first : first + f.latents].detach().float().cpu()
         columns: dict[str, Any] = {"decoder_norm": directions.norm(dim=1).numpy()}
         if self.output is None:
             return columns, effect
@@ -161,10 +164,10 @@ class Workbench:
         peak = np.where(f.counts > 0, f.value[strongest] if len(f.value) else 0, 1).astype(np.float32)
         follows = shown & (f.place < self.readings.take("row_last", f.place))
         parts: list[dict[str, np.ndarray]] = []
-        step = max(1, DIRECTIONS_AT_ONCE // self.output.model.cfg.d_vocab)
+        step = max(1, DIRECTIONS_AT_ONCE // self.output.d_vocab)
         for start in range(0, f.latents, step):
             stop = min(start + step, f.latents)
-            logits = self.output(directions[start:stop]).numpy()
+            logits = self.output(first + start, first + stop).numpy()
             here = np.flatnonzero(follows & (f.latent >= start) & (f.latent < stop))
             following = self.readings.take("token", f.place[here] + 1)
             effect[here] = f.value[here] * logits[f.latent[here] - start, following]
@@ -172,18 +175,15 @@ class Workbench:
         joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         return columns | {n: v if v.ndim == 1 else _lists(v) for n, v in joined.items()}, effect
 
-    def _directions(self, first: int, last: int) -> torch.Tensor:
-        return self.dictionary.decoder_rows(slice(first, last)).detach().float().cpu()
-
     def _loss_effects(
         self, f: Firings, chosen: Chosen, end: np.ndarray, first: int, told: Callable[[int], object]
     ) -> np.ndarray:
         some = self._measured(chosen)
-        if self.model is None or not self.settings.effects_now or not some.any():
+        if self.model is None or self.written is None or not self.settings.effects_now or not some.any():
             return np.full(len(f.place), np.nan, np.float32)
-        directions = self._directions(first, first + f.latents)
+        latents = range(first, first + f.latents)
         where = (chosen.latent[some], chosen.place[some], end[some])
-        return loss_effects(self.model, self.dictionary.writes[0], self.readings, f, directions, *where, told)
+        return effects_of(self.model, self.written, latents, self.readings, f, *where, told)
 
     def _measured(self, chosen: Chosen) -> np.ndarray:
         """The examples whose loss effect is measured."""

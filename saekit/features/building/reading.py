@@ -27,7 +27,7 @@ from saekit.dictionaries.coded import coded
 from saekit.features.building.near_misses import NearMisses
 from saekit.features.schema import NEAR_TOKENS
 from saekit.files.stopping import Stop
-from saekit.models import ROWS_AT_ONCE, joined
+from saekit.models import ROWS_AT_ONCE, SeveralModels, joined
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -58,7 +58,7 @@ def _goes_on(progress: Progress) -> bool:
 class Reader:
     """Reads chunks. `wanted`: counted tokens, or None for all there are; `concepts` name the labels."""
 
-    model: TransformerBridge
+    model: TransformerBridge | SeveralModels
     dictionary: Dictionary
     source: Corpus | GivenTokens
     wanted: int | None

@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from saekit_kernels import SparseCodes
@@ -18,8 +18,8 @@ from saekit.dictionaries.provenance import check_named
 from saekit.dictionaries.wanted import dictionary_of
 from saekit.features.pieces import Piece, pieces, token_bytes
 from saekit.features.showing.score_sheet import score_sheet
-from saekit.files.roles import DICTIONARY, MODEL, RUN, check_roles
-from saekit.models import joined_width
+from saekit.files.roles import DICTIONARY, MODEL, MODELS, RUN, check_roles
+from saekit.models import joined_width, together
 from saekit.plots import text_table
 
 if TYPE_CHECKING:
@@ -121,10 +121,11 @@ class PromptFeatures:
 
 
 def features_on(
-    model: TransformerBridge, sae: Dictionary, prompt: str, *, exclude: Sequence[str] | str = ()
+    model: TransformerBridge | Any, sae: Dictionary, prompt: str, *, exclude: Sequence[str] | str = ()
 ) -> PromptFeatures:
     """Which latents of a dictionary fire on which token of a prompt.
 
+    model:   what it was made on; of a dictionary over several models all of them by their names.
     sae:     a dictionary of this model, or the run that trained it. prompt: a text of at least one token.
     exclude: special tokens that are not counted, by their text; "special": all that the tokenizer has.
 
@@ -135,8 +136,9 @@ def features_on(
     dictionary that was made on another model.
     """
     roles = (DICTIONARY, RUN)
-    check_roles("sk.features_on(model, sae, prompt)", model=(model, MODEL), sae=(sae, roles), prompt=(prompt, "a text"))
-    sae = dictionary_of(sae)
+    call, models = "sk.features_on(model, sae, prompt)", (MODEL, MODELS)
+    check_roles(call, model=(model, models), sae=(sae, roles), prompt=(prompt, "a text"))
+    sae, model = dictionary_of(sae), together(model)
     check_model(sae, model)
     check_named(sae)
     for site in sae.reads:
