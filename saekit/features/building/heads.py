@@ -43,17 +43,13 @@ def write_heads(
     parts: Sequence[Sequence[int]],
 ) -> int:
     """Write the tables heads and sources of a store whose other tables are there, in its parts (first latent, latent
-    behind the last). Returns how many heads there are; 0, and nothing is written, over arrays or several models, where the dictionary
-    does not read and write one attn.hook_z, or where its encoder is not linear."""
+    behind the last). Returns how many heads there are; 0, and nothing is written, over arrays or several models, where
+    the dictionary does not read and write one attn.hook_z, or where its encoder is not linear."""
     site = Site(dictionary.reads[0])
     one = tuple(dictionary.reads) == tuple(dictionary.writes) == (site,) and site.endswith(HEADS)
-    if (
-        model is None
-        or isinstance(model, SeveralModels)
-        or not one
-        or dictionary.encoder_directions is None
-        or dictionary.decoder_directions is None
-    ):
+    if model is None or isinstance(model, SeveralModels) or not one:
+        return 0
+    if dictionary.encoder_directions is None or dictionary.decoder_directions is None:
         return 0
     found = _Found.of(folder, model.cfg.n_heads, parts)
     _fill(found, model, dictionary, readings)
