@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -42,6 +43,15 @@ def check_standing(model: TransformerBridge | SeveralModels, standing: Standing)
             f"this dictionary does not say which model it was made on; it fits {where} by its width alone.",
             stacklevel=4,
         )
+
+
+def check_each_once(standings: Sequence[Standing]) -> None:
+    """Raise ValueError where two of the dictionaries write the same site."""
+    written: set[Site] = set()
+    for standing in standings:
+        if twice := written.intersection(standing.writes):
+            raise ValueError(f"two of the dictionaries write {str(min(twice))!r}: splice one of them.")
+        written.update(standing.writes)
 
 
 def check_order(model: TransformerBridge | SeveralModels, standing: Standing) -> None:

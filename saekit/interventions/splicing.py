@@ -16,7 +16,7 @@ from torch import Tensor
 from saekit.dictionaries import Dictionary
 from saekit.dictionaries.wanted import dictionary_of
 from saekit.files.roles import DICTIONARY, MODEL, MODELS, RUN, check_roles
-from saekit.interventions.checks import check_standing
+from saekit.interventions.checks import check_each_once, check_standing
 from saekit.interventions.running import Step, running
 from saekit.interventions.standing import Standing
 from saekit.models import Call, SeveralModels, Site, bos_of, together
@@ -54,12 +54,9 @@ def spliced(
     given: list[Any] = list(dictionary) if isinstance(dictionary, list | tuple) else [dictionary]
     dictionaries = [dictionary_of(each) for each in given]
     standings = [standing for each in dictionaries for standing in _standings(each)]
-    written: set[Site] = set()
+    check_each_once(standings)
     for standing in standings:
         check_standing(model, standing)
-        if twice := written.intersection(standing.writes):
-            raise ValueError(f"two of the dictionaries write {str(min(twice))!r}: splice one of them.")
-        written.update(standing.writes)
 
     def steps(name: str | None) -> list[Step]:
         return [Step(SplicePart(standing, error), partial(_spliced_at, model), name) for standing in standings]

@@ -4,7 +4,8 @@ CE recovered = (CE_ablated − CE_spliced) / (CE_ablated − CE_clean); KL recov
 ablated). Spliced: x̂ in the place of the activation; ablated: zero in its place, or the mean over these tokens. Tokens
 that are not counted (BOS, padding) keep their own activation in every run. Averages run over the predictions made at
 counted tokens of the token that follows, where one does. Of several models one is spliced or ablated at its own sites,
-with the codes of what they all have at the same tokens.
+with the codes of what they all have at the same tokens. Several dictionaries, and the layers of a cross-layer one, are
+spliced and ablated together; each reads what arrives at it, which those before it have changed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from torch import Tensor
 from saekit.activations import TokenRows
 from saekit.dictionaries import Dictionary
 from saekit.files.choices import checked, unknown
-from saekit.interventions.checks import check_order
+from saekit.interventions.checks import check_each_once, check_order
+from saekit.interventions.running import Step, running
+from saekit.interventions.splicing import SplicePart
 from saekit.interventions.standing import Standing
 from saekit.metrics.metric import Number, RowMetric
 from saekit.models import (
@@ -107,12 +110,17 @@ class Recovery(RowMetric):
         self.ablation, self.tokens, self.of = checked("ablation", ablation, ABLATIONS), tokens, of
 
     def begin(
-        self, model: TransformerBridge | SeveralModels, dictionary: Dictionary, concepts: Sequence[str] = ()
+        self,
+        model: TransformerBridge | SeveralModels,
+        dictionary: Dictionary | Sequence[Dictionary],
+        concepts: Sequence[str] = (),
     ) -> None:
         """Raises ValueError for a site where the model cannot be spliced, one that the dictionary reads only after it
         writes there, and a name of none of several models that it writes."""
-        self.models, self.standing = model, Standing(dictionary)
-        written = by_model(model, dictionary.writes)
+        several = [dictionary] if isinstance(dictionary, Dictionary) else list(dictionary)
+        self.models, self.standings = model, [Standing(each) for each in several]
+        check_each_once(self.standings)
+        written = by_model(model, [site for standing in self.standings for site in standing.writes])
         names = [own.name for own in written]
         if self.of is not None and self.of not in names:
             raise ValueError(unknown("the dictionary does not write the model", self.of, names))
@@ -120,7 +128,8 @@ class Recovery(RowMetric):
         self.model, self.writes, self.of = one.model, one.hooks, one.name or None
         for site in self.writes:
             check_edit_site(model, site)
-        check_order(model, self.standing)
+        for standing in self.standings:
+            check_order(model, standing)
         self.predictions, self.counted = 0, 0
         self.sums = torch.zeros(5, dtype=torch.float64)
         self.totals: dict[str, Tensor] = {}
@@ -163,7 +172,8 @@ class Recovery(RowMetric):
         """A pass of the rows in which nothing is changed: activations of all models, and the one's logits where they
         are wanted."""
         kept, logits = dict[str, Tensor](), None
-        for own in by_model(self.models, dict.fromkeys([*self.standing.reads, *self.writes])):
+        reads = [site for standing in self.standings for site in standing.reads]
+        for own in by_model(self.models, dict.fromkeys([*reads, *self.writes])):
             wanted = where if own.model is self.model else False
             passed = forward(own.model, rows.tokens, [*own.hooks.values()], logits=wanted)
             kept |= {site: passed.kept[hook] for site, hook in own.hooks.items()}
@@ -179,31 +189,40 @@ class Recovery(RowMetric):
 
     def _sums(self, rows: TokenRows, clean: Passed, mean: dict[str, Tensor]) -> Float[Tensor, " 5"]:
         """Summed over the predictions of these rows: CE clean, spliced, ablated, KL spliced, ablated."""
-        tokens, mask, predicts, standing = rows.tokens, rows.mask, rows.predicts, self.standing
-        x = {site: joined(clean.kept[site], site)[mask.to(clean.kept[site].device)] for site in standing.reads}
-        codes = standing.encode(x)
-        passes = [clean]
-        for ablated in (False, True):
-            changes: dict[str, Change] = {}
-            for site in map(Site, self.writes):
-                value = mean.get(site, torch.zeros(())) if ablated else _placed(standing.decode(codes, x, site), mask)
-                changes[site] = put(value, mask)
-            arrived: dict[str, Tensor | Change] = {self.writes[site]: change for site, change in changes.items()}
-            if len(changes) == 1:  # it is known what arrives there, so that what comes before need not be run
-                arrived = {self.writes[site]: change(clean.kept[site], clean.kept) for site, change in changes.items()}
-            passes.append(forward(self.model, tokens, replace=arrived, logits=predicts))
+        ablated = {site: mean.get(site, torch.zeros(())) for site in self.writes}
+        passes = [clean, self._spliced(rows, clean), self._replaced(rows, clean, ablated)]
         log_p, log_q, log_r = (_log_softmax(passed) for passed in passes)
-        target = tokens.roll(-1, 1)[predicts].to(log_p.device)[:, None]
+        target = rows.tokens.roll(-1, 1)[rows.predicts].to(log_p.device)[:, None]
         p = log_p.exp()
         numbers = [-each.gather(1, target).cpu().double().sum() for each in (log_p, log_q, log_r)]
         numbers += [(p * (log_p - each)).sum(1).cpu().double().sum() for each in (log_q, log_r)]
         return torch.stack(numbers)
 
+    def _spliced(self, rows: TokenRows, clean: Passed) -> Passed:
+        """A pass with x̂ at the counted tokens."""
+        standing, mask = self.standings[0], rows.mask
+        if len(self.standings) > 1 or standing.layerwise:  # what arrives is no longer what a clean pass has there
+            steps = [Step(SplicePart(each, False), lambda call, length: mask) for each in self.standings]
+            with running(self.models, lambda name: steps):
+                return forward(self.model, rows.tokens, logits=rows.predicts)
+        x = {site: joined(clean.kept[site], site)[mask.to(clean.kept[site].device)] for site in standing.reads}
+        codes = standing.encode(x)
+        x_hat = {site: _placed(standing.decode(codes, x, Site(site)), mask) for site in self.writes}
+        return self._replaced(rows, clean, x_hat)
+
+    def _replaced(self, rows: TokenRows, clean: Passed, values: dict[str, Tensor]) -> Passed:
+        """A pass with these values at the counted tokens, by site."""
+        changes = {site: put(value, rows.mask) for site, value in values.items()}
+        arrived: dict[str, Tensor | Change] = {self.writes[site]: change for site, change in changes.items()}
+        if len(changes) == 1:  # it is known what arrives there, so that what comes before need not be run
+            arrived = {self.writes[site]: change(clean.kept[site], clean.kept) for site, change in changes.items()}
+        return forward(self.model, rows.tokens, replace=arrived, logits=rows.predicts)
+
 
 @torch.no_grad()
 def recovered(
     model: TransformerBridge | Any,
-    dictionary: Dictionary,
+    dictionary: Dictionary | Sequence[Dictionary],
     rows: TokenRows,
     tokens: int | None = None,
     ablation: str = "zero",
@@ -211,8 +230,9 @@ def recovered(
 ) -> Recovered:
     """Run the model clean, spliced and ablated over rows of tokens, the first ones that make ``tokens`` predictions.
 
-    dictionary: of this model, or of several by their names. of: the one of these that is spliced and ablated; None: the
-    first that the dictionary writes.
+    dictionary: of this model, or of several by their names; several dictionaries, of different sites, are spliced and
+                ablated together. of: the one of several models that is spliced and ablated; None: the first that the
+                dictionary writes.
     Raises ValueError for an unknown ablation, a site where the model cannot be spliced, and rows without a prediction.
     """
     metric = Recovery(ablation, tokens, of)

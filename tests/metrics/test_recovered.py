@@ -108,3 +108,31 @@ def test_shrinkage_by_hand():
     assert shrinkage(x, torch.tensor([[1.0, 1], [0, 4]])) == pytest.approx((2 + 16) / (2 + 16))
     with pytest.raises(ValueError, match="one shape"):
         shrinkage(x, x[:1])
+
+
+def by_hand(model, dictionaries, tokens):
+    """CE of the next token with every dictionary spliced as sk.spliced does it, at all but BOS and the last."""
+    with torch.no_grad(), sk.spliced(model, dictionaries):
+        logs = model(tokens)[0].log_softmax(-1)
+    return float(-logs[1:-1].gather(1, tokens[0, 2:, None]).mean())
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_several_are_spliced_together_as_spliced_does(tiny_gpt2, together):
+    """Each reads what arrives, which those before it have changed; so do the layers of a cross-layer one."""
+    text = "The cat is old."
+    rows, tokens = sk.activations.tokenize(tiny_gpt2, [text], exclude=()), tiny_gpt2.to_tokens(text)
+    settings = {"tokens": 512, "batch_size": 64, "seed": 0, "callback": lambda progress: None}
+    wirings = [sk.Wiring.transcoder(0), sk.Wiring.transcoder(1)] if together else [sk.Wiring.cross_layer([0, 1])]
+    made = [sk.train(tiny_gpt2, each, sk.TopK(d_sae=32, k=2), TEXTS * 9, **settings).dictionary for each in wirings]
+    found = recovered(tiny_gpt2, made if together else made[0], rows)
+    assert found.ce_spliced == pytest.approx(by_hand(tiny_gpt2, made, tokens), abs=1e-5)
+    assert abs(found.ce_spliced - found.ce_clean) > 1e-4
+    alone = [recovered(tiny_gpt2, each, rows).ce_ablated for each in made]
+    assert together == (abs(found.ce_ablated - alone[0]) > 1e-4)
+
+
+def test_two_that_write_one_site_are_not_spliced_together(tiny_gpt2, rows):
+    made = dictionary_of(torch.eye(16))
+    with pytest.raises(ValueError, match=r"two of the dictionaries write 'blocks.1.hook_resid_post'"):
+        recovered(tiny_gpt2, [made, made], rows)
