@@ -166,6 +166,9 @@ def test_the_list_has_its_columns(store: sk.FeatureStore) -> None:
     for number, name in enumerate(("induction", "local", "long-range")):
         expected = frame[frame.family == name].latent.tolist()
         assert sorted(store.latents({"family": [number, number]}).latent) == expected
+        assert sorted(store.latents({"family": name}).latent) == expected
+    with pytest.raises(ValueError, match=r"filter\['family'\] does not know 'lokal'. Did you mean 'local'"):
+        store.latents({"family": "lokal"})
     two = store.latents({"head": [2, 2]}, ["head_share", True])
     assert (two["head"] == 2).all() and two.head_share.is_monotonic_decreasing and len(two)
     words = {column["name"]: column for column in store.listing()["about"]}
