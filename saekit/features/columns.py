@@ -305,7 +305,7 @@ COLUMNS = (
         "family",
         "Where most of what its heads bring together, by |contribution|, comes from at the peaks of its top examples: "
         "induction, half of it from tokens right behind an earlier copy of the peak's token; local, half from at most "
-        "five tokens back; else long-range. The boundaries are saekit's own. As numbers: 0, 1, 2.",
+        "five tokens back; else long-range. The boundaries are saekit's own.",
         partial(_of_heads, f"list_position({list(FAMILIES)}, family) - 1"),
         format="whole",
         names=FAMILIES,

@@ -144,7 +144,8 @@ class FeatureStore(OpenedStore):
         self, filter: Mapping[str, Any] | None = None, sort: Sequence[Any] | None = None, *, all: bool = False
     ) -> pandas.DataFrame:
         """A row a latent, by number: latent, label ("" where it has none), density, firings, detection, concept (the
-        best matches), top_tokens, top_logits, loss_effect, f1, max_activation, star, and columns of one's own.
+        best matches), top_tokens, top_logits, loss_effect, f1, max_activation, star, and columns of one's own;
+        of a dictionary at attn.hook_z head, head_share and family too (see `sources`).
 
         filter, sort: as a FeatureBrowser's: those alone that its list shows, in its order; {} leaves out those that
         never fire. all: the whole table latents (saekit.features.schema), every column and the note.

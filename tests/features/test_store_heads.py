@@ -17,7 +17,7 @@ from saekit_widgets import FeatureBrowser
 
 import saekit as sk
 from saekit.features import schema
-from saekit.features.building import build, heads
+from saekit.features.building import build, heads, reading
 from saekit.metrics import attention_sources
 from saekit.metrics.attention import family, source_kinds
 
@@ -151,6 +151,8 @@ def test_it_draws_and_has_frames(store: sk.FeatureStore, latent: int) -> None:
     assert frame["value"][0] == store.examples(latent)[0]["value"]
     assert found.by_head().decoder_share.sum() == pytest.approx(1, abs=1e-6)
     assert found.family in repr(found) and "W_i[k]" in found._repr_html_() and "<b>" not in found._repr_html_()
+    lines = repr(found).splitlines()
+    assert len(lines) <= 25 and max(map(len, lines)) <= 100 and lines[-1].startswith(f"{found.family} (behind a copy")
     with pytest.raises(IndexError, match="20"):
         store.sources(20)
 
@@ -164,6 +166,9 @@ def test_the_list_has_its_columns(store: sk.FeatureStore) -> None:
     for number, name in enumerate(("induction", "local", "long-range")):
         expected = frame[frame.family == name].latent.tolist()
         assert sorted(store.latents({"family": [number, number]}).latent) == expected
+        assert sorted(store.latents({"family": name}).latent) == expected
+    with pytest.raises(ValueError, match=r"filter\['family'\] does not know 'lokal'. Did you mean 'local'"):
+        store.latents({"family": "lokal"})
     two = store.latents({"head": [2, 2]}, ["head_share", True])
     assert (two["head"] == 2).all() and two.head_share.is_monotonic_decreasing and len(two)
     words = {column["name"]: column for column in store.listing()["about"]}
@@ -264,6 +269,35 @@ def test_stopped_in_the_middle_it_goes_on(store: sk.FeatureStore, tiny_llama: An
         assert done.sql(f"select * from {name}").equals(store.sql(f"select * from {name}"))
         files = list((done.folder / name).glob("*.parquet"))
         assert len(files) == 4 and all(pq.read_schema(file).equals(schema.TABLES[name]) for file in files)
+
+
+def test_what_was_found_before_all_was_read_is_forgotten(
+    store: sk.FeatureStore, tiny_llama: Any, tmp_path: Path
+) -> None:
+    def failing_at(call: int, real: Any) -> Any:
+        calls: list[Any] = []
+
+        def failing(*given: Any) -> Any:
+            calls.append(given)
+            if len(calls) == call:
+                raise KeyboardInterrupt
+            return real(*given)
+
+        return failing
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "CHUNK_TOKENS", 60)
+        patch.setattr(build, "write_chunk", failing_at(2, build.write_chunk))
+        early = make(tiny_llama, tmp_path / "s")
+        assert not early.finished and 0 < early.tokens < store.tokens
+        found = early.sql("select * from sources")
+        assert len(found) and not found.equals(store.sql("select * from sources"))
+        patch.setattr(heads, "write_table", failing_at(1, heads.write_table))
+        half = make(tiny_llama, tmp_path / "s")
+        assert not half.finished and half.tokens == store.tokens and half.sql("select * from sources").empty
+    done = make(tiny_llama, tmp_path / "s")
+    keys = ["latent", "place", "source", "head"]
+    assert done.finished and done.sql("select * from sources")[keys].equals(store.sql("select * from sources")[keys])
 
 
 def test_kinds_of_sources_by_hand() -> None:

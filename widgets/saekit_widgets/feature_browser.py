@@ -41,10 +41,10 @@ class FeatureBrowser(Widget):
 
     With a model, the reader can type a prompt and see which features fire on it. State can be read and set from Python:
     `feature` (the latent shown), `filter`, `sort`, `tab`, `height` (pixels; the edge along the bottom drags it too),
-    `starred` (kept in the store). `filter` is a dict with any of
-    the store's columns by name (density, max …): [low, high], where None leaves a side open; search, concept: text;
-    starred, dead: True or False. Dead features are listed only where something asks for them. `sort` is [column,
-    descending]; None, the usual order, has on top what is worth reading first: those that find a labelled concept best,
+    `starred` (kept in the store). `filter` is a dict with any of the store's columns by name (density, max …): [low,
+    high], where None leaves a side open, or a name where its numbers have names; search, concept: text; starred, dead:
+    True or False. Dead features are listed only where something asks for them. `sort` is [column, descending]; None,
+    the usual order, has on top what is worth reading first: those that find a labelled concept best,
     special tokens last; without labels those of middling density, the strongest first. It opens with the first of its
     list. `latents()` is the list that was filtered. `error` says what went wrong in the browser. Raises ValueError for
     a model that is not the store's, naming both.
@@ -111,7 +111,7 @@ class FeatureBrowser(Widget):
 
     @traitlets.validate("filter")
     def _check_filter(self, proposal: Any) -> dict[str, Any]:
-        ranges = [column["name"] for column in self._listing["about"] if column["filterable"]]
+        ranges = {one["name"]: one.get("names", ()) for one in self._listing["about"] if one["filterable"]}
         return checked_filter(proposal["value"], ranges, self._listing["concepts"])
 
     @traitlets.validate("sort")

@@ -16,16 +16,19 @@ TEXTS = ("search", "concept")
 SWITCHES = ("starred", "dead")
 
 
-def checked_filter(given: Mapping[str, Any], ranges: Sequence[str], concepts: Sequence[str]) -> dict[str, Any]:
-    """The filter without what filters nothing. ranges: the columns that it may have.
+def checked_filter(
+    given: Mapping[str, Any], ranges: Mapping[str, Sequence[str]], concepts: Sequence[str]
+) -> dict[str, Any]:
+    """The filter without what filters nothing. ranges: the columns that it may have, with what their whole numbers are
+    called where they have names: such a name stands for its number.
 
     Raises ValueError for what it cannot be, naming the nearest."""
     if not isinstance(given, Mapping):
-        raise ValueError(f'filter is a dict, as {{"{ranges[0]}": [low, high]}}; it is not {given!r}.')
+        raise ValueError(f'filter is a dict, as {{"{next(iter(ranges))}": [low, high]}}; it is not {given!r}.')
     checked: dict[str, Any] = {}
     for key, value in given.items():
         if key in ranges:
-            checked[key] = _range(key, value)
+            checked[key] = _range(key, value, ranges[key])
         elif key in TEXTS:
             if not isinstance(value, str):
                 raise ValueError(f"filter[{key!r}] is text, not {value!r}.")
@@ -57,7 +60,11 @@ def checked_sort(given: Any, columns: Sequence[str]) -> list[Any] | None:
     return value
 
 
-def _range(key: str, value: Any) -> list[float | None]:
+def _range(key: str, value: Any, names: Sequence[str]) -> list[float | None]:
+    if names and isinstance(value, str):
+        if value not in names:
+            raise ValueError(unknown(f"filter[{key!r}]", value, names))
+        return [float(names.index(value))] * 2
     plain = isinstance(value, Real) and not isinstance(value, bool)
     if plain and math.isfinite(value):
         raise ValueError(

@@ -59,8 +59,7 @@ class Sources(Answer):
         most = f"head {head} has {self.decoder_share[head]:.0%} of its decoder row"
         if self.induction is None or self.local is None:
             return most
-        kinds = f"{self.induction:.0%} from behind an earlier copy, {self.local:.0%} from near tokens"
-        return f"{self.family}: {kinds}; {most}"
+        return f"{self.family} (behind a copy {self.induction:.0%}, near {self.local:.0%}); {most}"
 
 
 def sources(store: OpenedStore, latent: int, definition: str) -> Sources:

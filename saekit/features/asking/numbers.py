@@ -81,7 +81,7 @@ def matching(store: OpenedStore, filter: Mapping[str, Any], sort: Sequence[Any] 
     names = [column.name for column in columns]
     query = "select distinct concept[1] as name from latents where name is not null order by name"
     concepts = [row["name"] for row in store.database.rows(query)]
-    filter = checked_filter(filter, [column.name for column in columns if column.filterable], concepts)
+    filter = checked_filter(filter, {column.name: column.names for column in columns if column.filterable}, concepts)
     column, descending = checked_sort(sort, names) or ["usual", False]
     query, tables = numbers(store)
     conditions, values = _conditions(filter)
