@@ -17,6 +17,7 @@ from saekit.metrics.report import Report
 from saekit.metrics.scale import shrinkage
 from saekit.metrics.shared import SharedLatents, shared_latents
 from saekit.metrics.sparsity import dead, density, l0
+from saekit.metrics.special_tokens import SpecialTokenErrors, SpecialTokens, special_token_errors
 from saekit.metrics.variance import ExplainedVariance, explained_variance
 
 __all__ = [
@@ -34,6 +35,8 @@ __all__ = [
     "Result",
     "RowMetric",
     "SharedLatents",
+    "SpecialTokenErrors",
+    "SpecialTokens",
     "attention_sources",
     "auroc",
     "bootstrap",
@@ -54,6 +57,7 @@ __all__ = [
     "recovered",
     "shared_latents",
     "shrinkage",
+    "special_token_errors",
 ]
 
 
