@@ -8,7 +8,7 @@ import torch
 import saekit as sk
 from saekit.activations import harvest
 from saekit.activations.tokens import special_ids
-from saekit.metrics import SpecialTokens, special_token_errors
+from saekit.metrics import SpecialTokens, answers, special_token_errors
 
 SITE = "blocks.1.hook_resid_post"
 TEXTS = ["<|user|>the cat<|end|>the dog", "the dog is in<|end|>"]
@@ -64,3 +64,32 @@ def test_without_a_model_nobody_knows_what_is_special(sae):
 def test_special_ids_are_those_of_the_tokenizer(tiny_tokenizer):
     names = ("<s>", "</s>", "<pad>", "<|user|>", "<|end|>")
     assert special_ids(tiny_tokenizer) == sorted(tiny_tokenizer.convert_tokens_to_ids(list(names)))
+
+
+@pytest.mark.slow
+def test_chats_one_a_row_beat_chats_packed_and_an_amplified_latent_costs_answers(one_thread):
+    """On as many tokens of the same chats, <|user|> loses less; its latent at twice its maximum makes answers worse."""
+    micro = sk.load_model("micro", device="cpu")
+    chats, method = sk.load_corpus("microworld", kinds="requests"), sk.TopK(d_sae=256, k=12)
+    ids: list[int] = []
+    for document in chats:
+        ids += micro.tokenizer.encode(document.text, add_special_tokens=False)
+        if len(ids) > 62_000:
+            break
+    rows = torch.tensor(ids[: len(ids) // 255 * 255]).view(-1, 255)
+    packed = torch.cat([torch.full((len(rows), 1), micro.tokenizer.bos_token_id), rows], 1)
+    site, heldout = "blocks.2.hook_resid_post", sk.load_corpus("microworld", split="heldout", kinds="requests", n=100)
+    made, errors = [], []
+    for corpus in (chats, packed):
+        run = sk.train(micro, site, method, corpus, tokens=60_000, callback=lambda _: None)
+        made.append(run.dictionary)
+        found = special_token_errors(micro, run, heldout)
+        errors.append({row["token"]: row["error"] for row in found.rows})
+    assert errors[0]["<|user|>"] < 0.5 * errors[1]["<|user|>"], errors
+    acts = harvest(micro, heldout, site)
+    z = made[0].encode(acts.flat(site)).to_dense().detach() > 0
+    is_user = acts.tokens[acts.mask] == micro.tokenizer.convert_tokens_to_ids("<|user|>")
+    best = int((2 * z[is_user].sum(0) / (z.sum(0) + is_user.sum())).argmax())
+    pairs = sk.load_pairs("refusal", n=60)
+    plain, amplified = (answers(micro, pairs, edits) for edits in ((), sk.Edit(made[0], latent=best, strength=2)))
+    assert amplified.gap.mean() < plain.gap.mean() - 1 and amplified.accuracy < plain.accuracy
