@@ -226,10 +226,15 @@ def _from_given(given: GivenTokens, bos: int | None, special: Tensor, first_docu
 
 def _excluded(tokenizer: Any, exclude: Sequence[str]) -> list[int]:
     """The ids of tokens that are not counted."""
-    if exclude == "special":  # some tokenizers name those of their chat format as added tokens alone
-        added = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-        return sorted(added | set(tokenizer.all_special_ids))
+    if exclude == "special":
+        return special_ids(tokenizer)
     return [_token_id(tokenizer, token) for token in ([exclude] if isinstance(exclude, str) else exclude)]
+
+
+def special_ids(tokenizer: Any) -> list[int]:
+    """The ids of all special tokens, in order; some tokenizers name those of their chat format as added ones alone."""
+    added = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return sorted(added | set(tokenizer.all_special_ids))
 
 
 def _token_id(tokenizer: Any, token: str) -> int:

@@ -22,6 +22,7 @@ import torch
 from saekit.corpora import load_corpus
 from saekit.corpora.microworld import KINDS
 from saekit.making.measure import ROWS, code_loss, induction, row_pairs, score
+from saekit.metrics.prefixes import prefix_needed
 
 MICRO = Path(str(files("saekit") / "models" / "micro"))
 STEPS_SHOWN = 8  # rows of the training log
@@ -79,9 +80,29 @@ def heads_found(folder: Path) -> list[str]:
         "the large ones (layer.head).",
         "",
     ]
+    prefixes = {task: effects for task, effects in found.items() if task.startswith("prefix_")}
     for task, effects in found.items():
-        large = [f"{name} ({effect:.2f})" for effect, name in sorted(effects, reverse=True) if effect >= LARGE]
-        lines.append(f"- {task}: {', '.join(large) or 'none alone'}")
+        if task not in prefixes:
+            large = [f"{name} ({effect:.2f})" for effect, name in sorted(effects, reverse=True) if effect >= LARGE]
+            lines.append(f"- {task}: {', '.join(large) or 'none alone'}")
+    return [*lines, "", *prefix_lines(prefixes)]
+
+
+def prefix_lines(found: dict[str, list[tuple[float, str]]]) -> list[str]:
+    """The heads that matter after a repeated prefix, by its length: found has the effects of prefix_1, prefix_2 …"""
+    if not found:
+        return []
+    lines = [
+        f"Of random tokens whose end repeats a prefix of 1 … {len(found)} tokens: the fall of log p of the token that",
+        f"is due, in nats, for each length; heads with {LARGE:g} and more somewhere. long: less than a quarter of the",
+        "largest at 1; short: half or more.",
+        "",
+    ]
+    for places in zip(*found.values(), strict=True):
+        effects, name = [effect for effect, _ in places], places[0][1]
+        if max(effects) >= LARGE:
+            said = ", ".join(f"{effect:.2f}" for effect in effects)
+            lines.append(f"- {name}: {said} ({prefix_needed(effects, 0)})")
     return [*lines, ""]
 
 

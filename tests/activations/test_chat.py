@@ -93,13 +93,23 @@ def test_added_tokens_that_are_special_count_as_special(tiny_llama):
     assert rows.mask.tolist() == [[False, False, True, True]]
 
 
+def test_content_is_read_as_a_corpus_reads_it(chatting):
+    """Parts are joined, and what is missing is nothing, not the word None."""
+    parts = [{"role": "user", "content": [{"type": "text", "text": "Who"}, {"type": "text", "text": "?"}]}]
+    assert chat_texts(chatting, [[*parts, {"role": "assistant", "content": None}]]) == [
+        "<|user|>Who?<|end|><|assistant|><|end|>"
+    ]
+
+
 def test_refused(micro, chatting, tiny_llama):
     assert tiny_llama.tokenizer.chat_template is None
     with pytest.raises(ValueError, match=r"the tokenizer has no chat template: set model\.tokenizer\.chat_template"):
         chat_texts(tiny_llama, ASKED)
-    for wrong in (ASKED[0], ["Who?"], [[]], [[{"role": "user"}]]):
+    for wrong in (ASKED[0], ["Who?"], [[]], [[{"role": "user", "content": " "}]]):
         with pytest.raises(ValueError, match=r"a conversation is a list of \{'role': …, 'content': …\}, found .* 0"):
             chat_texts(chatting, wrong)
+    with pytest.raises(ValueError, match="turn 0 of conversation 0 has no 'content', found 'role'"):
+        chat_texts(chatting, [[{"role": "user"}]])
     with pytest.raises(ValueError, match="refuses conversation 0: there is no role system"):
         chat_texts(chatting, [[{"role": "system", "content": "Be kind."}]])
 
