@@ -43,6 +43,7 @@ SHARE = 0.05
 LEAST = 10
 """Firings, each a token at a layer: of a latent with fewer, nothing is said of its layers."""
 DRAWN = 200  # latents of a heatmap
+SITES = 15  # that are printed
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -127,15 +128,7 @@ class LatentLayers:
         and cosine, with the next site."""
         import pandas
 
-        columns = {
-            "site": [str(site) for site in self.sites],
-            "explained_variance": self.explained,
-            "l0": self.l0,
-            "alive": (self.firings > 0).double().mean(0).tolist(),
-            "mass": (self.mass.sum(0) / self.mass.sum()).tolist(),
-            "cosine": [*self.cosines.tolist(), float("nan")],
-        }
-        return pandas.DataFrame(columns)
+        return pandas.DataFrame(self._sites())
 
     def frame(self) -> pandas.DataFrame:
         """A row a latent: latent, tokens, mean_layer, spread Var(l | i), within, and p at each site."""
@@ -183,6 +176,20 @@ class LatentLayers:
         drawn = pandas.DataFrame(columns)
         return heatmap(drawn, "latent", "layer", "share", highest=1, names=False, title=title, subtitle=said)
 
+    def _sites(self) -> list[dict[str, Any]]:
+        alive, mass = (self.firings > 0).double().mean(0), self.mass.sum(0) / self.mass.sum()
+        return [
+            {
+                "site": str(site),
+                "explained_variance": self.explained[number],
+                "l0": self.l0[number],
+                "alive": float(alive[number]),
+                "mass": float(mass[number]),
+                "cosine": float(self.cosines[number]) if number < len(self.cosines) else None,
+            }
+            for number, site in enumerate(self.sites)
+        ]
+
     @property
     def _numbers(self) -> Float[Tensor, " layers"]:
         return torch.arange(len(self.sites)).to(self.mass)
@@ -190,14 +197,14 @@ class LatentLayers:
     def __repr__(self) -> str:
         from saekit.plots import text_table
 
-        sites = text_table(self.by_site().to_dict("records"))
+        sites = text_table(self._sites(), more=".by_site()", most=SITES)
         return f"{text_table(self.rows)}\n\n{sites}\n.frame(), .by_site(), .chart"
 
     def _repr_html_(self) -> str:
         from saekit.plots import html_table
         from saekit.plots.renderer import picture_html
 
-        tables = html_table(self.rows) + html_table(self.by_site().to_dict("records"))
+        tables = html_table(self.rows) + html_table(self._sites())
         return tables + (picture_html(self.chart, "share of each latent's mass by layer") if self.mass.any() else "")
 
 
@@ -294,11 +301,11 @@ def _of_one_token(codes: Sequence[SparseCodes]) -> tuple[Int[Tensor, " pairs"], 
         values.append(z.values[fires].abs().cpu().double())
         layers.append(torch.full_like(values[-1], number))
     found, pair = torch.cat(keys).unique(return_inverse=True)
-    z, layer = torch.cat(values), torch.cat(layers)
+    size, layer = torch.cat(values), torch.cat(layers)
 
     def summed(each: Tensor) -> Tensor:
         return torch.zeros(len(found), dtype=torch.float64).index_add(0, pair, each)
 
-    whole = summed(z)
-    mean = summed(z * layer) / whole
-    return found % codes[0].d_sae, summed(z * (layer - mean[pair]).square()) / whole
+    whole = summed(size)
+    mean = summed(size * layer) / whole
+    return found % codes[0].d_sae, summed(size * (layer - mean[pair]).square()) / whole
