@@ -46,6 +46,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     proposals = store.propose(first)
     report = sk.evaluate(model, sae, heldout, tokens=3_000, ce_tokens=200)
     long = sk.train(torch.randn(300, 24), None, [sk.TopK(d_sae=32, k=2)] * 9, tokens=300, **quiet)
+    names = [f"blocks.{layer}.hook_resid_post" for layer in range(40)]
+    layers = {name: torch.randn(30, 24) for name in names}
+    anywhere = sk.TopK(d_sae=32, k=2).build(sk.Wiring(names, each=True), dict.fromkeys(names, 24)).requires_grad_(False)
     kept = sk.activations.ActivationStore.build(model, hostile * 5, S, folder / "activations", tokens=100)
     found = {
         "model": model,
@@ -69,6 +72,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "sparse": report.sparse,
         "recovered": report.recovered,
         "lens": sk.metrics.logit_lens(model, sae, list(range(20))),
+        "layers of latents": sk.metrics.latent_layers(layers, anywhere),
+        "groups of layers": sk.metrics.layer_groups(layers),
         "activations": acts,
         "rows": acts.rows,
         "codes": sae.encode(acts.flat(S)),

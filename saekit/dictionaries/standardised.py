@@ -3,7 +3,8 @@ Lawson et al. 2024, arXiv 2409.04185).
 
 The residual stream grows from layer to layer, and a squared error over all of them would be about the last ones. So
 each token at each site is brought to mean 0 and standard deviation 1 over its d values before it is coded, which is
-undone behind the decoder: x̂ = σ · x̂_base((x − μ) / σ) + μ. Codes are in standardised units and do not grow with x.
+undone behind the decoder: x̂ = σ · x̂_base((x − μ) / σ) + μ. Codes are in standardised units and do not grow with x; two
+numbers of each token, μ and σ, go past the latents.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ from saekit.metrics.grouping import LayerGroups, layer_groups
 from saekit.metrics.heads import HeadLatents, decoder_shares, head_latents
 from saekit.metrics.intervals import Interval, bootstrap
 from saekit.metrics.latent_max import largest_codes, measure_latent_max
-from saekit.metrics.layers import LatentLayers, latent_layers
+from saekit.metrics.layers import LatentLayers
+from saekit.metrics.layers_read import latent_layers
 from saekit.metrics.lens import LogitLens, logit_lens
 from saekit.metrics.metric import Metric, Number, Result, RowMetric
 from saekit.metrics.pooled import Pooled, pool, pooled_codes

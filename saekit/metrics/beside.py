@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -45,7 +45,7 @@ def read_beside(
             bar.update(int(rows.mask.sum()))
 
 
-def parts_beside(x: Mapping[str, Any], sites: Sequence[str]) -> Iterator[dict[str, Float[Tensor, "n d"]]]:
+def parts_beside(x: Any, sites: Sequence[str]) -> Iterator[dict[str, Float[Tensor, "n d"]]]:
     """The same of arrays [n, d] by site, or of what ``harvest`` gave.
 
     Raises ValueError for a site without an array, and arrays of other lengths."""

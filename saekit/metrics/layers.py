@@ -1,4 +1,4 @@
-"""latent_layers: at which layers the latents of one dictionary for several layers are active (Lawson et al. 2024, arXiv
+"""LatentLayers: at which layers the latents of one dictionary for several layers are active (Lawson et al. 2024, arXiv
 2409.04185).
 
 Of latent i let p_i(l) be the share of its mass at the layer l, p_i(l) ∝ Σ_t |z_i(t, l)|, and of one token t
@@ -13,36 +13,25 @@ are. Beside it stands how alike the layers are to begin with: the cosine of neig
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
-from saekit_kernels import SparseCodes
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
 
-from saekit.activations.source import Readable
-from saekit.dictionaries import Dictionary, check_model
-from saekit.dictionaries.provenance import check_named
-from saekit.dictionaries.wanted import dictionary_of
-from saekit.files.roles import ACTIVATIONS, CORPUS, DICTIONARY, MODEL, RUN, check_roles, role_of
-from saekit.files.stopping import stopped_with
-from saekit.metrics.beside import parts_beside, read_beside, short_names
-from saekit.metrics.variance import ExplainedVariance
+from saekit.metrics.beside import short_names
 
 if TYPE_CHECKING:
     import pandas
-    from transformer_lens.model_bridge import TransformerBridge
 
 SHARE = 0.05
 """Of a latent's mass: a layer with less is none that it is active at."""
 LEAST = 10
 """Firings, each a token at a layer: of a latent with fewer, nothing is said of its layers."""
 DRAWN = 200  # latents of a heatmap
+SITES = 15  # that are printed
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -127,15 +116,7 @@ class LatentLayers:
         and cosine, with the next site."""
         import pandas
 
-        columns = {
-            "site": [str(site) for site in self.sites],
-            "explained_variance": self.explained,
-            "l0": self.l0,
-            "alive": (self.firings > 0).double().mean(0).tolist(),
-            "mass": (self.mass.sum(0) / self.mass.sum()).tolist(),
-            "cosine": [*self.cosines.tolist(), float("nan")],
-        }
-        return pandas.DataFrame(columns)
+        return pandas.DataFrame(self._sites())
 
     def frame(self) -> pandas.DataFrame:
         """A row a latent: latent, tokens, mean_layer, spread Var(l | i), within, and p at each site."""
@@ -183,6 +164,20 @@ class LatentLayers:
         drawn = pandas.DataFrame(columns)
         return heatmap(drawn, "latent", "layer", "share", highest=1, names=False, title=title, subtitle=said)
 
+    def _sites(self) -> list[dict[str, Any]]:
+        alive, mass = (self.firings > 0).double().mean(0), self.mass.sum(0) / self.mass.sum()
+        return [
+            {
+                "site": str(site),
+                "explained_variance": self.explained[number],
+                "l0": self.l0[number],
+                "alive": float(alive[number]),
+                "mass": float(mass[number]),
+                "cosine": float(self.cosines[number]) if number < len(self.cosines) else None,
+            }
+            for number, site in enumerate(self.sites)
+        ]
+
     @property
     def _numbers(self) -> Float[Tensor, " layers"]:
         return torch.arange(len(self.sites)).to(self.mass)
@@ -190,115 +185,12 @@ class LatentLayers:
     def __repr__(self) -> str:
         from saekit.plots import text_table
 
-        sites = text_table(self.by_site().to_dict("records"))
+        sites = text_table(self._sites(), more=".by_site()", most=SITES)
         return f"{text_table(self.rows)}\n\n{sites}\n.frame(), .by_site(), .chart"
 
     def _repr_html_(self) -> str:
         from saekit.plots import html_table
         from saekit.plots.renderer import picture_html
 
-        tables = html_table(self.rows) + html_table(self.by_site().to_dict("records"))
+        tables = html_table(self.rows) + html_table(self._sites())
         return tables + (picture_html(self.chart, "share of each latent's mass by layer") if self.mass.any() else "")
-
-
-@stopped_with("stopped; what was measured by then is not kept.")
-@torch.no_grad()
-def latent_layers(
-    model: TransformerBridge | Any,
-    dictionary: Dictionary | Any,
-    corpus: Readable = None,
-    tokens: int | str | None = "auto",
-    *,
-    prompt: str | None = None,
-    exclude: Sequence[str] | str = (),
-    context: int | None = None,
-) -> LatentLayers:
-    """At which layers the latents of a dictionary for each of several sites are active, and whether one token has them
-    at one layer or at many; and what it explains at each site.
-
-    model:      what the dictionary was made on; or activations [n, d] by site, of the same tokens, and no corpus.
-    dictionary: trained with ``sk.Wiring(sites, each=True)``, the sites in the order of the layers; or its run.
-    corpus:     as ``sk.evaluate`` takes it. tokens: counted ones, from its beginning; "auto": 40,000; None: all.
-    prompt:     a text whose heatmap stands beside that of the corpus.
-    exclude:    special tokens that are not counted, by their text. context: tokens in a row at most.
-    Returns ``LatentLayers``: ``.several``, ``.concentration``, ``.frame()``, ``.by_site()``, ``.chart``, drawn. For
-    example ``sk.metrics.latent_layers(model, sae, corpus, tokens=20_000, prompt="Anna gave the book")``.
-    Raises ValueError for a dictionary that is not for each of several sites, or of another model.
-    """
-    call = "sk.metrics.latent_layers(model, dictionary, corpus)"
-    check_roles(
-        call, model=(model, (MODEL, ACTIVATIONS)), dictionary=(dictionary, (DICTIONARY, RUN)), corpus=(corpus, CORPUS)
-    )
-    dictionary = dictionary_of(dictionary)
-    if not dictionary.wiring.each or len(dictionary.reads) < 2:
-        raise ValueError(
-            "layers are compared in a dictionary for each of several sites, sk.Wiring([site, site], each=True), found "
-            f"one of {dictionary.wiring}."
-        )
-    if role_of(model) != MODEL:
-        if corpus is not None or prompt is not None:
-            raise TypeError(f"a corpus and a prompt are read by a model, found a {type(model).__name__}: {call}.")
-        return _measured(dictionary, parts_beside(model, dictionary.reads), None)
-    if corpus is None:
-        raise TypeError(f"there is no corpus to read: {call}.")
-    check_model(dictionary, model)
-    check_named(dictionary)
-    how: dict[str, Any] = {"exclude": exclude, "context": context, "bos": dictionary.provenance.prepend_bos}
-    asked = None
-    if prompt is not None:
-        asked = _measured(dictionary, read_beside(model, dictionary.reads, [prompt], None, **how), None)
-    return _measured(dictionary, read_beside(model, dictionary.reads, corpus, tokens, **how), asked)
-
-
-def _measured(
-    dictionary: Dictionary, batches: Iterable[Mapping[str, Float[Tensor, "n d"]]], prompt: LatentLayers | None
-) -> LatentLayers:
-    sites, shape = dictionary.reads, (dictionary.d_sae, len(dictionary.reads))
-    mass, firings = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.int64)
-    variances, at_tokens = torch.zeros(shape[0], dtype=torch.float64), torch.zeros(shape[0], dtype=torch.int64)
-    cosines, explained, tokens = torch.zeros(shape[1] - 1, dtype=torch.float64), [ExplainedVariance() for _ in sites], 0
-    for batch in batches:
-        x = [dictionary.take(batch[site]) for site in sites]
-        codes = [dictionary.encode_at(h, site) for h, site in zip(x, sites, strict=True)]
-        for number, (z, h, site) in enumerate(zip(codes, x, sites, strict=True)):
-            explained[number].add(h, dictionary.decode_at(z, site, h))
-            latents, values = z.indices.cpu().long(), z.values.abs().cpu().double()
-            mass[:, number].index_add_(0, latents, values)
-            firings[:, number].index_add_(0, latents, (values > 0).long())
-        latents, variance = _of_one_token(codes)
-        variances.index_add_(0, latents, variance)
-        at_tokens.index_add_(0, latents, torch.ones_like(latents))
-        for number, (h, above) in enumerate(itertools.pairwise(x)):
-            cosines[number] += cosine_similarity(h.cpu().double(), above.cpu().double(), dim=1).sum()
-        tokens += len(x[0])
-    return LatentLayers(
-        sites=sites,
-        tokens=tokens,
-        mass=mass,
-        firings=firings,
-        at_tokens=at_tokens,
-        within=variances / at_tokens,
-        cosines=cosines / tokens,
-        explained=[measure.value for measure in explained],
-        l0=(firings.sum(0) / tokens).tolist(),
-        prompt=prompt,
-    )
-
-
-def _of_one_token(codes: Sequence[SparseCodes]) -> tuple[Int[Tensor, " pairs"], Float[Tensor, " pairs"]]:
-    """The latent of each pair (i, t) that fires, and Var(l | i, t). codes: of the same tokens, by layer."""
-    keys, layers, values = [], [], []
-    for number, z in enumerate(codes):
-        fires = z.values != 0
-        keys.append((z.rows * z.d_sae + z.indices.long())[fires].cpu())
-        values.append(z.values[fires].abs().cpu().double())
-        layers.append(torch.full_like(values[-1], number))
-    found, pair = torch.cat(keys).unique(return_inverse=True)
-    z, layer = torch.cat(values), torch.cat(layers)
-
-    def summed(each: Tensor) -> Tensor:
-        return torch.zeros(len(found), dtype=torch.float64).index_add(0, pair, each)
-
-    whole = summed(z)
-    mean = summed(z * layer) / whole
-    return found % codes[0].d_sae, summed(z * (layer - mean[pair]).square()) / whole

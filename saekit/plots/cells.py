@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 WIDTH, LEAST, MOST = 480, 2, 34  # pixels: of a grid; of a cell's width
 NUMBERS = 100  # a grid of no more cells has its numbers written in it
-DARK = 0.55  # of the largest: from here on the number is white
+DARK = 0.8  # of the largest: from here on the number is white
 
 
 def heatmap(
@@ -57,7 +57,7 @@ def heatmap(
     )
     chart: Chart = cells
     if len(data) <= NUMBERS:
-        ink = alt.condition(f"datum[{value!r}] > {DARK * (most or 1)}", alt.value("white"), alt.value(ACT_INK))
+        ink = alt.when(f"datum[{value!r}] > {DARK * (most or 1)}").then(alt.value("white"))
         numbers = base.mark_text(fontSize=11).encode(text=alt.Text(value, type="quantitative", format=".2f"), color=ink)
         chart = cells + numbers
     lines = [*([subtitle] if subtitle else []), f"empty: 0, full: {most:.3g}"]

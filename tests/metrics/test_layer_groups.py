@@ -1,4 +1,4 @@
-"""layer_groups: by hand, beside a slow and obvious version, and on layers whose groups are planted."""
+"""layer_groups: by hand, read in parts as in one, and on layers whose groups are planted."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ def test_angles_by_hand():
 
 
 def test_complete_linkage_by_hand():
-    """Angles on a circle at 0, 10, 24 and 90 degrees. 0 and 10 join; 24 is nearer to 10 than 90 is, but the group's far
-    end counts: 24 from 0 and 66 from 90."""
-    angles = torch.tensor([0.0, 10, 24, 90]) * math.pi / 180
+    """Angles on a circle at 0, 10, 21 and 32.5 degrees. 0 and 10 join; 21 is nearer to 10 than to 32.5, but the group's
+    far end counts, 21 away."""
+    angles = torch.tensor([0.0, 10, 21, 32.5]) * math.pi / 180
     sign = torch.tensor([1.0, -1])[:, None]
     x = {str(i): sign * torch.stack([a.cos(), a.sin()]) for i, a in enumerate(angles)}
     found = layer_groups(x)
     assert found.groups == {
         1: [("0", "1", "2", "3")],
-        2: [("0", "1", "2"), ("3",)],
+        2: [("0", "1"), ("2", "3")],
         3: [("0", "1"), ("2",), ("3",)],
         4: [("0",), ("1",), ("2",), ("3",)],
     }
     degrees = [found.farthest(k) * 180 for k in (1, 2, 3, 4)]
-    assert degrees == pytest.approx([90, 24 / 2, 10 / 3, 0], abs=1e-3)
+    assert degrees == pytest.approx([32.5, 21.5 / 2, 10 / 3, 0], abs=1e-3)
     rows = found.frame()
-    assert rows["groups"].tolist() == ["0–3", "0–2 | 3", "0, 1 | 2 | 3", "0 | 1 | 2 | 3"]
+    assert rows["groups"].tolist() == ["0–3", "0, 1 | 2, 3", "0, 1 | 2 | 3", "0 | 1 | 2 | 3"]
     assert rows["contiguous"].all()
 
 
-def test_in_parts_as_in_one(monkeypatch):
+def test_in_parts_as_in_one():
     x = {f"l{i}": numbers(2500, 6, seed=i) + i for i in range(4)}
     found = layer_groups(x)
     away = torch.stack([h - h.mean(0) for h in x.values()])

@@ -19,7 +19,7 @@ def test_cells_in_the_order_of_the_rows_with_their_numbers():
     cells, numbers = chart["layer"]
     assert cells["encoding"]["x"]["sort"] is None and cells["encoding"]["y"]["sort"] is None
     assert cells["encoding"]["opacity"]["scale"]["domain"] == [0, 1.0]
-    assert numbers["encoding"]["text"]["field"] == "share" and "0.55" in str(numbers["encoding"]["color"])
+    assert numbers["encoding"]["text"]["field"] == "share" and "0.8" in str(numbers["encoding"]["color"])
     assert chart["title"]["subtitle"] == ["S", "empty: 0, full: 1"] and chart["width"] == {"step": MOST}
     (data,) = chart["datasets"].values()
     assert [row["share"] for row in data] == [0.5, 0, 0.25, 1] and "other" not in data[0]
