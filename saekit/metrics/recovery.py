@@ -77,7 +77,7 @@ class Recovered:
         """The equation, the ablation and how many predictions."""
         return (
             f"(ablated − spliced) / (ablated − clean), {self.ablation} ablation at counted tokens, {self.tokens:,} "
-            f"predictions made there{self._of}"
+            f"predictions{self._of} made there"
         )
 
     @property

@@ -94,7 +94,9 @@ def model_at(model: TransformerBridge | SeveralModels, site: str) -> tuple[Any, 
 
 
 def by_model(model: TransformerBridge | SeveralModels, sites: Iterable[str]) -> list[Own]:
-    """The models that some sites are of, in the order of these, each with its own of them."""
+    """The models that some sites are of, in the order of these, each with its own of them.
+
+    model: one, whose sites these are all, or several by their names."""
     found: dict[str, Own] = {}
     for site in sites:
         name, (own, hook) = Site(site).model or "", model_at(model, site)

@@ -24,7 +24,8 @@ from saekit.activations import (
 from saekit.activations.arrays import as_array
 from saekit.dictionaries import Method, Wiring
 from saekit.files.choices import unknown
-from saekit.models import as_device
+from saekit.files.roles import MODELS, role_of
+from saekit.models import as_device, together
 
 MADE_ON = ("model", "model_hash", "processing", "corpus")
 Stream = ShuffledStream | ArrayStream | RowStream
@@ -51,6 +52,8 @@ class Source:
             model = _at(Path(model).expanduser())
         if isinstance(model, Mapping) and not model:
             raise ValueError("activations of one's own are at least one array, found an empty mapping.")
+        if role_of(model) == MODELS:
+            together(model)  # says which of them is none
         if isinstance(model, Activations | ModuleActivations):
             made_on = getattr(model, "provenance", None)
             model = {site: model.flat(site) for site in model}

@@ -76,8 +76,23 @@ def test_a_crosscoder_edits_whichever_is_called(pair: Pair) -> None:
         for (name, logits), move in zip(found.items(), moves, strict=True):
             expected, _ = pair.hands[name].run(pair.tokens, {POSTS[0]: adding(move)})
             assert close(logits, expected) and not close(logits, pair.logits[name])
+    assert not close(pair.logits["a"], pair.logits["b"])
     for name, model in pair.models.items():  # outside of the block they are themselves
         assert torch.allclose(model(pair.tokens), pair.logits[name], atol=1e-4)
+
+
+def test_a_call_is_a_pass_of_each(pair: Pair) -> None:
+    """Where a model has one site, it is read and changed in one pass."""
+    sae, passes = pair.sae([f"{name}:{POSTS[0]}" for name in "ab"]), list[str]()
+    handles = [
+        model.original_model.register_forward_pre_hook(lambda module, given, name=name: passes.append(name))
+        for name, model in pair.models.items()
+    ]
+    with edited(pair.models, Edit(sae, 1)):
+        pair.models["b"](pair.tokens)
+    for handle in handles:
+        handle.remove()
+    assert passes == ["b", "a"]
 
 
 def test_several_sites_of_each(pair: Pair) -> None:

@@ -60,6 +60,8 @@ def test_models_that_do_not_go_together(tiny_gpt2, tiny_copy, tiny_llama):
         train(pair, SITE, METHOD, TEXTS, tokens=64)
     with pytest.raises(ValueError, match="is a site of the model 'c'; there is a, b"):
         train(pair, f"c:{SITE}", METHOD, TEXTS, tokens=64)
+    with pytest.raises(TypeError, match=r"'b' is a model, as sk\.load_model gives it, found a str"):
+        train({"a": tiny_gpt2, "b": "gpt2"}, [f"a:{SITE}", f"b:{SITE}"], METHOD, TEXTS, tokens=64)
     other = sk.load_model("micro", device="cpu")
     with pytest.raises(ValueError, match="the models 'a' and 'b' have different tokenizers"):
         train({"a": tiny_gpt2, "b": other}, [f"a:{SITE}", f"b:{SITE}"], METHOD, TEXTS, tokens=64)
