@@ -16,6 +16,7 @@ from saekit.metrics.recovery import Recovered, recovered
 from saekit.metrics.report import Report
 from saekit.metrics.scale import shrinkage
 from saekit.metrics.shared import SharedLatents, shared_latents
+from saekit.metrics.sides import OneSided, one_sided
 from saekit.metrics.sparsity import dead, density, l0
 from saekit.metrics.variance import ExplainedVariance, explained_variance
 
@@ -27,6 +28,7 @@ __all__ = [
     "LogitLens",
     "Metric",
     "Number",
+    "OneSided",
     "Pooled",
     "Probe",
     "Recovered",
@@ -49,6 +51,7 @@ __all__ = [
     "match_concepts",
     "mcc",
     "measure_latent_max",
+    "one_sided",
     "pool",
     "pooled_codes",
     "recovered",
