@@ -30,6 +30,7 @@ from .dictionaries import Method as Method
 from .dictionaries import Provenance as Provenance
 from .dictionaries import ReLU as ReLU
 from .dictionaries import SparseCodes as SparseCodes
+from .dictionaries import Standardised as Standardised
 from .dictionaries import TopK as TopK
 from .dictionaries import Wiring as Wiring
 from .dictionaries import methods as methods

@@ -131,6 +131,32 @@ class SparseCodes:
             sum(ks) if len(ks) == len(parts) else None,
         )
 
+    @classmethod
+    def beside(cls, parts: Sequence[SparseCodes]) -> SparseCodes:
+        """Codes of the same tokens over latents of their own, numbered one part after the other: of d and e latents
+        codes over d + e.
+
+        parts: codes of one shape."""
+        first = parts[0]
+        if any(part.shape != first.shape for part in parts):
+            raise ValueError(f"codes of the same tokens have one shape, found {[part.shape for part in parts]}.")
+        d_sae, before = sum(part.d_sae for part in parts), 0
+        moved = []
+        for part in parts:
+            moved.append(part.indices + before)
+            before += part.d_sae
+        if all(part.k is not None for part in parts):
+            values = torch.cat([part.values.view(*part.shape, part.k or 0) for part in parts], -1)
+            indices = [latents.view(*part.shape, part.k or 0) for latents, part in zip(moved, parts, strict=True)]
+            return cls.from_sorted(values, torch.cat(indices, -1), d_sae)
+        offsets, placed = torch.stack([part.offsets for part in parts]), []
+        whole = offsets.sum(0)
+        for number, part in enumerate(parts):  # an entry comes after those of former rows, and of former parts
+            ahead = offsets[number + 1 :, :-1].sum(0) + offsets[:number, 1:].sum(0)
+            placed.append(torch.arange(len(part.values), device=ahead.device) + ahead[part.rows.long()])
+        order = torch.cat(placed).argsort()
+        return cls(torch.cat([p.values for p in parts])[order], torch.cat(moved)[order], whole, d_sae, first.shape)
+
     # -- reading -----------------------------------------------------------------------------------------------------
 
     @property
@@ -205,6 +231,13 @@ class SparseCodes:
         """The same rows with those entries alone for which the mask is true."""
         offsets = offsets_of(self.rows[entries], len(self.offsets) - 1)
         return replace(self, values=self.values[entries], indices=self.indices[entries], offsets=offsets, k=None)
+
+    def between(self, first: int, last: int) -> SparseCodes:
+        """The entries of the latents first … last − 1, numbered from 0.
+
+        first, last: latents."""
+        kept = self.keep((self.indices >= first) & (self.indices < last))
+        return replace(kept, indices=kept.indices - first, d_sae=last - first)
 
     # -- changing ----------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from saekit.dictionaries.provenance import Provenance, check_model
 from saekit.dictionaries.reading import read_dictionary
 from saekit.dictionaries.relu import ReLU, ReLUDictionary
 from saekit.dictionaries.sites import check_one_site
+from saekit.dictionaries.standardised import Standardised
 from saekit.dictionaries.storage import latents_in, stored, write_dictionary
 from saekit.dictionaries.top_k import TopK, TopKDictionary
 from saekit.dictionaries.wiring import Wiring
@@ -53,6 +54,7 @@ __all__ = [
     "ReLU",
     "ReLUDictionary",
     "SparseCodes",
+    "Standardised",
     "TiedEncoder",
     "TopK",
     "TopKDictionary",

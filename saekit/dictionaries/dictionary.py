@@ -60,6 +60,8 @@ class Dictionary(nn.Module, ABC):
         self.method, self.wiring = method, wiring
         self.read_widths = {site: widths[site] for site in wiring.reads}
         self.write_widths = {site: widths[site] for site in wiring.writes}
+        if wiring.layerwise and not method.layerwise:
+            raise ValueError(f"{type(method).__name__} builds the dictionary of one layer: {wiring} has several.")
         if wiring.each and len(set(self.read_widths.values())) > 1:
             raise ValueError(f"with each=True all sites must be equally wide, found {self.read_widths}.")
         if method.skip and getattr(decoder, "skip", None) is None:
@@ -114,6 +116,11 @@ class Dictionary(nn.Module, ABC):
         return type(self).encode_at is not Dictionary.encode_at
 
     @property
+    def standardised(self) -> bool:
+        """It codes standardised tokens: what a latent writes is its decoder row times the size of each token."""
+        return False
+
+    @property
     def fused(self) -> bool:
         """Nothing but what the fused kernels know (see ``LinearDictionary``)."""
         return False
@@ -151,6 +158,13 @@ class Dictionary(nn.Module, ABC):
             return self.decoder_directions
         widths = list(self.write_widths.values())
         return self.decoder_directions.split(widths, dim=1)[self.writes.index(site)]
+
+    def decoder_rows(self, latents: Any) -> Any:
+        """[m, d_out], decoder rows of some latents over all sites written; None where the decoder has none.
+
+        latents: a slice, numbers or a mask."""
+        rows = self.decoder_directions
+        return None if rows is None else rows[latents]
 
     # -- what it does ------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from saekit.dictionaries.cross_layer import built
 from saekit.dictionaries.nested import NestedDictionary, NestedMethod
 from saekit.dictionaries.wiring import Wiring
 from saekit.files.choices import checked
@@ -54,7 +55,7 @@ class EndToEnd(NestedMethod):
             raise ValueError(
                 f"EndToEnd splices a dictionary into one model at its own sites, found the wiring {wiring}."
             )
-        return EndToEndDictionary(self, self.base.build(wiring, widths))
+        return EndToEndDictionary(self, built(self.base, wiring, widths))
 
 
 class EndToEndDictionary(NestedDictionary):

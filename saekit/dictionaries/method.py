@@ -65,6 +65,8 @@ class Method(ABC):
     """tokens that ``Dictionary.initialise`` wants to see; 0: those of the first batch"""
     recent: ClassVar[int] = 0
     """the last tokens of training that ``Dictionary.finalise`` wants to see"""
+    layerwise: ClassVar[bool] = False
+    """``build`` takes a layerwise wiring whole; of others a dictionary is built for each of its layers"""
     equation: ClassVar[str] = ""
     """what it computes, in a line, for ``sk.methods()``"""
     source: ClassVar[str] = ""

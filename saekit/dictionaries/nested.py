@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from saekit_kernels import SparseCodes
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ class NestedMethod(Method):
 
     base: the method that builds the dictionary
     """
+
+    layerwise: ClassVar[bool] = True
 
     d_sae: int = field(init=False)
     skip: bool = field(init=False, default=False)
@@ -78,6 +80,11 @@ class NestedDictionary(Dictionary):
     def signed(self) -> bool:
         """As the base's codes are."""
         return self.base.signed
+
+    @property
+    def standardised(self) -> bool:
+        """As the base codes."""
+        return self.base.standardised
 
     @property
     def layerwise(self) -> bool:

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from saekit.dictionaries.cross_layer import built
 from saekit.dictionaries.dictionary import Dictionary
 from saekit.dictionaries.method import Method
 from saekit.dictionaries.provenance import Provenance
@@ -80,8 +81,8 @@ def _check_tensors(state: dict[str, Tensor], expected: dict[str, Tensor], file: 
 def _built(config: dict[str, Any]) -> Dictionary:
     """The dictionary that a config describes, its weights drawn only to be replaced."""
     reads, writes = config["reads"], config["writes"]
-    wiring = Wiring(list(reads), list(writes), bool(config.get("each")))
+    wiring = Wiring(list(reads), list(writes), bool(config.get("each")), bool(config.get("layerwise")))
     with torch.random.fork_rng(devices=[]):
-        dictionary = Method.from_json(config["configuration"]).build(wiring, dict(reads) | dict(writes))
+        dictionary = built(Method.from_json(config["configuration"]), wiring, dict(reads) | dict(writes))
     dictionary.provenance = Provenance(**config["provenance"])
     return dictionary

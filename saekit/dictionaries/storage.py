@@ -53,6 +53,7 @@ def write_dictionary(dictionary: Any, folder: str | Path) -> Path:
         "reads": dictionary.read_widths,
         "writes": dictionary.write_widths,
         "each": dictionary.wiring.each,
+        **({"layerwise": True} if dictionary.wiring.layerwise else {}),
         "provenance": dictionary.provenance.to_json(),
     }
     state = without_sharing(stored(dictionary))

@@ -61,7 +61,7 @@ def on_another_model(dictionary: Any, model: TransformerBridge, site: str | Wiri
 def _stand(view: Any, there: Wiring) -> None:
     """Put it at other sites, as many as its own."""
     own = view.wiring
-    counts = [(len(each.reads), len(each.writes), each.same, each.each) for each in (own, there)]
+    counts = [(len(each.reads), len(each.writes), each.same, each.each, each.layerwise) for each in (own, there)]
     if counts[0] != counts[1]:
         raise ValueError(f"a dictionary of {own} cannot be put at {there}: its sites are others in number or kind.")
     view.read_widths, view.write_widths = (

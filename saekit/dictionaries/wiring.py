@@ -17,6 +17,8 @@ class Wiring:
     Wiring(site) is a sparse autoencoder, Wiring([site, site]) a crosscoder, Wiring(site, other) a transcoder.
     each: one dictionary for any of these sites: the tokens of every site are rows of one training set, and it is used
           at one site at a time (multi-layer SAEs, layer groups). They must be equally wide, and be those it writes.
+    layerwise: each site read has latents of its own, as many as the method says, which write the site of its number
+          among the writes and those after it (cross-layer transcoders).
     reads, writes: names of sites; writes are the reads where they are not given.
     """
 
@@ -24,11 +26,24 @@ class Wiring:
     reads: tuple[Site, ...]
     writes: tuple[Site, ...]
     each: bool = False
+    layerwise: bool = False
 
-    def __init__(self, reads: str | Sequence[str], writes: str | Sequence[str] | None = None, each: bool = False):
+    def __init__(
+        self,
+        reads: str | Sequence[str],
+        writes: str | Sequence[str] | None = None,
+        each: bool = False,
+        layerwise: bool = False,
+    ):
         object.__setattr__(self, "reads", _sites(reads, "reads"))
         object.__setattr__(self, "writes", self.reads if writes is None else _sites(writes, "writes"))
         object.__setattr__(self, "each", each)
+        object.__setattr__(self, "layerwise", layerwise)
+        if layerwise and (each or len(self.reads) != len(self.writes)):
+            raise ValueError(
+                f"with layerwise=True a dictionary writes as many sites as it reads, all of them at once, found "
+                f"{len(self.reads)} reads, {len(self.writes)} writes and each={each}."
+            )
         if each and self.reads != self.writes:
             raise ValueError(
                 f"with each=True a dictionary writes where it reads, found reads {', '.join(self.reads)} and writes "
@@ -50,12 +65,14 @@ class Wiring:
 
     @classmethod
     def cross_layer(cls, layers: Sequence[int]) -> Wiring:
-        """Reads what each of these MLPs reads and writes what each adds to the residual stream (Ameisen et al. 2025,
-        "Circuit tracing").
+        """What each of these MLPs reads has latents of its own, which write what this MLP and those after it add to the
+        residual stream (Ameisen et al. 2025, "Circuit tracing"). d_sae, k and all else of a method are a layer's.
 
-        layers: their numbers."""
+        layers: their numbers, ascending."""
+        if list(layers) != sorted(set(layers)):
+            raise ValueError(f"a cross-layer dictionary writes its own and later layers: they ascend, found {layers}.")
         through = [cls.transcoder(layer) for layer in layers]
-        return cls([each.reads[0] for each in through], [each.writes[0] for each in through])
+        return cls([each.reads[0] for each in through], [each.writes[0] for each in through], layerwise=True)
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -68,8 +85,9 @@ class Wiring:
         return self.reads == self.writes
 
     def to_json(self) -> dict[str, object]:
-        """reads, writes and each, as they stand in a config.json."""
-        return {"reads": list(self.reads), "writes": list(self.writes), "each": self.each}
+        """reads, writes and each, as they stand in a config.json; and layerwise where it is so."""
+        plain = {"reads": list(self.reads), "writes": list(self.writes), "each": self.each}
+        return plain | ({"layerwise": True} if self.layerwise else {})
 
     def __str__(self) -> str:
         names = ", ".join(self.reads) if self.same else f"{', '.join(self.reads)} → {', '.join(self.writes)}"

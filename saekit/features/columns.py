@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
@@ -18,6 +19,7 @@ from jaxtyping import Float
 from saekit_widgets.protocols import ColumnWords, Fact
 
 from saekit.features import schema
+from saekit.metrics.attention import FAMILIES
 from saekit.metrics.labelled import MINIMUM
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from saekit.features.labels.labels import Labels
 
 Scale = Literal["linear", "log"]
-Format = Literal["fixed", "percent", "share", "signed"]
+Format = Literal["fixed", "percent", "share", "signed", "whole"]
 
 
 class Opened(Protocol):
@@ -60,11 +62,13 @@ class Column:
     title:      what it is called; by default its name. `head` where room is short.
     of:         what of the latent it judges; the best matched "concept" is named beside it.
     scale:      of the filter's axis.
-    format:     "fixed" 3.14, "percent" 3.1 (of a share .031), "share" .83, "signed" +0.117.
+    format:     "fixed" 3.14, "percent" 3.1 (of a share .031), "share" .83, "signed" +0.117, "whole" 3.
+    names:      what a whole number 0, 1 … stands for, where it is no quantity.
     unit:       said after it.
     code:       the Python call that gives it; "{latent}" is the feature shown.
     filterable: whether the list has a filter for it. in_header: whether it stands over a feature, and on its card.
-    of_text:    whether a store over arrays of one's own, which have no text, goes without it.
+    of_text:    whether a store over arrays of one's own, which have no text, goes without it. of_heads: whether every
+                store does that does not say which heads of an attention layer its latents come from.
     changes:    whether a function's values may be others while the store is open: else it is called once.
     fact:       (store, row of the table latents) → its number of one latent, with what else is to be said; by default
                 the value alone.
@@ -78,11 +82,13 @@ class Column:
     of: Literal["", "concept"] = ""
     scale: Scale = "linear"
     format: Format = "fixed"
+    names: tuple[str, ...] = ()
     unit: str = ""
     code: str = ""
     filterable: bool = True
     in_header: bool = True
     of_text: bool = False
+    of_heads: bool = False
     changes: bool = False
     fact: Callable[[Opened, dict[str, Any]], Fact] | None = None
 
@@ -104,6 +110,7 @@ class Column:
             of=self.of,
             scale=self.scale,
             format=self.format,
+            names=list(self.names),
             unit=self.unit,
             filterable=self.filterable,
             in_header=self.in_header,
@@ -177,6 +184,12 @@ def _loss_effect_definition(manifest: Manifest) -> str:
     )
 
 
+def _of_heads(expression: str, store: Opened) -> Numbers:
+    """An expression over the table heads, of every latent."""
+    query = f"select ({expression})::float as value from latents left join heads using (latent) order by latent"
+    return store.database.columns(query)["value"]
+
+
 def _detection(store: Opened) -> Numbers:
     found = np.full(store.d_sae, np.nan)
     for latent, (_, detection) in store.labels.best_explanations().items():
@@ -237,10 +250,51 @@ COLUMNS = (
         in_header=False,
         changes=True,
     ),
+    Column(
+        "head",
+        "The head of the attention layer that most of its decoder row lies in: of all heads k that of the largest "
+        "‖d_i,[k]‖. Over no token (2406.17759).",
+        partial(_of_heads, "list_position(decoder_share, list_max(decoder_share)) - 1"),
+        format="whole",
+        code="store.sources({latent})",
+        of_heads=True,
+    ),
+    Column(
+        "head_share",
+        "How much of its decoder row lies in that head: ‖d_i,[k]‖ / Σ_j ‖d_i,[j]‖. Over no token (2406.17759).",
+        partial(_of_heads, "list_max(decoder_share)"),
+        title="head share",
+        format="share",
+        code="store.sources({latent})",
+        of_heads=True,
+    ),
+    Column(
+        "family",
+        "Where most of what its heads bring together, by |contribution|, comes from at the peaks of its top examples: "
+        "induction, half of it from tokens right behind an earlier copy of the peak's token; local, half from at most "
+        "five tokens back; else long-range. The boundaries are saekit's own. As numbers: 0, 1, 2.",
+        partial(_of_heads, f"list_position({list(FAMILIES)}, family) - 1"),
+        format="whole",
+        names=FAMILIES,
+        code="store.sources({latent})",
+        of_heads=True,
+    ),
 )
 """The first two stand in every row of the list."""
 
-_TAKEN = {*schema.LATENTS.names, "label", "star", "note", "saved", "hint", "search", "starred", "dead", "usual"}
+_TAKEN = {
+    *schema.HEADS.names,
+    *schema.LATENTS.names,
+    "label",
+    "star",
+    "note",
+    "saved",
+    "hint",
+    "search",
+    "starred",
+    "dead",
+    "usual",
+}
 _own: dict[str, Column] = {}
 
 
@@ -256,8 +310,10 @@ def register(column: Column) -> None:
 
 def columns_of(manifest: Manifest) -> tuple[Column, ...]:
     """Those that a store has."""
-    arrays = schema.over_arrays(manifest)
-    return tuple(column for column in all_columns() if not (arrays and column.of_text))
+    arrays, heads = schema.over_arrays(manifest), schema.by_heads(manifest)
+    return tuple(
+        column for column in all_columns() if not (arrays and column.of_text) and (heads or not column.of_heads)
+    )
 
 
 def all_columns() -> tuple[Column, ...]:

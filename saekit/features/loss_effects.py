@@ -73,7 +73,7 @@ def loss_effects(
         firsts, of_row = np.unique(runs.first[some], return_inverse=True)
         longest = int(runs.length[some].max())
         whole = np.minimum(rows.take("row_last", firsts) - firsts + 1, longest)
-        tokens = _tokens(rows, firsts, whole, longest)
+        tokens = tokens_of_rows(rows, firsts, whole, longest)
         h = forward(model, tokens, stream_site).kept[stream_site]
         run, entry, column = runs.firings(some)
         target = tokens[torch.from_numpy(of_row[run]), torch.from_numpy(column + 1)]
@@ -151,7 +151,7 @@ class _Runs:
         return run, entry, self.place[entry] - self.first[some][run]
 
 
-def _tokens(rows: Rows, first: np.ndarray, lengths: np.ndarray, longest: int) -> Tensor:
+def tokens_of_rows(rows: Rows, first: np.ndarray, lengths: np.ndarray, longest: int) -> Tensor:
     """[row, longest]: the tokens from each first place on; the last one stands for those that are missing."""
     at = first[:, None] + np.minimum(np.arange(longest)[None], lengths[:, None] - 1)
     return torch.from_numpy(rows.take("token", at.reshape(-1)).reshape(at.shape).astype(np.int64))

@@ -8,6 +8,8 @@ A folder of Parquet files in parts, with manifest.json, the dictionary it was ma
   tokens/part-*.parquet       a row a token, in the order they were read; padding is left out, BOS is not
   concepts/part-*.parquet     a row a labelled token and concept (only of a labelled corpus)
   documents/part-*.parquet    a row a document
+  heads/part-*.parquet        a row a latent, and
+  sources/part-*.parquet      a row a source token and head of a top example (both only of a dictionary at attn.hook_z)
   vocabulary.parquet          the bytes of each token id, so that text can be read without the model
 
 `place` numbers the rows of tokens from 0 and joins them with activations, examples and concepts. All strengths are
@@ -34,6 +36,8 @@ SAME_BEFORE, SAME_AFTER = 8, 4
 """Two top examples are the same text when these many tokens before and after the peak are equal, the peak too."""
 NEAR_TOKENS = 2**16
 """near misses are looked for among about so many counted tokens, the first"""
+SOURCES_KEPT = 8
+"""of each top example the strongest pairs of head and source token"""
 COACTIVE_TOKENS = 2**20
 """φ is measured on about so many counted tokens, the first"""
 WINDOW = {"before": 24, "after": 16}
@@ -108,6 +112,26 @@ TOKENS = pa.schema(
 )
 CONCEPTS = pa.schema([("place", pa.int64()), ("concept", pa.string())])
 DOCUMENTS = pa.schema([("document", pa.int32()), ("kind", pa.string()), ("tokens", pa.int32())])
+HEADS = pa.schema(
+    [
+        ("latent", pa.int32()),
+        ("decoder_share", pa.list_(pa.float32())),  # of each head k: ‖d_i,[k]‖ / Σ_j ‖d_i,[j]‖
+        ("activation_share", pa.list_(pa.float32())),  # Σ |u_k| / Σ_j Σ |u_j| over its top examples; null without any
+        ("constant", pa.float32()),  # b_i − ⟨c, W_i⟩: with all contributions it is the pre-activation
+        ("induction", pa.float32()),  # share of Σ |contribution| from behind an earlier copy of the token
+        ("local", pa.float32()),  # from at most five tokens back
+        ("family", pa.string()),  # induction, local, long-range, as saekit.metrics.attention says
+    ]
+)
+SOURCES = pa.schema(
+    [
+        ("latent", pa.int32()),
+        ("place", pa.int64()),  # of the peak of a top example
+        ("source", pa.int64()),  # the place that it comes from
+        ("head", pa.int16()),
+        ("contribution", pa.float32()),  # A_k[t, s] · ⟨v_k(s), W_i[k]⟩
+    ]
+)
 VOCABULARY = pa.schema([("token", pa.int32()), ("bytes", pa.binary()), ("special", pa.bool_())])
 
 TABLES = {
@@ -117,8 +141,12 @@ TABLES = {
     "tokens": TOKENS,
     "concepts": CONCEPTS,
     "documents": DOCUMENTS,
+    "heads": HEADS,
+    "sources": SOURCES,
     "vocabulary": VOCABULARY,
 }
+BY_HEADS = ("heads", "sources")
+"""Tables of stores whose dictionary reads the heads of an attention layer; in others they have no rows."""
 
 
 def over_arrays(manifest: Mapping[str, Any]) -> bool:
@@ -126,12 +154,20 @@ def over_arrays(manifest: Mapping[str, Any]) -> bool:
     return manifest["provenance"].get("arrays") is not None
 
 
+def by_heads(manifest: Mapping[str, Any]) -> bool:
+    """Whether a store says which heads and source tokens its latents come from."""
+    return bool(manifest.get("heads"))
+
+
 def files_of(folder: Path, manifest: Mapping[str, Any]) -> dict[str, list[Path]]:
     """The files of each table of a finished store: those that its manifest counts, whatever else lies beside them. Of
-    a manifest that does not count them: the parts from 0 up to the first number that is missing."""
+    a manifest that does not count them: the parts from 0 up to the first number that is missing. None of BY_HEADS where
+    a store has no such tables."""
     made = {"tokens": "chunks", "concepts": "chunks", "latents": "parts", "examples": "parts", "activations": "parts"}
+    if by_heads(manifest):
+        made |= dict.fromkeys(BY_HEADS, "parts")
     counts = {name: len(manifest[made]) for name, made in made.items() if made in manifest} | {"documents": 1}
-    files = {"vocabulary": [folder / "vocabulary.parquet"]}
+    files = {"vocabulary": [folder / "vocabulary.parquet"], **{name: [] for name in BY_HEADS}}
     for name in (*made, "documents"):
         numbers = range(counts[name]) if name in counts else itertools.count()
         parts = (part_of(folder, name, number) for number in numbers)

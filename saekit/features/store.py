@@ -17,6 +17,7 @@ from saekit.features import schema
 from saekit.features.asking import held_out, numbers
 from saekit.features.asking.answers import Answer, Examples, Histogram
 from saekit.features.asking.definitions import KINDS, definitions
+from saekit.features.asking.heads import Sources, sources
 from saekit.features.asking.hints import names
 from saekit.features.asking.listing import facts, listing
 from saekit.features.asking.on_token import firing_on, on_token
@@ -218,6 +219,15 @@ class FeatureStore(OpenedStore):
 
         latent: its number."""
         return Answer(self.number(latent), concepts(self.row(latent)), self._definition("f1"))
+
+    def sources(self, latent: int) -> Sources:
+        """Of a dictionary at ``attn.hook_z``: which source tokens and which heads the strongest examples of a latent
+        come from, and how much of it lies in each head; frozen, drawn, with ``.frame()`` and ``.by_head()``.
+
+        latent: its number. For example `store.sources(12).frame()`.
+        Raises ValueError for a store that does not know them, saying why."""
+        latent = self.number(latent)
+        return sources(self, latent, self._definition("sources") if schema.by_heads(self.manifest) else "")
 
     def loss_effect(self, latent: int, model: TransformerBridge | None = None) -> Answer:
         """Nats that a firing saves, the mean over firings drawn at random; and how many these were. With the model it

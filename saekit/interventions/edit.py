@@ -181,6 +181,11 @@ class Edit:
             twice = [i for i in latents if latents.count(i) > 1]
             if twice:
                 raise ValueError(f"latent {twice[0]} is named twice in one edit.")
+            if self.mode == "project" and dictionary.standardised:
+                raise ValueError(
+                    "mode 'project' caps a length, which in a dictionary of standardised tokens is another one at each "
+                    "token: take 'clamp' or 'orthogonal'."
+                )
             self._check_unit(dictionary.latent_max[latents], latents)
         _ = self.standings  # says what is wrong with the site
 

@@ -62,7 +62,7 @@ class Standing:
 
     def directions(self, site: Site, latents: Sequence[int]) -> Tensor:
         """Decoder rows [m, d] at a site written."""
-        if self.dictionary.decoder_directions is None:
+        if self.dictionary.decoder_rows(slice(0, 0)) is None:
             raise ValueError("this dictionary has no decoder directions, which this mode needs: choose another mode.")
         return self.dictionary.decoder_directions_at(self.own[site])[list(latents)].detach()
 

@@ -6,8 +6,10 @@ from saekit.metrics.attention import AttentionSources, attention_sources
 from saekit.metrics.concepts import ConceptMatch, concept_match, match_concepts
 from saekit.metrics.correlation import mcc
 from saekit.metrics.evaluation import evaluate
+from saekit.metrics.grouping import LayerGroups, layer_groups
 from saekit.metrics.intervals import Interval, bootstrap
 from saekit.metrics.latent_max import largest_codes, measure_latent_max
+from saekit.metrics.layers import LatentLayers, latent_layers
 from saekit.metrics.lens import LogitLens, logit_lens
 from saekit.metrics.metric import Metric, Number, Result, RowMetric
 from saekit.metrics.pooled import Pooled, pool, pooled_codes
@@ -25,6 +27,8 @@ __all__ = [
     "ConceptMatch",
     "ExplainedVariance",
     "Interval",
+    "LatentLayers",
+    "LayerGroups",
     "LogitLens",
     "Metric",
     "Number",
@@ -47,6 +51,8 @@ __all__ = [
     "fit_probe",
     "l0",
     "largest_codes",
+    "latent_layers",
+    "layer_groups",
     "logit_lens",
     "match_concepts",
     "mcc",

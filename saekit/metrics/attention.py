@@ -118,14 +118,29 @@ class AttentionSources:
 
     def _family(self, row: Float[Tensor, "t heads t"], at: int) -> str:
         size = row[at].abs().sum(0)
-        whole = float(size.sum())
-        behind_a_copy = torch.zeros_like(self.counted)
-        behind_a_copy[1:] = self.tokens[:-1] == self.tokens[at]
-        behind_a_copy[at + 1 :] = False
-        near = torch.arange(len(size)) >= at - NEAR
-        if float(size[behind_a_copy].sum()) >= SHARE * whole > 0:
-            return FAMILIES[0]
-        return FAMILIES[1] if float(size[near].sum()) >= SHARE * whole else FAMILIES[2]
+        behind_a_copy, near = source_kinds(self.tokens, torch.tensor([at]))
+        return family(float(size[behind_a_copy[0]].sum()), float(size[near[0]].sum()), float(size.sum()))
+
+
+def source_kinds(tokens: Int[Tensor, " t"], at: Int[Tensor, " m"]) -> tuple[Bool[Tensor, "m t"], Bool[Tensor, "m t"]]:
+    """Which source tokens stand right behind an earlier copy of the token at each place ``at``, and which of those up
+    to there are at most five tokens back.
+
+    tokens: of a prompt. at: places in it."""
+    place = torch.arange(len(tokens))
+    behind_a_copy = torch.zeros(len(at), len(tokens), dtype=torch.bool)
+    behind_a_copy[:, 1:] = tokens[None, :-1] == tokens[at, None]
+    back = at[:, None] - place
+    return behind_a_copy & (back >= 0), (back >= 0) & (back <= NEAR)
+
+
+def family(induction: float, local: float, whole: float) -> str:
+    """ "induction", "local" or "long-range", of what comes from behind earlier copies and from near tokens.
+
+    induction, local, whole: sums of |contribution|: of the two kinds of sources, and of all."""
+    if induction >= SHARE * whole > 0:
+        return FAMILIES[0]
+    return FAMILIES[1] if local >= SHARE * whole else FAMILIES[2]
 
 
 @torch.no_grad()
@@ -153,7 +168,7 @@ def attention_sources(
         read = ", ".join(dictionary.reads)
         raise ValueError(f"there are no heads in what this dictionary reads, {read}: train one at blocks.0.{HEADS}.")
     rows_read = dictionary.encoder_directions
-    if rows_read is None:
+    if rows_read is None or dictionary.standardised:
         raise ValueError("this dictionary has no linear encoder, so that its codes are no sum over heads.")
     given: Any = [prompt] if isinstance(prompt, str) else torch.as_tensor(prompt).view(1, -1)
     rows, _ = read_rows(model, given, bos=dictionary.provenance.prepend_bos)

@@ -41,6 +41,7 @@ class Batch:
     gradients: ∂L/∂x by site read, L the mean cross-entropy of a row's next tokens in the clean run; "gradients".
     labels:    [n, concepts] (or [row, position, concepts]), 1 where a token lies in the concept; "labels".
     models:    by name, "" where there is one; "models".
+    codes:     z of these reads, where they are known already (of a layer of a cross-layer dictionary).
     """
 
     reads: Mapping[str, Tensor]
@@ -49,6 +50,7 @@ class Batch:
     gradients: Mapping[str, Tensor] | None = None
     labels: Float[Tensor, "*n concepts"] | None = None
     models: Mapping[str, Any] | None = None
+    codes: SparseCodes | None = None
 
     @classmethod
     def of(cls, x: Tensor | Mapping[str, Tensor], target: Tensor | Mapping[str, Tensor] | None = None) -> Batch:

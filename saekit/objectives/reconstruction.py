@@ -114,7 +114,7 @@ def reconstruction_auxk(dictionary: Coder, batch: Batch, state: State, weight: f
         return _step_by_step(dictionary, batch.reads, target, auxk)
     x = dictionary.join_reads(batch.reads)
     with torch.no_grad():
-        codes = dictionary.encode(x)
+        codes = dictionary.encode(x) if batch.codes is None else batch.codes
     given = (
         codes,
         x,

@@ -6,6 +6,7 @@ Altair is imported by the first chart that is drawn, so `import saekit.plots` co
 
 from __future__ import annotations
 
+from saekit.plots.cells import heatmap
 from saekit.plots.charts import concept_scores, density_histogram, next_token_change, training_curve
 from saekit.plots.compare import bars, curves
 from saekit.plots.plain import sparkline, text_concordance, text_table
@@ -23,6 +24,7 @@ __all__ = [
     "curves",
     "density_histogram",
     "enable",
+    "heatmap",
     "html_table",
     "next_token_change",
     "points",

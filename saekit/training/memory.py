@@ -22,6 +22,7 @@ import torch
 from saekit_kernels.encode.chunked import CHUNK_BYTES
 
 from saekit.dictionaries import Dictionary, Method, Wiring
+from saekit.dictionaries.cross_layer import built
 from saekit.engines import processes
 from saekit.files.arguments import whole
 from saekit.files.durations import spoken_bytes
@@ -132,7 +133,7 @@ def memory_needed(
 def built_of(method: Method, wiring: Wiring, widths: Mapping[str, int]) -> Dictionary:
     """The method's dictionary without its memory: shapes alone."""
     with torch.device("meta"):
-        return method.build(wiring, widths)
+        return built(method, wiring, widths)
 
 
 def waiting_bytes(stream: Any) -> int:
@@ -156,7 +157,8 @@ def of_dictionary(method: Method, dictionary: Dictionary, settings: Settings, be
     kind = weights_dtype(settings.dtype)
     of_weights, of_products = kind.itemsize, settings.dtype.itemsize
     copies = 4 if method.learner == "gradient" else 3  # a growing dictionary is copied into a larger one
-    now, per_latent, states = dictionary.d_sae, float(COUNTED), COUNTED * method.d_sae
+    layers = len(dictionary.reads) if dictionary.wiring.layerwise else 1  # d_sae is a layer's
+    now, per_latent, states = dictionary.d_sae // layers, float(COUNTED * layers), COUNTED * layers * method.d_sae
     for x in (*dictionary.parameters(), *dictionary.buffers()):
         learned = isinstance(x, torch.nn.Parameter) and (x.requires_grad or method.learner == "growing")
         size = of_weights * (copies if learned else 1)
@@ -178,7 +180,7 @@ def of_dictionary(method: Method, dictionary: Dictionary, settings: Settings, be
         states=states,
         stream=beside,
         per_latent=per_latent,
-        dense=times * (of_products if chunked else of_weights),
+        dense=layers * times * (of_products if chunked else of_weights),
         chunk=chunk,
         per_token=COPIES * of_weights * (read + written) / 2 + a_token,
     )

@@ -187,7 +187,7 @@ def test_a_column_may_be_sql_and_what_it_gives_is_kept(store: FeatureStore, entr
         ({"name": "firings"}, "has 'firings' already"),
         ({"name": "search"}, "has 'search' already"),
         ({"name": 'a" b'}, "a Python name such as 'entropy', found 'a\" b'"),
-        ({"format": "percents"}, "one of fixed, percent, share, signed, found 'percents'"),
+        ({"format": "percents"}, "one of fixed, percent, share, signed, whole, found 'percents'"),
         ({"scale": "logarithmic"}, "one of linear, log, found 'logarithmic'"),
     ],
 )

@@ -340,6 +340,8 @@ def test_a_damaged_store_says_so(make, tmp_path) -> None:
 def test_the_schema_is_what_is_written(make, tmp_path) -> None:
     store = make(tmp_path / "s")
     for name, kind in schema.TABLES.items():
+        if name in schema.BY_HEADS:  # of dictionaries that read heads: test_store_heads
+            continue
         files = list((store.folder / name).glob("*.parquet")) or [store.folder / f"{name}.parquet"]
         assert all(pq.read_schema(file).remove_metadata().equals(kind) for file in files)
     loaded = store.dictionary

@@ -144,6 +144,8 @@ class OwnNormedDictionary(LinearDictionary):
 class OwnCrossLayer(Method):
     k: int = 4
 
+    layerwise: ClassVar[bool] = True
+
     def build(self, wiring: sk.Wiring, widths: Mapping[str, int]) -> Dictionary:
         n, d = len(wiring.reads), widths[wiring.reads[0]]
         encoders = Stack([LinearEncoder.random(self.d_sae // n, [d]) for _ in range(n)])

@@ -46,6 +46,23 @@ def test_round_trip_slicing_and_concatenation(dense, seed):
 
 
 @settings(max_examples=60, deadline=None)
+@given(dense_codes(), seeds, st.booleans())
+def test_beside_and_between(dense, seed, equally_many):
+    generator = torch.Generator().manual_seed(seed)
+    other = torch.randn(*dense.shape[:-1], 3, generator=generator, dtype=torch.float64)
+    both = torch.cat([dense, other, dense], -1)
+    parts = [SparseCodes.from_dense(each) for each in (dense, other, dense)]
+    if equally_many:
+        parts = [SparseCodes.from_topk(*each.sort(-1), each.shape[-1]) for each in (dense, other, dense)]
+    codes = SparseCodes.beside(parts)
+    holds(codes, both)
+    assert (codes.k is not None) or not equally_many
+    d = dense.shape[-1]
+    for first, last in ((0, d), (d, d + 3), (d + 3, 2 * d + 3), (1, d + 2)):
+        holds(codes.between(first, last), both[..., first:last])
+
+
+@settings(max_examples=60, deadline=None)
 @given(dense_codes(), seeds, st.integers(1, 9))
 def test_set_latents(dense, seed, m):
     generator = torch.Generator().manual_seed(seed)

@@ -11,7 +11,7 @@ import { decodeListing, decodeView, nameOf } from "../../widgets/src/feature_bro
 import { ranked } from "../../widgets/src/feature_browser/neighbours.js";
 import { ordered } from "../../widgets/src/feature_browser/prompt.js";
 import { around, positionOf, strength } from "../../widgets/src/feature_browser/tokens.js";
-import { fixed, parsed, percent, python, range, savedAt, share, signed } from "../../widgets/src/feature_browser/words.js";
+import { fixed, parsed, percent, python, range, savedAt, share, signed, written } from "../../widgets/src/feature_browser/words.js";
 
 const column = (name, format, scale = "linear") => ({ name, title: name, head: name, of: "", scale, format, unit: "", filterable: true, in_header: true });
 const ABOUT = [column("density", "percent", "log"), column("max", "fixed"), column("f1", "share")];
@@ -197,6 +197,9 @@ test("numbers, times and Python as written here", () => {
   assert.deepEqual([signed(2.314), signed(-0.1, 3), signed(NaN), fixed(-0.5), fixed(-10)], ["+2.31", "−0.100", "–", "−0.50", "−10.00"]);
   assert.deepEqual([0, 0.0048, 0.00035, 0.000004, 2e-7, 0.32].map(percent), ["0", "0.48", "0.035", "0.0004", "2e−5", "32.0"]);
   assert.deepEqual([parsed("percent", "0.5 %"), parsed("fixed", "−1,5"), parsed("fixed", ""), parsed("share", "x")], [0.005, -1.5, null, null]);
+  const family = { ...column("family", "whole"), names: ["induction", "local"] };
+  assert.deepEqual([0, 1, NaN].map(written(family)), ["induction", "local", "–"]);
+  assert.deepEqual([written(column("head", "whole"))(11), written(column("max", "fixed"))(1.5)], ["11", "1.50"]);
   assert.deepEqual([range("percent", 0.0837), range("percent", 8.7e-6), range("fixed", 3.14159), range("fixed", 16.2), range("share", 0.5)], ["8.4", "0.0009", "3.1", "16", ".50"]);
   const now = new Date(2026, 0, 2, 15, 0);
   assert.deepEqual([savedAt("2026-01-02T14:02:11", now), savedAt("2025-12-31T10:00:00", now), savedAt(undefined, now)], ["14:02", "2025-12-31", ""]);

@@ -52,6 +52,17 @@ class Example(TypedDict):
     logit_effect: list[Number]  # on the token that really follows
     loss_effect: list[Number]  # nats
     copies: int  # further examples with the same text, which are not shown
+    sources: NotRequired[list[Source]]  # where its peak comes from, in a store that knows it; the strongest first
+
+
+class Source(TypedDict):
+    """What one head of an attention layer brings to the peak of an example from one token."""
+
+    piece: int | None  # index of its piece; None outside of the stretch that is shown
+    text: str  # of the token
+    back: int  # tokens from the peak back to it
+    head: int
+    contribution: float  # to the pre-activation
 
 
 class Band(TypedDict):
@@ -71,7 +82,8 @@ class ColumnWords(TypedDict):
     head: str  # the title where room is short
     of: str  # "concept" where it judges the matched concept, which is named beside it; else ""
     scale: str  # of its filter: linear, log
-    format: str  # fixed, percent (of a share), share, signed
+    format: str  # fixed, percent (of a share), share, signed, whole
+    names: NotRequired[list[str]]  # what its whole numbers 0, 1 … stand for, where they are no quantities
     unit: str
     filterable: bool
     in_header: bool
@@ -109,8 +121,20 @@ class FeatureView(TypedDict):
     neighbours: list[dict[str, Any]]  # latent, cosine, phi (None: not measured); the union of the nearest by either
     examples: dict[str, Any]  # top, random, near: list[Example]; interval, quantile: list[Band], strongest first
     explanations: list[dict[str, Any]]  # text, author, detection, fuzzing
+    heads: NotRequired[Heads | None]  # where the store knows them
     next_alive: int | None  # the next latent that fires, for a dead one
     absent: dict[str, str]  # histogram, logits, neighbours, examples, sources, … → one sentence; logits: or no panel
+
+
+class Heads(TypedDict):
+    """The heads of an attention layer that a feature comes from: an entry a head, each list adding up to 1."""
+
+    decoder: list[float]  # ‖d_i,[k]‖ / Σ_j ‖d_i,[j]‖
+    activation: list[float] | None  # share of what they bring to its top examples; None where it never fires
+    family: str | None  # induction, local, long-range
+    induction: Number  # share of it from behind earlier copies of the token
+    local: Number  # from at most five tokens back
+    constant: float  # of the pre-activation, beside what the heads bring
 
 
 class UsualOrder(TypedDict):

@@ -56,6 +56,10 @@ class Database:
         self._connection = duckdb.connect()
         with self._telling():
             for name, kind in schema.TABLES.items():
+                if not self.files[name]:
+                    self._connection.register("nothing", kind.empty_table())
+                    self._connection.execute(f"create table {name} as select * from nothing")
+                    continue
                 columns = ", ".join(f'"{column}"' for column in kind.names)
                 if name == "latents" and "peak_words" not in pq.read_schema(self.files[name][0]).names:
                     columns = columns.replace('"peak_words"', "null::varchar[] as peak_words")  # an older store

@@ -11,7 +11,7 @@ from saekit_widgets.protocols import UsualOrder
 
 from saekit.features import schema
 from saekit.features.columns import all_columns
-from saekit.features.schema import BINS, COACTIVE_TOKENS, NEAR_TOKENS, SAME_AFTER, SAME_BEFORE
+from saekit.features.schema import BINS, COACTIVE_TOKENS, NEAR_TOKENS, SAME_AFTER, SAME_BEFORE, SOURCES_KEPT
 
 KINDS = {
     "top": f"Top: strongest first, one a document; the same text (from {SAME_BEFORE} tokens before the peak to "
@@ -23,6 +23,14 @@ KINDS = {
     f"{NEAR_TOKENS:,} tokens; the number is the pre-activation minus that of its weakest firing there.",
 }
 """What examples of each kind are. Strength is |z|, the strongest the largest of them."""
+
+HEADS = (
+    "Decoder: the share of each head k in its decoder row, ‖d_i,[k]‖ / Σ_j ‖d_i,[j]‖. Examples: Σ |u_k| / Σ_j Σ |u_j| "
+    "over its top examples, with u_k what head k brings to the pre-activation at the peak. From source token s it "
+    "brings A_k[t, s] · ⟨v_k(s), W_i[k]⟩, with the attention pattern as it is; over all heads and sources, with the "
+    "constant b_i − ⟨c, W_i⟩, that is the pre-activation. Kept, and marked where the cursor is on a peak, are the "
+    f"strongest {SOURCES_KEPT} of each top example (2406.17759)."
+)
 
 
 def usual_order(manifest: dict[str, Any]) -> UsualOrder:
@@ -89,6 +97,8 @@ def definitions(manifest: dict[str, Any]) -> dict[str, dict[str, str]]:
             "store.explain({latent}, explanation)",
         ),
     }
+    if schema.by_heads(manifest):
+        texts["sources"] = ("Heads and sources", HEADS, "store.sources({latent})")
     if schema.over_arrays(manifest):
         texts = {name: (title, _of_rows(text), code) for name, (title, text, code) in texts.items()}
     return {name: dict(zip(("title", "text", "code"), words, strict=True)) for name, words in texts.items()}
@@ -109,6 +119,8 @@ def _of_rows(text: str) -> str:
 def _of_columns(manifest: dict[str, Any], over: str) -> dict[str, tuple[str, str, str]]:
     found = {}
     for column in all_columns():
+        if column.of_heads and not schema.by_heads(manifest):
+            continue
         said = column.definition if isinstance(column.definition, str) else column.definition(manifest)
         title = column.words["title"]
         code = column.code or f"store.latents().{column.name}"

@@ -124,7 +124,7 @@ def measure(store: OpenedStore, model: TransformerBridge, latents: Sequence[int]
         _, after = store.window
         rows = StoredRows.around(store.database, place, model.cfg.n_ctx, after)
         last = np.minimum(place + after, rows.take("row_last", place))
-        directions = store.dictionary.decoder_directions[numbers.tolist()].detach().float().cpu()
+        directions = store.dictionary.decoder_rows(numbers.tolist()).detach().float().cpu()
         site = store.dictionary.writes[0]
         effects = loss_effects(model, site, rows, firings, directions, latent, place, last)
         drawn = examples["drawn"].astype(bool)

@@ -119,12 +119,17 @@ def frame(
     if order is not None:
         found = found.iloc[order].reset_index(drop=True)
     if not all:
-        own = [column.name for column in columns_of(store.manifest) if column not in COLUMNS]
+        own = [column.name for column in columns_of(store.manifest) if column.of_heads or column not in COLUMNS]
         without = OF_TEXT if schema.over_arrays(store.manifest) else ()
         found = found[[name for name in (*FIRST, *own) if name not in without]].copy()
     for column in {"peak_tokens", "top_tokens", "bottom_tokens"} & set(found):
         texts = [[store.text_of(int(i)) for i in ids] if np.iterable(ids) else None for ids in found[column]]
         found[column] = pandas.Series(texts, dtype=object)
+    for known_by_name in (one for one in columns_of(store.manifest) if one.names and one.name in found):
+        numbers_of = found[known_by_name.name]
+        found[known_by_name.name] = pandas.Series(
+            [None if np.isnan(number) else known_by_name.names[int(number)] for number in numbers_of], dtype=object
+        )
     return found
 
 

@@ -82,8 +82,8 @@ class OpenedStore:
             raise ValueError(f"the store was made on {name!r} (model_hash {ours}), this model has {theirs}.")
 
     def sql(self, query: str, parameters: Any = ()) -> pandas.DataFrame:
-        """Ask the tables latents, examples, activations, tokens, concepts, documents, vocabulary and labels, in
-        DuckDB's SQL; `?` stand for parameters, NumPy's numbers among them.
+        """Ask the tables latents, examples, activations, tokens, concepts, documents, vocabulary, heads, sources and
+        labels, in DuckDB's SQL; `?` stand for parameters, NumPy's numbers among them.
 
         Raises ValueError for what is no question, since the tables are only read, and for one that cannot be answered,
         in DuckDB's words."""

@@ -10,12 +10,12 @@ from saekit_widgets.protocols import Band, Example, FeatureView
 
 from saekit.features import schema
 from saekit.features.asking.around import around, at, firings
+from saekit.features.asking.heads import Marks, heads_of, reads_heads, why_none
 from saekit.features.asking.numbers import facts
 from saekit.features.asking.opened import OpenedStore
 from saekit.features.columns import rows_or_tokens
 from saekit.features.pieces import pieces
 from saekit.features.schema import INTERVALS, KINDS, QUANTILES
-from saekit.models import Site
 
 
 def feature_view(store: OpenedStore, latent: int) -> FeatureView:
@@ -47,6 +47,7 @@ def feature_view(store: OpenedStore, latent: int) -> FeatureView:
         logits=_logits(store, row),
         neighbours=neighbours(row),
         examples=shown,
+        heads=heads_of(store, latent),
         explanations=store.labels.explanations(latent),
         next_alive=None if row["firings"] else store.next_alive(latent),
         absent=absent,
@@ -138,9 +139,12 @@ def examples(store: OpenedStore, latent: int, kinds: tuple[str, ...]) -> list[tu
         return []
     tokens, peaks, stretches = around(store, np.array([row["place"] for row in rows]))
     columns = at(tokens["place"], firings(store, latent, ("value", "logit_effect", "loss_effect")))
+    marks = Marks(store, latent) if schema.by_heads(store.manifest) else None
     found = []
     for row, peak, stretch in zip(rows, peaks, stretches, strict=True):
         example = _example(store, tokens, stretch, int(peak), columns)
+        if marks is not None:
+            example["sources"] = marks.on(example, row["place"], int(tokens["place"][stretch.start]))
         found.append((example | {"value": row["value"], "copies": row["copies"]}, row["kind"], row["band"]))
     return found  # type: ignore[return-value]
 
@@ -188,6 +192,6 @@ def _absent(store: OpenedStore, row: dict[str, Any]) -> dict[str, str]:
         absent["concepts"] = "The corpus has no labels."
     elif not row["concept"]:
         absent["concepts"] = "No labelled concept is found by it."
-    if any(Site(site).kind == "attn.hook_z" for site in store.manifest["dictionary"]["reads"]):
-        absent["sources"] = "Which earlier tokens an attention latent reads from is not shown yet."
+    if reads_heads(store.manifest) and (why := why_none(store.manifest)) is not None:
+        absent["sources"] = f"Which earlier tokens it reads from is not known: {why}"
     return absent

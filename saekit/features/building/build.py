@@ -31,6 +31,7 @@ from saekit.features import schema
 from saekit.features.building.array_reading import ArrayReader, is_arrays
 from saekit.features.building.chunks import Readings, first_rows, write_chunk
 from saekit.features.building.concepts import Concepts
+from saekit.features.building.heads import write_heads
 from saekit.features.building.neighbours import Neighbours
 from saekit.features.building.output_path import OutputPath, writes_residual
 from saekit.features.building.part import Workbench
@@ -227,7 +228,7 @@ class Build:
     def _forget_parts(self, manifest: dict[str, Any]) -> None:
         """Of a store that was stopped while it was read: what was made of the tokens read by then is made anew."""
         if manifest["parts"]:
-            manifest["parts"] = []
+            manifest |= {"parts": [], "heads": 0}
             self._write(manifest)
         for name in schema.TABLES:
             shutil.rmtree(self.folder / name, ignore_errors=True)
@@ -261,6 +262,7 @@ class Build:
                 self._write(manifest)
                 if not examples:
                     bar.update(parts[number][1] - parts[number][0])
+        manifest["heads"] = write_heads(self.folder, self.model, self.dictionary, readings, parts)
         manifest["finished"] = manifest["read"]
         self._write(manifest)
 
@@ -279,7 +281,7 @@ class Build:
             counted=progress.counted,
             settings=self.settings,
             loss_examples=self.settings.loss_examples if can_be_measured else 0,
-            neighbours=Neighbours(sae.decoder_directions, readings) if sae.d_sae > 1 else None,
+            neighbours=Neighbours(sae.decoder_rows(slice(None)), readings) if sae.d_sae > 1 else None,
             concepts=Concepts(readings, len(self.reader.concepts)) if self.reader.concepts else None,
             concept_names=list(self.reader.concepts),
             output=output,

@@ -173,7 +173,7 @@ class Workbench:
         return columns | {n: v if v.ndim == 1 else _lists(v) for n, v in joined.items()}, effect
 
     def _directions(self, first: int, last: int) -> torch.Tensor:
-        return self.dictionary.decoder_directions[first:last].detach().float().cpu()
+        return self.dictionary.decoder_rows(slice(first, last)).detach().float().cpu()
 
     def _loss_effects(
         self, f: Firings, chosen: Chosen, end: np.ndarray, first: int, told: Callable[[int], object]

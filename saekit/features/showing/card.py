@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saekit.features.columns import all_columns
+from saekit.features.showing.card_heads import heads_table
 from saekit.features.showing.card_style import STYLE
 from saekit.features.showing.card_text import card_text
 from saekit.files.paths import resolved
@@ -86,7 +87,7 @@ def feature_card(
     heading = f"<h4><code>{view['latent']}</code>{name}</h4>"
     short = "/".join(re.split(r"[\\/]", title)[-2:])  # of a long path, the end
     where = f'<p class="small"><span title="{escape(title)}">{escape(short)}</span> · {escape(facts)}</p>'
-    panels = "".join([_histogram(view), _logits(view), _neighbours(view, names or {})])
+    panels = "".join([_histogram(view), _heads(view), _logits(view), _neighbours(view, names or {})])
     main = f'<div class="main">{_examples(view)}</div><div class="side">{panels}</div>'
     return (
         f'{STYLE}<div class="saekit-feature">{heading}<p class="facts">{escape(_summary(view))}</p>{where}'
@@ -105,7 +106,7 @@ def _summary(view: FeatureView) -> str:
             continue
         what = f"{words['of']} {shown(fact['what'])} {words['head']}" if "what" in fact else words["title"]
         unit = f" {words['unit']}" if words["unit"] else ""
-        write = _WRITE[words["format"]]
+        write = partial(_named, words["names"]) if words.get("names") else _WRITE[words["format"]]
         said.append(f"{what} {write(fact['value'])}{unit}" + (f", {fact['aside']}" if "aside" in fact else ""))
         if "low" in fact:
             said.append(f"min {write(fact['low'])}{unit}")
@@ -194,6 +195,11 @@ def _effect(pair: tuple[str, float] | None, largest: float) -> str:
     return f'<td><code>{escape(shown(piece, spaces=True))}</code></td><td class="n">{bar}{_signed(value)}</td>'
 
 
+def _heads(view: FeatureView) -> str:
+    table = heads_table(view)
+    return _panel("Heads and sources", table) if table else ""
+
+
 def _neighbours(view: FeatureView, names: Mapping[int, str]) -> str:
     found = view["neighbours"][:NEIGHBOURS]
     if not found:
@@ -255,9 +261,14 @@ def _signed(value: Any, digits: int = 2, *, plus: bool = True) -> str:
     return f"{value:{'+' if plus else ''}z.{digits}f}".replace("-", "−")
 
 
+def _named(names: list[str], value: float) -> str:
+    return names[int(value)]
+
+
 _WRITE: dict[str, Callable[[float], str]] = {
     "fixed": _number,
     "percent": _percent,
     "share": "{:.2f}".format,
     "signed": partial(_signed, digits=3),
+    "whole": "{:.0f}".format,
 }

@@ -45,6 +45,7 @@ max-width:none;font-weight:400}
 & .logits td:nth-child(odd){max-width:64px;overflow:hidden;text-overflow:ellipsis}
 & .logits td:nth-child(3),& .logits th:nth-child(2){padding-left:14px}
 & .neighbours .name{width:99%;max-width:0;overflow:hidden;text-overflow:ellipsis;unicode-bidi:isolate}
+& .heads td+td{padding-left:8px}
 & .neighbours th+th,& .neighbours td+td{padding-left:12px}}
 @container (max-width:760px){.saekit-feature .columns{grid-template-columns:minmax(0,1fr)}
 .saekit-feature .side{display:flex;flex-wrap:wrap;gap:0 16px}

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from saekit.features.showing.card_heads import heads_line, sources_line
 from saekit.plots import sparkline, text_concordance
 from saekit.plots.plain import WIDTH, cut
 from saekit.plots.tokens import shown
@@ -40,14 +41,18 @@ def card_text(
         for side in ("top", "bottom"):
             pairs = [f"{shown(text, spaces=True)} {_signed(value)}" for text, value in view["logits"][side][:LOGITS]]
             lines.append(cut(f"{side + ' logits':<15}{'  '.join(pairs)}", WIDTH))
+    if said := heads_line(view):
+        lines.append(cut(f"{'heads':<15}{said}", WIDTH))
+    if said := sources_line(view):
+        lines.append(cut(said, WIDTH))
     if view["neighbours"]:
         near = [
             f"{row['latent']}{_quoted((names or {}).get(row['latent'], ''))} cos {_number(row['cosine'])}"
             for row in view["neighbours"][:NEIGHBOURS]
         ]
         lines.append(cut(f"{'neighbours':<15}{'  '.join(near)}", WIDTH))
-    for said in view["explanations"][:2]:
-        lines.append(cut(f"{'explanation':<15}{shown(said['text'])}", WIDTH))
+    for one in view["explanations"][:2]:
+        lines.append(cut(f"{'explanation':<15}{shown(one['text'])}", WIDTH))
     return "\n".join(lines)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import importlib
 import os
@@ -17,7 +16,7 @@ from saekit.features.showing.map_worth import Worth, worth
 from saekit.features.store import FeatureStore
 from saekit.files.choices import checked
 from saekit.files.stopping import stopped_with
-from saekit.plots.renderer import SCALE, picture
+from saekit.plots.renderer import picture_html
 from saekit.plots.scatter import RAMP, colours, points
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def feature_map(
     if not len(frame):
         raise ValueError(f"No latent of {store.folder} fires, so there is nothing to map.")
     jscatter = _needs("jscatter", "feature_map needs jupyter-scatter: pip install 'saekit[map]'.")
-    rows = store.dictionary.decoder_directions.detach().float().cpu().numpy()[frame["latent"]]
+    rows = store.dictionary.decoder_rows(slice(None)).detach().float().cpu().numpy()[frame["latent"]]
     unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     if method == "auto":
         method = "umap" if _is_there("umap") else "pca"
@@ -262,10 +261,7 @@ class FeatureMap(Displayed):
 
     def _saved(self) -> str:
         """A picture for whatever shows the notebook without a kernel."""
-        image = picture(self.chart())
-        width = int.from_bytes(image[16:20], "big") / SCALE  # of a PNG; drawn so, it is sharp on most screens
-        address = f"data:image/png;base64,{base64.b64encode(image).decode()}"
-        return f'<img alt="{html.escape(self._title())}" style="max-width:100%" width="{width:.0f}" src="{address}">'
+        return picture_html(self.chart(), self._title())
 
     def __repr__(self) -> str:
         return f"<FeatureMap: {self._title()}, {self._subtitle()}>"

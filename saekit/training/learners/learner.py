@@ -15,6 +15,7 @@ from saekit_kernels import SparseCodes, using
 from torch import Tensor
 
 from saekit.dictionaries import Dictionary, Method, Provenance, Wiring, latents_in
+from saekit.dictionaries.cross_layer import built
 from saekit.engines import processes
 from saekit.engines.threads import working_with
 from saekit.files.checkpoints import below
@@ -43,7 +44,7 @@ class Learner(ABC):
         self.settings = settings
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(settings.seed)  # torch.manual_seed would seed the user's GPUs too
-            dictionary = method.build(wiring, widths)
+            dictionary = built(method, wiring, widths)
         if not isinstance(dictionary, Dictionary):
             raise TypeError(f"{type(method).__name__}.build gave a {type(dictionary).__name__}, not a Dictionary.")
         self.dictionary = dictionary.to(settings.device, weights_dtype(settings.dtype))

@@ -5,6 +5,7 @@ import { element, fill, plain } from "../shared/dom.js";
 import { escaped, token } from "../shared/tokens.js";
 import { bandHead, captionOf, scaleOf } from "./captions.js";
 import { absent, question } from "./definitions.js";
+import { tracer } from "./heads.js";
 import { tablist } from "./tabs.js";
 import { around, positionOf, tokenOf } from "./tokens.js";
 import { counted, fixed, signed } from "./words.js";
@@ -37,6 +38,8 @@ export function examples(app) {
   const lacking = element("p.lacking.dim.small.cut"); // what the store does not say about its examples
   const body = element("div.rows", { role: "tabpanel", tabindex: 0, label: "examples" });
   const readout = element("div.readout", { "aria-live": "polite" });
+  const from = element("div.readout.from", { "aria-live": "polite" }); // where a peak comes from, where that is known
+  const trace = tracer(from);
   const node = element(
     "section.examples",
     { label: "examples" },
@@ -45,6 +48,7 @@ export function examples(app) {
     lacking,
     body,
     readout,
+    from,
   );
   let full = false;
   /** @type {WeakMap<Element, [Example, number]>} */ let places = new WeakMap();
@@ -104,6 +108,7 @@ export function examples(app) {
     const flat = all.flatMap((one) => one.examples ?? [one]);
     const scale = scaleOf(flat, view);
     caption.hidden = readout.hidden = !flat.length;
+    from.hidden = !flat.length || !view.heads;
     caption.textContent = caption.title = captionOf(tab, view, all, flat);
     lacking.textContent = lacking.title = view.absent.sources ?? "";
     lacking.hidden = caption.hidden || !view.absent.sources;
@@ -148,6 +153,11 @@ export function examples(app) {
     const place = places.get(span);
     if (!place) return;
     const [example, i] = place;
+    if (!from.hidden) {
+      /** @type {Map<any, any>} */ const spans = new Map();
+      for (const one of span.closest(".example")?.querySelectorAll(".tk") ?? []) spans.set(places.get(one)?.[1], one);
+      trace(spans, example, i);
+    }
     const part = (/** @type {string} */ name, /** @type {string} */ value) =>
       plain("span", `${name} `, plain("b", value));
     const ids = example.tokens[i];
@@ -177,6 +187,16 @@ export function examples(app) {
     if (span) read(span);
   });
   body.addEventListener("pointerleave", () => cursor && read(cursor));
+  body.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const peaks = [...body.querySelectorAll(".peak")];
+    const next = step && peaks[peaks.indexOf(cursor?.closest(".example")?.querySelector(".peak")) + step];
+    if (!next) return; // the page may scroll
+    event.preventDefault();
+    event.stopPropagation();
+    moveTo(next);
+    next.scrollIntoView({ block: "nearest" });
+  });
   body.addEventListener("click", (/** @type {Event} */ event) => {
     const span = tokenAt(event);
     if (span) moveTo(span);

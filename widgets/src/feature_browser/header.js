@@ -6,7 +6,7 @@ import { element, fill, plain } from "../shared/dom.js";
 import { visible } from "../shared/tokens.js";
 import { question } from "./definitions.js";
 import { deadOf, isDead } from "./listing.js";
-import { WRITE, counted, savedAt, share } from "./words.js";
+import { counted, savedAt, share, written } from "./words.js";
 
 const NOTE_KEYS = "Enter: a new line; Ctrl+Enter or Esc: keep it";
 
@@ -113,7 +113,7 @@ export function header(app) {
     const { value, low, what, more } = view ? (view.numbers[name] ?? {}) : listed;
     const measured = Number.isFinite(value);
     if (!measured && !more) return null;
-    const write = WRITE[column.format];
+    const write = written(column);
     return fact(
       what ? of : low !== undefined ? "range" : column.title,
       [

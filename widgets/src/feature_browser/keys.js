@@ -8,6 +8,7 @@ export const KEYS = [
   ["1 … 5", "tab of examples"],
   ["t", "full text"],
   ["← →", "token by token"],
+  ["↑ ↓", "example by example"],
   ["s", "star"],
   ["e  n", "edit label, note"],
   ["Ctrl Enter", "keep a note"],

@@ -5,7 +5,7 @@ import { element, fill, plain } from "../shared/dom.js";
 import { axis } from "./filtering.js";
 import { visible } from "../shared/tokens.js";
 import { isDead, nameOf } from "./listing.js";
-import { WRITE, titled } from "./words.js";
+import { WRITE, titled, written } from "./words.js";
 
 const TALL = 38; // rows of two lines, in a narrow widget
 const LOW = 24;
@@ -90,7 +90,7 @@ export function list(app) {
         dead ? "dead" : WRITE[first.format](value),
         !dead && scale && element("i", { style: `--w:${(4 + 96 * scale.place(value)).toFixed(1)}%` }),
       ),
-      cell("span.last", dead && last() === second ? "–" : WRITE[last().format](listing.columns[last().name][latent])),
+      cell("span.last", dead && last() === second ? "–" : written(last())(listing.columns[last().name][latent])),
     );
   }
 

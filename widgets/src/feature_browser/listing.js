@@ -9,6 +9,7 @@ import { visible } from "../shared/tokens.js";
  * @property {string} name @property {string} title @property {string} head  the title where room is short
  * @property {string} of  "concept" where it judges the matched concept
  * @property {string} scale @property {string} format @property {string} unit
+ * @property {string[]} [names]  what its whole numbers stand for
  * @property {boolean} filterable @property {boolean} in_header
  *
  * @typedef {{label?: string, star?: boolean, note?: string, saved?: string, explanation?: string, [column: string]: any}} Label
@@ -102,6 +103,7 @@ export function nameOf(listing, latent) {
  * @property {number} value @property {number} document @property {number} position @property {number} peak
  * @property {string[]} pieces @property {number[][]} tokens @property {number} copies
  * @property {Float32Array} values @property {Float32Array} logitEffect @property {Float32Array} lossEffect  nan: none
+ * @property {{piece: number | null, text: string, back: number, head: number, contribution: number}[]} [sources]
  * @typedef {{low: number, high: number, count: number, examples: Example[]}} Band
  */
 

@@ -3,7 +3,7 @@
 import { element, plain } from "../shared/dom.js";
 import { axis, binned } from "./filtering.js";
 import { isDead } from "./listing.js";
-import { parsed, range as words } from "./words.js";
+import { parsed, range as words, written } from "./words.js";
 
 const BINS = 40;
 const STEPS = 200;
@@ -72,7 +72,8 @@ export function rangeFilter(listing, column, label, changed) {
 
   /** @param {number} side */
   function typed(side) {
-    now[side] = parsed(column.format, fields[side].value);
+    const name = column.names?.indexOf(fields[side].value) ?? -1;
+    now[side] = name < 0 ? parsed(column.format, fields[side].value) : name;
     const [low, high] = now;
     if (low !== null && high !== null && low > high) now[1 - side] = now[side];
     draw();
@@ -86,7 +87,9 @@ export function rangeFilter(listing, column, label, changed) {
       bar.setAttribute("class", middle >= from && middle <= to ? "in" : "out");
     });
     [now[0] ?? lowest, now[1] ?? highest].forEach((end, i) => {
-      fields[i].value = words(column.format, end);
+      // Of whole numbers the outermost that pass.
+      const whole = column.format === "whole" && Math[i ? "floor" : "ceil"](end);
+      fields[i].value = whole === false ? words(column.format, end) : written(column)(whole);
       fields[i].style.width = `${fields[i].value.length + 0.6}ch`;
       handles[i].value = Math.round(STEPS * Math.min(1, Math.max(0, place(end))));
       handles[i].setAttribute("aria-valuetext", fields[i].value);

@@ -1,6 +1,7 @@
 // The panels beside the examples. Where there is room they stand under one another; else one at a time, by tabs.
 
 import { element, fill, plain } from "../shared/dom.js";
+import { heads } from "./heads.js";
 import { histogram } from "./histogram.js";
 import { logits } from "./logits.js";
 import { neighbours } from "./neighbours.js";
@@ -8,6 +9,7 @@ import { tablist } from "./tabs.js";
 
 const TITLES = /** @type {const} */ ([
   ["histogram", "Histogram"],
+  ["heads", "Heads"],
   ["logits", "Logits"],
   ["neighbours", "Neighbours"],
 ]);
@@ -17,10 +19,15 @@ const TITLES = /** @type {const} */ ([
  * @param {(draw: () => any) => any} part  what a panel draws, or why it cannot
  */
 export function side(app, part) {
-  const draws = { histogram: () => histogram(app), logits: () => logits(app), neighbours: neighbours(app) };
+  const draws = {
+    histogram: () => histogram(app),
+    heads: () => heads(app),
+    logits: () => logits(app),
+    neighbours: neighbours(app),
+  };
   let wanted = "logits";
   /** @type {Map<string, HTMLElement>} */ let panels = new Map();
-  const label = "histogram, logits, neighbours";
+  const label = `histogram, ${app.listing.definitions.sources ? "heads, " : ""}logits, neighbours`;
   const tabs = tablist(label, TITLES, (name) => {
     wanted = name;
     show();

@@ -37,7 +37,11 @@ export const WRITE = /** @type {Record<string, (value: number) => string>} */ ({
   percent,
   share,
   signed: (value) => signed(value, 3),
+  whole: (value) => fixed(value, 0),
 });
+
+/** How a column's numbers are written. @param {import("./listing.js").Column} column @returns {(value: number) => string} */
+export const written = ({ format, names }) => (names?.length ? (value) => names[value] ?? "–" : WRITE[format]);
 
 /** A column's title over its numbers. @param {import("./listing.js").Column} column @param {"title" | "head"} [which] */
 export const titled = (column, which = "title") => column[which] + (column.unit === "%" ? " %" : "");
