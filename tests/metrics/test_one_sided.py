@@ -10,7 +10,8 @@ import torch
 
 import saekit as sk
 from saekit.corpora import Corpus, Document, Span
-from saekit.metrics import one_sided, shared_latents
+from saekit.metrics import SharedLatents, one_sided, shared_latents
+from saekit.metrics.sides import _chosen
 
 SITE = "blocks.0.hook_resid_post"
 D_SAE, K = 24, 4
@@ -85,6 +86,20 @@ def test_the_most_one_sided_that_fire_and_random_ones_of_like_density(tiny_gpt2,
     assert other.latents.tolist() == order[::-1][:3] and torch.allclose(other.share, 1 - share)
     again = one_sided({"a": tiny_gpt2, "b": tiny_gpt2}, crosscoder, labelled(), of="a", n=3, tokens=250)
     assert again.random.tolist() == found.random.tolist()
+
+
+@pytest.mark.parametrize(("most", "beside"), [(1000, {2, 6}), (9000, {2})])
+def test_random_ones_fire_half_to_twice_as_often_or_are_the_nearest(most, beside):
+    share = torch.tensor([0.9, 0.8, 0.1, 0.2, 0.3, 0.95, 0.4, torch.nan], dtype=torch.float64)
+    shared = SharedLatents(("a", "b"), torch.ones(8, 2, dtype=torch.float64), share)
+    firings = torch.tensor([most, 30, 900, 40, 31, 5, 510, 800])
+    seen: list[set[int]] = [set(), set()]
+    for seed in range(20):
+        found = _chosen(shared, "b", 2, seed, ("all",), firings, firings[:, None].double(), torch.ones(1), 5000)
+        assert found.latents.tolist() == [0, 1], "neither the one that fires too rarely nor the one without a share"
+        for place, other in enumerate(found.random.tolist()):
+            seen[place].add(other)
+    assert seen == [beside, {3, 4}]
 
 
 def test_drawn(found):
