@@ -61,7 +61,11 @@ def test_a_result_offers_all_that_is_public_of_it(offered: Any, name: str) -> No
 
 def test_corpora_that_ship_are_listed_as_they_are() -> None:
     listed = sk.corpora.available()
-    assert set(listed) == {"microworld", "python"} and "endless" in repr(listed) and "<table>" in listed._repr_html_()
+    assert (
+        set(listed) == {"microworld", "python", "pipelines"}
+        and "endless" in repr(listed)
+        and "<table>" in listed._repr_html_()
+    )
     for row in listed.frame().itertuples():
         corpus = sk.load_corpus(row.name, split=row.split)
         assert row.size == ("endless" if corpus.endless else f"{len(corpus):,} documents")

@@ -6,13 +6,17 @@ from saekit.corpora import microworld
 from saekit.corpora.load import NAMES, PER_KIND, SPLITS
 from saekit.plots.available import Available
 
-KINDS = {"microworld": len(microworld.KINDS), "python": 1}
+KINDS = {"microworld": len(microworld.KINDS), "python": 1, "pipelines": 1}
 WHAT = {
     ("microworld", "train"): f"English-like, {KINDS['microworld']} kinds, its generator labels every span",
     ("microworld", "heldout"): "fillers and combinations of phrases that train never has",
     ("microworld", "unseen_dev"): "phrases that train never has, to develop on",
     ("microworld", "unseen"): "phrases that train never has, for final numbers alone",
     ("python", "train"): "the standard library of Python 3.11, labelled by its parser",
+    ("pipelines", "train"): "a kind of document that micro never read, to fine-tune a copy on",
+    ("pipelines", "heldout"): "beginnings and combinations of phrases that train never has",
+    ("pipelines", "unseen_dev"): "phrases that train never has, to develop on",
+    ("pipelines", "unseen"): "phrases that train never has, for final numbers alone",
 }
 
 

@@ -7,7 +7,7 @@ from itertools import islice
 from os import PathLike
 from typing import Any
 
-from saekit.corpora import microworld
+from saekit.corpora import microworld, pipelines
 from saekit.corpora.corpus import Corpus
 from saekit.corpora.documents import Document
 from saekit.corpora.own import own_corpus
@@ -16,7 +16,7 @@ from saekit.corpora.python_library import labels as python_labels
 from saekit.files.arguments import number, whole
 from saekit.files.choices import unknown
 
-NAMES = ("microworld", "python")
+NAMES = ("microworld", "python", "pipelines")
 SPLITS = ("train", "heldout", "unseen_dev", "unseen")
 PER_KIND = 500  # documents of each kind in a finite split
 
@@ -36,7 +36,8 @@ def load_corpus(
     """A corpus of labelled documents, or of text of one's own.
 
     source: "microworld" (English-like, its generator labels every span), "python" (the frozen standard library of
-        Python 3.11, labelled by its parser), or text of one's own, UTF-8:
+        Python 3.11, labelled by its parser), "pipelines" (a kind of document that the embedded model never read, for a
+        copy that is fine-tuned on it), or text of one's own, UTF-8:
         a list of strings (an array, a Series), Documents, rows (mappings with columns) or chats (lists of turns, each
             with role and content);
         a frame of pandas, polars or Arrow, or a Hugging Face data set; a streamed one is endless: it is read again and
@@ -48,7 +49,7 @@ def load_corpus(
     split: "train" (the default) is an endless seeded stream. "heldout" has fillers and combinations of trained phrases
         that training never has; "unseen_dev" and "unseen" have phrases never trained on (develop on the one, look at
         the other for final numbers alone). For "python" the three are disjoint sets of modules. They are finite: 500
-        documents a kind; "python" has one kind. Of a Hugging Face DatasetDict: the split to read.
+        documents a kind; "python" and "pipelines" have one kind. Of a Hugging Face DatasetDict: the split to read.
     n: the first n documents only, in the same order, and no more is read than they need; a stream becomes finite.
     seed: of the stream and its documents.
     kinds: some kinds of the microworld only.
@@ -83,15 +84,12 @@ def load_corpus(
         raise ValueError(unknown("there is no split", split, SPLITS))
     if column is not None:
         raise ValueError(f"column= is of rows, found {column!r} for {source!r}, which has none.")
+    _check_dials(source, correlation, installed)
     if source == "microworld":
-        if installed:
-            raise ValueError("installed=True is for 'python': the microworld is not installed anywhere.")
         chosen = _check_kinds(kinds, tuple(microworld.KINDS))
         return _microworld(split, n, seed, chosen, _check_correlation(correlation))
-    _check_kinds(kinds, (python_library.KIND,))
-    if correlation is not None:
-        raise ValueError(f"correlation is of the microworld's biographies, found {correlation!r} for 'python'.")
-    return _python(split, n, seed, installed)
+    _check_kinds(kinds, (python_library.KIND if source == "python" else pipelines.KIND,))
+    return _python(split, n, seed, installed) if source == "python" else _pipelines(split, n, seed)
 
 
 def _first(corpus: Corpus, n: int | None, split: str | None) -> Corpus:
@@ -104,6 +102,15 @@ def _first(corpus: Corpus, n: int | None, split: str | None) -> Corpus:
     if len(documents) < n:
         raise ValueError(f"n={n:,} documents are asked for, but the corpus holds {len(documents):,}.")
     return Corpus(documents, name=corpus.name, split=corpus.split, seed=corpus.seed, kinds=corpus.kinds)
+
+
+def _check_dials(source: str, correlation: float | None, installed: bool) -> None:
+    """Raise ValueError for what another corpus alone has."""
+    if installed and source != "python":
+        what = "the microworld is" if source == "microworld" else f"{source} are"
+        raise ValueError(f"installed=True is for 'python': {what} not installed anywhere.")
+    if correlation is not None and source != "microworld":
+        raise ValueError(f"correlation is of the microworld's biographies, found {correlation!r} for {source!r}.")
 
 
 def _check_correlation(correlation: float | None) -> float | None:
@@ -148,6 +155,16 @@ def _python(split: str, n: int | None, seed: int, installed: bool) -> Corpus:
     kinds = (python_library.KIND,)
     name = "python (installed)" if installed else "python"
     return Corpus(documents, name=name, split=split, seed=seed, kinds=kinds, concepts=python_labels.CONCEPTS)
+
+
+def _pipelines(split: str, n: int | None, seed: int) -> Corpus:
+    documents: Sequence[Document] | Callable[[], Iterator[Document]]
+    if split == "train":
+        documents = (lambda: pipelines.stream(seed)) if n is None else tuple(islice(pipelines.stream(seed), n))
+    else:
+        _check_room(n, PER_KIND, "pipelines", split)
+        documents = tuple(pipelines.document(split, seed, number) for number in range(n or PER_KIND))
+    return Corpus(documents, name="pipelines", split=split, seed=seed, kinds=(pipelines.KIND,))
 
 
 def _check_kinds(kinds: Sequence[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:

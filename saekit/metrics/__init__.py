@@ -22,6 +22,7 @@ from saekit.metrics.recovery import Recovered, recovered
 from saekit.metrics.report import Report
 from saekit.metrics.scale import shrinkage
 from saekit.metrics.shared import SharedLatents, shared_latents
+from saekit.metrics.sides import OneSided, one_sided
 from saekit.metrics.sparsity import dead, density, l0
 from saekit.metrics.special_tokens import SpecialTokenErrors, SpecialTokens, special_token_errors
 from saekit.metrics.variance import ExplainedVariance, explained_variance
@@ -38,6 +39,7 @@ __all__ = [
     "LogitLens",
     "Metric",
     "Number",
+    "OneSided",
     "Pooled",
     "PrefixLatents",
     "Probe",
@@ -68,6 +70,7 @@ __all__ = [
     "match_concepts",
     "mcc",
     "measure_latent_max",
+    "one_sided",
     "pool",
     "pooled_codes",
     "prefix_latents",

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from saekit.corpora import Corpus, load_corpus
+from saekit.corpora.load import NAMES
 from saekit.dictionaries import Method, Wiring
 from saekit.engines import processes
 from saekit.models import load_model
@@ -118,7 +119,7 @@ def one_for_all(value: Any) -> Any:
 def corpus_of(described: dict[str, Any]) -> Corpus:
     """The corpus of a provenance. Raises ValueError where a name does not bring it back, or brings another."""
     name = described["name"]
-    if name in ("microworld", "python"):
+    if name in NAMES:
         arguments = {key: described[key] for key in ("split", "seed", "kinds", "n")}
     else:
         columns = described.get("columns", ())

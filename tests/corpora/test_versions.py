@@ -24,6 +24,7 @@ CASES = [
     ("microworld", "unseen", 200),
     ("python", "train", 200),
     ("python", "heldout", 100),
+    ("pipelines", "train", 200),
 ]
 
 
