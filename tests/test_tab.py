@@ -75,8 +75,11 @@ def test_dictionaries_that_ship_are_listed_as_they_are() -> None:
     listed = sk.dictionaries.available()
     for row in listed.rows:
         sae = sk.load_dictionary(row["name"])
-        assert f"{type(sae.method).__name__}, {sae.d_sae:,} latents, k {sae.method.k}" in row["what"]
+        each = " a layer" if sae.wiring.layerwise else ""
+        kind = "cross-layer transcoder, " if each else "" if sae.reads == sae.writes else "transcoder, "
+        said = f"{kind}{type(sae.method).__name__}, {sae.method.d_sae:,} latents, k {sae.method.k}{each}; "
+        assert row["what"].startswith(said)
         assert sae.provenance.corpus["name"] in row["what"] and row["size"].endswith("MB")
-    assert len(listed.rows) == 4 and "micro/blocks.2.hook_resid_post" in list(listed)
+    assert len(listed.rows) == 9 and {"micro/blocks.2.hook_resid_post", "micro/cross_layer"} < set(listed)
     root = str(Path(sk.__file__).parent)
     assert root not in repr(listed) + listed._repr_html_(), "no path of this machine"

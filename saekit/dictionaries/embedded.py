@@ -34,9 +34,11 @@ def available() -> Available:
 
 
 def _what(config: dict[str, Any]) -> str:
-    """Such as "TopK, 2,048 latents, k 16; 2.5 M tokens of microworld+python"."""
+    """Such as "TopK, 2,048 latents, k 16; 2.5 M tokens of microworld+python", and of what kind it is."""
     own, made = config["configuration"], config["provenance"]
     k = f", k {own['k']}" if "k" in own else ""
-    return (
-        f"{own['method']}, {own['d_sae']:,} latents{k}; {made['tokens'] / 1e6:.1f} M tokens of {made['corpus']['name']}"
-    )
+    layerwise = bool(config.get("layerwise"))
+    kind = "cross-layer transcoder, " if layerwise else "" if config["reads"] == config["writes"] else "transcoder, "
+    each = " a layer" if layerwise else ""
+    tokens = f"{made['tokens'] / 1e6:.1f} M tokens of {made['corpus']['name']}"
+    return f"{kind}{own['method']}, {own['d_sae']:,} latents{k}{each}; {tokens}"

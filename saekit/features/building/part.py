@@ -156,7 +156,7 @@ class Workbench:
     def _logits(self, f: Firings, shown: np.ndarray, first: int) -> tuple[dict[str, Any], np.ndarray]:
         """The columns of the logits, and the effect of each shown firing on the token that follows it."""
         effect = np.full(len(f.place), np.nan, np.float32)
-        directions = self.dictionary.decoder_directions[first : first + f.latents].detach().float().cpu()
+        directions = self.dictionary.decoder_rows(slice(first, first + f.latents)).detach().float().cpu()
         columns: dict[str, Any] = {"decoder_norm": directions.norm(dim=1).numpy()}
         if self.output is None:
             return columns, effect
