@@ -54,9 +54,7 @@ def test_the_cross_layer_transcoder_takes_the_place_of_all_mlps(model: Any, rows
 def test_all_that_ships_is_small() -> None:
     root = Path(sk.__file__).parent
     kept = [root / "dictionaries" / "shipped", root / "models" / "micro", root / "corpora"]
-    files = [
-        path for folder in kept for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts
-    ]
+    files = [path for folder in kept for path in folder.rglob("*") if path.is_file() and path.suffix not in CODE]
     size = sum(path.stat().st_size for path in files)
     print(f"{size / 1e6:.2f} MB ship")
     assert size <= MOST_BYTES
