@@ -19,7 +19,6 @@ from jaxtyping import Float
 from saekit_widgets.protocols import ColumnWords, Fact
 
 from saekit.features import schema
-from saekit.features.written import has_none
 from saekit.metrics.attention import FAMILIES
 from saekit.metrics.labelled import MINIMUM
 from saekit.metrics.shared import shared_latents
@@ -175,8 +174,6 @@ def _why_not(store: Opened, row: dict[str, Any]) -> str:
     """Why a latent that fires will have no loss effect."""
     if not store.manifest["settings"]["loss_examples"]:
         return "the store was built with loss_examples=0"
-    if (why := has_none(store.manifest["dictionary"]["writes"])) is not None:
-        return why
     others = store.database.rows("select 1 from latents where loss_effect is not null limit 1")
     if others or store.was_measured(row["latent"]):
         return "no firing drawn at random is followed by a token"

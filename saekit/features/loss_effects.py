@@ -1,6 +1,6 @@
 """What a latent is worth to the model: the loss without it minus the loss with it, through the model.
 
-The latent is removed from every counted token of a row, h' = h − z_f d_f at the site that the dictionary writes (the
+The latent is removed from every counted token of a row, h' = h − z_f d_f at each site that the dictionary writes (the
 error of the dictionary stays), and the model runs on. A firing's effect is the change of the cross-entropy, in nats, of
 the token that follows it. A firing at the end of a row has none.
 """
@@ -53,23 +53,22 @@ class Firings(Protocol):
 
 def loss_effects(
     model: TransformerBridge,
-    writes: str,
     rows: Rows,
     firings: Firings,
-    directions: Tensor,
+    directions: Mapping[Site, Tensor],
     latent: np.ndarray,
     place: np.ndarray,
     last: np.ndarray,
     told: Callable[[int], object] = lambda examples: None,
 ) -> np.ndarray:
     """For each firing its effect, nan where it was not measured. Measured are the firings of `latent` in the row of
-    `place` (a latent and a place an example), up to the place `last`. directions: decoder rows of these latents, which
-    are written at the site `writes`."""
+    `place` (a latent and a place an example), up to the place `last`. directions: decoder rows of these latents at each
+    site that they write, by its hook."""
     effect = np.full(len(firings.place), np.nan, np.float32)
     runs = _Runs(rows, firings, latent, place, last)
-    site = Site(writes)
-    # The pass begins with the residual stream before the site, so that the blocks before it run once for all latents.
-    stream_site = site if site.is_residual else site.beside("hook_resid_pre")
+    # The pass begins with the residual stream before the first site: the blocks before it run once for all latents.
+    first = min(directions, key=lambda site: site.layer or 0)
+    stream_site = first if first.is_residual and len(directions) == 1 else first.beside("hook_resid_pre")
     for some in runs.batches():
         firsts, of_row = np.unique(runs.first[some], return_inverse=True)
         longest = int(runs.length[some].max())
@@ -83,17 +82,18 @@ def loss_effects(
         at[of_row[run], column] = True
         with_it = _losses(forward(model, tokens, replace={stream_site: h}, logits=at), tokens[:, 1:][at[:, :-1]])
         number = (at.reshape(-1).cumsum(0) - 1).view(at.shape)[of_row[run], column]
-        change = torch.zeros(len(some), longest, directions.shape[1])
         every, all_entries, all_columns = runs.firings(some, measured=False)
         z = torch.from_numpy(firings.value[all_entries])[:, None]
-        change[every, all_columns] = -z * directions[torch.from_numpy(firings.latent[all_entries]).long()]
-        change = change.to(h)
+        latents = torch.from_numpy(firings.latent[all_entries]).long()
         where = torch.zeros(len(some), longest, dtype=torch.bool)
         where[run, column] = True
         stream = h[torch.from_numpy(of_row).to(h.device)]
-        without: dict[str, Tensor | Change] = {stream_site: stream + change if site.is_residual else stream}
-        if not site.is_residual:
-            without[site] = partial(_added, change=change)
+        without: dict[str, Tensor | Change] = {stream_site: stream}
+        for site, own in directions.items():
+            change = torch.zeros(len(some), longest, own.shape[1])
+            change[every, all_columns] = -z * own[latents]
+            change = change.to(h)
+            without[site] = stream + change if site == stream_site else partial(_added, change=change)
         passed = forward(model, tokens[torch.from_numpy(of_row)], replace=without, logits=where)
         effect[entry] = (_losses(passed, target) - with_it[number]).numpy()
         told(int(runs.examples[some].sum()))
@@ -111,16 +111,16 @@ def effects_of(
     last: np.ndarray,
     told: Callable[[int], object] = lambda examples: None,
 ) -> np.ndarray:
-    """``loss_effects``, of each latent in the model and at the site where it is written. latents: what the firings'
+    """``loss_effects``, of each latent in the model and at the sites where it is written. latents: what the firings'
     numbers stand for."""
     effect, numbers = np.full(len(firings.place), np.nan, np.float32), list(latents)
     home = written.home[numbers]
-    for number, site in enumerate(written.sites):
+    for number, sites in enumerate(written.sites):
         some = home[latent] == number
         if some.any():
-            own, hook = model_at(model, site)
-            directions = written.directions(number, numbers)
-            found = loss_effects(own, hook, rows, firings, directions, latent[some], place[some], last[some], told)
+            own = model_at(model, sites[0])[0]
+            directions = {Site(site.hook): d for site, d in written.directions(number, numbers).items()}
+            found = loss_effects(own, rows, firings, directions, latent[some], place[some], last[some], told)
             effect = np.where(np.isnan(found), effect, found)
     return effect
 

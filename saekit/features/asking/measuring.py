@@ -16,7 +16,7 @@ from saekit.features import schema
 from saekit.features.asking.database import Database
 from saekit.features.asking.effects import Measured
 from saekit.features.loss_effects import effects_of, mean_effects
-from saekit.features.written import Written, has_none
+from saekit.features.written import Written
 from saekit.files.progress import Bar
 from saekit.files.stopping import stopped_with
 from saekit.models import together
@@ -83,8 +83,7 @@ def keep_measured(store: OpenedStore, model: TransformerBridge, latents: Sequenc
         )
     if not settings["loss_examples"] or not store.manifest["editable"]:
         writes = ", ".join(store.manifest["dictionary"]["writes"])
-        why = has_none(store.manifest["dictionary"]["writes"]) or f"edits are not offered at {writes}"
-        why = why if settings["loss_examples"] else "it was built with loss_examples=0"
+        why = f"edits are not offered at {writes}" if settings["loss_examples"] else "it was built with loss_examples=0"
         raise ValueError(f"loss effects of {store.folder} cannot be measured: {why}.")
     chosen, query = [], "select latent from latents anti join effects using (latent) where firings > 0"
     if latents is not None:  # opening a feature must not ask for all of them
@@ -127,9 +126,9 @@ def measure(store: OpenedStore, model: TransformerBridge, latents: Sequence[int]
         _, after = store.window
         rows = StoredRows.around(store.database, place, together(model).cfg.n_ctx, after)
         last = np.minimum(place + after, rows.take("row_last", place))
-        written = Written.of(store.dictionary)
-        assert written is not None  # or there would be no effects to measure
-        effects = effects_of(together(model), written, numbers.tolist(), rows, firings, latent, place, last)
+        effects = effects_of(
+            together(model), Written.of(store.dictionary), numbers.tolist(), rows, firings, latent, place, last
+        )
         drawn = examples["drawn"].astype(bool)
         mean, counts = mean_effects(rows, firings, effects, latent[drawn], place[drawn], len(numbers))
     found = []

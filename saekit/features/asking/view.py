@@ -16,7 +16,7 @@ from saekit.features.asking.opened import OpenedStore
 from saekit.features.columns import rows_or_tokens
 from saekit.features.pieces import pieces
 from saekit.features.schema import INTERVALS, KINDS, QUANTILES
-from saekit.features.written import has_none
+from saekit.features.written import no_path
 
 
 def feature_view(store: OpenedStore, latent: int) -> FeatureView:
@@ -184,7 +184,7 @@ def _absent(store: OpenedStore, row: dict[str, Any]) -> dict[str, str]:
         never = f"It never fired in {store.tokens:,} {rows_or_tokens(store.manifest)}."
         absent |= {"histogram": never, "examples": never}
     if row["top_tokens"] is None and not schema.over_arrays(store.manifest):  # of arrays nobody asks for them
-        why = has_none(store.manifest["dictionary"]["writes"])
+        why = no_path(store.manifest["dictionary"]["writes"])
         why = f"{why[0].upper()}{why[1:]}" if why else f"{writes} is not the residual stream and not added to it"
         absent["logits"] = f"{why}: no direct path to the logits."
     if not row["neighbours"]:

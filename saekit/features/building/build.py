@@ -270,10 +270,10 @@ class Build:
 
     def _workbench(self, readings: Readings, progress: Progress) -> tuple[Workbench, str | None]:
         sae, model, output, can_be_measured = self.dictionary, self.model, None, False
-        written = None if model is None else Written.of(sae)
-        if model is not None and written is not None:
+        written = Written.of(sae)
+        if model is not None:
             output = Outputs.of(model, written, first_rows(readings))
-            can_be_measured = all(can_be_edited(model, site) for site in written.sites)
+            can_be_measured = all(can_be_edited(model, site) for sites in written.sites for site in sites)
         bench = Workbench(
             model=self.model,
             dictionary=sae,

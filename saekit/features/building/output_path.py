@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saekit.activations import TokenRows
-from saekit.features.written import Written
+from saekit.features.written import Written, no_path
 from saekit.models import SeveralModels, Site, forward, model_at
 from saekit.models.after import RAW, mean_slope
 from saekit.models.edit_sites import sums_hold
@@ -99,7 +99,8 @@ class OutputPath:
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """The output path of every latent, at the site where it is written: one for each of these sites."""
+    """The output path of every latent, in the model where it is written: one for each of these models. Of several sites
+    there, which are added to one stream, the rows add up."""
 
     written: Written
     paths: list[OutputPath]
@@ -107,12 +108,15 @@ class Outputs:
 
     @classmethod
     def of(cls, model: TransformerBridge | SeveralModels, written: Written, rows: TokenRows) -> Outputs | None:
-        """None where one of the sites has no direct path to the logits. rows: as ``OutputPath.of`` takes them."""
+        """None where a site has no direct path to the logits, or several have none together. rows: as ``OutputPath.of``
+        takes them."""
+        if no_path(written.dictionary.writes) is not None:
+            return None
         paths = []
-        for site in written.sites:
-            own, hook = model_at(model, site)
-            width = written.dictionary.write_widths[site]
-            residual = width == own.cfg.d_model and writes_residual(own, hook)
+        for sites in written.sites:
+            own = model_at(model, sites[0])[0]
+            widths = {written.dictionary.write_widths[site] for site in sites}
+            residual = widths == {own.cfg.d_model} and all(writes_residual(own, site.hook) for site in sites)
             path = OutputPath.of(own, rows) if residual else None
             if path is None:
                 return None
@@ -126,7 +130,8 @@ class Outputs:
         for number, path in enumerate(self.paths):
             some = (home == number).nonzero()[:, 0]
             if len(some):
-                logits[some] = path(self.written.directions(number, slice(first, last))[some])[:, : self.d_vocab]
+                rows = torch.stack([*self.written.directions(number, slice(first, last)).values()]).sum(0)
+                logits[some] = path(rows[some])[:, : self.d_vocab]
         return logits
 
     @property
@@ -134,7 +139,8 @@ class Outputs:
         """What is measured, of several models of each."""
         if len(self.paths) == 1:
             return self.paths[0].definition
-        named = "; ".join(f"{s.model}: {p.definition}" for s, p in zip(self.written.sites, self.paths, strict=True))
+        pairs = zip(self.written.sites, self.paths, strict=True)
+        named = "; ".join(f"{sites[0].model}: {path.definition}" for sites, path in pairs)
         return f"of the model in which its decoder row is longest, {named}"
 
 

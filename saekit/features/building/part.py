@@ -49,7 +49,7 @@ class Workbench:
     neighbours: Neighbours | None
     concepts: Concepts | None
     concept_names: list[str]
-    written: Written | None  # where the logits and loss effects of a latent are
+    written: Written  # where the logits and loss effects of a latent are
     output: Outputs | None
     vocabulary: Sequence[bytes]  # of each token id
 
@@ -179,7 +179,7 @@ class Workbench:
         self, f: Firings, chosen: Chosen, end: np.ndarray, first: int, told: Callable[[int], object]
     ) -> np.ndarray:
         some = self._measured(chosen)
-        if self.model is None or self.written is None or not self.settings.effects_now or not some.any():
+        if self.model is None or not self.settings.effects_now or not some.any():
             return np.full(len(f.place), np.nan, np.float32)
         latents = range(first, first + f.latents)
         where = (chosen.latent[some], chosen.place[some], end[some])
