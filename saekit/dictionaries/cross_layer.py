@@ -12,7 +12,6 @@ the joint one. What else a method has in its loss (a penalty, AuxK) it has a lay
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -23,12 +22,13 @@ from torch import Tensor, nn
 
 from saekit.dictionaries.dictionary import Activation, Dictionary
 from saekit.dictionaries.method import Method
-from saekit.dictionaries.parts.part import Part
+from saekit.dictionaries.parts.beside import Beside
 from saekit.dictionaries.provenance import Provenance
 from saekit.dictionaries.views import used_otherwise
 from saekit.dictionaries.wiring import Wiring
 from saekit.files.choices import unknown
 from saekit.objectives import Batch, Loss, State
+from saekit.objectives.layers import of_layer
 
 
 def built(method: Method, wiring: Wiring, widths: Mapping[str, int]) -> Dictionary:
@@ -177,7 +177,7 @@ class CrossLayerDictionary(Dictionary):
         sample = sample.flat()
         target = self.join_writes(sample.writes)
         for number, layer in enumerate(self.layers):
-            with self._state(state, number) as own:
+            with of_layer(state, number, self.method.d_sae) as own:
                 layer.initialise(self._batch(sample, number, target[:, -sum(layer.write_widths.values()) :]), own)
         for layer in self._later():
             layer.decoder_bias.zero_()
@@ -197,8 +197,8 @@ class CrossLayerDictionary(Dictionary):
         for number, (layer, own) in enumerate(zip(self.layers, written, strict=True)):
             width = own.shape[1]
             part = self._batch(batch, number, missed[:, -width:] + own, codes[number])
-            with self._state(state, number, dead) as of_layer:
-                loss = layer.loss(part, of_layer)
+            with of_layer(state, number, d_sae, dead) as own_state:
+                loss = layer.loss(part, own_state)
             self.made.append((part, loss))
             total = total + loss.total * (width / missed.shape[1])
         losses = [loss for _, loss in self.made]
@@ -208,13 +208,13 @@ class CrossLayerDictionary(Dictionary):
     def before_step(self, state: State) -> None:
         """As of each layer."""
         for number, layer in enumerate(self.layers):
-            with self._state(state, number) as own:
+            with of_layer(state, number, self.method.d_sae) as own:
                 layer.before_step(own)
 
     def after_step(self, batch: Batch, loss: Loss, state: State) -> None:
         """As of each layer, with the batch and the loss that it had."""
         for number, (layer, (part, made)) in enumerate(zip(self.layers, self.made, strict=True)):
-            with self._state(state, number) as own:
+            with of_layer(state, number, self.method.d_sae) as own:
                 layer.after_step(part, made._replace(codes=made.codes.detach()), own)
         self.made = []  # and with it the step's activations
 
@@ -223,7 +223,7 @@ class CrossLayerDictionary(Dictionary):
         recent = recent.flat()
         target = self.join_writes(recent.writes)
         for number, layer in enumerate(self.layers):
-            with self._state(state, number) as own:
+            with of_layer(state, number, self.method.d_sae) as own:
                 layer.finalise(self._batch(recent, number, target[:, -sum(layer.write_widths.values()) :]), own)
 
     def groups(self) -> list[dict[str, Any]]:
@@ -271,43 +271,6 @@ class CrossLayerDictionary(Dictionary):
         return replace(
             batch, reads={layer.reads[0]: batch.reads[site]}, writes=writes, gradients=gradients, codes=codes
         )
-
-    @contextmanager
-    def _state(self, state: State, number: int, dead: list[int] | None = None) -> Iterator[State]:
-        """That of one layer; what it remembers goes back under its number. dead: how many of each layer are."""
-        own, prefix = slice(number * self.method.d_sae, (number + 1) * self.method.d_sae), f"{number}/"
-        memory = {name.removeprefix(prefix): x for name, x in state.memory.items() if name.startswith(prefix)}
-        yield replace(
-            state,
-            dead=None if state.dead is None else state.dead[own],
-            n_dead=None if dead is None else dead[number],
-            density=None if state.density is None else state.density[own],
-            memory=memory,
-            row_gradient=False,
-        )
-        state.memory.update({prefix + name: x for name, x in memory.items()})
-
-
-class Beside(Part):
-    """Parts of the layers, which own their parameters; scales go to the layers' ``rescale``."""
-
-    def __init__(self, parts: list[Part]) -> None:
-        super().__init__()
-        self.parts = tuple(parts)  # in a tuple, so that they are not registered here as well
-
-    def before_step(self) -> None:
-        """Each its own."""
-        for part in self.parts:
-            part.before_step()
-
-    def after_step(self) -> None:
-        """Each its own."""
-        for part in self.parts:
-            part.after_step()
-
-    def rescale(self, reads: Any, writes: Any, codes: float) -> None:
-        """Raises TypeError: codes of each layer have a scale of their own."""
-        raise TypeError("the layers of a cross-layer dictionary rescale their parts: sae.rescale(scales).")
 
 
 def _all(parts: list[Any]) -> Tensor | None:
