@@ -65,7 +65,7 @@ def curves(
 def bars(
     frame: pandas.DataFrame, name: str, value: str, *, highest: float | None = None, title: str = "", subtitle: str = ""
 ) -> Chart:
-    """A bar of `value` for each `name`, in the order of the rows, with its number beside it.
+    """A bar of `value` for each `name`, in the order of the rows, with its number beside it; counts are whole.
 
     highest: where the axis ends.
     frame: with columns of these names. title, subtitle: above the chart."""
@@ -82,7 +82,7 @@ def bars(
         tooltip=[alt.Tooltip(name, type="nominal"), alt.Tooltip(value, type="quantitative", format=".4~g")],
     )
     numbers = base.mark_text(align="left", dx=4, fontSize=11, opacity=0.68).encode(
-        text=alt.Text(value, type="quantitative", format=".2f")
+        text=alt.Text(value, type="quantitative", format=",d" if frame[value].dtype.kind in "iu" else ".2f")
     )
     chart = base.mark_bar(color=ACCENT, height=12) + numbers
     return chart.properties(height=alt.Step(22), title=alt.TitleParams(title, subtitle=[subtitle] if subtitle else []))

@@ -26,6 +26,8 @@ def test_bars():
     bar, number = chart["layer"]
     assert bar["encoding"]["x"]["scale"] == {"domain": [0, 1]} and bar["encoding"]["y"]["sort"] is None
     assert number["encoding"]["text"]["format"] == ".2f"
+    counts = bars(pd.DataFrame({"method": ["b", "a"], "latents": [1, 2000]}), "method", "latents").to_dict()
+    assert counts["layer"][1]["encoding"]["text"]["format"] == ",d"
 
 
 def test_refused():
