@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from jaxtyping import Float
-from saekit_kernels import SparseCodes, encode_above
+from saekit_kernels import SparseCodes, decode, encode_above
 from torch import Tensor
 
 from saekit.dictionaries.dictionary import Activation, Dictionary
@@ -55,6 +55,15 @@ class LinearDictionary(Dictionary):
     def above(self, x: Activation, threshold: Tensor) -> SparseCodes:
         """u where it is above the threshold, one for all latents or one a latent."""
         return encode_above(self.join_reads(x), self.encoder.directions, self.encoder.bias, threshold, self.centre)
+
+    def decode_at(self, codes: SparseCodes, site: str, x: Tensor | None = None) -> Tensor:
+        """x̂ at one of the sites it writes: of several, the columns of that site alone where nothing else is added."""
+        plain = type(self).decode is Dictionary.decode and type(self.decoder) is LinearDecoder
+        several = len(self.writes) > 1 and not self.wiring.each
+        if site not in self.writes or not several or not plain or self.decoder.skip is not None:
+            return super().decode_at(codes, site, x)
+        bias = self.decoder.bias.split(list(self.write_widths.values()))[self.writes.index(site)]
+        return decode(codes, self.decoder_directions_at(site), bias)
 
     @property
     def fused(self) -> bool:

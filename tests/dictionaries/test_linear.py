@@ -149,3 +149,22 @@ def test_several_on_one_pass_are_each_as_alone(tmp_path):
 def test_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         wrong()
+
+
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize(
+    "wiring", [sk.Wiring(["a", "b"]), sk.Wiring("a", ["b", "c"]), sk.Wiring(["a", "c"], each=True), sk.Wiring("a")]
+)
+def test_one_site_alone_is_decoded_as_all_are(wiring, skip):
+    widths = {"a": 4, "b": 6, "c": 4}
+    sae = sk.TopK(d_sae=10, k=3, skip=skip).build(wiring, widths)
+    torch.nn.init.normal_(sae.decoder_bias)
+    reads = wiring.reads[:1] if wiring.each else wiring.reads
+    x = {site: torch.randn(7, widths[site]) for site in reads}
+    codes = sae.encode(x)
+    whole = sae.decode(codes, x)
+    for site in wiring.writes:
+        expected = whole[site] if isinstance(whole, dict) else whole
+        torch.testing.assert_close(sae.decode_at(codes, site, x if skip else None), expected)
+    with pytest.raises(ValueError, match="the dictionary does not write 'z'"):
+        sae.decode_at(codes, "z")
