@@ -59,9 +59,9 @@ def _compared(name: str, given: Any, right: Tensor, mistakes: list[tuple[Tensor,
     """Praise, or the mistake that gives the same numbers, raised."""
     if given is None:
         raise AssertionError(f"{name} returned None: did you forget to return the numbers?")
-    found = torch.as_tensor(given).double()
+    found = torch.as_tensor(given).cpu().double()
     for wrong, diagnosis in [(right, ""), *mistakes]:
-        if found.shape == wrong.shape and torch.allclose(found, wrong.double(), atol=1e-5, equal_nan=True):
+        if found.shape == wrong.shape and torch.allclose(found, wrong.cpu().double(), atol=1e-5, equal_nan=True):
             if diagnosis:
                 raise AssertionError(f"{[round(float(each), 2) for each in found]} is not it: {diagnosis}.")
             return "Right."

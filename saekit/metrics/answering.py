@@ -37,7 +37,7 @@ class Answers:
     @property
     def accuracy(self) -> float:
         """The share of pairs with a right answer."""
-        return float(self.right.double().mean())
+        return float(self.right.cpu().double().mean())
 
     def frame(self) -> pandas.DataFrame:
         """A row a pair: right, gap."""

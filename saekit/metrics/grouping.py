@@ -170,10 +170,10 @@ def _distances(
         widths = {site: h.shape[1] for site, h in x.items()}
         if len(set(widths.values())) > 1:
             raise ValueError(f"angles are between sites of one width, found {widths}.")
-        means = means + torch.stack([x[site].double().sum(0) for site in names])
+        means = means + torch.stack([x[site].cpu().double().sum(0) for site in names])
         n += len(x[names[0]])
     for x in again():
-        away = torch.stack([x[site].double() for site in names]) - (means / n)[:, None]
+        away = torch.stack([x[site].cpu().double() for site in names]) - (means / n)[:, None]
         unit = torch.nn.functional.normalize(away, dim=2)
         angles += torch.einsum("ltd,mtd->tlm", unit, unit).clamp(-1, 1).arccos().sum(0)
     distances = angles / n / torch.pi

@@ -81,7 +81,7 @@ class LatentLayers:
     @property
     def several(self) -> float:
         """Share of these that are active at two layers or more, each with at least SHARE of the latent's mass."""
-        return float(((self.p[self.told] >= SHARE).sum(1) > 1).double().mean())
+        return float(((self.p[self.told] >= SHARE).sum(1) > 1).cpu().double().mean())
 
     @property
     def layers_a_latent(self) -> float:
@@ -92,7 +92,7 @@ class LatentLayers:
     def concentration(self) -> float:
         """As above; NaN where each latent is active at one layer alone."""
         some = self.spread > 0
-        pairs = self.at_tokens[some].double()
+        pairs = self.at_tokens[some].cpu().double()
         return float((pairs * self.within[some] / self.spread[some]).sum() / pairs.sum())
 
     @property
@@ -165,7 +165,7 @@ class LatentLayers:
         return heatmap(drawn, "latent", "layer", "share", highest=1, names=False, title=title, subtitle=said)
 
     def _sites(self) -> list[dict[str, Any]]:
-        alive, mass = (self.firings > 0).double().mean(0), self.mass.sum(0) / self.mass.sum()
+        alive, mass = (self.firings > 0).cpu().double().mean(0), self.mass.sum(0) / self.mass.sum()
         return [
             {
                 "site": str(site),

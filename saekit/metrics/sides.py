@@ -168,7 +168,7 @@ def one_sided(
     labels = _labels(rows, list(islice(iter(corpus), int(rows.documents.max()) + 1)))
     masks = torch.stack([mask[rows.mask] for mask in labels.values()], 1)
     firings, inside = _counted(coded(crosscoder, iter([x | {"inside": masks}])), crosscoder.d_sae, masks.shape[1])
-    return _chosen(shared, of, n, seed, tuple(labels), firings, inside, masks.double().mean(0), len(masks))
+    return _chosen(shared, of, n, seed, tuple(labels), firings, inside, masks.cpu().double().mean(0), len(masks))
 
 
 def _labels(rows: TokenRows, documents: list[Document]) -> dict[str, Bool[Tensor, "row position"]]:
@@ -187,7 +187,7 @@ def _counted(batches: Iterator[Coded], d_sae: int, names: int) -> tuple[Tensor, 
         fires = batch.codes.values > 0
         latent, row = batch.codes.indices[fires].cpu().long(), batch.codes.rows[fires].cpu().long()
         firings += torch.bincount(latent, minlength=d_sae)
-        inside.index_add_(0, latent, batch.beside["inside"].double()[row])
+        inside.index_add_(0, latent, batch.beside["inside"].cpu().double()[row])
     return firings, inside
 
 
@@ -216,7 +216,7 @@ def _chosen(
     left[latents] = False
     generator, random = torch.Generator().manual_seed(seed), list[int]()
     for latent in latents.tolist():
-        apart = (firings.double() / firings[latent]).log2().abs().masked_fill(~left, torch.inf)
+        apart = (firings.cpu().double() / firings[latent]).log2().abs().masked_fill(~left, torch.inf)
         like = (apart <= 1).nonzero().flatten()
         like = like if len(like) else apart.argmin()[None]
         random.append(int(like[torch.randint(len(like), (1,), generator=generator)]))

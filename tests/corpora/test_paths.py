@@ -235,7 +235,9 @@ def test_a_list_of_files_is_no_list_of_texts(tmp_path, monkeypatch):
 
 def test_a_path_that_is_not_there_offers_what_stands_beside(tmp_path):
     (tmp_path / "my notes.txt").write_text("a")
-    with pytest.raises(FileNotFoundError, match=r"closest is 'my notes\.txt' \(of microworld, python, my notes\.txt\)"):
+    with pytest.raises(
+        FileNotFoundError, match=r"closest is 'my notes\.txt' \(of microworld, python, pipelines, my notes\.txt\)"
+    ):
         load_corpus(str(tmp_path / "my note.txt"))
     with pytest.raises(FileNotFoundError, match=r"passed as datasets.load_dataset\('someone/stories'\)"):
         load_corpus("someone/stories")

@@ -102,8 +102,8 @@ class _Found:
         """What the heads bring to some examples from each source of their row. at: where in the row their peaks are.
         kinds: masks [m, t] of the sources behind a copy, of those near, and of all."""
         size, latents = brought.abs().sum(1), self.latent[examples]
-        np.add.at(self.by_head, latents, brought.sum(2).abs().double().numpy())
-        np.add.at(self.sizes, latents, torch.stack([(size * kind).sum(1) for kind in kinds], 1).double().numpy())
+        np.add.at(self.by_head, latents, brought.sum(2).abs().cpu().double().numpy())
+        np.add.at(self.sizes, latents, torch.stack([(size * kind).sum(1) for kind in kinds], 1).cpu().double().numpy())
         each = brought.flatten(1)
         strongest = each.abs().topk(min(SOURCES_KEPT, each.shape[1]), dim=1).indices
         head, source = strongest // brought.shape[2], strongest % brought.shape[2]
