@@ -1,0 +1,12 @@
+"""Circuits: which features made a model say what it said, as graphs that are pruned, scored, written and read."""
+
+from __future__ import annotations
+
+from saekit.circuits.columns import KINDS, Edges, Nodes
+from saekit.circuits.graph import Graph
+
+__all__ = ["KINDS", "Edges", "Graph", "Nodes"]
+
+
+def __dir__() -> list[str]:
+    return [*__all__]
