@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from saekit.circuits.columns import KINDS, Edges, Nodes
 from saekit.circuits.graph import Graph
+from saekit.circuits.pruning import Scores
 
-__all__ = ["KINDS", "Edges", "Graph", "Nodes"]
+__all__ = ["KINDS", "Edges", "Graph", "Nodes", "Scores"]
 
 
 def __dir__() -> list[str]:

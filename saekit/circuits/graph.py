@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 
 from saekit.circuits.columns import ERROR, FEATURE, KINDS, LOGIT, TOKEN, Edges, Nodes
+from saekit.circuits.pruning import Scores, flow, prune, scores
+from saekit.files.arguments import number
 from saekit.files.choices import unknown
 
 if TYPE_CHECKING:
@@ -87,15 +89,15 @@ class Graph:
         "E_{id}_{position}", logit "{n_layers + 1}_{id}_{position}"."""
         columns, found = self.node_columns, []
         rows = zip(*(c.tolist() for c in (columns.kind, columns.layer, columns.position, columns.number)), strict=True)
-        for kind, layer, position, number in rows:
+        for kind, layer, position, which in rows:
             if kind == FEATURE:
-                found.append(f"{layer}_{number}_{position}")
+                found.append(f"{layer}_{which}_{position}")
             elif kind == ERROR:
                 found.append(f"error_{layer}_{position}")
             elif kind == TOKEN:
-                found.append(f"E_{number}_{position}")
+                found.append(f"E_{which}_{position}")
             else:
-                found.append(f"{layer + 1}_{number}_{position}")
+                found.append(f"{layer + 1}_{which}_{position}")
         return tuple(found)
 
     @cached_property
@@ -112,7 +114,7 @@ class Graph:
 
     @cached_property
     def nodes(self) -> pandas.DataFrame:
-        """A row a node: id, kind, layer, position, token (the text there), number, activation, label."""
+        """A row a node: id, kind, layer, position, token (the text there), number, activation, influence, label."""
         import pandas
 
         columns = self.node_columns
@@ -126,6 +128,7 @@ class Graph:
                 "token": [text.get(position, "") for position in columns.position.tolist()],
                 "number": columns.number,
                 "activation": columns.activation,
+                "influence": self.influence,
                 "label": [self.labels.get(each, "") for each in self.ids],
             }
         )
@@ -141,22 +144,56 @@ class Graph:
             {"source": ids[columns.source], "target": ids[columns.target], "weight": columns.weight}
         )
 
-    def subgraph(self, nodes: Bool[np.ndarray, " nodes"], edges: Bool[np.ndarray, " edges"] | None = None) -> Graph:
+    # -- what is explained, and the part of it that matters ------------------------------------------------------------
+
+    @cached_property
+    def influence(self) -> Float64[np.ndarray, " nodes"]:
+        """Of each node its influence on the targets over all paths, Σ_{k ≥ 1} w Âᵏ, with Â[t, s] = |A[t, s]| / Σ_s
+        |A[t, s]|. Raises ValueError where edges lead in a circle."""
+        return flow(self.node_columns, self.edge_columns, self.target_weights).influence
+
+    @cached_property
+    def scores(self) -> Scores:
+        """Replacement and completeness of this graph: ``Scores`` says what they are."""
+        return scores(self.node_columns, self.target_weights, self.influence)
+
+    def prune(self, nodes: float = 0.8, edges: float = 0.98) -> Graph:
+        """The part that matters: the most influential nodes, and the edges that carry the influence between them.
+
+        nodes: share of all influence that is kept, from the most influential node on; tokens and logits stay always.
+        edges: share that is kept of what the edges between these carry. A feature that then leads nowhere or comes from
+               nowhere is dropped, and so is an error that leads nowhere.
+        Returns a smaller ``Graph``, whose ``.about["pruned"]`` has the scores of this one, which are those to report.
+        For example ``sk.attribute(model, "micro", "The keys").prune(nodes=0.5)``.
+        Raises ValueError for a share that is not above 0 and at most 1, and where no target has a weight.
+        """
+        for name, share in {"nodes": nodes, "edges": edges}.items():
+            if number(name, share, above=0) > 1:
+                raise ValueError(f"{name} is a share, above 0 and at most 1, found {share!r}.")
+        if not self.target_weights.any():
+            raise ValueError("nothing says what is to be explained: target_weights is 0 of every node.")
+        kept, columns, reached = prune(
+            self.node_columns, self.edge_columns, self.target_weights, self.influence, nodes, edges
+        )
+        whole = {"replacement": self.scores.replacement, "completeness": self.scores.completeness}
+        sizes = {"of_nodes": len(self.node_columns), "of_edges": len(self.edge_columns)}
+        about = {**self.about, "pruned": {"nodes": nodes, "edges": edges, **sizes, **whole}}
+        return replace(self, reached=reached, about=about)._of(kept, columns)
+
+    def subgraph(self, nodes: Bool[np.ndarray, " nodes"]) -> Graph:
         """The graph of some nodes and of the edges between them.
 
-        nodes: which are kept. edges: which are kept of those whose ends are; default all."""
-        columns = self.edge_columns
-        inside = nodes[columns.source] & nodes[columns.target]
-        kept = columns[np.flatnonzero(inside if edges is None else inside & edges)]
+        nodes: of each node whether it is kept."""
+        return self._of(nodes, self.edge_columns[self.edge_columns.between(nodes)])
+
+    def _of(self, nodes: Bool[np.ndarray, " nodes"], edges: Edges) -> Graph:
+        """edges: those that stay, in the numbers of before."""
         moved = (np.cumsum(nodes) - 1).astype(np.int32)
-        return Graph(
-            self.node_columns[nodes],
-            Edges(moved[kept.source], moved[kept.target], kept.weight),
-            self.target_weights[nodes],
-            self.tokens,
-            self.strings,
-            self.about,
-            None if self.bias is None else self.bias[nodes],
-            None if self.reached is None else self.reached[nodes],
-            self.labels,
+        return replace(
+            self,
+            node_columns=self.node_columns[nodes],
+            edge_columns=Edges(moved[edges.source], moved[edges.target], edges.weight),
+            target_weights=self.target_weights[nodes],
+            bias=None if self.bias is None else self.bias[nodes],
+            reached=None if self.reached is None else self.reached[nodes],
         )
