@@ -11,14 +11,14 @@ from numpy.typing import ArrayLike
 
 KINDS = ("token", "feature", "error", "logit")
 TOKEN, FEATURE, ERROR, LOGIT = range(len(KINDS))
-NODE_TYPES = {
+NODE_TYPES: dict[str, type[np.generic]] = {
     "kind": np.int8,
     "layer": np.int16,
     "position": np.int32,
     "number": np.int64,
     "activation": np.float32,
 }
-EDGE_TYPES = {"source": np.int32, "target": np.int32, "weight": np.float32}
+EDGE_TYPES: dict[str, type[np.generic]] = {"source": np.int32, "target": np.int32, "weight": np.float32}
 BLOCK = 1 << 20  # edges at once where work on them needs room
 
 

@@ -32,6 +32,8 @@ def all_paths(matrix: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 def largest(values: np.ndarray, share: float) -> np.ndarray:
     """Which are at least the value at which the share is reached, all of them sorted."""
+    if not values.any():
+        return np.zeros_like(values, dtype=bool)
     order = np.sort(values.ravel())[::-1]
     running = np.cumsum(order) / order.sum()
     return values >= order[min(np.searchsorted(running, share), len(order) - 1)]
