@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int8, Int16, Int32, Int64
@@ -53,9 +54,33 @@ class Nodes:
     ) -> Nodes:
         """Nodes of lists, or of arrays of any type.
 
-        kind, layer, position, number, activation: as in the class."""
-        given = (kind, layer, position, number, activation)
-        return cls(*(np.asarray(column, dtype) for column, dtype in zip(given, NODE_TYPES.values(), strict=True)))
+        kind, layer, position, number, activation: as in the class. Raises ValueError for a number that a column of its
+        type cannot hold."""
+        found = {}
+        for column, (name, dtype) in zip((kind, layer, position, number, activation), NODE_TYPES.items(), strict=True):
+            given = np.asarray(column)
+            found[name] = given.astype(dtype)
+            if name != "activation" and (found[name] != given).any():
+                wrong = given[found[name] != given][0]
+                raise ValueError(f"{name} of a node is a whole number that {dtype.__name__} holds, found {wrong}.")
+        return cls(**found)
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """A name for each node: feature "{layer}_{number}_{position}", error "error_{layer}_{position}", token
+        "E_{id}_{position}", logit "{layer + 1}_{id}_{position}"."""
+        found = []
+        columns = (self.kind, self.layer, self.position, self.number)
+        for kind, layer, position, number in zip(*(column.tolist() for column in columns), strict=True):
+            if kind == FEATURE:
+                found.append(f"{layer}_{number}_{position}")
+            elif kind == ERROR:
+                found.append(f"error_{layer}_{position}")
+            elif kind == TOKEN:
+                found.append(f"E_{number}_{position}")
+            else:
+                found.append(f"{layer + 1}_{number}_{position}")
+        return tuple(found)
 
     def __len__(self) -> int:
         return len(self.kind)

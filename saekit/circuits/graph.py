@@ -6,15 +6,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
-from saekit.circuits.columns import ERROR, FEATURE, KINDS, LOGIT, TOKEN, Edges, Nodes
+from saekit.circuits.columns import KINDS, LOGIT, Edges, Nodes
+from saekit.circuits.graph_json import write_graph
+from saekit.circuits.json_reading import read_graph
 from saekit.circuits.pruning import Scores, flow, prune, scores
 from saekit.files.arguments import number
 from saekit.files.choices import unknown
+from saekit.files.paths import resolved
 
 if TYPE_CHECKING:
     import pandas
@@ -43,7 +47,8 @@ class Graph:
                     in the frozen forward. None where a file does not tell.
     reached:        of a pruned graph or a file, the share of all influence that was reached with this node, from the
                     most influential on: small is important. NaN of nodes without.
-    labels:         names of nodes, by id.
+    labels:         names of nodes, by id, such as a person gave them.
+    target_strings: the text of each target, by id.
     Raises ValueError for columns that do not fit together and for two nodes with the same id.
     """
 
@@ -56,6 +61,7 @@ class Graph:
     bias: Float32[np.ndarray, " nodes"] | None = None
     reached: Float32[np.ndarray, " nodes"] | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    target_strings: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n, edges = len(self.node_columns), self.edge_columns
@@ -83,22 +89,11 @@ class Graph:
         of_logits = self.node_columns.layer[self.node_columns.kind == LOGIT]
         return int(of_logits[0]) if len(of_logits) else int(self.node_columns.layer.max(initial=-1)) + 1
 
-    @cached_property
+    @property
     def ids(self) -> tuple[str, ...]:
         """A name for each node: feature "{layer}_{number}_{position}", error "error_{layer}_{position}", token
         "E_{id}_{position}", logit "{n_layers + 1}_{id}_{position}"."""
-        columns, found = self.node_columns, []
-        rows = zip(*(c.tolist() for c in (columns.kind, columns.layer, columns.position, columns.number)), strict=True)
-        for kind, layer, position, which in rows:
-            if kind == FEATURE:
-                found.append(f"{layer}_{which}_{position}")
-            elif kind == ERROR:
-                found.append(f"error_{layer}_{position}")
-            elif kind == TOKEN:
-                found.append(f"E_{which}_{position}")
-            else:
-                found.append(f"{layer + 1}_{which}_{position}")
-        return tuple(found)
+        return self.node_columns.ids
 
     @cached_property
     def _places(self) -> dict[str, int]:
@@ -114,18 +109,22 @@ class Graph:
 
     @cached_property
     def nodes(self) -> pandas.DataFrame:
-        """A row a node: id, kind, layer, position, token (the text there), number, activation, influence, label."""
+        """A row a node: id, kind, layer, position, token (the text there, or of a target its own), number, activation,
+        influence, label."""
         import pandas
 
         columns = self.node_columns
-        text = dict(enumerate(self.strings))
+        texts = dict(enumerate(self.strings))
         return pandas.DataFrame(
             {
                 "id": self.ids,
                 "kind": [KINDS[kind] for kind in columns.kind],
                 "layer": columns.layer,
                 "position": columns.position,
-                "token": [text.get(position, "") for position in columns.position.tolist()],
+                "token": [
+                    self.target_strings.get(each, texts.get(position, ""))
+                    for each, position in zip(self.ids, columns.position.tolist(), strict=True)
+                ],
                 "number": columns.number,
                 "activation": columns.activation,
                 "influence": self.influence,
@@ -197,3 +196,25 @@ class Graph:
             bias=None if self.bias is None else self.bias[nodes],
             reached=None if self.reached is None else self.reached[nodes],
         )
+
+    # -- files ---------------------------------------------------------------------------------------------------------
+
+    def to_json(self, path: str | Path) -> Path:
+        """Write the field's JSON, which circuit-tracer's and Neuronpedia's viewers open; large graphs are pruned first.
+
+        path: of the file; one that is there is replaced. Returns it. Raises OSError where it cannot be written."""
+        file = resolved(path, "path")
+        write_graph(file, self)
+        return file
+
+    @classmethod
+    def from_json(cls, path: str | Path) -> Graph:
+        """A graph from the field's JSON, as circuit-tracer, Neuronpedia and ``to_json`` write it.
+
+        path: of the file. What it has that a graph has no place for is kept in ``about`` and written by ``to_json``:
+        ``about["qParams"]`` is what a viewer showed, with the ids of this graph. Links to nodes that are not there are
+        left out, with a warning, and so are those of weight 0.
+        Raises ValueError in one sentence for what is no such file: nodes with the same id or of another kind, links
+        twice, weights that are not finite.
+        """
+        return cls(**read_graph(resolved(path, "path")))
