@@ -16,6 +16,7 @@ from . import plots as plots
 from . import training as training
 from .activations import Activations as Activations
 from .circuits import Graph as Graph
+from .circuits import attribute as attribute
 from .corpora import Corpus as Corpus
 from .corpora import Document as Document
 from .corpora import Span as Span

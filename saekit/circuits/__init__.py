@@ -5,9 +5,10 @@ from __future__ import annotations
 from saekit.circuits.attribution import attribute
 from saekit.circuits.columns import KINDS, Edges, Nodes
 from saekit.circuits.graph import Graph
+from saekit.circuits.pruning import Scores
 from saekit.circuits.targets import Target
 
-__all__ = ["KINDS", "Edges", "Graph", "Nodes", "Target", "attribute"]
+__all__ = ["KINDS", "Edges", "Graph", "Nodes", "Scores", "Target", "attribute"]
 
 
 def __dir__() -> list[str]:

@@ -4,15 +4,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 
-from saekit.circuits.columns import ERROR, FEATURE, KINDS, LOGIT, TOKEN, Edges, Nodes
+from saekit.circuits.columns import KINDS, LOGIT, Edges, Nodes
+from saekit.circuits.graph_json import write_graph
+from saekit.circuits.json_reading import read_graph
+from saekit.circuits.pruning import Scores, flow, prune, scores
+from saekit.files.arguments import number
 from saekit.files.choices import unknown
+from saekit.files.paths import resolved
 
 if TYPE_CHECKING:
     import pandas
@@ -41,7 +47,8 @@ class Graph:
                     in the frozen forward. None where a file does not tell.
     reached:        of a pruned graph or a file, the share of all influence that was reached with this node, from the
                     most influential on: small is important. NaN of nodes without.
-    labels:         names of nodes, by id.
+    labels:         names of nodes, by id, such as a person gave them.
+    target_strings: the text of each target, by id.
     Raises ValueError for columns that do not fit together and for two nodes with the same id.
     """
 
@@ -54,6 +61,7 @@ class Graph:
     bias: Float32[np.ndarray, " nodes"] | None = None
     reached: Float32[np.ndarray, " nodes"] | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    target_strings: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n, edges = len(self.node_columns), self.edge_columns
@@ -81,22 +89,11 @@ class Graph:
         of_logits = self.node_columns.layer[self.node_columns.kind == LOGIT]
         return int(of_logits[0]) if len(of_logits) else int(self.node_columns.layer.max(initial=-1)) + 1
 
-    @cached_property
+    @property
     def ids(self) -> tuple[str, ...]:
         """A name for each node: feature "{layer}_{number}_{position}", error "error_{layer}_{position}", token
         "E_{id}_{position}", logit "{n_layers + 1}_{id}_{position}"."""
-        columns, found = self.node_columns, []
-        rows = zip(*(c.tolist() for c in (columns.kind, columns.layer, columns.position, columns.number)), strict=True)
-        for kind, layer, position, number in rows:
-            if kind == FEATURE:
-                found.append(f"{layer}_{number}_{position}")
-            elif kind == ERROR:
-                found.append(f"error_{layer}_{position}")
-            elif kind == TOKEN:
-                found.append(f"E_{number}_{position}")
-            else:
-                found.append(f"{layer + 1}_{number}_{position}")
-        return tuple(found)
+        return self.node_columns.ids
 
     @cached_property
     def _places(self) -> dict[str, int]:
@@ -112,20 +109,25 @@ class Graph:
 
     @cached_property
     def nodes(self) -> pandas.DataFrame:
-        """A row a node: id, kind, layer, position, token (the text there), number, activation, label."""
+        """A row a node: id, kind, layer, position, token (the text there, or of a target its own), number, activation,
+        influence, label."""
         import pandas
 
         columns = self.node_columns
-        text = dict(enumerate(self.strings))
+        texts = dict(enumerate(self.strings))
         return pandas.DataFrame(
             {
                 "id": self.ids,
                 "kind": [KINDS[kind] for kind in columns.kind],
                 "layer": columns.layer,
                 "position": columns.position,
-                "token": [text.get(position, "") for position in columns.position.tolist()],
+                "token": [
+                    self.target_strings.get(each, texts.get(position, ""))
+                    for each, position in zip(self.ids, columns.position.tolist(), strict=True)
+                ],
                 "number": columns.number,
                 "activation": columns.activation,
+                "influence": self.influence,
                 "label": [self.labels.get(each, "") for each in self.ids],
             }
         )
@@ -141,22 +143,78 @@ class Graph:
             {"source": ids[columns.source], "target": ids[columns.target], "weight": columns.weight}
         )
 
-    def subgraph(self, nodes: Bool[np.ndarray, " nodes"], edges: Bool[np.ndarray, " edges"] | None = None) -> Graph:
+    # -- what is explained, and the part of it that matters ------------------------------------------------------------
+
+    @cached_property
+    def influence(self) -> Float64[np.ndarray, " nodes"]:
+        """Of each node its influence on the targets over all paths, Σ_{k ≥ 1} w Âᵏ, with Â[t, s] = |A[t, s]| / Σ_s
+        |A[t, s]|. Raises ValueError where edges lead in a circle."""
+        return flow(self.node_columns, self.edge_columns, self.target_weights).influence
+
+    @cached_property
+    def scores(self) -> Scores:
+        """Replacement and completeness of this graph: ``Scores`` says what they are."""
+        return scores(self.node_columns, self.target_weights, self.influence)
+
+    def prune(self, nodes: float = 0.8, edges: float = 0.98) -> Graph:
+        """The part that matters: the most influential nodes, and the edges that carry the influence between them.
+
+        nodes: share of all influence that is kept, from the most influential node on; tokens and logits stay always.
+        edges: share that is kept of what the edges between these carry. A feature that then leads nowhere or comes from
+               nowhere is dropped, and so is an error that leads nowhere.
+        Returns a smaller ``Graph``, whose ``.about["pruned"]`` has the scores of this one, which are those to report.
+        For example ``sk.attribute(model, "micro", "The keys").prune(nodes=0.5)``.
+        Raises ValueError for a share that is not above 0 and at most 1, and where no target has a weight.
+        """
+        for name, share in {"nodes": nodes, "edges": edges}.items():
+            if number(name, share, above=0) > 1:
+                raise ValueError(f"{name} is a share, above 0 and at most 1, found {share!r}.")
+        if not self.target_weights.any():
+            raise ValueError("nothing says what is to be explained: target_weights is 0 of every node.")
+        kept, columns, reached = prune(
+            self.node_columns, self.edge_columns, self.target_weights, self.influence, nodes, edges
+        )
+        whole = {"replacement": self.scores.replacement, "completeness": self.scores.completeness}
+        sizes = {"of_nodes": len(self.node_columns), "of_edges": len(self.edge_columns)}
+        about = {**self.about, "pruned": {"nodes": nodes, "edges": edges, **sizes, **whole}}
+        return replace(self, reached=reached, about=about)._of(kept, columns)
+
+    def subgraph(self, nodes: Bool[np.ndarray, " nodes"]) -> Graph:
         """The graph of some nodes and of the edges between them.
 
-        nodes: which are kept. edges: which are kept of those whose ends are; default all."""
-        columns = self.edge_columns
-        inside = nodes[columns.source] & nodes[columns.target]
-        kept = columns[np.flatnonzero(inside if edges is None else inside & edges)]
+        nodes: of each node whether it is kept."""
+        return self._of(nodes, self.edge_columns[self.edge_columns.between(nodes)])
+
+    def _of(self, nodes: Bool[np.ndarray, " nodes"], edges: Edges) -> Graph:
+        """edges: those that stay, in the numbers of before."""
         moved = (np.cumsum(nodes) - 1).astype(np.int32)
-        return Graph(
-            self.node_columns[nodes],
-            Edges(moved[kept.source], moved[kept.target], kept.weight),
-            self.target_weights[nodes],
-            self.tokens,
-            self.strings,
-            self.about,
-            None if self.bias is None else self.bias[nodes],
-            None if self.reached is None else self.reached[nodes],
-            self.labels,
+        return replace(
+            self,
+            node_columns=self.node_columns[nodes],
+            edge_columns=Edges(moved[edges.source], moved[edges.target], edges.weight),
+            target_weights=self.target_weights[nodes],
+            bias=None if self.bias is None else self.bias[nodes],
+            reached=None if self.reached is None else self.reached[nodes],
         )
+
+    # -- files ---------------------------------------------------------------------------------------------------------
+
+    def to_json(self, path: str | Path) -> Path:
+        """Write the field's JSON, which circuit-tracer's and Neuronpedia's viewers open; large graphs are pruned first.
+
+        path: of the file; one that is there is replaced. Returns it. Raises OSError where it cannot be written."""
+        file = resolved(path, "path")
+        write_graph(file, self)
+        return file
+
+    @classmethod
+    def from_json(cls, path: str | Path) -> Graph:
+        """A graph from the field's JSON, as circuit-tracer, Neuronpedia and ``to_json`` write it.
+
+        path: of the file. What it has that a graph has no place for is kept in ``about`` and written by ``to_json``:
+        ``about["qParams"]`` is what a viewer showed, with the ids of this graph. Links to nodes that are not there are
+        left out, with a warning, and so are those of weight 0.
+        Raises ValueError in one sentence for what is no such file: nodes with the same id or of another kind, links
+        twice, weights that are not finite.
+        """
+        return cls(**read_graph(resolved(path, "path")))
