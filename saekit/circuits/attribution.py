@@ -91,7 +91,7 @@ def as_graph(found: Traced, tokens: np.ndarray, text: Sequence[str], about: dict
     """What was traced, as a graph of the precision that graphs have."""
     return Graph(
         found.nodes,
-        Edges.of(*(found.source.astype(np.int32), found.target.astype(np.int32), found.weight.astype(np.float32))),
+        Edges.of(found.source, found.target, found.weight.astype(np.float32)),
         found.target_weights.astype(np.float32),
         tokens,
         text,

@@ -66,40 +66,42 @@ def sources_of(frozen: FrozenModel, parts: Sequence[LayerTranscoder], counted: B
     """What fires and writes in the frozen forward, where every MLP adds what it added in the model.
 
     parts: in the order of layers. counted: where there are features."""
-    x = frozen.run(frozen.embedding, frozen.outputs, [part.reads for part in parts])
-    mask = counted.to(frozen.embedding.device)
+    kept = frozen.run(frozen.embedding, frozen.outputs, [part.reads for part in parts])
+    like = kept[parts[0].reads].new_zeros((), dtype=torch.promote_types(frozen.embedding.dtype, torch.float32))
+    x = [kept[part.reads][0].to(like) for part in parts]
+    mask = counted.to(like.device)
     places = mask.nonzero()[:, 0]
-    errors = {site: output[0].clone() for site, output in frozen.outputs.items()}
+    errors = {site: output[0].to(like, copy=True) for site, output in frozen.outputs.items()}
     base = {site: torch.zeros_like(error) for site, error in errors.items()}
     writers: dict[Site, list[tuple[int, Tensor, Tensor]]] = {site: [] for site in errors}
     columns: list[list[Tensor]] = []
     encoder, first = [], 0
-    for part in parts:
-        own, read = part.reads.beside(WRITTEN), x[part.reads][0]
+    for part, read in zip(parts, x, strict=True):
         if part.skip is not None:
-            errors[own] -= linear(read, part.skip.to(read)) * mask[:, None]
+            errors[part.reads.beside(WRITTEN)] -= linear(read, part.skip.to(like)) * mask[:, None]
         for site, bias in part.decoder_bias().items():
-            base[site][places] += bias.to(read)
+            base[site][places] += bias.to(like)
     constant = {site: error.clone() for site, error in errors.items()}
-    for part in parts:
-        read = x[part.reads][0, places]
-        codes = part.encode(read).detach()
+    for part, every in zip(parts, x, strict=True):
+        read = every[places]
+        codes = part.encode(read)
         codes = codes.keep(codes.values != 0)
-        at, latents, z = places[codes.rows], codes.indices.long(), codes.values.to(read)
-        u = part.pre_activations(read)[codes.rows, latents].to(read)
+        at, latents, z = places[codes.rows], codes.indices.long(), codes.values.to(like)
+        u = part.pre_activations(read)[codes.rows, latents].to(like)
         columns.append([torch.full_like(at, part.layer), at, latents, z, u])
-        encoder.append(part.encoder_rows(latents).detach().to(read))
+        encoder.append(part.encoder_rows(latents).to(like))
         for site, rows in part.decoder_rows(latents).items():
-            written = rows.detach().to(read) * z[:, None]
-            errors[site].index_add_(0, at, written, alpha=-1)
+            adds = rows.to(like) * z[:, None]
+            errors[site].index_add_(0, at, adds, alpha=-1)
             for position in at.unique().tolist():
                 (here,) = torch.where(at == position)
-                writers[site].append((position, first + here, written[here]))
+                writers[site].append((position, first + here, adds[here]))
         first += len(z)
     for site, error in errors.items():
         error -= base[site]
     layer, position, latent, z, u = (torch.cat(each) for each in zip(*columns, strict=True))
-    return Sources(layer, position, latent, z, u, encoder, writers, errors, frozen.embedding[0], base, constant)
+    embedding = frozen.embedding[0].to(like)
+    return Sources(layer, position, latent, z, u, encoder, writers, errors, embedding, base, constant)
 
 
 def written(
@@ -117,6 +119,6 @@ def _skipping(part: LayerTranscoder, counted: Tensor, put: Tensor) -> Change:
     assert skip is not None
 
     def change(h: Tensor, kept: Mapping[str, Tensor]) -> Tensor:
-        return put + linear(kept[reads], skip.detach().to(put)) * counted.to(put)[:, None]
+        return (put + linear(kept[reads].to(put), skip.detach().to(put)) * counted.to(put)[:, None]).to(h)
 
     return change

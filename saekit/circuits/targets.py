@@ -62,9 +62,9 @@ def read_outs(
     behind it. Raises ValueError for a string that is not one token, an id or a position that is not there, and a
     vector of another width; TypeError for what is no target."""
     wanted = _wanted(targets, logits, most, enough)
-    unembedding = model.W_U.detach()
-    bias = model.b_U.detach()
-    mean, mean_bias = unembedding.mean(1), bias.mean()
+    precision = torch.promote_types(model.cfg.dtype, torch.float32)
+    unembedding, bias = model.W_U.detach(), model.b_U.detach().to(precision)
+    mean, mean_bias = unembedding.mean(1, dtype=precision), bias.mean()
     found = []
     for number, target in enumerate(wanted):
         position = _position(target.position, len(logits))
@@ -74,7 +74,7 @@ def read_outs(
                 raise ValueError(f"a pair of tokens is (a, b), for logit_a − logit_b, found {brief(target.of)}.")
             a, b = (_token(model, each) for each in target.of)
             texts = token_strings(model, [a, b])
-            direction, constant = unembedding[:, a] - unembedding[:, b], float(bias[a] - bias[b])
+            direction, constant = (unembedding[:, a] - unembedding[:, b]).to(mean), float(bias[a] - bias[b])
             name = target.name or f"{texts[0]} − {texts[1]}"
             found.append(ReadOut(direction, constant, position, virtual, 1.0, float("nan"), name))
         elif isinstance(target.of, int | np.integer | str):

@@ -1,35 +1,35 @@
-"""The edges of an attribution graph: gradients of the frozen model at every target, many at once, times what the
-sources write."""
+"""Everything of an attribution graph, in the precision of the model: which nodes there are, and edges into those that
+have room."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from saekit.circuits.backward import Backward, Collected
 from saekit.circuits.columns import ERROR, FEATURE, LOGIT, TOKEN, Nodes
 from saekit.circuits.frozen import FINAL, FrozenModel
-from saekit.circuits.order import influence
+from saekit.circuits.pruning import flow
 from saekit.circuits.replacement import LayerTranscoder
 from saekit.circuits.sources import Sources, sources_of, written
 from saekit.circuits.targets import ReadOut
 
-LINEAR = 1e-3  # of all that reaches a node, what may be rounding
 AGAIN = 4  # batches of features between two rankings, where not all have room
+LINEAR = 1e-3  # of all that reaches a node, what may be rounding; in lower precision ten roundings
 
 
 @dataclass(frozen=True, eq=False)
 class Traced:
-    """Nodes and edges in the precision of the model: features by layer, position and latent, errors by layer and
-    position, tokens, targets.
+    """Nodes and edges: features by layer, position and latent, errors by layer and position, tokens, targets.
 
-    source, target, weight: of each edge, in no order. bias: what reaches a node from no other; 0 of those without
-    edges into them. pre_activations: in the frozen forward, NaN of nodes without. left_out: features without room.
+    source, target, weight: of each edge, by target and then source. bias: what reaches a node from no other; 0 of those
+    without edges into them. pre_activations: in the frozen forward, NaN of nodes without. left_out: features without
+    room.
     """
 
     nodes: Nodes
@@ -39,57 +39,7 @@ class Traced:
     target_weights: Float[np.ndarray, " nodes"]
     bias: Float[np.ndarray, " nodes"]
     pre_activations: Float[np.ndarray, " nodes"]
-    left_out: int
-
-
-class Found:
-    """Edges as they are found: of columns into features (by their column) and targets (behind all columns)."""
-
-    def __init__(self) -> None:
-        self.parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-
-    def add(self, into: Int[Tensor, " row"], adds: Float[Tensor, "row columns"]) -> None:
-        """Those of some rows that are not 0."""
-        row, column = adds.nonzero(as_tuple=True)
-        values = adds[row, column]
-        self.parts.append((column.cpu().numpy(), into.to(row.device)[row].cpu().numpy(), values.cpu().numpy()))
-
-    def joined(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """source, target, weight."""
-        self.parts = [tuple(np.concatenate(each) for each in zip(*self.parts, strict=True))]  # type: ignore[list-item]
-        return self.parts[0]
-
-
-class Backward:
-    """The frozen forward in many rows, whose gradients at targets are asked for."""
-
-    def __init__(
-        self,
-        frozen: FrozenModel,
-        parts: Sequence[LayerTranscoder],
-        counted: Bool[Tensor, " t"],
-        sources: Sources,
-        rows: int,
-    ) -> None:
-        self.sources, self.rows = sources, rows
-        self.embedding = _leaf(sources.embedding, rows)
-        self.put = {site: _leaf(constant, rows) for site, constant in sources.constant.items()}
-        reads = [part.reads for part in parts]
-        kept = frozen.run(self.embedding, written(parts, counted, self.put), reads, gradients=True)
-        self.read = [kept[site] for site in (*reads, FINAL)]
-
-    def into(self, layer: int, position: Int[Tensor, " n"], directions: Float[Tensor, "n d"]) -> Tensor:
-        """What each source adds to directions · x, x what layer ``layer`` reads at the positions: [n, columns]."""
-        x, found = self.read[layer], []
-        sites = list(self.put)[:layer]
-        for at, vectors in zip(position.split(self.rows), directions.split(self.rows), strict=True):
-            wanted = torch.zeros_like(x)
-            wanted[torch.arange(len(at), device=x.device), at] = vectors
-            leaves = [self.embedding, *(self.put[site] for site in sites)]
-            by_embedding, *by_output = torch.autograd.grad(x, leaves, wanted, retain_graph=True, materialize_grads=True)
-            by_site = {site: gradient[: len(at)] for site, gradient in zip(sites, by_output, strict=True)}
-            found.append(self.sources.adding(by_embedding[: len(at)], by_site))
-        return torch.cat(found)
+    left_out: int = 0
 
 
 def traced(
@@ -100,43 +50,48 @@ def traced(
     max_nodes: int,
     batch_size: int,
 ) -> Traced:
-    """Everything of a graph. Raises ValueError where max_nodes leaves no room for a feature, and for a model that is
-    not linear when patterns and scales are held."""
+    """Everything of a graph.
+
+    parts: of all layers, in order. counted: where there are features. aims: its targets. max_nodes, batch_size: as of
+    ``attribute``. Raises ValueError where max_nodes leaves no room for a feature, and for a model that is not linear
+    when patterns and scales are held."""
     sources = sources_of(frozen, parts, counted)
-    n, columns, layers = len(sources.z), len(sources), len(parts)
+    n, columns = len(sources.z), len(sources)
     room = max_nodes - (columns - n) - len(aims)
     if room < 1:
         raise ValueError(
             f"max_nodes={max_nodes:,} leaves no room for a feature: errors, tokens and targets of this prompt are "
             f"{columns - n + len(aims):,}, so give at least {columns - n + len(aims) + 1:,}."
         )
-    most = max(len(aims), *(len(rows) for rows in sources.encoder))
-    backward = Backward(frozen, parts, counted, sources, min(batch_size, most))
-    edges = Found()
-    at = torch.tensor([aim.position for aim in aims], device=sources.z.device)
-    aimed = torch.stack([aim.direction for aim in aims])
-    edges.add(columns + torch.arange(len(aims)), backward.into(layers, at, aimed))
-    weights = np.zeros(columns + len(aims))
+    nodes = _nodes(frozen, parts, sources, aims)
+    weights = np.zeros(len(nodes))
     weights[columns:] = [aim.weight for aim in aims]
+    most = max(len(aims), *(len(rows) for rows in sources.encoder))
+    backward, found = Backward(frozen, parts, counted, sources, min(batch_size, most)), Collected()
+    for group in torch.arange(len(aims)).split(backward.rows):
+        some = [aims[number] for number in group.tolist()]
+        at = torch.tensor([aim.position for aim in some], device=sources.z.device)
+        found.add(columns + group, backward.into(len(parts), at, torch.stack([aim.direction for aim in some])))
     chosen = torch.zeros(n, dtype=torch.bool)
-    while not chosen.all() and int(chosen.sum()) < room:
-        if n <= room:
-            some = torch.arange(n)
-        else:
-            ranks = torch.from_numpy(influence(*edges.joined(), weights)[:n])
-            ranks[chosen] = -1
-            some = ranks.argsort(descending=True, stable=True)
-            some = some[: min(AGAIN * batch_size, room - int(chosen.sum()))].sort().values
-        _features(backward, edges, some)
-        chosen[some] = True
-    bias, pre_activations = _without_sources(frozen, parts, counted, sources, aims, backward)
-    tokens, firsts = frozen.tokens[0].cpu().numpy(), [part.first for part in parts]
-    found = _assembled(sources, aims, edges, chosen.numpy(), bias, pre_activations, tokens, firsts)
-    _check_linear(found)
-    return found
+    while (taken := int(chosen.sum())) < min(n, room):
+        best = torch.arange(n)
+        if n > room:
+            influence = torch.from_numpy(flow(nodes, found.edges(), weights).influence[:n])
+            influence[chosen] = -1
+            best = influence.argsort(descending=True, stable=True)[: min(AGAIN * batch_size, room - taken)]
+        chosen[best] = True
+        _add_features(backward, found, best.sort().values)
+    has = torch.cat([chosen, torch.ones(len(aims), dtype=torch.bool)]).numpy()
+    bias, pre_activations = np.zeros(len(nodes)), np.full(len(nodes), np.nan)
+    reading = np.concatenate([np.arange(n), columns + np.arange(len(aims))])
+    without, whole = _read(frozen, parts, counted, sources, aims, backward)
+    bias[reading[has]], pre_activations[reading[has]] = without[has], whole[has]
+    graph = Traced(nodes, *found.sorted(), weights, bias, pre_activations)
+    _check_linear(graph, frozen.logits.dtype)
+    return graph if bool(chosen.all()) else _merged(graph, chosen.numpy(), len(frozen.embedding[0]))
 
 
-def _features(backward: Backward, edges: Found, some: Int[Tensor, " m"]) -> None:
+def _add_features(backward: Backward, found: Collected, some: Int[Tensor, " m"]) -> None:
     """Edges into some features, by their columns, ascending."""
     sources, first = backward.sources, 0
     of_layer = sources.layer.cpu()[some]
@@ -144,95 +99,84 @@ def _features(backward: Backward, edges: Found, some: Int[Tensor, " m"]) -> None
         here = some[of_layer == layer]
         for group in here.split(backward.rows) if len(here) else ():
             where = group.to(encoder.device)
-            edges.add(group, backward.into(layer, sources.position[where], encoder[where - first]))
+            found.add(group, backward.into(layer, sources.position[where], encoder[where - first]))
         first += len(encoder)
 
 
+def _nodes(frozen: FrozenModel, parts: Sequence[LayerTranscoder], sources: Sources, aims: Sequence[ReadOut]) -> Nodes:
+    """Of all columns, and the targets."""
+    layers, t = len(parts), len(sources.embedding)
+    layer, position, latent, z = (
+        each.cpu().numpy() for each in (sources.layer, sources.position, sources.latent, sources.z)
+    )
+    first = np.repeat([part.first for part in parts], [len(rows) for rows in sources.encoder])
+    counts, unknown = [len(z), layers * t, t, len(aims)], np.full((layers + 1) * t, np.nan)
+    tokens, no_number = frozen.tokens[0].cpu().numpy(), np.full(layers * t, -1)
+    at = np.tile(np.arange(t), layers + 1)
+    of_layer = np.concatenate([layer, np.repeat([*range(layers), -1], t), np.full(len(aims), layers)])
+    number = np.concatenate([latent + first, no_number, tokens, [aim.number for aim in aims]])
+    return Nodes(
+        kind=np.repeat(np.array([FEATURE, ERROR, TOKEN, LOGIT], dtype=np.int8), counts),
+        layer=of_layer.astype(np.int16),
+        position=np.concatenate([position, at, [aim.position for aim in aims]]).astype(np.int32),
+        number=number.astype(np.int64),
+        activation=np.concatenate([z, unknown, [aim.probability for aim in aims]]).astype(np.float32),
+    )
+
+
 @torch.no_grad()
-def _without_sources(
+def _read(
     frozen: FrozenModel,
     parts: Sequence[LayerTranscoder],
     counted: Bool[Tensor, " t"],
     sources: Sources,
     aims: Sequence[ReadOut],
     backward: Backward,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Of features and targets: the pre-activation where every feature, error and token is 0, and as it is."""
-    put = {site: base[None] for site, base in sources.base.items()}
-    nothing = torch.zeros_like(frozen.embedding)
-    x = frozen.run(nothing, written(parts, counted, put), [part.reads for part in parts])
-    bias = []
+) -> tuple[Float[np.ndarray, " readers"], Float[np.ndarray, " readers"]]:
+    """Pre-activations of features and targets where every feature, error and token is 0, and as they are."""
+    nothing, base = torch.zeros_like(frozen.embedding), {site: b[None] for site, b in sources.base.items()}
+    x = frozen.run(nothing, written(parts, counted, base), [part.reads for part in parts])
+    without = []
     for part in parts:
         here = sources.layer == part.layer
         u = part.pre_activations(x[part.reads][0]).to(sources.u)
-        bias.append(u[sources.position[here], sources.latent[here]])
+        without.append(u[sources.position[here], sources.latent[here]])
 
-    def worth(final: Tensor) -> Tensor:
-        return torch.stack([final[aim.position] @ aim.direction + aim.constant for aim in aims])
+    def worth(final: Float[Tensor, "t d"]) -> Float[Tensor, " aims"]:
+        return torch.stack([final[aim.position].to(aim.direction) @ aim.direction + aim.constant for aim in aims])
 
-    without = torch.cat([*bias, worth(x[FINAL][0])])
-    whole = torch.cat([sources.u, worth(backward.read[-1][0].detach())])
-    return without.cpu().numpy(), whole.cpu().numpy()
-
-
-def _assembled(
-    sources: Sources,
-    aims: Sequence[ReadOut],
-    edges: Found,
-    chosen: Bool[np.ndarray, " n"],
-    bias: Float[np.ndarray, " features_and_targets"],
-    pre_activations: Float[np.ndarray, " features_and_targets"],
-    tokens: Int[np.ndarray, " t"],
-    firsts: Sequence[int],
-) -> Traced:
-    """Nodes of what was chosen; what was not is in the error of its layer and position."""
-    n, t, columns, layers = len(sources.z), len(sources.embedding), len(sources), len(firsts)
-    layer, position = sources.layer.cpu().numpy(), sources.position.cpu().numpy()
-    kept, fixed = int(chosen.sum()), columns - n
-    node = np.where(chosen, np.cumsum(chosen) - 1, kept + layer * t + position)
-    node = np.concatenate([node, kept + np.arange(fixed + len(aims))])
-    source, target, weight = edges.joined()
-    source, target = node[source], node[target]
-    if kept < n:
-        source, target, weight = _summed(source, target, weight, len(node))
-    of_errors, of_tokens = np.arange(fixed - t), np.arange(t)
-    blank, nothing = np.full(t, -1), np.full(fixed, np.nan)
-    numbers = sources.latent.cpu().numpy() + np.repeat(firsts, [len(rows) for rows in sources.encoder])
-    kind = np.repeat([FEATURE, ERROR, TOKEN, LOGIT], [kept, fixed - t, t, len(aims)])
-    layer_of = np.concatenate([layer[chosen], of_errors // t, blank, np.full(len(aims), layers)])
-    at = np.concatenate([position[chosen], of_errors % t, of_tokens, [aim.position for aim in aims]])
-    number = np.concatenate([numbers[chosen], np.full(fixed - t, -1), tokens, [aim.number for aim in aims]])
-    active = np.concatenate([sources.z.cpu().numpy()[chosen], nothing, [aim.probability for aim in aims]])
-    nodes = Nodes(
-        kind.astype(np.int8), layer_of.astype(np.int16), at.astype(np.int32), number, active.astype(np.float32)
-    )
-    has = np.concatenate([np.flatnonzero(chosen), n + np.arange(len(aims))])
-    places = np.concatenate([np.arange(kept), kept + fixed + np.arange(len(aims))])
-    of_nodes = np.zeros(len(nodes), bias.dtype), np.full(len(nodes), np.nan, bias.dtype)
-    of_nodes[0][places], of_nodes[1][places] = bias[has], pre_activations[has]
-    weights = np.zeros(len(nodes))
-    weights[len(nodes) - len(aims) :] = [aim.weight for aim in aims]
-    return Traced(nodes, source, target, weight, weights, *of_nodes, n - kept)
+    both = torch.cat([*without, worth(x[FINAL][0])]), torch.cat([sources.u, worth(backward.read[-1][0])])
+    return both[0].cpu().numpy(), both[1].cpu().numpy()
 
 
-def _check_linear(found: Traced) -> None:
-    """Raise ValueError where incoming edges and bias are not the pre-activation: something is not linear."""
-    n, size = len(found.nodes), np.abs(found.weight)
-    gap = np.bincount(found.target, found.weight, n) + found.bias - found.pre_activations
-    scale = np.bincount(found.target, size, n) + np.abs(found.bias)
-    share = np.nanmax(np.abs(gap) / np.maximum(scale, np.finfo(found.weight.dtype).tiny))
-    if not share <= max(LINEAR, np.finfo(found.weight.dtype).eps ** 0.5):
+def _check_linear(graph: Traced, dtype: torch.dtype) -> None:
+    """Raise ValueError where incoming edges and bias are not the pre-activation: something is not linear.
+
+    dtype: the precision of the model."""
+    n, size = len(graph.nodes), np.abs(graph.weight)
+    gap = np.bincount(graph.target, graph.weight, n) + graph.bias - graph.pre_activations
+    scale = np.bincount(graph.target, size, n) + np.abs(graph.bias)
+    share = np.nanmax(np.abs(gap) / np.maximum(scale, np.finfo(np.float32).tiny))
+    if not share <= max(LINEAR, 10 * torch.finfo(dtype).eps):
         raise ValueError(
             "attribution is offered where a model is linear once attention patterns and norm scales are held, and in "
             f"this one {share:.1%} of what reaches a feature or target is not accounted for."
         )
 
 
-def _summed(source: Any, target: Any, weight: Any, n: int) -> tuple[Any, Any, Any]:
-    """Edges between the same two nodes as one."""
-    keys, place = np.unique(target.astype(np.int64) * n + source, return_inverse=True)
-    return keys % n, keys // n, np.bincount(place, weight, len(keys)).astype(weight.dtype)
+def _merged(graph: Traced, chosen: Bool[np.ndarray, " features"], t: int) -> Traced:
+    """The graph of some features; what others add is in the error of their layer and position.
 
-
-def _leaf(h: Float[Tensor, "t d"], rows: int) -> Float[Tensor, "row t d"]:
-    return h.detach().expand(rows, *h.shape).clone().requires_grad_()
+    t: positions of the prompt."""
+    n, kept = len(chosen), int(chosen.sum())
+    keep = np.ones(len(graph.nodes), dtype=bool)
+    keep[:n] = chosen
+    place = np.cumsum(keep) - 1
+    left = np.flatnonzero(~keep)
+    place[left] = kept + graph.nodes.layer[left].astype(np.int64) * t + graph.nodes.position[left]
+    nodes = graph.nodes[keep]
+    keys, at = np.unique(place[graph.target] * len(nodes) + place[graph.source], return_inverse=True)
+    weight = np.bincount(at, graph.weight, len(keys)).astype(graph.weight.dtype)
+    source, target = (keys % len(nodes)).astype(np.int32), (keys // len(nodes)).astype(np.int32)
+    of_nodes = graph.target_weights[keep], graph.bias[keep], graph.pre_activations[keep]
+    return Traced(nodes, source, target, weight, *of_nodes, n - kept)
