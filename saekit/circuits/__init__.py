@@ -5,8 +5,9 @@ from __future__ import annotations
 from saekit.circuits.columns import KINDS, Edges, Nodes
 from saekit.circuits.graph import Graph
 from saekit.circuits.pruning import Scores
+from saekit.circuits.several import GraphComparison, compared, summed
 
-__all__ = ["KINDS", "Edges", "Graph", "Nodes", "Scores"]
+__all__ = ["KINDS", "Edges", "Graph", "GraphComparison", "Nodes", "Scores", "compared", "summed"]
 
 
 def __dir__() -> list[str]:
