@@ -170,7 +170,8 @@ class Graph:
         """
         for name, share in {"nodes": nodes, "edges": edges}.items():
             if number(name, share, above=0) > 1:
-                raise ValueError(f"{name} is a share, above 0 and at most 1, found {share!r}.")
+                near = f": {share:g} % is {share / 100:g}" if share <= 100 else ""
+                raise ValueError(f"{name} is a share, above 0 and at most 1, found {share!r}{near}.")
         if not self.target_weights.any():
             raise ValueError("nothing says what is to be explained: target_weights is 0 of every node.")
         kept, columns, reached = prune(

@@ -127,11 +127,12 @@ def compared(a: Graph, b: Graph, positions: bool = False) -> GraphComparison:
 def _check_one_model(graphs: Sequence[Graph]) -> None:
     for name, values in {
         "layers": [graph.n_layers for graph in graphs],
-        "model": [graph.about.get("model_hash", graph.about.get("model")) for graph in graphs],
+        "model": [graph.about.get("model") for graph in graphs],
+        "model_hash": [graph.about.get("model_hash") for graph in graphs],
     }.items():
-        if len({str(value) for value in values}) > 1:
-            other = next(value for value in values if str(value) != str(values[0]))
-            raise ValueError(f"graphs are of one model, found {name} {values[0]!r} and {other!r}.")
+        known = list(dict.fromkeys(str(value) for value in values if value is not None))
+        if len(known) > 1:
+            raise ValueError(f"graphs are of one model, found {name} {known[0]} and {known[1]}.")
 
 
 def _keys(graph: Graph, positions: bool) -> np.ndarray:

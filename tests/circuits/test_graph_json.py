@@ -105,6 +105,7 @@ def test_our_own_graph_comes_back(tmp_path: Path, real_folder: Path) -> None:
         assert again.about.get("pruned") == one.about.get("pruned")
         assert content(again.to_json(tmp_path / "second.json")) == first
     np.testing.assert_array_equal(again.reached, pruned.reached)
+    assert first["metadata"]["generation_settings"] == {"seed": 3} and first["metadata"]["scan"] == "micro"
     assert first["metadata"]["pruning_settings"] == {"node_threshold": 0.9, "edge_threshold": 1}
 
 

@@ -92,7 +92,7 @@ def test_what_cannot_be_summed_is_one_sentence() -> None:
         summed([])
     with pytest.raises(ValueError, match="one model, found layers 3 and 5"):
         summed([random_graph(0), random_graph(0, layers=5)])
-    with pytest.raises(ValueError, match="one model, found model 'x' and 'y'"):
+    with pytest.raises(ValueError, match="one model, found model_hash x and y"):
         compared(hand_made(about={"model_hash": "x"}), hand_made(about={"model_hash": "y"}))
     with pytest.raises(ValueError, match="prompts of 2 to 3 tokens are not the same: positions=False"):
         summed([random_graph(0, positions=2), random_graph(0, positions=3)], positions=True)
