@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -125,11 +125,12 @@ def compared(a: Graph, b: Graph, positions: bool = False) -> GraphComparison:
 
 
 def _check_one_model(graphs: Sequence[Graph]) -> None:
-    for name, values in {
+    found: dict[str, list[Any]] = {
         "layers": [graph.n_layers for graph in graphs],
         "model": [graph.about.get("model") for graph in graphs],
         "model_hash": [graph.about.get("model_hash") for graph in graphs],
-    }.items():
+    }
+    for name, values in found.items():
         known = list(dict.fromkeys(str(value) for value in values if value is not None))
         if len(known) > 1:
             raise ValueError(f"graphs are of one model, found {name} {known[0]} and {known[1]}.")
