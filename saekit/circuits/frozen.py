@@ -86,7 +86,8 @@ class FrozenModel:
         def stop(h: Tensor, kept: Mapping[str, Tensor]) -> Tensor:
             raise _Reached({**kept, FINAL: h})
 
-        replace: dict[str, Tensor | Change] = {**self.held, EMBEDDING: embedding, **outputs, FINAL: stop}
+        replace: dict[str, Tensor | Change] = {**self.held, EMBEDDING: embedding, FINAL: stop}
+        replace |= {str(site): put for site, put in outputs.items()}
         tokens = self.tokens.expand(len(embedding), -1)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", RECONSTRUCTED)  # it is what is wanted

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from saekit.circuits.columns import KINDS, LOGIT, Edges, Nodes
+from saekit.circuits.drawing import heading, rows
 from saekit.circuits.graph_json import write_graph
 from saekit.circuits.json_reading import read_graph
 from saekit.circuits.pruning import Scores, flow, prune, scores
@@ -21,6 +22,7 @@ from saekit.files.choices import unknown
 from saekit.files.paths import resolved
 
 if TYPE_CHECKING:
+    import networkx
     import pandas
 
 DEFINITION = (
@@ -168,7 +170,8 @@ class Graph:
         """
         for name, share in {"nodes": nodes, "edges": edges}.items():
             if number(name, share, above=0) > 1:
-                raise ValueError(f"{name} is a share, above 0 and at most 1, found {share!r}.")
+                near = f": {share:g} % is {share / 100:g}" if share <= 100 else ""
+                raise ValueError(f"{name} is a share, above 0 and at most 1, found {share!r}{near}.")
         if not self.target_weights.any():
             raise ValueError("nothing says what is to be explained: target_weights is 0 of every node.")
         kept, columns, reached = prune(
@@ -215,6 +218,39 @@ class Graph:
         ``about["qParams"]`` is what a viewer showed, with the ids of this graph. Links to nodes that are not there are
         left out, with a warning, and so are those of weight 0.
         Raises ValueError in one sentence for what is no such file: nodes with the same id or of another kind, links
-        twice, weights that are not finite.
+        twice or in a circle, weights that are not finite.
         """
-        return cls(**read_graph(resolved(path, "path")))
+        graph = cls(**read_graph(resolved(path, "path")))
+        flow(graph.node_columns, graph.edge_columns, graph.target_weights)  # finds a circle
+        return graph
+
+    def to_networkx(self) -> networkx.DiGraph:
+        """The graph for networkx: nodes by id with the columns of ``nodes`` as attributes, edges with ``weight``."""
+        import networkx
+
+        found = networkx.DiGraph()
+        rows = self.nodes.set_index("id").to_dict(orient="index")
+        found.add_nodes_from(rows.items())
+        edges = self.edges
+        found.add_weighted_edges_from(zip(edges.source, edges.target, edges.weight.astype(float), strict=True))
+        return found
+
+    # -- as it is drawn ------------------------------------------------------------------------------------------------
+
+    def strongest(self, n: int = 10) -> pandas.DataFrame:
+        """The rows of ``nodes`` with the most influence, from the first on, targets left out. n: how many."""
+        others = self.nodes[self.nodes.kind != "logit"]
+        return others.sort_values("influence", ascending=False, kind="stable").head(n)
+
+    def __repr__(self) -> str:
+        from saekit.plots import shown, text_table
+
+        above = "\n".join(map(shown, heading(self).splitlines()))
+        return f"{above}\n{text_table(rows(self))}\n.prune(), .nodes, .edges, .scores, .to_json(path)"
+
+    def _repr_html_(self) -> str:
+        from saekit.plots import html_table
+
+        return html_table(
+            rows(self), caption="The nodes with the most influence", header=f"{heading(self)}\n{DEFINITION}"
+        )

@@ -197,6 +197,8 @@ def _metadata(graph: Any) -> dict[str, Any]:
         **graph.about.get("metadata", {}),
         OURS: {"about": about, "tokens": graph.tokens},
     }
+    if isinstance(about.get("settings"), Mapping):
+        found.setdefault("generation_settings", about["settings"])
     if "pruned" in about:
         shares = {"node_threshold": about["pruned"]["nodes"], "edge_threshold": about["pruned"]["edges"]}
         found |= {"node_threshold": shares["node_threshold"], "pruning_settings": shares}

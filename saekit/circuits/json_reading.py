@@ -19,6 +19,7 @@ from saekit.files.paths import shown
 
 NEEDED = {"node_id": str, "feature_type": str, "layer": str | int, "ctx_idx": int}
 LARGEST = float(np.finfo(np.float32).max)
+PRUNED = ("nodes", "edges", "of_nodes", "of_edges", "replacement", "completeness")
 COLUMNS = ("clerp", "influence", "bias")  # of a node: they have places of their own
 _FEATURE = re.compile(r"[0-9]+_([0-9]+)_[0-9]+")
 _TOKEN = re.compile(r"E_([0-9]+)_[0-9]+")
@@ -42,6 +43,8 @@ def read_graph(file: Path) -> dict[str, Any]:
     labels, targets = _names(nodes, listed, strings, weights)
     ours = _object(metadata, OURS)
     about = _object(ours, "about") if ours else {"model": metadata.get("scan"), "prompt": metadata.get("prompt")}
+    if not _is_pruned(about.get("pruned")):
+        about.pop("pruned", None)
     about |= {
         "metadata": {key: value for key, value in metadata.items() if key != OURS},
         "qParams": renamed(_object(content, "qParams"), dict(zip(places, nodes.ids, strict=True))),
@@ -103,9 +106,9 @@ def _nodes(listed: Sequence[Any], file: Path) -> Nodes:
         except (TypeError, ValueError, OverflowError):
             said = {key: node.get(key) for key in ("layer", "ctx_idx", "feature")}
             raise ValueError(f"node {each!r} of {shown(file)} has what is no number among {said}.") from None
-    columns = np.array(rows, dtype=np.int64).reshape(-1, 4).T
+    kinds, layers, positions, numbers = np.array(rows, dtype=np.int64).reshape(-1, 4).T
     activation = _column(listed, "activation", file)
-    return Nodes.of(*columns, np.full(len(rows), np.nan) if activation is None else activation)
+    return Nodes.of(kinds, layers, positions, numbers, np.full(len(rows), np.nan) if activation is None else activation)
 
 
 def _which(node: Mapping[str, Any], kind: int) -> int:
@@ -212,6 +215,11 @@ def _column(listed: Sequence[Mapping[str, Any]], key: str, file: Path) -> np.nda
 def _is_number(value: Any) -> bool:
     """A number that four bytes can hold."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
+
+
+def _is_pruned(value: Any) -> bool:
+    """What ``Graph.prune`` writes of itself."""
+    return isinstance(value, dict) and all(_is_number(value.get(key)) for key in PRUNED)
 
 
 def _object(holder: Mapping[str, Any], key: str) -> dict[str, Any]:

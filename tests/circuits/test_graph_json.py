@@ -105,6 +105,7 @@ def test_our_own_graph_comes_back(tmp_path: Path, real_folder: Path) -> None:
         assert again.about.get("pruned") == one.about.get("pruned")
         assert content(again.to_json(tmp_path / "second.json")) == first
     np.testing.assert_array_equal(again.reached, pruned.reached)
+    assert first["metadata"]["generation_settings"] == {"seed": 3} and first["metadata"]["scan"] == "micro"
     assert first["metadata"]["pruning_settings"] == {"node_threshold": 0.9, "edge_threshold": 1}
 
 
@@ -145,6 +146,14 @@ def test_unknown_fields_of_nodes_links_and_the_whole_survive(tmp_path: Path) -> 
     assert content(Graph.from_json(tmp_path / "more.json").to_json(tmp_path / "again.json")) == there
 
 
+def test_what_a_file_says_of_its_pruning_is_not_believed(tmp_path: Path) -> None:
+    there = content(hand_made().prune().to_json(tmp_path / "graph.json"))
+    there["metadata"]["saekit"]["about"]["pruned"]["replacement"] = "0.9"
+    (tmp_path / "other.json").write_text(json.dumps(there))
+    graph = Graph.from_json(tmp_path / "other.json")
+    assert "pruned" not in graph.about and str(graph.scores) in repr(graph)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_links_are_written_in_parts(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("saekit.circuits.graph_json.LINKS_AT_ONCE", 7)
@@ -166,6 +175,7 @@ SLIPS: dict[str, Any] = {
     "large": lambda there: there["nodes"][5].update(ctx_idx=10**30),
     "larger than a column": lambda there: there["nodes"][5].update(ctx_idx=10**15),
     "activation": lambda there: there["nodes"][5].update(activation=[1]),
+    "circle": lambda there: there["links"].append({"source": "1_3_1", "target": "0_7_0", "weight": 1}),
     "no links": lambda there: there.pop("links"),
     "no tokens": lambda there: there["metadata"].pop("prompt_tokens"),
 }
@@ -184,6 +194,7 @@ SLIPS: dict[str, Any] = {
         ("layer", r"node '1_3_1' of .* is no number among .*'layer': 'embed'"),
         ("large", r"node '1_3_1' of .* is no number among"),
         ("activation", r"activation of node '1_3_1' in .*bad\.json is no finite number: \[1\]"),
+        ("circle", r"the graph has a circle"),
         ("no links", r"is no attribution graph: 'links' is a list there; found 'metadata', 'qParams', 'nodes'"),
         ("no tokens", r"is no attribution graph: metadata has no list 'prompt_tokens'"),
         ("huge", r"the weight of E_101_1 → 0_8_1 in .* is no finite number: 1000"),

@@ -161,6 +161,8 @@ def test_a_circle_is_an_error() -> None:
 def test_shares_are_between_0_and_1(nodes: float, edges: float) -> None:
     with pytest.raises(ValueError, match=r"(nodes|edges) is a .*found"):
         hand_made().prune(nodes, edges)
+    with pytest.raises(ValueError, match=r"nodes is a share, .* found 80: 80 % is 0\.8"):
+        hand_made().prune(nodes=80)
 
 
 def test_without_targets_nothing_is_explained() -> None:
