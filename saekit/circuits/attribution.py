@@ -15,7 +15,7 @@ from saekit.circuits.frozen import FrozenModel
 from saekit.circuits.graph import Graph
 from saekit.circuits.replacement import LayerTranscoder, layer_transcoders
 from saekit.circuits.targets import ENOUGH, MOST, read_outs
-from saekit.circuits.tracing import Traced, traced
+from saekit.circuits.tracing import traced
 from saekit.dictionaries import stored
 from saekit.files.arguments import brief, whole
 from saekit.files.roles import DICTIONARY, MODEL, RUN, check_roles
@@ -79,24 +79,19 @@ def attribute(
     about = describe_model(model) | {
         "prompt": prompt if isinstance(prompt, str) else "".join(text),
         "dictionaries": [_described(part) for part in parts if part.first == 0],
-        "targets": [each.text for each in aims],
         "not_counted": (~rows.mask[0]).nonzero()[:, 0].tolist(),
         "left_out": found.left_out,
         "settings": {"max_n_logits": MOST, "desired_logit_prob": ENOUGH, "max_nodes": max_nodes},
     }
-    return as_graph(found, rows.tokens[0].numpy(), text, about)
-
-
-def as_graph(found: Traced, tokens: np.ndarray, text: Sequence[str], about: dict[str, Any]) -> Graph:
-    """What was traced, as a graph of the precision that graphs have."""
     return Graph(
         found.nodes,
         Edges.of(found.source, found.target, found.weight.astype(np.float32)),
         found.target_weights.astype(np.float32),
-        tokens,
+        rows.tokens[0].numpy(),
         text,
         about,
         found.bias.astype(np.float32),
+        target_strings=dict(zip(found.nodes.ids[len(found.nodes) - len(aims) :], (a.text for a in aims), strict=True)),
     )
 
 
@@ -110,6 +105,8 @@ def _row(model: TransformerBridge, prompt: Any, parts: Sequence[LayerTranscoder]
             )
         rows = tokenize(model, [prompt], exclude=exclude, bos=begins.pop())
     else:
+        if not isinstance(prompt, torch.Tensor | np.ndarray | list | tuple) or any(isinstance(i, str) for i in prompt):
+            raise TypeError(f"prompt is a text, or a row of token ids, found {brief(prompt)}.")
         ids = prompt if isinstance(prompt, torch.Tensor | np.ndarray) else list(prompt)
         if len(ids) == 0:
             raise ValueError("attribution needs a prompt, at least one token, found none.")

@@ -332,8 +332,23 @@ def test_a_graph_is_what_was_traced_and_says_what_it_is_of(tiny):
     assert [each["d_sae"] for each in about["dictionaries"]] == [120]
     assert len(about["dictionaries"][0]["fingerprint"]) == 64
     assert not (graph.node_columns.position[graph.node_columns.kind == FEATURE] == 0).any()
+    logits = [each for each, kind in zip(graph.ids, graph.node_columns.kind, strict=True) if kind == LOGIT]
+    texts = sk.activations.token_strings(model, [int(each.split("_")[1]) for each in logits])
+    assert graph.target_strings == dict(zip(logits, texts, strict=True))
     again = attribute(model, given, torch.tensor(ROW))
     assert (again.edge_columns.weight == graph.edge_columns.weight).all()
+
+
+def test_a_graph_is_pruned_scored_and_kept_in_a_file(tiny, tmp_path):
+    model = tiny("rms norm, grouped queries")
+    graph = attribute(model, transcoders(model, "transcoders"), ROW, targets=[(70, 71), 75])
+    pruned = graph.prune(nodes=0.5, edges=0.9)
+    assert 0 < len(pruned.edge_columns) < len(graph.edge_columns)
+    assert 0 < graph.scores.replacement < 1 and 0 < graph.scores.completeness < 1
+    again = sk.Graph.from_json(graph.to_json(tmp_path / "graph.json"))
+    assert again.ids == graph.ids and again.target_strings == graph.target_strings
+    assert (again.edge_columns.weight == graph.edge_columns.weight).all()
+    assert again.about["dictionaries"] == graph.about["dictionaries"]
 
 
 def test_the_model_is_as_it_was(tiny):
@@ -397,6 +412,8 @@ def test_swapped_arguments_are_told(tiny):
     model = tiny("layer norm")
     with pytest.raises(TypeError, match=r"the call is sk.attribute\(model, transcoders, prompt\)"):
         attribute(transcoders(model, "transcoders"), model, ROW)
+    with pytest.raises(TypeError, match="prompt is a text, or a row of token ids, found"):
+        attribute(model, transcoders(model, "transcoders"), ["a text"])
     with pytest.raises(TypeError, match="a target is a token id"):
         attribute(model, transcoders(model, "transcoders"), ROW, targets=1.5)
 
