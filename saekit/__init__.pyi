@@ -2,6 +2,7 @@
 
 from . import activations as activations
 from . import checks as checks
+from . import circuits as circuits
 from . import corpora as corpora
 from . import dictionaries as dictionaries
 from . import engines as engines
@@ -14,6 +15,8 @@ from . import objectives as objectives
 from . import plots as plots
 from . import training as training
 from .activations import Activations as Activations
+from .circuits import Graph as Graph
+from .circuits import attribute as attribute
 from .corpora import Corpus as Corpus
 from .corpora import Document as Document
 from .corpora import Span as Span

@@ -124,6 +124,13 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "sql delete": (lambda w: w.store.sql("delete from latents"), r"delete"),
     "on_prompt empty": (lambda w: w.store.on_prompt(w.model, ""), r"needs a prompt.*found ''"),
     "features_on empty": (lambda w: sk.features_on(w.model, w.sae, ""), r"needs a prompt.*found ''"),
+    "attribute an SAE": (lambda w: sk.attribute(w.model, w.sae, "Anna"), r"takes transcoders.*Wiring\.transcoder\(2\)"),
+    "attribute name": (
+        lambda w: sk.attribute("micro", "micro", "Anna"),
+        r"model is a model.*sk\.load_model\('micro'\)",
+    ),
+    "attribute typo": (lambda w: sk.attribute(w.model, "mircro", "Anna"), r"no dictionary 'mircro'.*'micro/"),
+    "attribute two words": (lambda w: sk.attribute(w.model, "micro", "Anna", targets="to the"), r"'to the' is 2"),
     "set_label number": (lambda w: w.store.set_label(3, label=5), r"label must be text, found 5"),
     "explain junk": (lambda w: w.store.explain(3, "names of people"), r"names of people|found 'names'"),
     "load_dictionary typo": (

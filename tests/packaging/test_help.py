@@ -37,6 +37,7 @@ MAIN = {
     "sk.FeatureBrowser": sk.FeatureBrowser,
     "sk.activations.harvest": sk.activations.harvest,
     "sk.feature_map": sk.feature_map,
+    "sk.attribute": sk.attribute,
 }
 
 
