@@ -76,6 +76,16 @@ def test_edges_are_sorted_and_none_is_0(seed: int) -> None:
     assert edges.starts(10)[-1] == len(edges)
 
 
+def test_order_is_seen_across_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saekit.circuits.columns.BLOCK", 3)
+    edges = hand_made().edge_columns
+    assert edges.sorted and Edges.of([], [], []).sorted
+    for i in range(len(edges) - 1):
+        order = np.arange(len(edges))
+        order[[i, i + 1]] = order[[i + 1, i]]
+        assert not edges[order].sorted, i
+
+
 def vars_of(graph: Graph) -> dict[str, Any]:
     return {name: getattr(graph, name) for name in graph.__dataclass_fields__}
 
