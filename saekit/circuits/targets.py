@@ -79,7 +79,7 @@ def read_outs(
             found.append(ReadOut(direction, constant, position, virtual, 1.0, float("nan"), name))
         elif isinstance(target.of, int | np.integer | str):
             token = _token(model, target.of)
-            probability = float(logits[position].double().softmax(-1)[token])
+            probability = float(logits[position].cpu().double().softmax(-1)[token])
             direction, constant = unembedding[:, token] - mean, float(bias[token] - mean_bias)
             text = token_strings(model, [token])[0]
             found.append(ReadOut(direction, constant, position, token, probability, probability, text))
