@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from graphs import hand_made
 
 import saekit as sk
 
@@ -65,6 +66,15 @@ def swapped(w: World) -> None:
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
+    "graph share in percent": (lambda w: hand_made().prune(nodes=80), r"nodes is a share.*found 80: 80 % is 0\.8"),
+    "graph share of 0": (lambda w: hand_made().prune(edges=0), r"edges is a number above 0, found 0"),
+    "graph share as text": (
+        lambda w: hand_made().prune(edges="0.9"),
+        r"edges is a number.*'0\.9', a string: write 0\.9",
+    ),
+    "graph node typo": (lambda w: hand_made().index("1_3_2"), r"no node '1_3_2'; the closest is '1_3_1'"),
+    "graph file missing": (lambda w: sk.Graph.from_json("graph.json"), r"there is no file .*graph\.json"),
+    "graph file of another kind": (lambda w: sk.Graph.from_json("store/manifest.json"), r"is no attribution graph"),
     "model typo": (lambda w: sk.load_model("mirco"), r"no model 'mirco'.*'micro'"),
     "model path missing": (lambda w: sk.load_model("/no/such/folder"), r"there is no folder /no/such/folder"),
     "hub id offline": (lambda w: sk.load_model("gpt2"), r"no model 'gpt2'.*Hugging Face Hub.*'micro'"),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from graphs import hand_made
 
 import saekit as sk
 from saekit.corpora import Document, Span
@@ -44,6 +45,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     store.set_label(first, label=HOSTILE, note=HOSTILE, star=True)
     acts = sk.activations.harvest(model, list(heldout), S, tokens=500)
     proposals = store.propose(first)
+    graph = hand_made(about={"prompt": HOSTILE}, labels={"1_4_1": HOSTILE}, target_strings={"3_200_1": HOSTILE})
     report = sk.evaluate(model, sae, heldout, tokens=3_000, ce_tokens=200)
     long = sk.train(torch.randn(300, 24), None, [sk.TopK(d_sae=32, k=2)] * 9, tokens=300, **quiet)
     names = [f"blocks.{layer}.hook_resid_post" for layer in range(40)]
@@ -98,6 +100,11 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "features on a prompt": sk.features_on(model, sae, f"Anna gave {HOSTILE} to Peter, who went home " * 2),
         "browser": sk.FeatureBrowser(store, model=model),
         "tokens": sk.tokens_view([HOSTILE, "b"], [0, 1.0]),
+        "graph": graph,
+        "pruned graph": graph.prune(nodes=0.6),
+        "scores of a graph": graph.scores,
+        "columns of a graph": [graph.node_columns, graph.edge_columns],
+        "graphs compared": sk.circuits.compared(graph, graph.prune(nodes=0.6)),
         **{
             name: getattr(store, name)(first)
             for name in ("histogram", "logits", "neighbours", "concepts", "loss_effect")

@@ -120,7 +120,8 @@ class Edges:
             wrong = int(np.flatnonzero(~np.isfinite(found.weight))[0])
             ends = f"{found.source[wrong]} → {found.target[wrong]}"
             raise ValueError(f"the weight of an edge is a finite number, found {found.weight[wrong]} at {ends}.")
-        found = found[found.weight != 0]
+        kept = found.weight != 0
+        found = found if kept.all() else found[kept]
         if not found.sorted:
             found = found[np.lexsort((found.source, found.target))]
         if not found.sorted:
@@ -132,8 +133,12 @@ class Edges:
     @property
     def sorted(self) -> bool:
         """Whether they are strictly ascending by target and then source."""
-        later = self.target[1:] > self.target[:-1]
-        return bool((later | ((self.target[1:] == self.target[:-1]) & (self.source[1:] > self.source[:-1]))).all())
+        for begin in range(0, len(self), BLOCK):
+            source, target = (column[begin : begin + BLOCK + 1] for column in (self.source, self.target))
+            same = target[1:] == target[:-1]
+            if not ((target[1:] > target[:-1]) | (same & (source[1:] > source[:-1]))).all():
+                return False
+        return True
 
     def starts(self, n: int) -> Int64[np.ndarray, " n_plus_1"]:
         """Where the edges into each node begin; the last number is how many edges there are. n: how many nodes."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from saekit.circuits.columns import Edges, Nodes
+from saekit.circuits.columns import TOKEN, Edges, Nodes
 from saekit.circuits.graph import Graph
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ def summed(graphs: Sequence[Graph], positions: bool = False) -> Graph:
     """One graph of many: A[t, s] = Σ_g A_g[t, s] over nodes of the same kind, layer and number.
 
     Activations, biases and the targets' weights are added up too, so that incoming edges and bias are still the sum of
-    the pre-activations. ``.about["graphs"]`` is how many there were, ``.about["seen_in"]`` in how many each node was.
+    the pre-activations, and what a target has is the sum of its probabilities. ``.about["graphs"]`` is how many
+    there were, ``.about["seen_in"]`` in how many each node was.
 
     graphs:    of one model.
     positions: whether a latent at two positions is two nodes. False: it is one, at position 0, and so is what one
@@ -59,7 +60,7 @@ def summed(graphs: Sequence[Graph], positions: bool = False) -> Graph:
             "seen_in": dict(zip(nodes.ids, seen, strict=True)),
         },
         bias=_added(own, biases, n) if len(biases) == len(graphs) else None,
-        labels=_named([graph.labels for graph in graphs], graphs, own, nodes.ids),
+        labels=_named([graph.labels if positions else _with_texts(graph) for graph in graphs], graphs, own, nodes.ids),
         target_strings=_named([graph.target_strings for graph in graphs], graphs, own, nodes.ids),
     )
 
@@ -172,6 +173,13 @@ def _prompt(graphs: Sequence[Graph], positions: bool) -> tuple[np.ndarray, list[
     columns = zip(*(graph.strings for graph in graphs), strict=True)
     texts = ["|".join(list(dict.fromkeys(column))[:3]) for column in columns]
     return np.where(same, tokens[0], -1), texts
+
+
+def _with_texts(graph: Graph) -> dict[str, str]:
+    """Names, and of tokens their texts, which no position tells any more."""
+    rows = zip(graph.ids, graph.node_columns.kind.tolist(), graph.node_columns.position.tolist(), strict=True)
+    texts = {each: graph.strings[at] for each, kind, at in rows if kind == TOKEN and 0 <= at < len(graph.strings)}
+    return {**texts, **graph.labels}
 
 
 def _named(

@@ -48,6 +48,8 @@ def test_of_networkx() -> None:
 @given(st.integers(0, 10**6), st.integers(0, 10**6))
 def test_a_subgraph_has_the_same_nodes_and_edges(seed: int, which: int) -> None:
     graph = random_graph(seed)
+    bias = np.arange(len(graph.ids), dtype=np.float32)
+    graph = graph_of(**vars_of(graph) | {"bias": bias})
     kept = np.random.default_rng(which).random(len(graph.node_columns)) < 0.6
     part = graph.subgraph(kept)
     assert part.ids == tuple(np.array(graph.ids)[kept])
@@ -55,6 +57,7 @@ def test_a_subgraph_has_the_same_nodes_and_edges(seed: int, which: int) -> None:
     expected = {(row.source, row.target): row.weight for row in rows.itertuples()}
     assert {(row.source, row.target): row.weight for row in part.edges.itertuples()} == expected
     np.testing.assert_array_equal(part.target_weights, graph.target_weights[kept])
+    np.testing.assert_array_equal(part.bias, bias[kept])
 
 
 @settings(max_examples=30, deadline=None)
@@ -73,9 +76,22 @@ def test_edges_are_sorted_and_none_is_0(seed: int) -> None:
     assert edges.starts(10)[-1] == len(edges)
 
 
+def test_order_is_seen_across_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saekit.circuits.columns.BLOCK", 3)
+    edges = hand_made().edge_columns
+    assert edges.sorted and Edges.of([], [], []).sorted
+    for i in range(len(edges) - 1):
+        order = np.arange(len(edges))
+        order[[i, i + 1]] = order[[i + 1, i]]
+        assert not edges[order].sorted, i
+
+
+def vars_of(graph: Graph) -> dict[str, Any]:
+    return {name: getattr(graph, name) for name in graph.__dataclass_fields__}
+
+
 def graph_of(**changed: Any) -> Graph:
-    graph = hand_made()
-    return Graph(**{**{name: getattr(graph, name) for name in graph.__dataclass_fields__}, **changed})
+    return Graph(**vars_of(hand_made()) | changed)
 
 
 NODES = hand_made().node_columns

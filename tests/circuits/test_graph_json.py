@@ -132,9 +132,22 @@ def test_an_error_keeps_its_own_id_where_a_feature_has_it(tmp_path: Path) -> Non
     graph = Graph(nodes, edges, np.array([0, 0, 0, 0.5], dtype=np.float32), np.arange(3), ["a", "b", "c"])
     there = content(graph.to_json(tmp_path / "graph.json"))
     assert [node["node_id"] for node in there["nodes"]] == ["0_1_2", "error_1_2", "0_0_2", "3_9_2"]
+    assert [node["feature"] for node in there["nodes"]] == [cantor(0, 1), -1, -1, 9]
+    assert [node["jsNodeId"] for node in there["nodes"]] == ["0_1-0", "1_2-0", "0_2-0", "L_9-2"]
+    assert [node["layer"] for node in there["nodes"]] == ["0", "1", "0", "3"]
     again = Graph.from_json(tmp_path / "graph.json")
     assert again.ids == graph.ids == ("0_1_2", "error_1_2", "error_0_2", "3_9_2")
     np.testing.assert_array_equal(again.edge_columns.weight, [1, 2, 3])
+
+
+def test_what_a_file_says_of_targets(tmp_path: Path) -> None:
+    there = content(hand_made().to_json(tmp_path / "graph.json"))
+    assert [node["is_target_logit"] for node in there["nodes"]] == [False] * 9 + [True, False, False]
+    there["nodes"][5]["token_prob"] = 0.5
+    (tmp_path / "more.json").write_text(json.dumps(there))
+    graph = Graph.from_json(tmp_path / "more.json")
+    np.testing.assert_array_equal(graph.target_weights, hand_made().target_weights)
+    assert content(graph.to_json(tmp_path / "again.json"))["nodes"][5]["token_prob"] == 0.5
 
 
 def test_unknown_fields_of_nodes_links_and_the_whole_survive(tmp_path: Path) -> None:

@@ -56,6 +56,12 @@ def test_a_graph_and_itself_are_twice_the_graph() -> None:
     assert np.isnan(twice.node_columns.activation[twice.node_columns.kind == 2]).all()
 
 
+def test_a_token_without_a_position_has_its_text_as_its_name() -> None:
+    whole = summed([hand_made(labels={"E_100_0": "article", "0_7_0": "a"})])
+    assert whole.labels == {"E_100_0": "article", "E_101_0": " keys", "0_7_0": "a"}
+    assert list(whole.strings) == ["anywhere"] and set(whole.nodes.token) == {"anywhere"}
+
+
 def test_prompts_that_differ_in_a_token() -> None:
     graph = hand_made()
     nodes = graph.node_columns
