@@ -178,7 +178,7 @@ class CrossLayerDictionary(Dictionary):
         target = self.join_writes(sample.writes)
         for number, layer in enumerate(self.layers):
             with of_layer(state, number, self.method.d_sae) as own:
-                layer.initialise(self._batch(sample, number, target[:, -sum(layer.write_widths.values()) :]), own)
+                layer.initialise(self._batch(sample, number, target), own)
         for layer in self._later():
             layer.decoder_bias.zero_()
 
@@ -187,9 +187,10 @@ class CrossLayerDictionary(Dictionary):
         it writes: the squared errors are then in units of the joint mean over all dimensions. parts: means over layers.
         """
         batch, d_sae = batch.flat(), self.method.d_sae
+        reads = self._split(batch.reads)
         with torch.no_grad():
-            codes = [layer.encode(own) for layer, own in zip(self.layers, self._split(batch.reads), strict=True)]
-            parts = zip(self.layers, codes, self._split(batch.reads), strict=True)
+            codes = [layer.encode(own) for layer, own in zip(self.layers, reads, strict=True)]
+            parts = zip(self.layers, codes, reads, strict=True)
             written = [layer.join_writes(layer.decode(z, own)) for layer, z, own in parts]
             missed = self.join_writes(batch.writes) - _triangle(written)
         dead = None if state.dead is None else state.dead.view(-1, d_sae).sum(1).tolist()
@@ -224,7 +225,7 @@ class CrossLayerDictionary(Dictionary):
         target = self.join_writes(recent.writes)
         for number, layer in enumerate(self.layers):
             with of_layer(state, number, self.method.d_sae) as own:
-                layer.finalise(self._batch(recent, number, target[:, -sum(layer.write_widths.values()) :]), own)
+                layer.finalise(self._batch(recent, number, target), own)
 
     def groups(self) -> list[dict[str, Any]]:
         """The layers' parameters."""
@@ -263,10 +264,10 @@ class CrossLayerDictionary(Dictionary):
         return rows[(numbers // self.method.d_sae).argsort(stable=True).argsort()]
 
     def _batch(self, batch: Batch, number: int, target: Tensor, codes: SparseCodes | None = None) -> Batch:
-        """That of one layer."""
+        """That of one layer. target: of the sites that it writes, or of those before them too."""
         layer, site = self.layers[number], self.reads[number]
         gradients = batch.gradients and {layer.reads[0]: batch.gradients[site]}
-        writes = layer.split_writes(target)
+        writes = layer.split_writes(target[:, -sum(layer.write_widths.values()) :])
         writes = writes if isinstance(writes, Mapping) else {layer.writes[0]: writes}
         return replace(
             batch, reads={layer.reads[0]: batch.reads[site]}, writes=writes, gradients=gradients, codes=codes
